@@ -1,0 +1,190 @@
+//! The algorithms: pure arithmetic on a few words of state. The store owns the words and sees to it that nobody else
+//! touches them meanwhile.
+//!
+//! A state of zeros is one that has taken nothing.
+
+mod fixed_window;
+mod gcra;
+mod sliding_log;
+mod sliding_window;
+
+use crate::clock::Nanos;
+use crate::error::LimitError;
+use crate::limit::{Algorithm, Limit};
+use crate::scale::Scale;
+use crate::verdict::Usage;
+
+use fixed_window::FixedWindow;
+use gcra::Gcra;
+use sliding_log::SlidingLog;
+use sliding_window::SlidingWindow;
+
+pub(crate) use sliding_log::Logs;
+
+/// One limit, made ready to measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meter {
+    TokenBucket(Gcra),
+    SlidingWindow(SlidingWindow),
+    SlidingLog(SlidingLog),
+    FixedWindow(FixedWindow),
+}
+
+/// One key's state under one meter: words in the key's slot, and the table's logs, for those who keep one.
+pub(crate) struct State<'a> {
+    pub(crate) words: &'a mut [u64],
+    pub(crate) logs: &'a mut Logs,
+}
+
+impl Meter {
+    pub(crate) fn new(limit: &Limit, offset_to_unix: Nanos) -> Result<Self, LimitError> {
+        let (rate, per) = limit.checked()?;
+        Ok(match limit.algorithm() {
+            Algorithm::TokenBucket { burst } => {
+                Self::TokenBucket(Gcra::new(rate, per, burst.unwrap_or(rate))?)
+            }
+            Algorithm::SlidingWindow { sub_windows } => {
+                Self::SlidingWindow(SlidingWindow::new(rate, per, sub_windows)?)
+            }
+            Algorithm::SlidingLog => Self::SlidingLog(SlidingLog::new(rate, per)?),
+            Algorithm::FixedWindow { aligned } => {
+                Self::FixedWindow(FixedWindow::new(rate, per, aligned, offset_to_unix))
+            }
+        })
+    }
+
+    /// Words of state that a key takes.
+    pub(crate) fn words(&self) -> usize {
+        match self {
+            Self::TokenBucket(_) => gcra::WORDS,
+            Self::SlidingWindow(window) => window.words(),
+            Self::SlidingLog(_) => sliding_log::WORDS,
+            Self::FixedWindow(_) => fixed_window::WORDS,
+        }
+    }
+
+    /// Whether a part of the state lies on the heap.
+    pub(crate) fn keeps_log(&self) -> bool {
+        matches!(self, Self::SlidingLog(_))
+    }
+
+    /// Whether a state written under `other` can be read under this one.
+    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::SlidingWindow(this), Self::SlidingWindow(other)) => this.has_shape_of(other),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// Brings a state that was written under another limit to this one, as of now. Every call about a key comes here
+    /// first, also one that takes nothing: what it answers must hold for the next.
+    pub(crate) fn renew(&self, state: State, now: Nanos) {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => gcra.renew(words, now),
+            Self::SlidingWindow(window) => window.renew(words, now),
+            Self::SlidingLog(log) => logs.change(words, |stamps| log.renew(stamps, now)),
+            Self::FixedWindow(window) => window.renew(words, now),
+        }
+    }
+
+    /// What `take` would answer, of a state that was renewed. Writes nothing.
+    #[inline]
+    pub(crate) fn decide(
+        &self,
+        words: &[u64],
+        logs: &Logs,
+        now: Nanos,
+        cost: u64,
+        scale: Scale,
+    ) -> Usage {
+        match self {
+            Self::TokenBucket(gcra) => gcra.decide(words, now, cost, scale),
+            Self::SlidingWindow(window) => window.decide(words, now, cost, scale),
+            Self::SlidingLog(log) => log.decide(logs.get(words), now, cost, scale),
+            Self::FixedWindow(window) => window.decide(words, now, cost, scale),
+        }
+    }
+
+    /// Renews the state, and takes `cost` if it is allowed, all of it or nothing. `may_grow` is whether the state may take more memory.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        state: State,
+        now: Nanos,
+        cost: u64,
+        scale: Scale,
+        may_grow: bool,
+    ) -> Usage {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => gcra.take(words, now, cost, scale),
+            Self::SlidingWindow(window) => window.take(words, now, cost, scale),
+            Self::SlidingLog(log) => {
+                logs.update(words, |stamps| log.take(stamps, now, cost, scale, may_grow))
+            }
+            Self::FixedWindow(window) => window.take(words, now, cost, scale),
+        }
+    }
+
+    /// Has keys that know nothing of each other count by one state, so that none of them gains by it.
+    pub(crate) fn share(&self, words: &mut [u64]) {
+        if let Self::FixedWindow(window) = self {
+            window.share(words);
+        }
+    }
+
+    /// Gives back `cost`, never more than is used.
+    pub(crate) fn refund(&self, state: State, now: Nanos, cost: u64) {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => gcra.refund(words, now, cost),
+            Self::SlidingWindow(window) => window.refund(words, now, cost),
+            Self::SlidingLog(log) => logs.change(words, |stamps| log.refund(stamps, now, cost)),
+            Self::FixedWindow(window) => window.refund(words, now, cost),
+        }
+    }
+
+    /// Whether nothing counts as used any more, so that forgetting the state changes no answer.
+    #[inline]
+    pub(crate) fn is_idle(&self, words: &[u64], logs: &Logs, now: Nanos) -> bool {
+        match self {
+            Self::TokenBucket(_) => Gcra::is_idle(words, now),
+            Self::SlidingWindow(window) => window.is_idle(words, now),
+            Self::SlidingLog(_) => SlidingLog::is_idle(logs.get(words), now),
+            Self::FixedWindow(window) => window.is_idle(words, now),
+        }
+    }
+
+    /// Forgets what was used.
+    pub(crate) fn clear(&self, state: State) {
+        let State { words, logs } = state;
+        if self.keeps_log() {
+            logs.remove(words);
+        }
+        words.fill(0);
+    }
+
+    /// Moves what a state has on the heap to where its slot has gone.
+    pub(crate) fn hand_over(&self, state: State, to: &mut Logs) {
+        let State { words, logs } = state;
+        if self.keeps_log() {
+            logs.hand_over(words, to);
+        }
+    }
+
+    /// Gives a copied state, which names logs in `from`, copies of them in `to`.
+    pub(crate) fn copy_over(&self, words: &mut [u64], from: &Logs, to: &mut Logs) {
+        if self.keeps_log() {
+            from.copy_over(words, to);
+        }
+    }
+
+    /// Gives a copied state memory of its own.
+    pub(crate) fn detach(&self, state: State) {
+        let State { words, logs } = state;
+        if self.keeps_log() {
+            logs.detach(words);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a state is found by: 128 bits of an id, hashed under a secret seed.
+
+use std::hash::{BuildHasher, RandomState};
+
+use rapidhash::v3::{rapidhash_v3_seeded, RapidSecrets};
+
+/// A secret under which ids are hashed, so that nobody who chooses ids can aim them at one place of a table.
+///
+/// Two independent seeded hashes of 64 bits, not a cryptographic one: that takes three times as long, and nobody who
+/// could attack the difference sees a hash. Keys must not be shown, then, nor kept.
+#[derive(Clone)]
+pub struct Seed {
+    material: [u64; 2],
+    secrets: [RapidSecrets; 2],
+}
+
+/// The hash of an id. Equal ids under one seed have equal keys; that two others do is as likely as guessing 127 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Never zero, which marks an empty slot.
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+}
+
+impl Seed {
+    /// A fresh secret from the operating system's randomness.
+    #[must_use]
+    pub fn random() -> Self {
+        let state = RandomState::new();
+        Self::new([state.hash_one(0_u8), state.hash_one(1_u8)])
+    }
+
+    /// A known one, for a run that is to be repeated.
+    #[must_use]
+    pub const fn fixed(seed: u64) -> Self {
+        Self::new([seed, !seed])
+    }
+
+    /// A seed for another kind of ids: what is equal under one is unrelated under the other.
+    #[must_use]
+    pub fn for_kind(&self, kind: u8) -> Self {
+        // The golden ratio's bits, so that kinds differ everywhere.
+        let tweak = u64::from(kind).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self::new(self.material.map(|word| word ^ tweak))
+    }
+
+    /// The key of an id.
+    #[inline]
+    #[must_use]
+    pub fn key(&self, id: &[u8]) -> Key {
+        Key {
+            high: rapidhash_v3_seeded(id, &self.secrets[0]) | 1,
+            low: rapidhash_v3_seeded(id, &self.secrets[1]),
+        }
+    }
+
+    const fn new(material: [u64; 2]) -> Self {
+        Self {
+            material,
+            secrets: [
+                RapidSecrets::seed(material[0]),
+                RapidSecrets::seed(material[1]),
+            ],
+        }
+    }
+}
+
+impl std::fmt::Debug for Seed {
+    /// Says nothing of the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_seeds_tell_equal_ids_apart() {
+        let seed = Seed::fixed(7);
+        let keys = [
+            seed.key(b"1"),
+            seed.for_kind(1).key(b"1"),
+            seed.for_kind(2).key(b"1"),
+            Seed::fixed(8).key(b"1"),
+            Seed::random().key(b"1"),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key));
+        }
+        assert_eq!(seed.key(b"1"), seed.clone().key(b"1"));
+    }
+
+    #[test]
+    fn debug_output_tells_no_secret() {
+        assert_eq!(format!("{:?}", Seed::fixed(7)), "Seed(..)");
+    }
+}

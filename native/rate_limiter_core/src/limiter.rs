@@ -1,0 +1,355 @@
+//! A limiter: windows, a clock, and the states of its keys.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::clock::{monotonic, Clock};
+use crate::error::{CallError, LimitError, UpdateError};
+use crate::key::Key;
+use crate::limit::Limit;
+use crate::plan::{Plan, Select, Tag};
+use crate::scale::Scale;
+use crate::stats::Stats;
+use crate::store::{Ask, Budget, Shared, Stripe, Table, Tenancy, Totals};
+use crate::sync::{AtomicU32, Ordering};
+use crate::verdict::{Answer, Usage};
+
+/// Keys that a limiter remembers where nothing else is said.
+pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
+
+/// Stripes for each core at the start, so that two calls at once seldom meet in one.
+const STRIPES_PER_CORE: usize = 16;
+
+/// Slots that could be looked at in the time that visiting a stripe takes.
+const VISIT_SLOTS: usize = 4;
+
+/// What a limiter is made of besides its limits.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// The most keys that are remembered at once. A sliding log's stamps count too: 64 bytes of them as a key.
+    pub max_keys: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            max_keys: DEFAULT_MAX_KEYS,
+        }
+    }
+}
+
+/// Decides, exactly and at once, whether a key may go on.
+///
+/// Calls about one key are decided one after the other, whatever thread they come from; calls about keys of different
+/// stripes do not meet. No call allocates for a key that is present, sleeps, or reads anything but memory and a clock.
+///
+/// A limiter can be closed and opened again with other limits. Whoever calls names the [`Epoch`] that it means, so a
+/// late call never reaches a later tenant: this is what lets limiters live in a static table, without a reference
+/// count that all cores write.
+///
+/// ```
+/// use rate_limiter_core::{Limit, Limiter, Options, Seed};
+/// use std::time::Duration;
+///
+/// const BURST: u64 = 1;
+/// let limits = [(BURST, Limit::token_bucket(10, Duration::from_secs(1)))];
+/// let (limiter, epoch) = Limiter::new(&limits, Options::default())?;
+/// let key = Seed::random().key(b"somebody");
+///
+/// let usage = limiter.check(epoch, key, BURST, 1)?;
+/// assert!(usage.allowed());
+/// assert_eq!(usage.remaining, 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Limiter {
+    table: Table,
+    scale: AtomicU32,
+    control: Mutex<Control>,
+}
+
+/// Names one opening of a limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+/// What changes of a limiter go through, one at a time. No check comes here.
+#[derive(Debug, Default)]
+struct Control {
+    epoch: u32,
+    tenancy: Option<Arc<Tenancy>>,
+    sweeping: usize,
+}
+
+impl Epoch {
+    /// As a number, for a handle.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// From the number of a handle.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self::vacant()
+    }
+}
+
+impl Limiter {
+    /// A limiter, open.
+    pub fn new(limits: &[(Tag, Limit)], options: Options) -> Result<(Self, Epoch), LimitError> {
+        let limiter = Self::vacant();
+        let epoch = limiter.open(limits, options)?;
+        Ok((limiter, epoch))
+    }
+
+    /// A limiter that is not open yet.
+    #[must_use]
+    pub fn vacant() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            table: Table::new((cores * STRIPES_PER_CORE).clamp(32, 1024)),
+            scale: AtomicU32::new(Scale::ONE.ppm()),
+            control: Mutex::default(),
+        }
+    }
+
+    /// Opens with these windows, forgetting all that was; earlier epochs end.
+    pub fn open(&self, limits: &[(Tag, Limit)], options: Options) -> Result<Epoch, LimitError> {
+        let Options { clock, max_keys } = options;
+        let offset_to_unix = clock.offset_to_unix();
+        let plan = Plan::new(limits, offset_to_unix)?;
+        let mut control = self.control.lock();
+        control.epoch = control.epoch.wrapping_add(1);
+        let tenancy = Arc::new(Tenancy {
+            epoch: control.epoch,
+            plan,
+            clock,
+            offset_to_unix,
+            shared: Arc::new(Shared {
+                budget: Budget::new(max_keys),
+                totals: Totals::default(),
+            }),
+        });
+        self.scale.store(Scale::ONE.ppm(), Ordering::Relaxed);
+        self.table.refill(|level| Stripe::let_to(&tenancy, level));
+        control.tenancy = Some(tenancy);
+        Ok(Epoch(control.epoch))
+    }
+
+    /// Ends `epoch`, if it is the present one, and gives back all memory of its keys.
+    pub fn close(&self, epoch: Epoch) -> Result<(), CallError> {
+        let mut control = self.control.lock();
+        control.tenancy(epoch)?;
+        control.tenancy = None;
+        self.table.refill(|_| Stripe::default());
+        Ok(())
+    }
+
+    /// Takes `cost` of one window if that is allowed; a denied call takes nothing. A cost of 0 asks without taking.
+    #[inline]
+    pub fn check(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
+        self.ask_one(&self.ask(epoch, key, cost, true), tag)
+    }
+
+    /// What [`check`](Self::check) would answer. Takes nothing.
+    #[inline]
+    pub fn peek(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
+        self.ask_one(&self.ask(epoch, key, cost, false), tag)
+    }
+
+    /// Takes `cost` of every selected window, or of none if one of them denies it.
+    pub fn check_all(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        select: Select,
+        cost: u64,
+    ) -> Result<Answer, CallError> {
+        self.ask_all(&self.ask(epoch, key, cost, true), select)
+    }
+
+    /// What [`check_all`](Self::check_all) would answer. Takes nothing.
+    pub fn peek_all(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        select: Select,
+        cost: u64,
+    ) -> Result<Answer, CallError> {
+        self.ask_all(&self.ask(epoch, key, cost, false), select)
+    }
+
+    /// Gives back `cost` to every selected window, never above full, and says what they have then.
+    pub fn refund(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        select: Select,
+        cost: u64,
+    ) -> Result<Answer, CallError> {
+        let refund = self.ask(epoch, key, cost, false);
+        let ask = Ask { cost: 0, ..refund };
+        let mut usages = Vec::new();
+        self.with(key, |stripe| {
+            stripe.refund(&refund, select)?;
+            stripe.ask_all(&ask, select, &mut usages)
+        })?;
+        Ok(Answer::new(usages))
+    }
+
+    /// Forgets what the key has used of the selected windows.
+    pub fn reset(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
+        let ask = self.ask(epoch, key, 0, false);
+        self.with(key, |stripe| stripe.reset(&ask, select))
+    }
+
+    /// Gives one window another limit. What was used stays used, and is converted when a key is next asked about.
+    pub fn update_limit(&self, epoch: Epoch, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
+        let mut control = self.control.lock();
+        let old = control.tenancy(epoch)?;
+        old.plan.window(tag)?;
+        let plan = old.plan.with_limit(tag, limit, old.offset_to_unix)?;
+        let tenancy = Arc::new(Tenancy {
+            plan,
+            clock: old.clock.clone(),
+            shared: Arc::clone(&old.shared),
+            ..**old
+        });
+        self.table.each(|stripe| stripe.renew(&tenancy));
+        control.tenancy = Some(tenancy);
+        Ok(())
+    }
+
+    /// Puts a factor on all limits. No state is rewritten: what was used weighs more at a smaller scale.
+    pub fn set_scale(&self, epoch: Epoch, scale: Scale) -> Result<(), CallError> {
+        let control = self.control.lock();
+        control.tenancy(epoch)?;
+        self.scale.store(scale.ppm(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The factor now.
+    #[inline]
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        Scale::from_ppm(self.scale.load(Ordering::Relaxed))
+    }
+
+    /// Each window's tag, its limit, and the most that it admits at once at the present scale.
+    pub fn limits(&self, epoch: Epoch) -> Result<Vec<(Tag, Limit, u64)>, CallError> {
+        let scale = self.scale();
+        let control = self.control.lock();
+        let windows = control.tenancy(epoch)?.plan.windows();
+        Ok(windows
+            .iter()
+            .map(|window| (window.tag, window.limit.clone(), window.max(scale)))
+            .collect())
+    }
+
+    /// Forgets idle keys, looking at about `max_slots` places, and goes on there the next time. Returns how many.
+    pub fn sweep(&self, epoch: Epoch, max_slots: usize) -> Result<usize, CallError> {
+        // Whoever changes the limiter at this moment goes first; there will be another sweep.
+        let Some(mut control) = self.control.try_lock() else {
+            return Ok(0);
+        };
+        let now = monotonic();
+        let (mut removed, mut looked) = (0, 0);
+        for _ in 0..self.table.len() {
+            let number = control.sweeping % self.table.len();
+            control.sweeping = number + 1;
+            looked += self.table.nth(number, |stripe| {
+                // One without slots takes time to visit, too: a flood leaves thousands.
+                let slots = stripe.keeper().slots().max(VISIT_SLOTS);
+                removed += stripe.sweep(epoch.0, now)?;
+                Ok(slots)
+            })?;
+            if looked >= max_slots {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether there is no room for more keys, so that newcomers are judged together.
+    pub fn is_full(&self, epoch: Epoch) -> Result<bool, CallError> {
+        let control = self.control.lock();
+        Ok(control.tenancy(epoch)?.shared.budget.is_spent())
+    }
+
+    /// Totals, and the present size.
+    pub fn stats(&self, epoch: Epoch) -> Result<Stats, CallError> {
+        let control = self.control.lock();
+        let totals = &control.tenancy(epoch)?.shared.totals;
+        let mut stats = Stats {
+            overflowed: totals.overflowed.load(Ordering::Relaxed),
+            swept: totals.swept.load(Ordering::Relaxed),
+            bytes: self.table.bytes() as u64,
+            ..Stats::default()
+        };
+        self.table.each(|stripe| stats += stripe.keeper().stats());
+        Ok(stats)
+    }
+
+    #[inline]
+    fn ask(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Ask {
+        Ask {
+            epoch: epoch.0,
+            key,
+            cost,
+            scale: self.scale(),
+            monotonic: monotonic(),
+            takes,
+        }
+    }
+
+    #[inline]
+    fn ask_one(&self, ask: &Ask, tag: Tag) -> Result<Usage, CallError> {
+        let mut usage = Usage::UNKNOWN;
+        self.with(ask.key, |stripe| stripe.ask(ask, tag, &mut usage))?;
+        Ok(usage)
+    }
+
+    fn ask_all(&self, ask: &Ask, select: Select) -> Result<Answer, CallError> {
+        let mut usages = Vec::new();
+        self.with(ask.key, |stripe| stripe.ask_all(ask, select, &mut usages))?;
+        Ok(Answer::new(usages))
+    }
+
+    #[inline]
+    fn with<R>(&self, key: Key, visit: impl FnOnce(&mut Stripe) -> R) -> R {
+        let mut crowded = false;
+        let result = self.table.with(key, &mut crowded, visit);
+        if crowded {
+            self.split();
+        }
+        result
+    }
+
+    /// Makes room for more keys. Where the limiter is just being changed, or split by another, the next call will.
+    #[cold]
+    #[inline(never)]
+    fn split(&self) {
+        if let Some(_control) = self.control.try_lock() {
+            self.table.split();
+        }
+    }
+}
+
+impl Control {
+    fn tenancy(&self, epoch: Epoch) -> Result<&Arc<Tenancy>, CallError> {
+        match &self.tenancy {
+            Some(tenancy) if tenancy.epoch == epoch.0 => Ok(tenancy),
+            _ => Err(CallError::UnknownLimiter),
+        }
+    }
+}

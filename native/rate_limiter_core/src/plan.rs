@@ -1,0 +1,171 @@
+//! The windows of a limiter, and where in a key's slot each has its state.
+
+use std::ops::Range;
+
+use crate::algorithm::{Logs, Meter, State};
+use crate::clock::Nanos;
+use crate::error::{CallError, LimitError};
+use crate::limit::Limit;
+use crate::scale::Scale;
+use crate::store::Slot;
+
+/// More windows than this are not a limit any more.
+pub const MAX_WINDOWS: usize = 32;
+
+/// What the caller knows a window by: any number, for instance an interned name.
+pub type Tag = u64;
+
+/// The windows of a limiter: immutable, replaced as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    windows: Box<[Window]>,
+    /// Zeros: the state of a key that has taken nothing.
+    blank: Box<[u64]>,
+    keeps_logs: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    pub(crate) tag: Tag,
+    pub(crate) limit: Limit,
+    pub(crate) meter: Meter,
+    start: usize,
+    end: usize,
+}
+
+/// Which windows of its limiter a call is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Select<'a> {
+    /// Every one.
+    All,
+    /// These.
+    Tags(&'a [Tag]),
+}
+
+impl Window {
+    /// This window's part of a slot's state.
+    #[inline]
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// The most that can be taken at once.
+    pub(crate) fn max(&self, scale: Scale) -> u64 {
+        let blank = vec![0; self.meter.words()];
+        let usage = self
+            .meter
+            .decide(&blank, &Logs::default(), Nanos(0), 0, scale);
+        usage.max
+    }
+
+    #[inline]
+    pub(crate) fn state<'a>(&self, slot: Slot<'a>) -> State<'a> {
+        let Slot { state, logs } = slot;
+        State {
+            words: &mut state[self.range()],
+            logs,
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn new(limits: &[(Tag, Limit)], offset_to_unix: Nanos) -> Result<Self, LimitError> {
+        if limits.is_empty() || limits.len() > MAX_WINDOWS {
+            return Err(LimitError::Windows {
+                windows: limits.len(),
+                max: MAX_WINDOWS,
+            });
+        }
+        let mut windows: Vec<Window> = Vec::with_capacity(limits.len());
+        let mut start = 0;
+        for (tag, limit) in limits {
+            if windows.iter().any(|window| window.tag == *tag) {
+                return Err(LimitError::DuplicateWindow);
+            }
+            let meter = Meter::new(limit, offset_to_unix)?;
+            let end = start + meter.words();
+            windows.push(Window {
+                tag: *tag,
+                limit: limit.clone(),
+                meter,
+                start,
+                end,
+            });
+            start = end;
+        }
+        let keeps_logs = windows.iter().any(|window| window.meter.keeps_log());
+        Ok(Self {
+            windows: windows.into(),
+            blank: vec![0; start].into(),
+            keeps_logs,
+        })
+    }
+
+    /// The same plan with another limit for one window, whose states stay readable.
+    pub(crate) fn with_limit(
+        &self,
+        tag: Tag,
+        limit: &Limit,
+        offset_to_unix: Nanos,
+    ) -> Result<Self, LimitError> {
+        let meter = Meter::new(limit, offset_to_unix)?;
+        let mut plan = self.clone();
+        for window in plan.windows.iter_mut().filter(|window| window.tag == tag) {
+            if !meter.has_shape_of(&window.meter) {
+                return Err(LimitError::ShapeChanged);
+            }
+            window.limit = limit.clone();
+            window.meter = meter.clone();
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// Words of state in a slot.
+    pub(crate) fn state_words(&self) -> usize {
+        self.blank.len()
+    }
+
+    /// The state of a key that has taken nothing.
+    pub(crate) fn blank(&self) -> &[u64] {
+        &self.blank
+    }
+
+    /// Whether some state lies partly on the heap.
+    #[inline]
+    pub(crate) fn keeps_logs(&self) -> bool {
+        self.keeps_logs
+    }
+
+    #[inline]
+    pub(crate) fn window(&self, tag: Tag) -> Result<&Window, CallError> {
+        match &*self.windows {
+            [first, ..] if first.tag == tag => Ok(first),
+            [_, others @ ..] => others
+                .iter()
+                .find(|window| window.tag == tag)
+                .ok_or(CallError::UnknownWindow),
+            [] => Err(CallError::UnknownWindow),
+        }
+    }
+
+    /// Whether every selected window exists.
+    pub(crate) fn covers(&self, select: Select) -> Result<(), CallError> {
+        match select {
+            Select::All => Ok(()),
+            Select::Tags([]) => Err(CallError::UnknownWindow),
+            Select::Tags(tags) => tags.iter().try_for_each(|&tag| self.window(tag).map(drop)),
+        }
+    }
+
+    /// The selected windows, in the plan's order.
+    pub(crate) fn selected<'a>(&'a self, select: Select<'a>) -> impl Iterator<Item = &'a Window> {
+        self.windows.iter().filter(move |window| match select {
+            Select::All => true,
+            Select::Tags(tags) => tags.contains(&window.tag),
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! What a limiter has done, and what it takes.
+
+use std::ops::AddAssign;
+
+/// Totals of a limiter since it was opened, and its present size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys remembered now.
+    pub keys: u64,
+    /// Bytes that the keys take now.
+    pub bytes: u64,
+    /// Calls that asked to take.
+    pub checks: u64,
+    /// Those that were denied.
+    pub denials: u64,
+    /// Those that were judged by the overflow cell, since there was no room for their key.
+    pub overflowed: u64,
+    /// Idle keys that were forgotten.
+    pub swept: u64,
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.checks += other.checks;
+        self.denials += other.denials;
+        self.overflowed += other.overflowed;
+        self.swept += other.swept;
+    }
+}

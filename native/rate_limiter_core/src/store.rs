@@ -1,0 +1,17 @@
+//! Where states live: a table in memory, in stripes, each behind a lock of its own.
+
+mod budget;
+mod keeper;
+#[cfg(all(loom, test))]
+mod loom_tests;
+mod segment;
+mod spin;
+mod stripe;
+mod table;
+mod tenancy;
+
+pub(crate) use budget::{Budget, UNIT_BYTES};
+pub(crate) use segment::Slot;
+pub(crate) use stripe::{Ask, Stripe};
+pub(crate) use table::Table;
+pub(crate) use tenancy::{Shared, Tenancy, Totals};

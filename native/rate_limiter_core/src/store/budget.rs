@@ -1,0 +1,74 @@
+//! The cap on what a limiter remembers.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// What one unit stands for besides a key: so many bytes that a key's log takes on the heap.
+pub(crate) const UNIT_BYTES: u64 = 64;
+
+/// Units that may be used at once, over all shards of a limiter.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    cap: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(cap: u64) -> Self {
+        Self {
+            cap,
+            used: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one unit, unless all are taken.
+    pub(crate) fn try_take(&self) -> bool {
+        // Added first and taken back, so that two takers cannot both see the last unit free.
+        let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.cap;
+        if !taken {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Records that memory in use has changed by so many units.
+    pub(crate) fn adjust(&self, before: u64, after: u64) {
+        if after > before {
+            self.used.fetch_add(after - before, Ordering::Relaxed);
+        } else if before > after {
+            self.used.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.used.load(Ordering::Relaxed) >= self.cap
+    }
+}
+
+#[cfg(all(loom, test))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn loom_no_more_is_taken_than_there_is_and_all_comes_back() {
+        loom::model(|| {
+            let budget = Arc::new(Budget::new(2));
+            let others = [(), ()].map(|()| {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || u64::from(budget.try_take()))
+            });
+            // One that was taken comes back meanwhile, perhaps just when another asks.
+            let mut held = u64::from(budget.try_take());
+            if held == 1 {
+                budget.adjust(1, 0);
+                held = u64::from(budget.try_take());
+            }
+            let taken = others.map(|other| other.join().unwrap());
+            let taken = taken[0] + taken[1] + held;
+            assert!((1..=2).contains(&taken));
+            assert_eq!(budget.used.load(Ordering::Relaxed), taken);
+            assert_eq!(budget.is_spent(), taken == 2);
+        });
+    }
+}

@@ -1,0 +1,356 @@
+//! Keeps the states of a stripe's keys, and decides whom to keep when there is no room.
+//!
+//! A key that owes is never forgotten: that would be a free reset. When the budget is spent and nobody nearby is idle,
+//! newcomers share one overflow state. Each of them is judged by what all of them took, so too strictly at times and
+//! never too leniently; keys that have a slot stay exact. A newcomer that later gets a slot takes the overflow's debt
+//! along, since it may have caused it.
+
+use crate::algorithm::Logs;
+use crate::clock::Nanos;
+use crate::key::Key;
+use crate::plan::{Plan, Select, Tag, Window};
+use crate::stats::Stats;
+use crate::verdict::Usage;
+
+use super::segment::{Segment, Slot, KEY_WORDS};
+use super::stripe::Ask;
+use super::tenancy::{Tenancy, Totals};
+
+/// Bytes of keys from which on a stripe should split: a split or a growth moves so much, some microseconds' work.
+const CROWDED_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    segment: Segment,
+    checks: u64,
+    denials: u64,
+    logs: Logs,
+    overflow: Option<Box<[u64]>>,
+    crowded: bool,
+}
+
+/// The state by which a key is judged.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Its own, which begins there.
+    Own(usize),
+    Overflow,
+    Blank,
+}
+
+impl Keeper {
+    #[inline]
+    pub(crate) fn ask(
+        &mut self,
+        tenancy: &Tenancy,
+        window: &Window,
+        ask: &Ask,
+        now: Nanos,
+    ) -> Usage {
+        if ask.takes && !tenancy.plan.keeps_logs() {
+            // Nearly every call: the key is present, and its state is in its slot.
+            if let Some(at) = self.segment.find(ask.key, stride(&tenancy.plan)) {
+                let slot = self.slot_at(&tenancy.plan, at);
+                let state = window.state(slot);
+                let usage = window.meter.take(state, now, ask.cost, ask.scale, true);
+                self.count(usage.allowed());
+                return usage;
+            }
+        }
+        self.ask_slowly(tenancy, window, ask, now)
+    }
+
+    /// As `ask`, also for a key that has no slot yet, or keeps a log.
+    #[inline(never)]
+    fn ask_slowly(&mut self, tenancy: &Tenancy, window: &Window, ask: &Ask, now: Nanos) -> Usage {
+        let mut found = self.find(tenancy, ask.key, now);
+        self.renew(tenancy, found, window, now);
+        let usage = self.decide(tenancy, found, window, ask, now, ask.cost);
+        if ask.takes {
+            self.count(usage.allowed());
+            if usage.allowed() && ask.cost > 0 {
+                if !matches!(found, Found::Own(_)) {
+                    found = self.settle(tenancy, ask.key, now);
+                }
+                self.take(tenancy, found, window, ask, now);
+            }
+        }
+        usage
+    }
+
+    pub(crate) fn ask_all(
+        &mut self,
+        tenancy: &Tenancy,
+        select: Select,
+        ask: &Ask,
+        now: Nanos,
+        usages: &mut Vec<(Tag, Usage)>,
+    ) {
+        let mut found = self.find(tenancy, ask.key, now);
+        let first = usages.len();
+        for window in tenancy.plan.selected(select) {
+            self.renew(tenancy, found, window, now);
+            let usage = self.decide(tenancy, found, window, ask, now, ask.cost);
+            usages.push((window.tag, usage));
+        }
+        let allowed = usages[first..].iter().all(|(_, usage)| usage.allowed());
+        if ask.takes {
+            self.count(allowed);
+        }
+        if !allowed {
+            // Nothing is taken: the windows that would have let the call through say what they have now.
+            let asked = tenancy.plan.selected(select).zip(&mut usages[first..]);
+            for (window, (_, usage)) in asked.filter(|(_, (_, usage))| usage.allowed()) {
+                *usage = self.decide(tenancy, found, window, ask, now, 0);
+            }
+        } else if ask.takes && ask.cost > 0 {
+            if !matches!(found, Found::Own(_)) {
+                found = self.settle(tenancy, ask.key, now);
+            }
+            for window in tenancy.plan.selected(select) {
+                self.take(tenancy, found, window, ask, now);
+            }
+        }
+    }
+
+    pub(crate) fn refund(&mut self, tenancy: &Tenancy, select: Select, ask: &Ask, now: Nanos) {
+        // What the overflow owes may be another's.
+        let Some(at) = self.segment.find(ask.key, stride(&tenancy.plan)) else {
+            return;
+        };
+        for window in tenancy.plan.selected(select) {
+            self.renew(tenancy, Found::Own(at), window, now);
+            let slot = self.slot_at(&tenancy.plan, at);
+            window.meter.refund(window.state(slot), now, ask.cost);
+        }
+    }
+
+    pub(crate) fn reset(&mut self, tenancy: &Tenancy, select: Select, key: Key) {
+        let Some(at) = self.segment.find(key, stride(&tenancy.plan)) else {
+            return;
+        };
+        let heap = self.logs.units();
+        for window in tenancy.plan.selected(select) {
+            let slot = self.slot_at(&tenancy.plan, at);
+            window.meter.clear(window.state(slot));
+        }
+        tenancy.shared.budget.adjust(heap, self.logs.units());
+        if *self.slot_at(&tenancy.plan, at).state == *tenancy.plan.blank() {
+            self.segment.remove(at, stride(&tenancy.plan));
+            tenancy.shared.budget.adjust(1, 0);
+        }
+    }
+
+    /// Forgets idle keys. Returns how many.
+    pub(crate) fn sweep(&mut self, tenancy: &Tenancy, now: Nanos) -> usize {
+        let heap = self.logs.units();
+        let before = self.segment.keys();
+        let logs = &mut self.logs;
+        self.segment.retain_not(stride(&tenancy.plan), |state| {
+            let idle = tenancy.is_idle(state, logs, now);
+            if idle {
+                clear_all(&tenancy.plan, state, logs);
+            }
+            idle
+        });
+        let swept = before - self.segment.keys();
+        tenancy.shared.budget.adjust(swept as u64, 0);
+        tenancy.shared.budget.adjust(heap, self.logs.units());
+        Totals::count(&tenancy.shared.totals.swept, swept as u64);
+        if self.overflow.is_some() {
+            // It goes, too, with what it takes of the budget, if nobody owes anything by it any more.
+            self.overflow_or_blank(tenancy, now);
+        }
+        swept
+    }
+
+    /// Moves the keys whose first word `leaves` says so of. The overflow stays with both, since either may get a
+    /// newcomer that is in its debt.
+    pub(crate) fn split(
+        &mut self,
+        tenancy: &Tenancy,
+        other: &mut Self,
+        leaves: impl Fn(u64) -> bool,
+    ) {
+        let plan = &tenancy.plan;
+        let heap = self.logs.units() + other.logs.units();
+        if plan.keeps_logs() {
+            let (logs, others) = (&mut self.logs, &mut other.logs);
+            self.segment.each_state(stride(plan), |high, state| {
+                if leaves(high) {
+                    for window in plan.windows() {
+                        window
+                            .meter
+                            .hand_over(window.state(Slot { state, logs }), others);
+                    }
+                }
+            });
+        }
+        self.segment.split(&mut other.segment, stride(plan), leaves);
+        if let Some(debt) = &self.overflow {
+            let mut copy = debt.clone();
+            for window in plan.windows() {
+                // The copy names this side's logs: what they hold is copied, too.
+                let words = &mut copy[window.range()];
+                window.meter.copy_over(words, &self.logs, &mut other.logs);
+            }
+            other.overflow = Some(copy);
+        }
+        let budget = &tenancy.shared.budget;
+        budget.adjust(heap, self.logs.units() + other.logs.units());
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let overflow = self.overflow.as_deref().map_or(0, size_of_val);
+        Stats {
+            keys: self.segment.keys() as u64,
+            bytes: (self.segment.bytes() + self.logs.bytes() + overflow) as u64,
+            checks: self.checks,
+            denials: self.denials,
+            ..Stats::default()
+        }
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.segment.slots()
+    }
+
+    #[inline]
+    pub(crate) fn take_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.crowded)
+    }
+
+    #[inline]
+    fn find(&mut self, tenancy: &Tenancy, key: Key, now: Nanos) -> Found {
+        match self.segment.find(key, stride(&tenancy.plan)) {
+            Some(at) => Found::Own(at),
+            None if self.overflow.is_none() => Found::Blank,
+            None => self.overflow_or_blank(tenancy, now),
+        }
+    }
+
+    #[cold]
+    fn overflow_or_blank(&mut self, tenancy: &Tenancy, now: Nanos) -> Found {
+        match self.overflow.take() {
+            Some(state) if !tenancy.is_idle(&state, &self.logs, now) => {
+                self.overflow = Some(state);
+                Found::Overflow
+            }
+            drained => {
+                let heap = self.logs.units();
+                if let Some(mut state) = drained {
+                    clear_all(&tenancy.plan, &mut state, &mut self.logs);
+                }
+                tenancy.shared.budget.adjust(heap, self.logs.units());
+                Found::Blank
+            }
+        }
+    }
+
+    /// Has a state that was written under another limit say what it says under this one, from now on.
+    fn renew(&mut self, tenancy: &Tenancy, found: Found, window: &Window, now: Nanos) {
+        self.on_slot(&tenancy.plan, found, |slot| {
+            window.meter.renew(window.state(slot), now);
+        });
+    }
+
+    #[inline]
+    fn decide(
+        &self,
+        tenancy: &Tenancy,
+        found: Found,
+        window: &Window,
+        ask: &Ask,
+        now: Nanos,
+        cost: u64,
+    ) -> Usage {
+        let blank = tenancy.plan.blank();
+        let state = match found {
+            Found::Own(at) => self.segment.state(at, blank.len()),
+            Found::Overflow => self.overflow.as_deref().unwrap_or(blank),
+            Found::Blank => blank,
+        };
+        let words = &state[window.range()];
+        window.meter.decide(words, &self.logs, now, cost, ask.scale)
+    }
+
+    /// Takes from a window that has allowed it. What that adds on the heap counts towards the budget.
+    fn take(&mut self, tenancy: &Tenancy, found: Found, window: &Window, ask: &Ask, now: Nanos) {
+        let keeps_logs = tenancy.plan.keeps_logs();
+        let may_grow = !keeps_logs || !tenancy.shared.budget.is_spent();
+        let heap = self.logs.units();
+        self.on_slot(&tenancy.plan, found, |slot| {
+            let state = window.state(slot);
+            window.meter.take(state, now, ask.cost, ask.scale, may_grow);
+        });
+        if let (Found::Overflow, Some(state)) = (found, &mut self.overflow) {
+            window.meter.share(&mut state[window.range()]);
+        }
+        if keeps_logs {
+            tenancy.shared.budget.adjust(heap, self.logs.units());
+        }
+    }
+
+    fn on_slot(&mut self, plan: &Plan, found: Found, change: impl FnOnce(Slot<'_>)) {
+        match (found, &mut self.overflow) {
+            (Found::Own(at), _) => change(self.slot_at(plan, at)),
+            (Found::Overflow, Some(state)) => {
+                let logs = &mut self.logs;
+                change(Slot { state, logs });
+            }
+            (Found::Overflow | Found::Blank, _) => (),
+        }
+    }
+
+    #[inline]
+    fn slot_at(&mut self, plan: &Plan, at: usize) -> Slot<'_> {
+        Slot {
+            state: self.segment.state_mut(at, plan.state_words()),
+            logs: &mut self.logs,
+        }
+    }
+
+    /// Finds room for a newcomer that is about to take: a slot of its own, or the overflow.
+    fn settle(&mut self, tenancy: &Tenancy, key: Key, now: Nanos) -> Found {
+        let plan = &tenancy.plan;
+        let has_room = tenancy.shared.budget.try_take()
+            || (self.sweep(tenancy, now) > 0 && tenancy.shared.budget.try_take());
+        if !has_room {
+            Totals::count(&tenancy.shared.totals.overflowed, 1);
+            self.overflow.get_or_insert_with(|| plan.blank().into());
+            return Found::Overflow;
+        }
+        let stride = stride(plan);
+        let at = self.segment.insert(key, stride);
+        self.crowded = self.segment.keys() * stride * size_of::<u64>() > CROWDED_BYTES;
+        if let Some(debt) = &self.overflow {
+            let heap = self.logs.units();
+            let state = self.segment.state_mut(at, plan.state_words());
+            state.copy_from_slice(debt);
+            for window in plan.windows() {
+                let slot = self.slot_at(plan, at);
+                window.meter.detach(window.state(slot));
+            }
+            tenancy.shared.budget.adjust(heap, self.logs.units());
+        }
+        Found::Own(at)
+    }
+
+    #[inline]
+    fn count(&mut self, allowed: bool) {
+        self.checks += 1;
+        self.denials += u64::from(!allowed);
+    }
+}
+
+/// Words of a slot.
+#[inline]
+fn stride(plan: &Plan) -> usize {
+    KEY_WORDS + plan.state_words()
+}
+
+fn clear_all(plan: &Plan, state: &mut [u64], logs: &mut Logs) {
+    for window in plan.windows() {
+        window.meter.clear(window.state(Slot { state, logs }));
+    }
+}

@@ -1,0 +1,157 @@
+//! All keys of a limiter, in stripes that split one at a time, so that no call pays for a large rehash.
+//!
+//! Linear hashing (Litwin 1980) with a lock for each stripe (as Ellis 1987): stripes split in turn as they become
+//! crowded, and a key's stripe follows from its hash and the number of stripes alone. Whoever comes to a stripe that
+//! has been split meanwhile sees so by the stripe's level, under its lock, and looks again. Each stripe's segment grows
+//! by itself in between, so memory stays close to what the keys need at every size. Stripes do not move and are not
+//! freed while the table lives, so reaching one takes no lock.
+
+use std::sync::OnceLock;
+
+use crate::key::Key;
+use crate::sync::{AtomicUsize, Ordering};
+
+use super::spin::SpinLock;
+use super::stripe::Stripe;
+
+/// Chunk `n` doubles the stripes that the chunks before it have, from at least 32: enough for 2^36 stripes.
+const CHUNKS: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    chunks: [OnceLock<Box<[Padded]>>; CHUNKS],
+    /// The binary logarithm of the number of stripes at the start, which is also the least.
+    first_level: u32,
+    count: AtomicUsize,
+}
+
+/// A stripe alone on its cache lines, so that neighbours do not slow each other down.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Padded(SpinLock<Stripe>);
+
+impl Table {
+    /// A table of vacant stripes.
+    pub(crate) fn new(first: usize) -> Self {
+        let first = first.next_power_of_two();
+        Self {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            first_level: first.ilog2(),
+            count: AtomicUsize::new(first),
+        }
+    }
+
+    /// Runs `visit` on the stripe of `key`, alone. Afterwards `crowded` says whether it is time to split.
+    #[inline]
+    pub(crate) fn with<R>(
+        &self,
+        key: Key,
+        crowded: &mut bool,
+        visit: impl FnOnce(&mut Stripe) -> R,
+    ) -> R {
+        let address = address(key.high);
+        loop {
+            let number = number_of(address, self.count.load(Ordering::Acquire));
+            let mut entered = self.stripe(number).enter();
+            if entered.with(|stripe| stripe.owns(address, number)) {
+                return entered.with(|stripe| {
+                    let result = visit(stripe);
+                    *crowded = stripe.take_crowded();
+                    result
+                });
+            }
+        }
+    }
+
+    /// Splits the stripe whose turn it is. One caller at a time.
+    pub(crate) fn split(&self) {
+        let count = self.count.load(Ordering::Relaxed);
+        let from = self.stripe(count - power_below(count));
+        let new = self.stripe(count);
+        from.with(|from| {
+            let split = from.split(address);
+            new.with(|new| *new = split);
+            // Before `from` is released: who finds keys gone from it must find the stripe to which they went.
+            self.count.store(count + 1, Ordering::Release);
+        });
+    }
+
+    /// Makes every stripe anew: the first ones by `make`, given their level, the others vacant. One caller at a time.
+    pub(crate) fn refill(&self, make: impl Fn(u32) -> Stripe) {
+        for number in 0..self.len() {
+            let new = if number >> self.first_level == 0 {
+                make(self.first_level)
+            } else {
+                Stripe::default()
+            };
+            // What the stripe held is freed outside of the lock.
+            drop(self.nth(number, |stripe| std::mem::replace(stripe, new)));
+        }
+        self.count.store(1 << self.first_level, Ordering::Release);
+    }
+
+    /// Visits every stripe, one after the other. Nobody may split meanwhile.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&mut Stripe)) {
+        for number in 0..self.len() {
+            self.nth(number, &mut visit);
+        }
+    }
+
+    /// Visits one stripe.
+    pub(crate) fn nth<R>(&self, number: usize, visit: impl FnOnce(&mut Stripe) -> R) -> R {
+        self.stripe(number).with(visit)
+    }
+
+    /// How many stripes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Bytes on the heap, without what the stripes have there.
+    pub(crate) fn bytes(&self) -> usize {
+        let chunks = self.chunks.iter().filter_map(OnceLock::get);
+        chunks.map(|stripes| size_of_val(&**stripes)).sum()
+    }
+
+    #[inline]
+    fn stripe(&self, number: usize) -> &SpinLock<Stripe> {
+        // Chunk 0 has the first stripes; chunk n + 1 as many as all before it.
+        let doublings = number >> self.first_level;
+        let (chunk, before) = match doublings.checked_ilog2() {
+            None => (0, 0),
+            Some(n) => (n as usize + 1, 1 << (self.first_level + n)),
+        };
+        let stripes = self.chunks[chunk].get_or_init(|| vacant(before.max(1 << self.first_level)));
+        &stripes[number - before].0
+    }
+}
+
+#[cold]
+fn vacant(stripes: usize) -> Box<[Padded]> {
+    let stripe = |_| Padded(SpinLock::new(Stripe::default()));
+    (0..stripes).map(stripe).collect()
+}
+
+/// The bits of a key that choose its stripe. The lowest bit of `high` is always set.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // some of the bits are what is wanted
+fn address(high: u64) -> usize {
+    (high >> 8) as usize
+}
+
+#[inline]
+fn number_of(address: usize, count: usize) -> usize {
+    let power = power_below(count);
+    let wide = address & (2 * power - 1);
+    if wide < count {
+        wide
+    } else {
+        address & (power - 1)
+    }
+}
+
+/// The largest power of two that is at most `count`.
+#[inline]
+fn power_below(count: usize) -> usize {
+    1 << count.ilog2()
+}
