@@ -1,0 +1,184 @@
+//! Openings of a limiter, and calls that name what is not there.
+
+use std::time::Duration;
+
+use rate_limiter_core::{
+    CallError, Epoch, Limit, LimitError, Limiter, Options, Scale, Seed, Select, Tag, UpdateError,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BURST: Tag = 1;
+const UNKNOWN: Tag = 2;
+
+fn limits(limit: u64) -> [(Tag, Limit); 1] {
+    [(BURST, Limit::sliding_log(limit, Duration::from_hours(24)))]
+}
+
+fn open(limiter: &Limiter, limit: u64) -> Epoch {
+    let opened = limiter.open(&limits(limit), Options::default());
+    opened.expect("valid limits")
+}
+
+/// What every kind of call says to this epoch.
+fn every_call(limiter: &Limiter, epoch: Epoch) -> Vec<Result<(), CallError>> {
+    let key = Seed::fixed(1).key(b"somebody");
+    let updated = limiter.update_limit(epoch, BURST, &Limit::sliding_log(1, SECOND));
+    let updated = updated.map_err(|error| match error {
+        UpdateError::Call(error) => error,
+        other => panic!("expected a limit that is kept, got: {other}"),
+    });
+    vec![
+        limiter.check(epoch, key, BURST, 1).map(drop),
+        limiter.peek(epoch, key, BURST, 1).map(drop),
+        limiter.check_all(epoch, key, Select::All, 1).map(drop),
+        limiter.peek_all(epoch, key, Select::All, 1).map(drop),
+        limiter.refund(epoch, key, Select::All, 1).map(drop),
+        limiter.reset(epoch, key, Select::All),
+        limiter.set_scale(epoch, Scale::ONE),
+        limiter.limits(epoch).map(drop),
+        limiter.stats(epoch).map(drop),
+        limiter.sweep(epoch, 1).map(drop),
+        updated,
+    ]
+}
+
+#[test]
+fn calls_of_an_earlier_epoch_are_refused_and_change_nothing() {
+    let limiter = Limiter::vacant();
+    let unknown = |epoch| {
+        for (call, answer) in every_call(&limiter, epoch).into_iter().enumerate() {
+            assert_eq!(answer, Err(CallError::UnknownLimiter), "call {call}");
+        }
+    };
+    unknown(Epoch::from_number(0));
+    let first = open(&limiter, 3);
+    assert!(every_call(&limiter, first)
+        .into_iter()
+        .all(|answer| answer.is_ok()));
+    limiter.close(first).expect("open");
+    unknown(first);
+    assert_eq!(limiter.close(first), Err(CallError::UnknownLimiter));
+
+    let second = open(&limiter, 3);
+    unknown(first);
+    // Opened over the second, which ends it, and forgets what was used.
+    let key = Seed::fixed(1).key(b"somebody");
+    assert_eq!(
+        limiter
+            .check(second, key, BURST, 2)
+            .map(|usage| usage.remaining),
+        Ok(1)
+    );
+    let third = open(&limiter, 3);
+    unknown(second);
+    assert_eq!(
+        limiter
+            .check(third, key, BURST, 2)
+            .map(|usage| usage.remaining),
+        Ok(1)
+    );
+    assert_eq!(limiter.stats(third).expect("open").checks, 1);
+    assert_eq!(Epoch::from_number(third.number()), third);
+}
+
+#[test]
+fn windows_that_a_limiter_does_not_have_are_refused() {
+    let (limiter, epoch) = Limiter::new(&limits(3), Options::default()).expect("valid limits");
+    let key = Seed::fixed(1).key(b"somebody");
+    assert_eq!(
+        limiter.check(epoch, key, UNKNOWN, 1),
+        Err(CallError::UnknownWindow)
+    );
+    for tags in [&[][..], &[UNKNOWN], &[BURST, UNKNOWN]] {
+        let select = Select::Tags(tags);
+        let refused = CallError::UnknownWindow;
+        assert_eq!(limiter.check_all(epoch, key, select, 1), Err(refused));
+        assert_eq!(limiter.peek_all(epoch, key, select, 1), Err(refused));
+        assert_eq!(limiter.refund(epoch, key, select, 1), Err(refused));
+        assert_eq!(limiter.reset(epoch, key, select), Err(refused));
+    }
+    assert_eq!(
+        limiter
+            .peek(epoch, key, BURST, 0)
+            .map(|usage| usage.remaining),
+        Ok(3)
+    );
+}
+
+#[test]
+fn a_window_named_twice_is_asked_once() {
+    let (limiter, epoch) = Limiter::new(&limits(3), Options::default()).expect("valid limits");
+    let key = Seed::fixed(1).key(b"somebody");
+    let answer = limiter.check_all(epoch, key, Select::Tags(&[BURST, BURST]), 1);
+    let answer = answer.expect("known windows");
+    assert_eq!(answer.usages().len(), 1);
+    assert_eq!(answer.binding().1.remaining, 2);
+}
+
+#[test]
+fn limits_that_cannot_be_kept_leave_everything_as_it_was() {
+    let limiter = Limiter::vacant();
+    let epoch = open(&limiter, 3);
+    let key = Seed::fixed(1).key(b"somebody");
+    limiter.check(epoch, key, BURST, 1).expect("open");
+    let refused = limiter.open(&limits(0), Options::default());
+    assert_eq!(refused, Err(LimitError::ZeroLimit));
+    let updates = [
+        (Limit::sliding_log(0, SECOND), LimitError::ZeroLimit),
+        (Limit::token_bucket(1, SECOND), LimitError::ShapeChanged),
+        (Limit::sliding_window(1, SECOND), LimitError::ShapeChanged),
+    ];
+    for (limit, error) in updates {
+        let refused = limiter.update_limit(epoch, BURST, &limit);
+        assert_eq!(refused, Err(UpdateError::Limit(error)));
+    }
+    let limit = Limit::sliding_log(5, SECOND);
+    let refused = limiter.update_limit(epoch, UNKNOWN, &limit);
+    assert_eq!(refused, Err(UpdateError::Call(CallError::UnknownWindow)));
+    assert_eq!(
+        limiter
+            .peek(epoch, key, BURST, 0)
+            .map(|usage| usage.remaining),
+        Ok(2)
+    );
+}
+
+#[test]
+fn a_sliding_window_keeps_its_number_of_sub_windows() {
+    let of = |sub_windows| Limit::sliding_window(3, SECOND).with_sub_windows(sub_windows);
+    let (limiter, epoch) = Limiter::new(&[(BURST, of(10))], Options::default()).expect("valid");
+    let refused = limiter.update_limit(epoch, BURST, &of(11));
+    assert_eq!(refused, Err(UpdateError::Limit(LimitError::ShapeChanged)));
+    assert_eq!(limiter.update_limit(epoch, BURST, &of(10)), Ok(()));
+}
+
+#[test]
+fn a_limiter_tells_its_limits_and_what_they_admit_at_its_scale() {
+    let windows = [
+        (1, Limit::token_bucket(10, SECOND).with_burst(20)),
+        (2, Limit::sliding_window(10, SECOND)),
+        (3, Limit::sliding_log(10, SECOND)),
+        (4, Limit::fixed_window(10, SECOND)),
+    ];
+    let (limiter, epoch) = Limiter::new(&windows, Options::default()).expect("valid limits");
+    let maxima = || -> Vec<u64> {
+        let told = limiter.limits(epoch).expect("open");
+        let known = told.iter().zip(&windows);
+        assert!(known
+            .into_iter()
+            .all(|(told, known)| (told.0, &told.1) == (known.0, &known.1)));
+        told.iter().map(|(_, _, max)| *max).collect()
+    };
+    assert_eq!(maxima(), [20, 10, 10, 10]);
+    limiter
+        .set_scale(epoch, Scale::from_ppm(150_000))
+        .expect("open");
+    assert_eq!(limiter.scale().ppm(), 150_000);
+    assert_eq!(maxima(), [2, 1, 1, 1]);
+    // The next tenant begins unscaled.
+    let epoch = limiter
+        .open(&windows, Options::default())
+        .expect("valid limits");
+    assert_eq!(limiter.scale(), Scale::ONE);
+    assert_eq!(limiter.stats(epoch).expect("open").keys, 0);
+}

@@ -1,0 +1,94 @@
+//! The fixed window: a count from its start until it is over.
+
+use rate_limiter_core::{Algorithm, Limit, Nanos, Retry, Usage};
+
+use super::{per_nanos, scaled};
+
+#[derive(Clone, Debug)]
+pub(crate) struct FixedWindow {
+    limit: u64,
+    per: u64,
+    aligned: bool,
+    /// When the open window began, and what it has counted.
+    open: Option<(u64, u64)>,
+}
+
+impl FixedWindow {
+    pub(crate) fn new(limit: &Limit) -> Self {
+        let Algorithm::FixedWindow { aligned } = limit.algorithm() else {
+            panic!("expected a fixed window, got: {limit:?}");
+        };
+        Self {
+            limit: limit.limit(),
+            per: per_nanos(limit),
+            aligned,
+            open: None,
+        }
+    }
+
+    /// What the open window has counted counts in the one of the new length: in that which began at the same time, or
+    /// if they are aligned, in that of now (or of the open one's start, if the clock was set back to before it).
+    pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
+        let old = std::mem::replace(self, Self::new(limit));
+        if old.per == self.per {
+            self.open = old.open;
+        } else if let (Some((start, _)), used @ 1..) = (old.open, old.used(now)) {
+            let start = if self.aligned {
+                now.max(start) / self.per * self.per
+            } else {
+                start
+            };
+            self.open = (now < start + self.per).then_some((start, used));
+        }
+    }
+
+    pub(crate) fn used(&self, now: u64) -> u64 {
+        match self.open {
+            Some((start, used)) if now < start + self.per => used,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn ask(&self, now: u64, cost: u64, ppm: u32) -> Usage {
+        let max = scaled(self.limit, ppm);
+        let used = self.used(now);
+        let fits = u128::from(used) + u128::from(cost) <= u128::from(max);
+        let until = Nanos(self.start(now) + self.per - now);
+        let retry = if cost == 0 || fits {
+            Retry::Now
+        } else if cost > max {
+            Retry::Never
+        } else {
+            Retry::After(until)
+        };
+        let after = if fits { used + cost } else { used };
+        Usage {
+            max,
+            remaining: max.saturating_sub(after),
+            reset_after: if after == 0 { Nanos(0) } else { until },
+            retry,
+        }
+    }
+
+    pub(crate) fn take(&mut self, now: u64, cost: u64) {
+        let used = self.used(now) + cost;
+        self.open = (used > 0).then_some((self.start(now), used));
+    }
+
+    /// A window of which all was given back is not open any more.
+    pub(crate) fn refund(&mut self, now: u64, cost: u64) {
+        if self.used(now) > 0 {
+            let used = self.used(now).saturating_sub(cost);
+            self.open = (used > 0).then_some((self.start(now), used));
+        }
+    }
+
+    /// When the window that counts now began, or begins by a use now. A clock that was set back stays in its window.
+    fn start(&self, now: u64) -> u64 {
+        match self.open {
+            Some((start, _)) if self.used(now) > 0 => start,
+            _ if self.aligned => now / self.per * self.per,
+            _ => now,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A limiter on a clock that the test moves.
+#![allow(dead_code)] // each test binary that includes this uses a part of it
+
+use std::sync::Arc;
+
+use rate_limiter_core::{
+    Answer, Clock, Epoch, Key, Limit, Limiter, ManualClock, Nanos, Options, Scale, Seed, Select,
+    Stats, Tag, Usage,
+};
+
+use crate::model::Call;
+
+/// The tag of a limiter's only window.
+pub(crate) const ONLY: Tag = 1;
+
+pub(crate) struct Rig {
+    limiter: Limiter,
+    epoch: Epoch,
+    clock: Arc<ManualClock>,
+    seed: Seed,
+}
+
+impl Rig {
+    pub(crate) fn new(limits: &[(Tag, Limit)]) -> Self {
+        Self::capped(limits, u64::MAX)
+    }
+
+    /// A limiter of one window.
+    pub(crate) fn of(limit: Limit) -> Self {
+        Self::new(&[(ONLY, limit)])
+    }
+
+    /// A limiter that remembers at most `max_keys` keys.
+    pub(crate) fn capped(limits: &[(Tag, Limit)], max_keys: u64) -> Self {
+        let clock = Arc::new(ManualClock::new(Nanos(0)));
+        let options = Options {
+            clock: Clock::Manual(Arc::clone(&clock)),
+            max_keys,
+        };
+        let (limiter, epoch) = Limiter::new(limits, options).expect("valid limits");
+        Self {
+            limiter,
+            epoch,
+            clock,
+            seed: Seed::fixed(7),
+        }
+    }
+
+    /// Sets the clock, also back.
+    pub(crate) fn at(&self, now: u64) -> &Self {
+        self.clock.set(Nanos(now));
+        self
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().0
+    }
+
+    pub(crate) fn advance(&self, span: u64) {
+        self.clock.advance(Nanos(span));
+    }
+
+    /// What it answers; nothing to a call that is no question.
+    pub(crate) fn call(&self, call: &Call) -> Vec<(Tag, Usage)> {
+        match call {
+            // The way that nearly all calls take is another one.
+            Call::Check(id, tags, cost) if tags.len() == 1 => {
+                return vec![(tags[0], self.check_one(*id, tags[0], *cost))];
+            }
+            Call::Peek(id, tags, cost) if tags.len() == 1 => {
+                return vec![(tags[0], self.peek_one(*id, tags[0], *cost))];
+            }
+            Call::Check(id, tags, cost) => return bound(&self.check_all(*id, tags, *cost)),
+            Call::Peek(id, tags, cost) => return bound(&self.peek_all(*id, tags, *cost)),
+            Call::Refund(id, tags, cost) => return bound(&self.refund_all(*id, tags, *cost)),
+            Call::Reset(id, tags) => self.reset(*id, tags),
+            Call::Scale(ppm) => self.scale(*ppm),
+            Call::Update(tag, limit) => self.update(*tag, limit).expect("a limit that is kept"),
+            Call::Sweep => drop(self.sweep()),
+        }
+        Vec::new()
+    }
+
+    pub(crate) fn check(&self, id: u64, cost: u64) -> Usage {
+        self.check_one(id, ONLY, cost)
+    }
+
+    pub(crate) fn peek(&self, id: u64, cost: u64) -> Usage {
+        self.peek_one(id, ONLY, cost)
+    }
+
+    pub(crate) fn check_one(&self, id: u64, tag: Tag, cost: u64) -> Usage {
+        let answer = self.limiter.check(self.epoch, self.key(id), tag, cost);
+        answer.expect("a known window")
+    }
+
+    pub(crate) fn peek_one(&self, id: u64, tag: Tag, cost: u64) -> Usage {
+        let answer = self.limiter.peek(self.epoch, self.key(id), tag, cost);
+        answer.expect("a known window")
+    }
+
+    pub(crate) fn check_all(&self, id: u64, tags: &[Tag], cost: u64) -> Answer {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        let answer = self.limiter.check_all(self.epoch, key, select, cost);
+        answer.expect("known windows")
+    }
+
+    pub(crate) fn peek_all(&self, id: u64, tags: &[Tag], cost: u64) -> Answer {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        let answer = self.limiter.peek_all(self.epoch, key, select, cost);
+        answer.expect("known windows")
+    }
+
+    pub(crate) fn refund(&self, id: u64, cost: u64) -> Usage {
+        self.refund_all(id, &[ONLY], cost).usages()[0].1
+    }
+
+    pub(crate) fn refund_all(&self, id: u64, tags: &[Tag], cost: u64) -> Answer {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        let answer = self.limiter.refund(self.epoch, key, select, cost);
+        answer.expect("known windows")
+    }
+
+    pub(crate) fn reset(&self, id: u64, tags: &[Tag]) {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        let reset = self.limiter.reset(self.epoch, key, select);
+        reset.expect("known windows");
+    }
+
+    pub(crate) fn update(&self, tag: Tag, limit: &Limit) -> Result<(), String> {
+        let updated = self.limiter.update_limit(self.epoch, tag, limit);
+        updated.map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn scale(&self, ppm: u32) {
+        let scaled = self.limiter.set_scale(self.epoch, Scale::from_ppm(ppm));
+        scaled.expect("open");
+    }
+
+    /// Forgets every key that is idle now.
+    pub(crate) fn sweep(&self) -> usize {
+        self.sweep_step(usize::MAX)
+    }
+
+    /// Looks at about so many places.
+    pub(crate) fn sweep_step(&self, max_slots: usize) -> usize {
+        self.limiter.sweep(self.epoch, max_slots).expect("open")
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.limiter.stats(self.epoch).expect("open")
+    }
+
+    fn key(&self, id: u64) -> Key {
+        self.seed.key(&id.to_le_bytes())
+    }
+}
+
+/// The usages of an answer, which binds by the one that denies it for longest, or if all allow it, has least left.
+fn bound(answer: &Answer) -> Vec<(Tag, Usage)> {
+    let usages = answer.usages();
+    let longest = usages.iter().map(|(_, usage)| usage.retry).max();
+    let candidates = usages
+        .iter()
+        .filter(|(_, usage)| Some(usage.retry) == longest);
+    let least = candidates.min_by_key(|(_, usage)| usage.remaining);
+    assert_eq!(Some(answer.binding()), least);
+    assert_eq!(
+        answer.allowed(),
+        usages.iter().all(|(_, usage)| usage.allowed())
+    );
+    usages.to_vec()
+}
