@@ -1,0 +1,153 @@
+//! Which limit would have fitted: the smallest under which an id is never denied, and what those below it do.
+//!
+//! Each id is judged alone by the meter of production, on a fresh state, for one candidate after the other. Under a
+//! higher limit an id that was never denied is not denied either (nothing was turned away, so each algorithm counts
+//! the same uses against more room), which is what lets the candidates be halved. The burst follows the limit: a
+//! limit stated with a burst keeps the proportion of the two, rounded up.
+
+use crate::algorithm::{Logs, Meter, State};
+use crate::clock::Nanos;
+use crate::error::LimitError;
+use crate::limit::{Algorithm, Limit};
+use crate::scale::Scale;
+
+use super::events::{ById, History};
+
+/// The same limit with `limit` for its own, and its burst in proportion.
+#[must_use]
+pub fn with_limit(stated: &Limit, limit: u64) -> Limit {
+    let algorithm = match stated.algorithm() {
+        Algorithm::TokenBucket { burst: Some(burst) } => Algorithm::TokenBucket {
+            burst: Some(in_proportion(burst, limit, stated.limit())),
+        },
+        same => same,
+    };
+    Limit::new(limit, stated.per(), algorithm)
+}
+
+/// The least limit whose bucket holds `cost`.
+fn limit_that_holds(stated: &Limit, cost: u64) -> u64 {
+    match stated.algorithm() {
+        Algorithm::TokenBucket { burst: Some(burst) } => in_proportion(stated.limit(), cost, burst),
+        _ => cost,
+    }
+}
+
+/// `value * of / to`, rounded up; the largest number if it is larger.
+fn in_proportion(value: u64, of: u64, to: u64) -> u64 {
+    let exact = (u128::from(value) * u128::from(of)).div_ceil(u128::from(to.max(1)));
+    u64::try_from(exact).unwrap_or(u64::MAX)
+}
+
+/// Tries limits on histories. Holds the room for a state, so that trying allocates nothing.
+pub(crate) struct Fitting<'a> {
+    stated: &'a Limit,
+    words: Vec<u64>,
+    logs: Logs,
+}
+
+impl<'a> Fitting<'a> {
+    pub(crate) fn new(stated: &'a Limit) -> Self {
+        Self {
+            stated,
+            words: Vec::new(),
+            logs: Logs::default(),
+        }
+    }
+
+    /// For each id the smallest limit under which it is never denied; `None` where no limit of this kind is high
+    /// enough.
+    pub(crate) fn smallest_of_all(&mut self, events: &ById) -> Vec<Option<u64>> {
+        (0..events.len())
+            .map(|id| self.smallest(&events.history(id)))
+            .collect()
+    }
+
+    fn smallest(&mut self, history: &History) -> Option<u64> {
+        // Nothing is denied where all that was ever asked fits at once. The stated limit can be kept, which one below
+        // it may not (a period of years over one).
+        let enough = limit_that_holds(self.stated, history.total_cost()).max(self.stated.limit());
+        let enough = self.possible(enough)?;
+        let (mut fails, mut passes) = (0, 1);
+        while passes < enough && !self.never_denies(passes, history) {
+            fails = passes;
+            passes = passes.saturating_mul(2);
+        }
+        if passes >= enough {
+            passes = enough;
+            if !self.never_denies(passes, history) {
+                return None;
+            }
+        }
+        while passes - fails > 1 {
+            let middle = fails + (passes - fails) / 2;
+            if self.never_denies(middle, history) {
+                passes = middle;
+            } else {
+                fails = middle;
+            }
+        }
+        Some(passes)
+    }
+
+    /// `limit`, or the highest that the algorithm can keep.
+    fn possible(&self, limit: u64) -> Option<u64> {
+        match self.meter(limit) {
+            Ok(_) => Some(limit),
+            Err(LimitError::LimitTooHigh { max, .. }) => Some(max),
+            Err(_) => None,
+        }
+    }
+
+    fn never_denies(&mut self, limit: u64, history: &History) -> bool {
+        let Ok(meter) = self.meter(limit) else {
+            return false;
+        };
+        self.judge(&meter, history, |allowed| allowed)
+    }
+
+    /// How many of the history's requests `limit` denies; all of them if it cannot be kept.
+    pub(crate) fn denied(&mut self, limit: u64, history: &History) -> u64 {
+        let Ok(meter) = self.meter(limit) else {
+            return history.iter().count() as u64;
+        };
+        let mut denied = 0;
+        self.judge(&meter, history, |allowed| {
+            denied += u64::from(!allowed);
+            true
+        });
+        denied
+    }
+
+    /// Shows each verdict to `go_on` until that says no; whether it never did.
+    fn judge(
+        &mut self,
+        meter: &Meter,
+        history: &History,
+        mut go_on: impl FnMut(bool) -> bool,
+    ) -> bool {
+        self.words.resize(meter.words(), 0);
+        let mut completed = true;
+        for (time, cost) in history.iter() {
+            let state = State {
+                words: &mut self.words,
+                logs: &mut self.logs,
+            };
+            let usage = meter.take(state, Nanos(time), cost, Scale::ONE, true);
+            if !go_on(usage.allowed()) {
+                completed = false;
+                break;
+            }
+        }
+        meter.clear(State {
+            words: &mut self.words,
+            logs: &mut self.logs,
+        });
+        completed
+    }
+
+    /// On the replay's clock, which shows time since 1970.
+    fn meter(&self, limit: u64) -> Result<Meter, LimitError> {
+        Meter::new(&with_limit(self.stated, limit), Nanos(0))
+    }
+}

@@ -1,0 +1,72 @@
+//! Numbers as text writes them, without a float in between.
+
+/// A number as text writes it, exactly: `mantissa * 10^exponent`.
+pub(super) struct Decimal {
+    mantissa: u128,
+    exponent: i32,
+}
+
+impl Decimal {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let (number, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
+            Some(at) => (&text[..at], signed(&text[at + 1..])?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = match number.iter().position(|&b| b == b'.') {
+            Some(at) => (&number[..at], &number[at + 1..]),
+            None => (number, &[][..]),
+        };
+        // More digits than these change no nanosecond of any year, and would not fit.
+        if whole.is_empty() || whole.len() > 20 {
+            return None;
+        }
+        let fraction = &fraction[..fraction.len().min(15)];
+        let mut mantissa: u128 = 0;
+        for &digit in whole.iter().chain(fraction) {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            mantissa = mantissa * 10 + u128::from(digit - b'0');
+        }
+        // At most 15.
+        let places = i32::try_from(fraction.len()).ok()?;
+        Some(Self {
+            mantissa,
+            exponent: exponent - places,
+        })
+    }
+
+    /// Its whole part, as large as it can be told.
+    pub(super) fn whole(&self) -> u128 {
+        self.scaled(0).unwrap_or(u128::MAX)
+    }
+
+    /// Times `10^exponent`, cut to a whole number.
+    pub(super) fn scaled(&self, exponent: i32) -> Option<u128> {
+        let exponent = self.exponent + exponent;
+        let power = 10u128.checked_pow(exponent.unsigned_abs());
+        if exponent >= 0 {
+            self.mantissa.checked_mul(power?)
+        } else {
+            Some(power.map_or(0, |power| self.mantissa / power))
+        }
+    }
+}
+
+/// An exponent: at most two digits.
+fn signed(text: &[u8]) -> Option<i32> {
+    let (sign, digits) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        _ => (1, text),
+    };
+    if digits.is_empty() || digits.len() > 2 {
+        return None;
+    }
+    let value = digits.iter().try_fold(0, |value, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + i32::from(digit - b'0'))
+    });
+    value.map(|value| sign * value)
+}
