@@ -1,0 +1,26 @@
+//! The atoms that cross the boundary.
+
+rustler::atoms! {
+    ok,
+    error,
+    nil,
+    all,
+    denials,
+    none,
+    infinity,
+    monotonic,
+    take,
+    peek,
+    test,
+    taken,
+    rate_limited,
+    unknown_limiter,
+    unknown_window,
+    bad_id,
+    test_owned,
+    token_bucket,
+    sliding_window,
+    sliding_log,
+    fixed_window,
+    rate_limiter_panic,
+}

@@ -1,0 +1,38 @@
+//! Clocks that tests move by hand.
+
+use std::sync::Arc;
+
+use rate_limiter_core::{ManualClock, Nanos};
+use rustler::{NifResult, Resource, ResourceArc};
+
+use crate::guard::guard;
+
+/// A manual clock, which lives as long as somebody refers to it: a term, or a limiter.
+pub(crate) struct SharedClock(pub(crate) Arc<ManualClock>);
+
+#[rustler::resource_impl]
+impl Resource for SharedClock {}
+
+#[rustler::nif]
+fn manual_clock(start_ns: u64) -> NifResult<ResourceArc<SharedClock>> {
+    guard(|| {
+        let clock = ManualClock::new(Nanos(start_ns));
+        Ok(ResourceArc::new(SharedClock(Arc::new(clock))))
+    })
+}
+
+#[rustler::nif]
+fn manual_clock_now(clock: ResourceArc<SharedClock>) -> u64 {
+    clock.0.now().0
+}
+
+#[rustler::nif]
+fn manual_clock_set(clock: ResourceArc<SharedClock>, now_ns: u64) -> u64 {
+    clock.0.set(Nanos(now_ns));
+    now_ns
+}
+
+#[rustler::nif]
+fn manual_clock_advance(clock: ResourceArc<SharedClock>, ns: u64) -> u64 {
+    clock.0.advance(Nanos(ns)).0
+}

@@ -1,0 +1,137 @@
+//! Replays: one call for many lines. All on dirty schedulers, since a chunk takes longer than a scheduler may wait.
+
+mod decode;
+mod encode;
+
+use parking_lot::Mutex;
+use rate_limiter_core::replay::{Options, Replay, ReplayError};
+use rustler::{
+    Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Resource, ResourceArc, Term,
+};
+
+use crate::atoms;
+use crate::control::WindowTerm;
+use crate::guard::guard;
+
+use decode::SchemaTerm;
+use encode::{FitTerm, InputTerm, OutcomeTerm};
+
+/// A replay, which lives as long as a term refers to it. One process works with it; the lock is for misuse.
+struct SharedReplay(Mutex<Replay>);
+
+#[rustler::resource_impl]
+impl Resource for SharedReplay {}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_new<'a>(
+    env: Env<'a>,
+    windows: Vec<WindowTerm>,
+    schema: SchemaTerm<'a>,
+    reorder_ns: u64,
+    keep_requests: bool,
+) -> NifResult<Term<'a>> {
+    guard(|| {
+        let limits = windows.into_iter().map(decode::limit);
+        let limits: Vec<_> = limits.collect::<NifResult<_>>()?;
+        let options = Options {
+            reorder_ns,
+            keep_requests,
+        };
+        Ok(
+            match Replay::new(&limits, decode::schema(schema)?, options) {
+                Ok(replay) => {
+                    let replay = ResourceArc::new(SharedReplay(Mutex::new(replay)));
+                    (atoms::ok(), replay).encode(env)
+                }
+                Err(ReplayError::Limit { index, error }) => {
+                    (atoms::error(), (index, error.to_string())).encode(env)
+                }
+                Err(error) => (atoms::error(), (atoms::nil(), error.to_string())).encode(env),
+            },
+        )
+    })
+}
+
+#[rustler::nif]
+fn replay_open(replay: ResourceArc<SharedReplay>) -> NifResult<usize> {
+    guard(|| Ok(replay.0.lock().open()))
+}
+
+/// `{lines, latest_ns | nil}`: of all logs, and of this one.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_feed(
+    replay: ResourceArc<SharedReplay>,
+    log: usize,
+    bytes: Binary,
+) -> NifResult<(u64, Option<u64>)> {
+    guard(|| {
+        let mut replay = replay.0.lock();
+        known(log, replay.logs())?;
+        replay.feed(log, &bytes);
+        Ok((replay.input().lines, replay.latest(log)))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_close(replay: ResourceArc<SharedReplay>, log: usize) -> NifResult<Atom> {
+    guard(|| {
+        let mut replay = replay.0.lock();
+        known(log, replay.logs())?;
+        replay.close(log);
+        Ok(atoms::ok())
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_input(env: Env<'_>, replay: ResourceArc<SharedReplay>) -> NifResult<Term<'_>> {
+    guard(|| {
+        let replay = replay.0.lock();
+        Ok(InputTerm::new(env, replay.input(), replay.ids()).encode(env))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_outcome(
+    env: Env<'_>,
+    replay: ResourceArc<SharedReplay>,
+    limit: usize,
+    top: usize,
+) -> NifResult<Term<'_>> {
+    guard(|| {
+        let replay = replay.0.lock();
+        known(limit, replay.limits())?;
+        let outcome = replay.outcome(limit, top);
+        Ok(OutcomeTerm::new(env, &outcome).encode(env))
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn replay_fit(
+    env: Env<'_>,
+    replay: ResourceArc<SharedReplay>,
+    limit: usize,
+    shares_ppm: Vec<u32>,
+) -> NifResult<Term<'_>> {
+    guard(|| {
+        let mut replay = replay.0.lock();
+        known(limit, replay.limits())?;
+        let fit = replay.fit(limit, &shares_ppm);
+        Ok(FitTerm::new(replay.limit(limit), &fit).encode(env))
+    })
+}
+
+/// A number that was given out, or a wrong term.
+fn known(number: usize, count: usize) -> NifResult<()> {
+    if number < count {
+        Ok(())
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+/// A binary term of these bytes.
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}

@@ -1,0 +1,159 @@
+//! What a replay found, as maps.
+
+use rate_limiter_core::replay::{
+    with_limit, Broken, Counts, Fit, Input, LineError, Moment, Outcome, TopId,
+};
+use rate_limiter_core::{Algorithm, Limit};
+use rustler::{Atom, Env, NifMap, Term};
+
+use super::binary;
+
+mod names {
+    rustler::atoms! {
+        too_long, shape, time, request, status, json, no_time, nested, cost, no_field, too_many_ids,
+    }
+}
+
+type CountsTerm = (u64, u64);
+
+#[derive(NifMap)]
+pub(super) struct InputTerm<'a> {
+    lines: u64,
+    blank: u64,
+    requests: u64,
+    without_id: u64,
+    late: u64,
+    first_late: Option<(usize, u64)>,
+    broken: u64,
+    /// `{log, line, reason, text}`
+    first_broken: Vec<(usize, u64, Atom, Term<'a>)>,
+    ids: usize,
+    /// Nanoseconds since 1970 and minutes east of UTC.
+    first: Option<(u64, i16)>,
+    last: Option<(u64, i16)>,
+    zone_minutes: Option<i16>,
+    mixed_zones: bool,
+}
+
+#[derive(NifMap)]
+pub(super) struct OutcomeTerm<'a> {
+    admitted: u64,
+    denied: u64,
+    ids_denied: u64,
+    /// `{parts, requests, denied, longest_wait_ns | nil}`
+    top: Vec<TopTerm<'a>>,
+    hours: Vec<CountsTerm>,
+    column_seconds: i64,
+    /// `{start_seconds, admitted, denied}`
+    columns: Vec<(i64, u64, u64)>,
+}
+
+/// A limit and the burst that goes with it.
+type LimitTerm = (u64, Option<u64>);
+
+#[derive(NifMap)]
+pub(super) struct FitTerm {
+    smallest: Vec<Option<LimitTerm>>,
+    /// `{limit, ids_denied, requests_denied}`
+    curve: Vec<(u64, u64, u64)>,
+}
+
+impl<'a> InputTerm<'a> {
+    pub(super) fn new(env: Env<'a>, input: &Input, ids: usize) -> Self {
+        let moment = |moment: Moment| (moment.unix_ns, moment.offset_minutes);
+        let broken = input.first_broken.iter().map(|line| broken(env, line));
+        Self {
+            lines: input.lines,
+            blank: input.blank,
+            requests: input.requests,
+            without_id: input.without_id,
+            late: input.late,
+            first_late: input.first_late,
+            broken: input.broken,
+            first_broken: broken.collect(),
+            ids,
+            first: input.span.map(|(first, _)| moment(first)),
+            last: input.span.map(|(_, last)| moment(last)),
+            zone_minutes: input.zone_minutes(),
+            mixed_zones: input.mixed_zones,
+        }
+    }
+}
+
+impl<'a> OutcomeTerm<'a> {
+    pub(super) fn new(env: Env<'a>, outcome: &Outcome) -> Self {
+        let columns = outcome.columns.iter().map(|column| {
+            let (admitted, denied) = counts(&column.counts);
+            (column.start_seconds, admitted, denied)
+        });
+        let top = outcome.top.iter().map(|id| top_id(env, id));
+        Self {
+            admitted: outcome.totals.admitted,
+            denied: outcome.totals.denied,
+            ids_denied: outcome.ids_denied,
+            top: top.collect(),
+            hours: outcome.hours.iter().map(counts).collect(),
+            column_seconds: outcome.column_seconds,
+            columns: columns.collect(),
+        }
+    }
+}
+
+impl FitTerm {
+    pub(super) fn new(stated: &Limit, fit: &Fit) -> Self {
+        let with_burst = |limit| {
+            let burst = match with_limit(stated, limit).algorithm() {
+                Algorithm::TokenBucket { burst } => Some(burst.unwrap_or(limit)),
+                _ => None,
+            };
+            (limit, burst)
+        };
+        let curve = fit.curve.iter();
+        Self {
+            smallest: fit
+                .smallest
+                .iter()
+                .map(|limit| limit.map(with_burst))
+                .collect(),
+            curve: curve
+                .map(|point| (point.limit, point.ids_denied, point.requests_denied))
+                .collect(),
+        }
+    }
+}
+
+fn counts(counts: &Counts) -> CountsTerm {
+    (counts.admitted, counts.denied)
+}
+
+fn broken<'a>(env: Env<'a>, line: &Broken) -> (usize, u64, Atom, Term<'a>) {
+    let text = binary(env, &line.text);
+    (line.log, line.line, reason(line.error), text)
+}
+
+type TopTerm<'a> = (Vec<Option<Term<'a>>>, u64, u64, Option<u64>);
+
+fn top_id<'a>(env: Env<'a>, id: &TopId) -> TopTerm<'a> {
+    let parts = id
+        .parts
+        .iter()
+        .map(|part| part.as_ref().map(|part| binary(env, part)));
+    let parts = parts.collect();
+    (parts, id.requests, id.denied, id.longest_wait_ns)
+}
+
+fn reason(error: LineError) -> Atom {
+    match error {
+        LineError::TooLong => names::too_long(),
+        LineError::Shape => names::shape(),
+        LineError::Time => names::time(),
+        LineError::Request => names::request(),
+        LineError::Status => names::status(),
+        LineError::Json => names::json(),
+        LineError::NoTime => names::no_time(),
+        LineError::Nested => names::nested(),
+        LineError::Cost => names::cost(),
+        LineError::NoField => names::no_field(),
+        LineError::TooManyIds => names::too_many_ids(),
+    }
+}

@@ -1,0 +1,39 @@
+//! Atoms as words.
+//!
+//! An atom is an immediate term: its word alone says which atom it is, the same in every environment and for as long
+//! as the node runs. So core can know windows by such words without knowing of Erlang, and a name can be looked up by
+//! comparing words. The word of any other kind of term equals no atom's, so a look-up of it finds nothing.
+
+use rustler::codegen_runtime::ErlNifTerm;
+use rustler::{Atom, Env, Term};
+
+const _: () = assert!(size_of::<ErlNifTerm>() == size_of::<usize>());
+
+/// The word of a term.
+#[inline]
+pub(crate) fn of(term: Term) -> u64 {
+    number(term.as_c_arg())
+}
+
+/// The word of an atom.
+#[inline]
+pub(crate) fn of_atom(atom: Atom) -> u64 {
+    number(atom.as_c_arg())
+}
+
+/// The atom of which `word` is the word.
+#[allow(unsafe_code)]
+#[allow(clippy::cast_possible_truncation)] // it came from a machine word
+pub(crate) fn to_atom(env: Env<'_>, word: u64) -> Term<'_> {
+    // SAFETY: the words that come here are core's window tags, which `control` makes by `of_atom` and nobody else. The
+    // transmute is the inverse of `number`'s.
+    unsafe { Term::new(env, std::mem::transmute::<usize, ErlNifTerm>(word as usize)) }
+}
+
+#[inline]
+#[allow(unsafe_code)]
+fn number(term: ErlNifTerm) -> u64 {
+    // SAFETY: `ErlNifTerm` is a transparent wrapper of Erlang's `ERL_NIF_TERM`, an unsigned machine word, any value of
+    // which is a number.
+    unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) as u64 }
+}
