@@ -1,0 +1,8 @@
+[
+  inputs: [
+    "{mix,.formatter}.exs",
+    "{config,lib,test,bench,guides}/**/*.{ex,exs}",
+    "vendor/*/{mix,.formatter}.exs",
+    "vendor/*/{lib,test}/**/*.{ex,exs}"
+  ]
+]

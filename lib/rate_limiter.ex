@@ -1,0 +1,321 @@
+defmodule RateLimiter do
+  @moduledoc """
+  Asks, before work is done, whether it may be done now: exact rate limits at the speed of a function call.
+
+      children = [
+        {RateLimiter,
+         limiters: [
+           api: [
+             windows: [
+               burst: [algorithm: :token_bucket, limit: 100, per: :second, burst: 200],
+               sustained: [algorithm: :sliding_window, limit: 1_000, per: {1, :minute}]
+             ]
+           ]
+         ]}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  A *limiter* (`:api`) is a named thing to protect, and a *window* one named limit of it. An *id* says who asks: a
+  binary, an integer, an atom other than `nil`, or a tuple or list of these. `1`, `"1"` and `:"1"` are three ids.
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", :burst)
+      iex> {usage.max, usage.current, usage.remaining}
+      {200, 1, 199}
+
+  What every answer tells is in `RateLimiter.Usage`. A denied call is a value, never an exception:
+
+      iex> {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 201)
+      iex> {usage.remaining, usage.retry_after_ms}
+      {200, :infinity}
+
+  ## Calls
+
+  Calls about a limiter need no instance, since its name is unique on a node. The third argument is a window, a list of
+  windows, or options; without one, every window is meant. Several windows are decided together: all are charged or
+  none, with no other call in between. Options of a call:
+
+    * `:cost` - how much it takes, default `1`. `0` asks without taking. Any integer is a cost: one that is negative or
+      above the window's maximum is denied, and `retry_after_ms` is `:infinity`.
+
+  Misuse raises `ArgumentError` and says what to do: an unknown limiter or window, `nil` as an id, a cost that is no
+  integer. Nothing that a remote user controls does: whatever a binary holds, it is an id, and whatever its size, an
+  integer is a cost.
+
+  ## Options of an instance
+
+  `start_link/1` and `child_spec/1` take these, and raise `ArgumentError` with the option's path where one is wrong.
+
+  #{RateLimiter.Config.docs()}
+
+  What is changed at run time (`add_limiter/3`, `remove_limiter/1`, `update_limit/3`) holds until the instance stops: it
+  starts with its options again.
+  """
+
+  alias RateLimiter.{Config, Engine, Instance, Options, Registry, Usage}
+  alias RateLimiter.Instance.Keeper
+
+  @typedoc "Who asks."
+  @type id :: binary | integer | atom | tuple | [id]
+
+  @typedoc "The name of a limiter."
+  @type limiter :: atom
+
+  @typedoc "One window, or several that are decided together."
+  @type windows :: atom | [atom, ...]
+
+  @type answer :: {:ok, Usage.t()} | {:error, :rate_limited, Usage.t()}
+
+  @call [cost: [type: {:that, &is_integer/1, "an integer"}, default: 1]]
+
+  @doc "The instance as a child of a supervisor; takes the options of `start_link/1`."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    name =
+      if Keyword.keyword?(options), do: Keyword.get(options, :name, __MODULE__), else: __MODULE__
+
+    %{id: name, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+  end
+
+  @doc """
+  Starts an instance, with the options above, linked to the calling process.
+
+  Several instances may run at once, under names of their own and with limiters of different names.
+
+      iex> {:ok, pid} = RateLimiter.start_link(name: {:tenant, 7}, limiters: [])
+      iex> RateLimiter.health_check({:tenant, 7})
+      :ok
+      iex> Supervisor.stop(pid)
+      :ok
+
+  Wrong options, and a limiter's name that another instance has, raise `ArgumentError`:
+
+      iex> RateLimiter.start_link(limiters: [mail: [windows: [hourly: [limit: "5", per: :hour]]]])
+      ** (ArgumentError) limiters.mail.windows.hourly.limit: expected a positive integer, got: "5"
+  """
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options), do: options |> Config.new!() |> Instance.start_link()
+
+  @doc """
+  Takes the call's cost from every window, if all of them allow it: `check_and_track/3` for every window.
+  """
+  @spec check_and_track(limiter, id) :: answer
+  def check_and_track(limiter, id), do: Engine.check(limiter, id, [], 1)
+
+  @doc """
+  Takes the call's cost if the limit allows it, in one step: what two callers take at once is never counted as one.
+
+  Returns `{:ok, usage}` or `{:error, :rate_limited, usage}`; a denied call takes nothing.
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, {"tenant 5", 81}, :burst)
+      iex> usage.remaining
+      199
+
+  With several windows the usage is that of the window that denied or, when allowed, of the one with the least left:
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", [:burst, :sustained])
+      iex> {usage.window, usage.windows.sustained.remaining}
+      {:burst, 999}
+
+  Raises `ArgumentError` where limiter, window or id is none.
+  """
+  @spec check_and_track(limiter, id, windows | keyword) :: answer
+  def check_and_track(limiter, id, window) when is_atom(window),
+    do: Engine.check(limiter, id, window, 1)
+
+  def check_and_track(limiter, id, [{_, _} | _] = options),
+    do: Engine.check(limiter, id, [], cost(options))
+
+  def check_and_track(limiter, id, windows), do: Engine.check(limiter, id, windows, 1)
+
+  @doc """
+  As `check_and_track/3`, with the options of a call.
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
+      iex> usage.remaining
+      195
+  """
+  @spec check_and_track(limiter, id, windows, keyword) :: answer
+  def check_and_track(limiter, id, windows, options),
+    do: Engine.check(limiter, id, windows, cost(options))
+
+  @doc """
+  Decides many calls about one limiter at once, each by itself and in order.
+
+  Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/3`. This is cheaper than as many
+  calls, and thousands hold up no scheduler.
+
+      iex> [{:ok, one}, {:ok, other}] = RateLimiter.check_batch(:api, [{"user 1", 1}, {"user 1", 3}], :burst)
+      iex> {one.remaining, other.remaining}
+      {199, 196}
+
+  Raises `ArgumentError`, and takes nothing, where an entry has no id or no cost.
+  """
+  @spec check_batch(limiter, [{id, cost :: integer}], windows | []) :: [answer]
+  def check_batch(limiter, entries, windows \\ []),
+    do: Engine.check_batch(limiter, entries, windows)
+
+  @doc """
+  What `check_and_track/4` would answer: the same numbers, but nothing is taken.
+
+      iex> {:error, :rate_limited, usage} = RateLimiter.peek(:api, "user 1", :burst, cost: 500)
+      iex> usage.remaining
+      200
+  """
+  @spec peek(limiter, id, windows | keyword, keyword) :: answer
+  def peek(limiter, id, windows \\ [], options \\ [])
+
+  def peek(limiter, id, [{_, _} | _] = options, []),
+    do: Engine.peek(limiter, id, [], cost(options))
+
+  def peek(limiter, id, windows, options), do: Engine.peek(limiter, id, windows, cost(options))
+
+  @doc """
+  What an id has used. Takes nothing.
+
+  Returns `{:ok, usage}`, also where nothing is left and for an id that was never seen.
+
+      iex> {:ok, usage} = RateLimiter.get_usage(:api, "user 1", :burst)
+      iex> {usage.current, usage.remaining}
+      {0, 200}
+  """
+  @spec get_usage(limiter, id, windows | []) :: {:ok, Usage.t()}
+  def get_usage(limiter, id, windows \\ []), do: Engine.peek(limiter, id, windows, 0)
+
+  @doc """
+  What each of many ids has used, in their order.
+
+      iex> {:ok, usages} = RateLimiter.get_usage_batch(:api, ["user 1", "user 2"], :sustained)
+      iex> for {id, usage} <- usages, do: {id, usage.remaining}
+      [{"user 1", 1000}, {"user 2", 1000}]
+  """
+  @spec get_usage_batch(limiter, [id], windows | []) :: {:ok, [{id, Usage.t()}]}
+  def get_usage_batch(limiter, ids, windows \\ []),
+    do: {:ok, Engine.usage_batch(limiter, ids, windows)}
+
+  @doc """
+  Gives back what a call took and did not need.
+
+  Returns `{:ok, usage}` as it is then. More than was taken gives back what was taken, and a negative cost nothing.
+
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
+      iex> {:ok, usage} = RateLimiter.refund(:api, "user 1", :burst, cost: 2)
+      iex> usage.remaining
+      197
+  """
+  @spec refund(limiter, id, windows | keyword, keyword) :: {:ok, Usage.t()}
+  def refund(limiter, id, windows \\ [], options \\ [])
+
+  def refund(limiter, id, [{_, _} | _] = options, []),
+    do: Engine.refund(limiter, id, [], cost(options))
+
+  def refund(limiter, id, windows, options),
+    do: Engine.refund(limiter, id, windows, cost(options))
+
+  @doc """
+  Forgets what an id has used.
+
+  Returns `:ok`, also for an id that was never seen.
+
+      iex> RateLimiter.reset(:api, "user 1")
+      :ok
+  """
+  @spec reset(limiter, id, windows | []) :: :ok
+  def reset(limiter, id, windows \\ []), do: Engine.reset(limiter, id, windows)
+
+  @doc """
+  Changes a window's limit while it is in use. What was used stays used.
+
+  Takes at least one of `:limit`, `:per` and `:burst`; a burst that was not configured follows the limit.
+
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 1", :sustained, cost: 400)
+      iex> RateLimiter.update_limit(:api, :sustained, limit: 500)
+      :ok
+      iex> {:ok, usage} = RateLimiter.get_usage(:api, "user 1", :sustained)
+      iex> usage.remaining
+      100
+
+  Raises `ArgumentError` for a limit that the window cannot have.
+  """
+  @spec update_limit(limiter, window :: atom, keyword) :: :ok
+  def update_limit(limiter, window, changes),
+    do: limiter |> Instance.holder!() |> Keeper.change!({:update, limiter, window, changes})
+
+  @doc """
+  Adds a limiter to a running instance, which is the last argument or the option `:instance`.
+
+      iex> RateLimiter.add_limiter(:uploads, windows: [daily: [limit: 20, per: :day]])
+      :ok
+
+  The options are those of a limiter at start. Raises `ArgumentError` where one is wrong, the name is taken, or no such
+  instance runs.
+  """
+  @spec add_limiter(limiter, keyword, instance :: term) :: :ok
+  def add_limiter(limiter, options, instance \\ __MODULE__) do
+    {instance, options} = pop_instance(options, instance)
+    config = Config.limiter!(options, Config.path!(limiter))
+    instance |> Instance.fetch!() |> Keeper.change!({:add, limiter, config})
+  end
+
+  @doc """
+  Removes a limiter with all that it counted, whichever instance it is of.
+
+      iex> RateLimiter.remove_limiter(:api)
+      :ok
+  """
+  @spec remove_limiter(limiter) :: :ok
+  def remove_limiter(limiter),
+    do: limiter |> Instance.holder!() |> Keeper.change!({:remove, limiter})
+
+  @doc """
+  The limiters of an instance with their windows: the limit as configured, and `:max`, what a window holds now.
+
+      iex> limiters = RateLimiter.limiters()
+      iex> limiters[:api].windows[:burst]
+      %{algorithm: :token_bucket, limit: 100, per: :second, burst: 200, max: 200}
+
+  Raises `ArgumentError` where no such instance runs.
+  """
+  @spec limiters(instance :: term) :: [{limiter, map}]
+  def limiters(instance \\ __MODULE__), do: instance |> Instance.fetch!() |> Instance.describe()
+
+  @doc """
+  Whether all is well with an instance.
+
+  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, {:full, limiters}}` where limiters keep as many ids as
+  their `:max_keys` allows (a log's stamps count, too): those ids stay exact, and newcomers are judged together, strictly, until others leave.
+
+      iex> RateLimiter.health_check()
+      :ok
+      iex> RateLimiter.health_check(:nobody)
+      {:error, :not_running}
+  """
+  @spec health_check(instance :: term) ::
+          :ok | {:degraded, {:full, [limiter]}} | {:error, :not_running}
+  def health_check(instance \\ __MODULE__),
+    do: instance |> Registry.instance() |> Instance.health()
+
+  @doc """
+  What an instance holds and did: `:keys` and `:memory` in bytes now, `:checks`, `:denials`, `:overflowed` and
+  `:swept` since its start, in all and for each of its `:limiters`, and its `:store`.
+
+      iex> RateLimiter.check_and_track(:api, "user 1", :burst)
+      iex> stats = RateLimiter.stats()
+      iex> {stats.store, stats.checks, stats.limiters.api.keys}
+      {:local, 1, 1}
+
+  Raises `ArgumentError` where no such instance runs.
+  """
+  @spec stats(instance :: term) :: map
+  def stats(instance \\ __MODULE__), do: instance |> Instance.fetch!() |> Instance.stats()
+
+  defp cost(cost: cost), do: cost
+  defp cost([]), do: 1
+  defp cost(options), do: Options.validate!(options, @call, []).cost
+
+  defp pop_instance(options, instance) do
+    if Keyword.keyword?(options),
+      do: Keyword.pop(options, :instance, instance),
+      else: {instance, options}
+  end
+end

@@ -1,0 +1,18 @@
+defmodule RateLimiter.Application do
+  @moduledoc false
+  # What all instances of a node share: who is there, and a place for the private limiters of tests.
+
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    RateLimiter.Telemetry.start()
+
+    children = [
+      RateLimiter.Registry,
+      {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
+    ]
+
+    Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)
+  end
+end

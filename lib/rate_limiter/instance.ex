@@ -1,0 +1,115 @@
+defmodule RateLimiter.Instance do
+  @moduledoc false
+  # A running instance: its supervisor, and what can be asked of it.
+  #
+  # The supervisor owns the table of limiters. A crash of a child loses no count, and when the supervisor
+  # ends, even by a kill, the runtime frees every limiter and its name.
+
+  use Supervisor
+
+  alias RateLimiter.{Config, Engine, Errors, Limit, Registry}
+  alias RateLimiter.Instance.{Keeper, Limiters, Reporter, Sweeper}
+
+  @nothing %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
+
+  @doc false
+  @spec start_link(Config.t()) :: Supervisor.on_start()
+  def start_link(%Config{} = config) do
+    key = {:instance, config.name}
+
+    case Registry.whereis(key) do
+      nil ->
+        check_names!(config)
+        Supervisor.start_link(__MODULE__, config, name: Registry.via(key))
+
+      pid ->
+        {:error, {:already_started, pid}}
+    end
+  end
+
+  @impl true
+  def init(%Config{name: name} = config) do
+    limiters = Limiters.new(instance: name)
+    Registry.publish({:instance, name}, limiters)
+    for {limiter, options} <- config.limiters, do: Limiters.add!(limiters, limiter, options)
+
+    # No limiter's owner may stay on this heap: the table alone decides how long they live.
+    :erlang.garbage_collect()
+    limiters = %{limiters | ready?: true}
+    Registry.publish({:instance, name}, limiters)
+
+    children = [
+      {Keeper, limiters},
+      {Sweeper, limiters},
+      {Reporter, {limiters, config.stats_interval}}
+    ]
+
+    Supervisor.init(children, strategy: :one_for_one)
+  end
+
+  @doc "The limiters of the instance of this name, or an `ArgumentError` that lists those that run."
+  @spec fetch!(term) :: Limiters.t()
+  def fetch!(name), do: Registry.instance(name) || raise(Errors.unknown_instance(name))
+
+  @doc "The instance that holds a limiter, the calling test's own first."
+  @spec holder!(atom) :: Limiters.t()
+  def holder!(limiter) when is_atom(limiter) do
+    Enum.find(Registry.all(), &Limiters.fetch(&1, limiter)) ||
+      raise(Errors.unknown_limiter(limiter))
+  end
+
+  def holder!(other), do: raise(Errors.bad_call(other, 0))
+
+  @doc "The limiters with their limits, configured and effective."
+  @spec describe(Limiters.t()) :: [{atom, map}]
+  def describe(limiters) do
+    for {name, handle, config} <- Limiters.all(limiters), plan = Engine.plan(handle) do
+      windows =
+        for {window, limit} <- config.windows, do: {window, describe(limit, plan.maxima[window])}
+
+      {name,
+       %{windows: windows, scale: plan.scale, events: config.events, max_keys: config.max_keys}}
+    end
+  end
+
+  defp describe(%Limit{} = limit, max) do
+    limit
+    |> Map.take([:algorithm, :limit, :per, :sub_windows, :aligned])
+    |> Map.merge(%{burst: Limit.burst(limit), max: max})
+    |> Map.reject(fn {_key, value} -> is_nil(value) end)
+  end
+
+  @doc "What the limiters hold and did, each and in all."
+  @spec stats(Limiters.t()) :: map
+  def stats(limiters) do
+    each =
+      for {name, handle, _config} <- Limiters.all(limiters),
+          stats = Engine.stats(handle),
+          into: %{},
+          do: {name, stats}
+
+    each
+    |> Map.values()
+    |> Enum.reduce(@nothing, &Map.merge(&1, &2, fn _key, one, other -> one + other end))
+    |> Map.merge(%{store: :local, limiters: each})
+  end
+
+  @doc "Whether all is well with the instance."
+  @spec health(Limiters.t() | nil) :: :ok | {:degraded, {:full, [atom]}} | {:error, :not_running}
+  def health(nil), do: {:error, :not_running}
+
+  def health(limiters) do
+    full = for {name, handle, _config} <- Limiters.all(limiters), Engine.full?(handle), do: name
+
+    if full == [], do: :ok, else: {:degraded, {:full, full}}
+  end
+
+  # Said before anything starts, since what fails in a supervisor's init takes its caller along.
+  defp check_names!(config) do
+    for limiters <- Registry.instances(),
+        {name, _options} <- config.limiters,
+        Limiters.fetch(limiters, name) do
+      raise Errors.taken(name, limiters.instance)
+    end
+  end
+end

@@ -1,0 +1,62 @@
+defmodule RateLimiter.Instance.Keeper do
+  @moduledoc false
+  # Changes an instance's limiters while it runs, one change after the other.
+  #
+  # It keeps nothing itself: the table belongs to the supervisor, so that a crash here loses no count.
+
+  use GenServer
+
+  alias RateLimiter.Instance.Limiters
+
+  @type change ::
+          {:add, atom, RateLimiter.Config.limiter()}
+          | {:remove, atom}
+          | {:update, atom, atom, term}
+
+  @doc false
+  @spec start_link(Limiters.t()) :: GenServer.on_start()
+  def start_link(%Limiters{keeper: name} = limiters),
+    do: GenServer.start_link(__MODULE__, limiters, name: name)
+
+  @doc "Makes a change; what was wrong with it is raised here, in the caller."
+  @spec change!(Limiters.t(), change) :: :ok
+  def change!(%Limiters{keeper: keeper}, change) do
+    with {:error, exception} <- GenServer.call(keeper, change, :infinity), do: raise(exception)
+  end
+
+  @doc "Makes a change in the calling process."
+  @spec perform(Limiters.t(), change) :: :ok | {:error, Exception.t()}
+  def perform(limiters, change) do
+    change(limiters, change)
+  rescue
+    misuse in ArgumentError -> {:error, misuse}
+  end
+
+  @impl true
+  def init(limiters) do
+    Process.flag(:trap_exit, true)
+    {:ok, limiters}
+  end
+
+  # Hibernation collects garbage: no limiter's owner stays on this heap to outlive the table.
+  @impl true
+  def handle_call(change, _from, limiters),
+    do: {:reply, perform(limiters, change), limiters, :hibernate}
+
+  # The name that this process is called by has gone: it begins again, under the name.
+  @impl true
+  def handle_info({:EXIT, _registry, reason}, limiters),
+    do: {:stop, {:unregistered, reason}, limiters}
+
+  # In an orderly stop, which alone ends in `:shutdown`, the limiters are gone when it returns. Otherwise
+  # they stay, or the runtime frees them, which may be a few milliseconds later.
+  @impl true
+  def terminate(:shutdown, limiters), do: Limiters.clear(limiters)
+  def terminate(_reason, _limiters), do: :ok
+
+  defp change(limiters, {:add, name, config}), do: Limiters.add!(limiters, name, config)
+  defp change(limiters, {:remove, name}), do: Limiters.remove!(limiters, name)
+
+  defp change(limiters, {:update, name, window, changes}),
+    do: Limiters.update!(limiters, name, window, changes)
+end

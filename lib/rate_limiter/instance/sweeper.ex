@@ -1,0 +1,77 @@
+defmodule RateLimiter.Instance.Sweeper do
+  @moduledoc false
+  # Lets idle keys leave, in small steps.
+  #
+  # A pass over all limiters takes about ten seconds, whatever they hold: when one begins, the steps that
+  # it will take are counted and spread over its ticks. A step looks at about 2,000 slots, some
+  # microseconds of work, so that no scheduler is held up and no caller waits.
+
+  use GenServer
+
+  alias RateLimiter.Engine
+  alias RateLimiter.Instance.Limiters
+
+  @tick_ms 100
+  @ticks 100
+  @slots 2_000
+
+  @type work :: [{RateLimiter.Native.handle(), steps :: pos_integer}]
+
+  @doc false
+  @spec start_link(Limiters.t()) :: GenServer.on_start()
+  def start_link(%Limiters{} = limiters), do: GenServer.start_link(__MODULE__, limiters)
+
+  @doc "The work of a pass. A table has at most about twice the slots that its keys need."
+  @spec plan([{RateLimiter.Native.handle(), keys :: non_neg_integer}]) :: work
+  def plan(sizes) do
+    for {handle, keys} <- sizes, keys > 0, do: {handle, ceil(2 * keys / @slots)}
+  end
+
+  @doc "The first `steps` of the work, and the rest."
+  @spec split(work, non_neg_integer) :: {work, work}
+  def split(work, 0), do: {[], work}
+  def split([], _steps), do: {[], []}
+
+  def split([{handle, ahead} | work], steps) when ahead > steps,
+    do: {[{handle, steps}], [{handle, ahead - steps} | work]}
+
+  def split([{_handle, ahead} = all | work], steps) do
+    {now, later} = split(work, steps - ahead)
+    {[all | now], later}
+  end
+
+  @impl true
+  def init(limiters) do
+    schedule()
+    {:ok, %{limiters: limiters, work: [], steps: 0, ticks: 0}}
+  end
+
+  @impl true
+  def handle_info(:tick, state) do
+    schedule()
+    {:noreply, state |> begin() |> sweep()}
+  end
+
+  # A pass ends with its ticks, and the next one counts anew.
+  defp begin(%{ticks: 0, limiters: limiters} = state) do
+    work = limiters |> sizes() |> plan()
+    steps = work |> Enum.map(&elem(&1, 1)) |> Enum.sum()
+    %{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks}
+  end
+
+  defp begin(state), do: state
+
+  defp sweep(%{work: work, steps: steps, ticks: ticks} = state) do
+    {now, later} = split(work, steps)
+    for {handle, steps} <- now, _step <- 1..steps, do: Engine.sweep(handle, @slots)
+    %{state | work: later, ticks: ticks - 1}
+  end
+
+  defp sizes(limiters) do
+    for {_name, handle, _config} <- Limiters.all(limiters),
+        stats = Engine.stats(handle),
+        do: {handle, stats.keys}
+  end
+
+  defp schedule, do: Process.send_after(self(), :tick, @tick_ms)
+end
