@@ -1,0 +1,89 @@
+defmodule RateLimiter.Replay.Engine do
+  @moduledoc false
+  # The only caller of the native replay: logs in, a piece at a time, numbers out.
+
+  alias RateLimiter.{Limit, Native}
+  alias RateLimiter.Replay.{LimitText, Settings, Source}
+
+  @type t :: Native.replay()
+
+  @doc "A replay of nothing yet, or an `ArgumentError` where a limit cannot be kept."
+  @spec new!(Settings.t()) :: t
+  def new!(%Settings{limits: limits} = settings) do
+    windows = Enum.map(limits, &Limit.to_native({:limit, &1}))
+    schema = Settings.to_native(settings)
+
+    case Native.replay_new(windows, schema, settings.reorder_ms * 1_000_000, settings.fit) do
+      {:ok, replay} ->
+        replay
+
+      {:error, {nil, reason}} ->
+        raise ArgumentError, reason
+
+      {:error, {index, reason}} ->
+        text = limits |> Enum.at(index) |> LimitText.format()
+        raise ArgumentError, "limit #{inspect(text)}: #{reason}"
+    end
+  end
+
+  @doc """
+  Reads all sources to their ends, always the one that is furthest behind, so that little has to wait for its turn.
+
+  Returns for each what kept it from being read to its end, or `nil`.
+  """
+  @spec feed(t, [Source.t()], (map | :fitting -> any) | nil) :: [String.t() | nil]
+  def feed(replay, sources, progress) do
+    logs =
+      for source <- sources do
+        {Native.replay_open(replay), %{source: source, latest: -1, problem: nil}}
+      end
+
+    size = total_size(sources)
+    report = progress || fn _ -> :ok end
+    ended = feed_all(replay, Map.new(logs), %{}, &report.(Map.put(&1, :size, size)))
+    report.(:fitting)
+    for {log, _} <- logs, do: ended[log].problem
+  end
+
+  @doc "What was read."
+  @spec input(t) :: map
+  def input(replay), do: Native.replay_input(replay)
+
+  @doc "What a limit did, by its index."
+  @spec outcome(t, non_neg_integer, non_neg_integer) :: map
+  def outcome(replay, index, top), do: Native.replay_outcome(replay, index, top)
+
+  @doc "Which limits would have fitted, by the index of the one that was stated."
+  @spec fit(t, non_neg_integer, [non_neg_integer]) :: map
+  def fit(replay, index, shares_ppm), do: Native.replay_fit(replay, index, shares_ppm)
+
+  defp feed_all(_replay, open, ended, _report) when open == %{}, do: ended
+
+  defp feed_all(replay, open, ended, report) do
+    {log, state} = Enum.min_by(open, fn {log, state} -> {state.latest, log} end)
+
+    case Source.read(state.source) do
+      {:ok, bytes, source} ->
+        {lines, latest} = Native.replay_feed(replay, log, bytes)
+        open = Map.put(open, log, %{state | source: source, latest: latest || -1})
+        report.(%{lines: lines, bytes: bytes_read(open) + bytes_read(ended)})
+        feed_all(replay, open, ended, report)
+
+      eof ->
+        :ok = Native.replay_close(replay, log)
+        ended = Map.put(ended, log, %{state | problem: problem(eof)})
+        feed_all(replay, Map.delete(open, log), ended, report)
+    end
+  end
+
+  defp problem(:eof), do: nil
+  defp problem({:eof, problem}), do: problem
+
+  defp bytes_read(logs),
+    do: logs |> Enum.map(fn {_, state} -> state.source.read end) |> Enum.sum()
+
+  defp total_size(sources) do
+    sizes = Enum.map(sources, & &1.size)
+    if Enum.all?(sizes), do: Enum.sum(sizes)
+  end
+end

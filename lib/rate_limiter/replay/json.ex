@@ -1,0 +1,184 @@
+defmodule RateLimiter.Replay.Json do
+  @moduledoc false
+  # A report as JSON. There is no JSON in Elixir before 1.18, and no dependency for a handful of clauses.
+  #
+  # An object is a list of `{key, value}`, which keeps its order; an array is a list of anything else.
+
+  alias RateLimiter.Limit
+  alias RateLimiter.Replay.{LimitText, Report, Table.Notes, Verdict, Words}
+
+  @doc "The whole report."
+  @spec render(Report.t()) :: iodata
+  def render(%Report{} = report), do: report |> object() |> encode("")
+
+  @doc """
+  Any of `nil`, booleans, numbers, strings, arrays and objects.
+
+      iex> IO.iodata_to_binary(RateLimiter.Replay.Json.encode([{"a\\n", [1, nil, []]}], ""))
+      ~S({
+        "a\\n": [1, null, []]
+      })
+  """
+  @spec encode(term, String.t()) :: iodata
+  def encode(nil, _indent), do: "null"
+  def encode(value, _indent) when is_boolean(value), do: Atom.to_string(value)
+  def encode(value, _indent) when is_integer(value), do: Integer.to_string(value)
+  def encode(value, _indent) when is_float(value), do: :erlang.float_to_binary(value, [:short])
+  def encode(value, _indent) when is_binary(value), do: [?", escape(value), ?"]
+
+  def encode([{_, _} | _] = members, indent) do
+    deeper = indent <> "  "
+
+    lines =
+      for {key, value} <- members,
+          do: ["\n", deeper, encode(to_string(key), ""), ": ", encode(value, deeper)]
+
+    ["{", Enum.intersperse(lines, ","), "\n", indent, "}"]
+  end
+
+  # The rows of a table stand one a line.
+  def encode([[{_, _} | _] | _] = rows, indent) do
+    deeper = indent <> "  "
+
+    lines =
+      for row <- rows do
+        flat? = not Enum.any?(row, fn {_key, value} -> match?([_ | _], value) end)
+        ["\n", deeper, if(flat?, do: flat(row), else: encode(row, deeper))]
+      end
+
+    ["[", Enum.intersperse(lines, ","), "\n", indent, "]"]
+  end
+
+  def encode(values, indent) when is_list(values),
+    do: ["[", values |> Enum.map(&encode(&1, indent)) |> Enum.intersperse(", "), "]"]
+
+  defp flat(row) do
+    members = for {key, value} <- row, do: [encode(to_string(key), ""), ": ", encode(value, "")]
+    ["{", Enum.intersperse(members, ", "), "}"]
+  end
+
+  defp escape(text), do: for(<<char::utf8 <- text>>, do: escaped(char))
+
+  defp escaped(?"), do: ~S(\")
+  defp escaped(?\\), do: ~S(\\)
+  defp escaped(?\n), do: ~S(\n)
+
+  defp escaped(char) when char < 0x20,
+    do: ["\\u", char |> Integer.to_string(16) |> String.pad_leading(4, "0")]
+
+  defp escaped(char), do: <<char::utf8>>
+
+  defp object(report) do
+    input = report.input
+
+    [
+      logs:
+        for {name, problem} <- report.logs do
+          [name: Words.visible(name), problem: problem && Words.visible(problem)]
+        end,
+      by: report.by,
+      cost: report.cost,
+      lines: input.lines,
+      blank: input.blank,
+      broken: input.broken,
+      without_id: input.without_id,
+      late: input.late,
+      requests: input.requests,
+      ids: input.ids,
+      first: moment(input.first),
+      last: moment(input.last),
+      time_zone:
+        if(input.mixed_zones,
+          do: "mixed",
+          else: input.zone_minutes && Words.zone(input.zone_minutes)
+        ),
+      notes: for({note, _lines} <- Notes.notes(report), do: String.trim_trailing(note, ":")),
+      first_broken: first_broken(report),
+      limits: Enum.map(report.verdicts, &verdict/1)
+    ]
+  end
+
+  defp first_broken(report) do
+    for {_note, lines} <- Notes.notes(report), {where, reason, text} <- lines do
+      [line: where, reason: reason, text: text]
+    end
+  end
+
+  defp verdict(%Verdict{} = verdict) do
+    limit_object(verdict.limit) ++
+      [
+        requests: verdict.requests,
+        admitted: verdict.admitted,
+        denied: verdict.denied,
+        denied_share: share(verdict.denied, verdict.requests),
+        ids: verdict.ids,
+        ids_denied: verdict.ids_denied,
+        ids_denied_share: share(verdict.ids_denied, verdict.ids),
+        smallest: smallest(verdict),
+        top_denied: Enum.map(verdict.top, &top/1),
+        by_hour:
+          for {{admitted, denied}, hour} <- Enum.with_index(verdict.hours) do
+            [hour: hour, admitted: admitted, denied: denied]
+          end,
+        over_time: [
+          column_seconds: verdict.column_seconds,
+          columns:
+            for {start, admitted, denied} <- verdict.columns do
+              [
+                start: DateTime.to_iso8601(DateTime.from_unix!(start)),
+                admitted: admitted,
+                denied: denied
+              ]
+            end
+        ],
+        by_limit:
+          for {limit, ids, requests} <- verdict.curve do
+            [
+              limit: limit,
+              ids_denied: ids,
+              ids_denied_share: share(ids, verdict.ids),
+              requests_denied: requests,
+              requests_denied_share: share(requests, verdict.requests)
+            ]
+          end
+      ]
+  end
+
+  defp smallest(verdict) do
+    for {share_ppm, limit} <- verdict.smallest do
+      [ids_denied_at_most_percent: share_ppm / 10_000] ++
+        if(limit, do: limit_object(limit), else: [text: nil, limit: nil])
+    end
+  end
+
+  defp limit_object(%Limit{} = limit) do
+    [
+      text: LimitText.format(limit),
+      limit: limit.limit,
+      per_ms: div(Limit.nanoseconds(limit.per), 1_000_000),
+      algorithm: Atom.to_string(limit.algorithm),
+      burst: Limit.burst(limit)
+    ] ++
+      for {key, value} <- [sub_windows: limit.sub_windows, aligned: limit.aligned],
+          value != nil,
+          do: {key, value}
+  end
+
+  # A lone field is a text, several are an array.
+  defp top(id) do
+    [
+      id: if(match?([_], id.id), do: hd(id.id), else: id.id),
+      requests: id.requests,
+      denied: id.denied,
+      longest_wait_ms: id.longest_wait_ns && div(id.longest_wait_ns + 999_999, 1_000_000)
+    ]
+  end
+
+  defp moment(nil), do: nil
+
+  defp moment({unix_ns, _zone}),
+    do: unix_ns |> div(1_000) |> DateTime.from_unix!(:microsecond) |> DateTime.to_iso8601()
+
+  defp share(_part, 0), do: 0.0
+  defp share(part, whole), do: part / whole
+end

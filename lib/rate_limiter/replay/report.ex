@@ -1,0 +1,87 @@
+defmodule RateLimiter.Replay.Report do
+  @moduledoc """
+  What a replay found.
+
+    * `:logs` - `{name, problem}` for each log: what kept it from being read to its end, or `nil`
+    * `:by`, `:cost` - the fields that named who asked, and what it cost (`nil`: 1)
+    * `:input` - a map of what was read: `:lines`, `:blank`, `:requests`, `:without_id`, `:late`, `:broken`,
+      `:first_late` and `:first_broken` (with the log's index and the line's number), `:ids`, `:first` and `:last`
+      (`{unix_ns, zone_minutes}` or `nil`), `:zone_minutes`, `:mixed_zones`
+    * `:verdicts` - a `RateLimiter.Replay.Verdict` for each limit
+    * `:fitted` - whether the smallest limit was looked for
+  """
+
+  alias RateLimiter.Limit
+  alias RateLimiter.Replay.{Engine, Settings, Verdict, Words}
+
+  @enforce_keys [:logs, :by, :cost, :input, :verdicts, :fitted, :reorder_ms]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          logs: [{String.t(), String.t() | nil}],
+          by: [String.t(), ...],
+          cost: String.t() | nil,
+          input: map,
+          verdicts: [Verdict.t(), ...],
+          fitted: boolean,
+          reorder_ms: non_neg_integer
+        }
+
+  @doc false
+  @spec new(Engine.t(), Settings.t(), [{String.t(), String.t() | nil}]) :: t
+  def new(engine, %Settings{} = settings, logs) do
+    input = Engine.input(engine)
+
+    %__MODULE__{
+      logs: Enum.map(logs, fn {path, problem} -> {name(path), problem} end),
+      by: settings.by,
+      cost: settings.cost,
+      input: input,
+      verdicts:
+        for {limit, index} <- Enum.with_index(settings.limits) do
+          verdict(engine, settings, {limit, index}, input)
+        end,
+      fitted: settings.fit,
+      reorder_ms: settings.reorder_ms
+    }
+  end
+
+  @doc "An id as one text."
+  @spec id_text([String.t() | nil]) :: String.t()
+  def id_text(parts), do: Enum.map_join(parts, " ", &(&1 || "-"))
+
+  defp verdict(engine, settings, {limit, index}, input) do
+    outcome = Engine.outcome(engine, index, settings.top)
+    fit = Engine.fit(engine, index, settings.shares_ppm)
+
+    %Verdict{
+      limit: limit,
+      requests: outcome.admitted + outcome.denied,
+      admitted: outcome.admitted,
+      denied: outcome.denied,
+      ids: input.ids,
+      ids_denied: outcome.ids_denied,
+      top: Enum.map(outcome.top, &top/1),
+      hours: outcome.hours,
+      column_seconds: outcome.column_seconds,
+      columns: outcome.columns,
+      smallest: Enum.zip(settings.shares_ppm, Enum.map(fit.smallest, &found(&1, limit))),
+      curve: fit.curve
+    }
+  end
+
+  defp top({parts, requests, denied, longest_wait_ns}) do
+    %{
+      id: Enum.map(parts, &(&1 && Words.visible(&1))),
+      requests: requests,
+      denied: denied,
+      longest_wait_ns: longest_wait_ns
+    }
+  end
+
+  defp found(nil, _stated), do: nil
+  defp found({limit, burst}, %Limit{} = stated), do: %{stated | limit: limit, burst: burst}
+
+  defp name("-"), do: "standard input"
+  defp name(path), do: path
+end

@@ -1,0 +1,191 @@
+defmodule RateLimiter.Replay.Source do
+  @moduledoc false
+  # One log: a file, plain or gzip, or standard input; its bytes come in pieces.
+  #
+  # Whether a file is gzip is told by its first bytes, not by its name. Several members one behind the other are
+  # one log, as `cat a.gz b.gz` makes them.
+
+  @enforce_keys [:name, :device, :size]
+  defstruct [:name, :device, :size, :inflater, :first, :ended, read: 0]
+
+  @type t :: %__MODULE__{
+          name: String.t(),
+          device: :stdio | :file.fd(),
+          size: pos_integer | nil,
+          inflater: :zlib.zstream() | nil,
+          first: binary | nil,
+          ended: :eof | {:eof, String.t()} | nil,
+          read: non_neg_integer
+        }
+
+  @piece 256 * 1024
+  @stdin "standard input"
+
+  # What is not gzip but packed all the same: its magic bytes, what it is, and what unpacks it.
+  @packed [
+    {<<0x28, 0xB5, 0x2F, 0xFD>>, "zstd", "zstd -dc"},
+    {"BZh", "bzip2", "bzip2 -dc"},
+    {<<0xFD, "7zXZ", 0>>, "xz", "xz -dc"},
+    {<<"PK", 3, 4>>, "zip", "unzip -p"}
+  ]
+
+  @doc "Opens `path`, or standard input for `-`."
+  @spec open(String.t()) :: {:ok, t} | {:error, String.t()}
+  def open("-") do
+    # As bytes: whatever encoding the terminal has, a log may hold anything.
+    :io.setopts(:standard_io, binary: true, encoding: :latin1)
+    {:ok, %__MODULE__{name: @stdin, device: :stdio, size: nil}} |> recognised()
+  end
+
+  def open(path) do
+    with {:ok, device} <- :file.open(path, [:read, :raw, :binary]) do
+      {:ok, %__MODULE__{name: path, device: device, size: size(path)}} |> recognised()
+    else
+      {:error, reason} -> {:error, "#{path}: #{words(reason)}"}
+    end
+  end
+
+  @doc """
+  The next bytes of the log. `:eof` at its end, `{:eof, problem}` where it ends in what cannot be read.
+  """
+  @spec read(t) :: {:ok, binary, t} | :eof | {:eof, String.t()}
+  def read(%__MODULE__{inflater: nil} = source) do
+    case raw(source) do
+      {:ok, bytes, source} -> {:ok, bytes, source}
+      :eof -> :eof
+      {:error, reason} -> {:eof, "#{source.name}: #{words(reason)}"}
+    end
+  end
+
+  def read(%__MODULE__{} = source), do: inflated(source, [], 0)
+
+  @doc "Gives back what the log holds open."
+  @spec close(t) :: :ok
+  def close(%__MODULE__{inflater: inflater, device: device}) do
+    if inflater, do: :zlib.close(inflater)
+
+    if device == :stdio,
+      do: :io.setopts(:standard_io, encoding: :unicode),
+      else: :file.close(device)
+
+    :ok
+  end
+
+  defp recognised({:ok, source}) do
+    case raw(source) do
+      {:ok, <<0x1F, 0x8B, _rest::binary>> = bytes, source} ->
+        inflater = :zlib.open()
+        # 31: the largest window and a gzip header.
+        :ok = :zlib.inflateInit(inflater, 31, :reset)
+        {:ok, %{source | inflater: inflater, first: bytes}}
+
+      {:ok, bytes, source} ->
+        unpacked(bytes, source)
+
+      :eof ->
+        {:ok, source}
+
+      {:error, reason} ->
+        close(source)
+        {:error, "#{source.name}: #{words(reason)}"}
+    end
+  end
+
+  defp unpacked(bytes, source) do
+    case Enum.find(@packed, fn {magic, _, _} -> String.starts_with?(bytes, magic) end) do
+      nil ->
+        {:ok, %{source | first: bytes}}
+
+      {_magic, name, command} ->
+        close(source)
+
+        {:error,
+         "#{source.name}: expected text or gzip, got: #{name}. Unpack it on the way: " <>
+           "#{command} FILE | mix rate_limiter.replay - ..."}
+    end
+  end
+
+  defp raw(%__MODULE__{first: bytes} = source) when is_binary(bytes),
+    do: {:ok, bytes, %{source | first: nil}}
+
+  defp raw(%__MODULE__{device: :stdio} = source), do: counted(IO.binread(:stdio, @piece), source)
+
+  defp raw(%__MODULE__{device: device} = source) do
+    case :file.read(device, @piece) do
+      {:ok, bytes} -> counted(bytes, source)
+      other -> other
+    end
+  end
+
+  defp counted(bytes, source) when is_binary(bytes),
+    do: {:ok, bytes, %{source | read: source.read + byte_size(bytes)}}
+
+  defp counted(other, _source), do: other
+
+  # Collects what is unpacked to about a piece, since each comes in small parts; a small file may grow large,
+  # and never stands in memory whole. What was read before damage is met counts.
+  defp inflated(%__MODULE__{ended: ended}, [], _size) when ended != nil, do: ended
+
+  defp inflated(%__MODULE__{ended: ended} = source, parts, size)
+       when ended != nil or size >= @piece,
+       do: {:ok, IO.iodata_to_binary(parts), source}
+
+  defp inflated(source, parts, size) do
+    {more, source} = inflate(source)
+    inflated(source, collect(parts, more), size + IO.iodata_length(more))
+  end
+
+  defp collect(parts, []), do: parts
+  defp collect(parts, more), do: [parts | more]
+
+  defp inflate(%__MODULE__{inflater: inflater} = source) do
+    case safe_inflate(inflater, []) do
+      {_, []} -> inflate_next(source)
+      {_, more} -> {more, source}
+      :damaged -> ended(source, "its gzip data is damaged")
+    end
+  end
+
+  defp inflate_next(%__MODULE__{inflater: inflater} = source) do
+    with {:ok, bytes, source} <- raw(source),
+         {_, more} <- safe_inflate(inflater, bytes) do
+      {more, source}
+    else
+      :damaged ->
+        ended(source, "its gzip data is damaged")
+
+      {:error, reason} ->
+        ended(source, words(reason))
+
+      :eof ->
+        if whole?(inflater), do: ended(source), else: ended(source, "its gzip data is cut off")
+    end
+  end
+
+  defp ended(source), do: {[], %{source | ended: :eof}}
+  defp ended(source, problem), do: {[], %{source | ended: {:eof, "#{source.name}: #{problem}"}}}
+
+  defp safe_inflate(inflater, bytes) do
+    :zlib.safeInflate(inflater, bytes)
+  rescue
+    ErlangError -> :damaged
+  end
+
+  # An inflater that goes on behind the end of a member does not tell whether it stands there. One more member
+  # does: it comes out as it went in only where the one before it was complete.
+  defp whole?(inflater) do
+    probe = "whole"
+    match?({_, [^probe]}, safe_inflate(inflater, :zlib.gzip(probe)))
+  end
+
+  defp size(path) do
+    case File.stat(path) do
+      {:ok, %{type: :regular, size: size}} when size > 0 -> size
+      _ -> nil
+    end
+  end
+
+  defp words(:eisdir), do: "expected a file, got: a directory"
+  defp words(reason) when is_atom(reason), do: List.to_string(:file.format_error(reason))
+  defp words(reason), do: inspect(reason)
+end
