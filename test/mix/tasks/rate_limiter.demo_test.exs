@@ -1,0 +1,79 @@
+defmodule Mix.Tasks.RateLimiter.DemoTest do
+  # Not async: standard error belongs to all.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureIO
+
+  alias Mix.Tasks.RateLimiter.Demo
+  alias RateLimiter.Replay.Words
+
+  @moduletag :tmp_dir
+
+  defp out(argv), do: capture_io(fn -> Demo.run(argv) end)
+
+  test "the five subsystems are judged by exactly their limits" do
+    out = out([])
+
+    # 1,550 calls in a minute: a burst of the limit, and then its rate. In the seconds of the storm the bucket of s1
+    # holds 100 and gets 100 a second, but for the first call, which was there already.
+    for {name, limit, admitted} <- [
+          {"s1", "100/s", 1_149},
+          {"s2", "50/s", 599},
+          {"s3", "20/s", 269},
+          {"s4", "100/min", 165},
+          {"s5", "50/5min", 59}
+        ] do
+      denied = 1_550 - admitted
+      row = [name, limit, "1,550", Words.count(admitted), Words.count(denied)] |> Enum.join(" +")
+      assert out =~ ~r/^#{row} /m
+    end
+  end
+
+  test "everything fits 80 columns, and without a terminal there is no colour", %{tmp_dir: dir} do
+    path = Path.join(dir, String.duplicate("long", 30) <> ".log")
+    File.write!(path, ~s(a - - [17/May/2015:10:05:00 +0000] "GET / HTTP/1.1" 200 1\n))
+
+    for argv <- [[], [path]], line <- argv |> out() |> String.split("\n") do
+      assert Words.width(line) <= 80, line
+      refute line =~ "\e"
+    end
+  end
+
+  test "the log that it makes has somebody to deny" do
+    assert out([]) =~ ~r/^  192\.0\.2\.66 +[\d,]+ +[\d,]+ /m
+  end
+
+  test "a log that is given is replayed, by a limit that shows something", %{tmp_dir: dir} do
+    path = Path.join(dir, "a.log")
+
+    requests =
+      for id <- 1..200, second <- 0..if(id < 3, do: 30, else: 1) do
+        ~s(10.0.0.#{id} - - [17/May/2015:10:05:#{Words.fit("#{second + 10}", 2)} +0000] "GET / HTTP/1.1" 200 1\n)
+      end
+
+    File.write!(path, requests)
+    out = out([path])
+
+    assert out =~
+             "60 a minute would have denied nobody. 2/min is the smallest limit that denies at\nmost 1 % of ids:"
+
+    assert out =~ "── 2/min   token bucket, burst 2 ──"
+    assert out =~ "mix rate_limiter.replay "
+  end
+
+  test "a log that is not there is told before the storm", %{tmp_dir: dir} do
+    test = self()
+
+    err =
+      capture_io(:stderr, fn ->
+        send(
+          test,
+          {:out,
+           capture_io(fn -> assert {:shutdown, 1} = catch_exit(Demo.run([dir <> "/none"])) end)}
+        )
+      end)
+
+    assert_received {:out, ""}
+    assert err == "mix rate_limiter.demo: #{dir}/none: no such file or directory\n"
+  end
+end

@@ -1,0 +1,103 @@
+defmodule RateLimiter.Instance.SweeperTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Instance.{Limiters, Sweeper}
+  alias RateLimiter.{Registry, Test}
+
+  describe "plan/1" do
+    test "is enough steps to see every slot, and none for what is empty" do
+      assert Sweeper.plan([]) == []
+
+      assert Sweeper.plan(a: 0, b: 1, c: 1_000, d: 1_001, e: 5_000_000) == [
+               b: 1,
+               c: 1,
+               d: 2,
+               e: 5_000
+             ]
+    end
+  end
+
+  describe "split/2" do
+    test "takes the first steps, across limiters, and leaves the rest" do
+      work = [a: 2, b: 1, c: 4]
+      assert Sweeper.split(work, 0) == {[], work}
+      assert Sweeper.split(work, 1) == {[a: 1], [a: 1, b: 1, c: 4]}
+      assert Sweeper.split(work, 2) == {[a: 2], [b: 1, c: 4]}
+      assert Sweeper.split(work, 5) == {[a: 2, b: 1, c: 2], [c: 2]}
+      assert Sweeper.split(work, 7) == {work, []}
+      assert Sweeper.split(work, 99) == {work, []}
+      assert Sweeper.split([], 3) == {[], []}
+    end
+  end
+
+  describe "a pass" do
+    setup do
+      Test.start(
+        limiters: [
+          swept: [events: :none, windows: [w: [limit: 10, per: :minute]]],
+          other: [events: :none, windows: [w: [limit: 10, per: :minute]]]
+        ]
+      )
+
+      {:ok, state} = Sweeper.init(Registry.test())
+      %{state: state}
+    end
+
+    defp tick(state) do
+      {:noreply, state} = Sweeper.handle_info(:tick, state)
+      state
+    end
+
+    defp fill(limiter, keys),
+      do: RateLimiter.check_batch(limiter, for(n <- 1..keys, do: {n, 1}), :w)
+
+    test "of a hundred ticks lets every idle key leave, and none that owes", %{state: state} do
+      fill(:swept, 100_000)
+      fill(:other, 10)
+      state = Enum.reduce(1..100, state, fn _, state -> tick(state) end)
+      assert %{keys: 100_010, swept: 0} = RateLimiter.stats()
+
+      Test.advance(6_000)
+      {:ok, _} = RateLimiter.check_and_track(:swept, 77, :w, cost: 5)
+      Enum.reduce(1..100, state, fn _, state -> tick(state) end)
+      assert %{keys: 1, swept: 100_009} = RateLimiter.stats()
+      assert {:ok, %{current: 5}} = RateLimiter.get_usage(:swept, 77, :w)
+    end
+
+    test "works in small steps: each tick takes about a hundredth", %{state: state} do
+      fill(:swept, 100_000)
+      Test.advance(:minute)
+      state = tick(state)
+      assert RateLimiter.stats().swept in 1..5_000
+      tick(state)
+      assert RateLimiter.stats().swept in 1..10_000
+    end
+
+    test "goes on where a limiter has gone meanwhile", %{state: state} do
+      fill(:swept, 100_000)
+      fill(:other, 10)
+      state = tick(state)
+      :ok = RateLimiter.remove_limiter(:swept)
+      Enum.reduce(1..200, state, fn _, state -> tick(state) end)
+      assert [other: _] = RateLimiter.limiters()
+    end
+
+    test "of an instance that holds nothing does nothing" do
+      {:ok, state} = Sweeper.init(Limiters.new(ready?: true))
+      assert %{work: [], steps: 0, ticks: 99} = tick(state)
+    end
+  end
+
+  describe "a running sweeper" do
+    test "ticks by itself" do
+      start_supervised!({RateLimiter, name: :sweeping})
+      :erlang.trace(sweeper(:sweeping), true, [:receive])
+      assert_receive {:trace, _sweeper, :receive, :tick}, 5_000
+    end
+
+    defp sweeper(instance) do
+      children = Supervisor.which_children(Registry.whereis({:instance, instance}))
+      hd(for {Sweeper, pid, _, _} <- children, do: pid)
+    end
+  end
+end

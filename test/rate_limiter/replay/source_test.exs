@@ -1,0 +1,102 @@
+defmodule RateLimiter.Replay.SourceTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Replay.Source
+
+  @moduletag :tmp_dir
+
+  defp file(%{tmp_dir: dir}, content) do
+    path = Path.join(dir, "log")
+    File.write!(path, content)
+    path
+  end
+
+  # What a source holds, and how it ends.
+  defp read_all(path) do
+    {:ok, source} = Source.open(path)
+    result = read_all(source, [])
+    Source.close(source)
+    result
+  end
+
+  defp read_all(source, parts) do
+    case Source.read(source) do
+      {:ok, bytes, source} -> read_all(source, [parts | bytes])
+      ended -> {IO.iodata_to_binary(parts), ended}
+    end
+  end
+
+  # Text that packs to more than one piece.
+  defp noise(bytes), do: bytes |> div(2) |> :crypto.strong_rand_bytes() |> Base.encode16()
+
+  test "plain files, empty ones too", context do
+    assert read_all(file(context, "")) == {"", :eof}
+    text = noise(700_000)
+    assert read_all(file(context, text)) == {text, :eof}
+  end
+
+  test "gzip is told by its first bytes, not by its name", context do
+    text = noise(900_000)
+    assert read_all(file(context, :zlib.gzip(text))) == {text, :eof}
+    assert read_all(file(context, :zlib.gzip(""))) == {"", :eof}
+  end
+
+  test "members one behind the other are one log", context do
+    parts = for _ <- 1..5, do: noise(300_000)
+    assert read_all(file(context, Enum.map(parts, &:zlib.gzip/1))) == {Enum.join(parts), :eof}
+  end
+
+  test "a little gzip that holds very much comes in pieces", context do
+    path = file(context, :zlib.gzip(:binary.copy("0", 50_000_000)))
+    {:ok, source} = Source.open(path)
+    {:ok, bytes, _source} = Source.read(source)
+    assert byte_size(bytes) < 1_000_000
+    Source.close(source)
+  end
+
+  test "gzip that is cut off, in data or between checksums, is read as far as it goes", context do
+    text = noise(500_000)
+    packed = :zlib.gzip(text)
+
+    for keep <- [byte_size(packed) - 1, byte_size(packed) - 9, 200_000, 12] do
+      path = file(context, binary_part(packed, 0, keep))
+      {read, ended} = read_all(path)
+      assert ended == {:eof, "#{path}: its gzip data is cut off"}
+      assert String.starts_with?(text, read)
+    end
+
+    # Between two members nothing is missing.
+    assert {_, :eof} = read_all(file(context, [packed, packed]))
+  end
+
+  test "damaged gzip is read up to the damage", context do
+    text = noise(900_000)
+    <<head::binary-size(400_000), _::64, rest::binary>> = :zlib.gzip(text)
+    path = file(context, [head, <<-1::64>>, rest])
+    {read, ended} = read_all(path)
+    assert ended == {:eof, "#{path}: its gzip data is damaged"}
+    assert byte_size(read) > 300_000
+
+    # All but the last of what came out is what went in: the damage shows a little after it happened.
+    assert String.starts_with?(text, binary_part(read, 0, 300_000))
+  end
+
+  test "rubbish behind the end of gzip is damage", context do
+    path = file(context, [:zlib.gzip("text\n"), "rubbish that is no gzip"])
+    assert read_all(path) == {"text\n", {:eof, "#{path}: its gzip data is damaged"}}
+  end
+
+  test "what is packed otherwise is refused with what unpacks it", context do
+    path = file(context, <<0x28, 0xB5, 0x2F, 0xFD, 0, 0>>)
+
+    assert Source.open(path) ==
+             {:error,
+              "#{path}: expected text or gzip, got: zstd. Unpack it on the way: " <>
+                "zstd -dc FILE | mix rate_limiter.replay - ..."}
+  end
+
+  test "what cannot be opened says why", %{tmp_dir: dir} do
+    assert Source.open(dir) == {:error, "#{dir}: expected a file, got: a directory"}
+    assert Source.open(dir <> "/none") == {:error, "#{dir}/none: no such file or directory"}
+  end
+end

@@ -1,0 +1,249 @@
+defmodule RateLimiter.TelemetryTest do
+  use ExUnit.Case, async: true
+
+  import RateLimiter.Support.Events, only: [listen: 1]
+
+  @check [:rate_limiter, :check]
+  @violation [:rate_limiter, :violation]
+  @stats [:rate_limiter, :stats]
+
+  setup do
+    windows = [burst: [limit: 2, per: :second], slow: [limit: 5, per: :minute]]
+
+    RateLimiter.Test.start(
+      limiters:
+        for(events <- [:all, :denials, :none], do: {events, [events: events, windows: windows]})
+    )
+
+    listen([@check, @violation])
+  end
+
+  describe "[:rate_limiter, :check]" do
+    test "tells of an allowed call" do
+      {:ok, _} = RateLimiter.check_and_track(:all, "u", :burst)
+      assert_received {:event, @check, measurements, metadata}
+      assert measurements == %{cost: 1, remaining: 1, current: 1}
+
+      assert metadata == %{
+               limiter: :all,
+               window: :burst,
+               result: :allowed,
+               source: :local,
+               scale: 1.0
+             }
+
+      refute_received {:event, _, _, _}
+    end
+
+    test "tells of a denied call" do
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 3)
+
+      assert_received {:event, @check, %{cost: 3, remaining: 2, current: 0},
+                       %{result: :denied, limiter: :all, window: :burst}}
+    end
+
+    test "comes once for a call about several windows, and names the one that decided" do
+      {:ok, _} = RateLimiter.check_and_track(:all, "u")
+      assert_received {:event, @check, %{remaining: 1}, %{window: :burst}}
+      refute_received {:event, _, _, _}
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "v", [:slow], cost: 6)
+      assert_received {:event, @check, _, %{window: :slow, result: :denied}}
+    end
+
+    test "comes for each entry of a batch" do
+      RateLimiter.check_batch(:all, [{"u", 1}, {"u", 5}, {"v", 1}], :burst)
+      assert for(_ <- 1..3, do: received_result()) == [:allowed, :denied, :allowed]
+      RateLimiter.check_batch(:all, [{"u", 1}])
+      assert received_result() == :allowed
+      refute_received {:event, @check, _, _}
+    end
+
+    test "comes for no call that takes nothing" do
+      {:ok, _} = RateLimiter.peek(:all, "u", :burst)
+      {:error, :rate_limited, _} = RateLimiter.peek(:all, "u", cost: 100)
+      {:ok, _} = RateLimiter.get_usage(:all, "u")
+      {:ok, _} = RateLimiter.get_usage_batch(:all, ["u"], :burst)
+      {:ok, _} = RateLimiter.refund(:all, "u")
+      :ok = RateLimiter.reset(:all, "u")
+      refute_received {:event, _, _, _}
+    end
+
+    test "is turned down to denials" do
+      {:ok, _} = RateLimiter.check_and_track(:denials, "u", :burst)
+      {:ok, _} = RateLimiter.check_and_track(:denials, "u")
+      refute_received {:event, _, _, _}
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:denials, "u", :burst, cost: 9)
+      assert_received {:event, @check, _, %{result: :denied}}
+    end
+
+    test "is turned off" do
+      {:ok, _} = RateLimiter.check_and_track(:none, "u", :burst)
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:none, "u", :burst, cost: 9)
+      refute_received {:event, @check, _, _}
+    end
+  end
+
+  defp received_result do
+    assert_received {:event, @check, _, %{result: result}}
+    result
+  end
+
+  describe "[:rate_limiter, :violation]" do
+    test "comes with every denial, whatever :events says" do
+      for limiter <- [:all, :denials, :none] do
+        {:ok, _} = RateLimiter.check_and_track(limiter, "u", :burst, cost: 2)
+        refute_received {:event, @violation, _, _}
+        {:error, :rate_limited, _} = RateLimiter.check_and_track(limiter, "u", :burst)
+        assert_received {:event, @violation, measurements, metadata}
+        assert measurements == %{cost: 1, max: 2, current: 2}
+
+        assert %{
+                 limiter: ^limiter,
+                 window: :burst,
+                 source: :local,
+                 scale: 1.0,
+                 retry_after_ms: 500,
+                 id_hash: hash
+               } = metadata
+
+        assert map_size(metadata) == 6
+        assert hash =~ ~r/^[0-9a-f]{16}$/
+      end
+    end
+
+    test "says :infinity of a call that can never succeed" do
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 3)
+      assert_received {:event, @violation, %{cost: 3}, %{retry_after_ms: :infinity}}
+    end
+
+    test "comes for calls about several windows and for entries of a batch" do
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", cost: 3)
+      assert_received {:event, @violation, %{max: 2}, %{window: :burst}}
+      RateLimiter.check_batch(:all, [{"u", 3}], :slow)
+      RateLimiter.check_batch(:all, [{"u", 6}], :slow)
+      assert_received {:event, @violation, %{cost: 6}, %{window: :slow}}
+      refute_received {:event, @violation, _, _}
+    end
+
+    test "tells ids apart without telling them" do
+      hash = fn id ->
+        {:error, :rate_limited, _} = RateLimiter.check_and_track(:none, id, :burst, cost: 3)
+        assert_received {:event, @violation, _, %{id_hash: hash} = metadata}
+        refute inspect(metadata) =~ "ann@example.org"
+        hash
+      end
+
+      assert hash.("ann@example.org") == hash.("ann@example.org")
+
+      ids = [
+        "ann@example.org",
+        "bob@example.org",
+        1,
+        "1",
+        :"1",
+        {1},
+        [1],
+        2 ** 80,
+        "",
+        {"ann@example.org", 1}
+      ]
+
+      assert ids |> Enum.map(hash) |> Enum.uniq() |> length() == length(ids)
+      # Without the node's secret, none of the hashes that anybody can compute.
+      id = "ann@example.org"
+      plain = [id, :erlang.term_to_binary(id)]
+
+      known =
+        for bytes <- plain,
+            kind <- [:md5, :sha, :sha256],
+            do: kind |> :crypto.hash(bytes) |> Base.encode16(case: :lower)
+
+      refute Enum.any?(known, &String.contains?(&1, hash.(id)))
+    end
+
+    test "of a very long id is as short" do
+      {:error, :rate_limited, _} =
+        RateLimiter.check_and_track(:none, :binary.copy("x", 1_000_000), :burst, cost: 3)
+
+      assert_received {:event, @violation, _, %{id_hash: <<_::16-bytes>>}}
+    end
+  end
+
+  describe "[:rate_limiter, :stats]" do
+    test "tells an instance's totals and each limiter's, at every interval" do
+      test = self()
+      name = {:reporting, make_ref()}
+      handler = {__MODULE__, name}
+      :ok = :telemetry.attach(handler, @stats, &__MODULE__.forward/4, {name, test})
+      on_exit(fn -> :telemetry.detach(handler) end)
+
+      start_supervised!(
+        {RateLimiter,
+         name: name,
+         stats_interval: 1,
+         limiters: [telemetry_stats: [windows: [w: [limit: 1, per: :day]]]]}
+      )
+
+      for _ <- 1..3, do: RateLimiter.check_and_track(:telemetry_stats, "u", :w)
+
+      {measurements, metadata} = stats_with_checks(3)
+
+      assert %{keys: 1, checks: 3, denials: 2, overflowed: 0, swept: 0, memory: memory} =
+               measurements
+
+      assert map_size(measurements) == 6
+
+      assert %{
+               instance: ^name,
+               store: :local,
+               limiters: %{telemetry_stats: %{keys: 1, memory: ^memory}}
+             } = metadata
+    end
+
+    test "does not come where the interval is infinite" do
+      assert RateLimiter.Instance.Reporter.start_link(
+               {RateLimiter.Instance.Limiters.new([]), :infinity}
+             ) == :ignore
+    end
+  end
+
+  @doc false
+  def forward(event, measurements, %{instance: name} = metadata, {name, test}),
+    do: send(test, {:event, event, measurements, metadata})
+
+  def forward(_event, _measurements, _metadata, _other), do: :ok
+
+  defp stats_with_checks(checks) do
+    assert_receive {:event, @stats, measurements, metadata}, 5_000
+
+    if measurements.checks == checks,
+      do: {measurements, metadata},
+      else: stats_with_checks(checks)
+  end
+
+  describe "a handler" do
+    @tag :capture_log
+    test "that raises leaves the caller alone" do
+      handler = {__MODULE__, self()}
+      :ok = :telemetry.attach_many(handler, [@check, @violation], &__MODULE__.fail/4, self())
+      on_exit(fn -> :telemetry.detach(handler) end)
+
+      assert {:ok, _} = RateLimiter.check_and_track(:all, "u", :burst)
+      assert {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 5)
+      assert_received {:event, @check, _, _}
+    end
+  end
+
+  @doc false
+  def fail(_event, _measurements, _metadata, test),
+    do: if(self() == test, do: raise("a handler of somebody's"))
+
+  describe "without a listener" do
+    test "the application's own calls go on" do
+      :telemetry.detach({RateLimiter.Support.Events, self()})
+      assert {:ok, _} = RateLimiter.check_and_track(:all, "u", :burst)
+      assert {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 5)
+      refute_received {:event, _, _, _}
+    end
+  end
+end

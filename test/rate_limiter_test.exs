@@ -1,0 +1,386 @@
+defmodule RateLimiterTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Usage
+
+  setup do
+    RateLimiter.Test.start(
+      limiters: [
+        api: [
+          windows: [
+            burst: [algorithm: :token_bucket, limit: 100, per: :second, burst: 200],
+            sustained: [algorithm: :sliding_window, limit: 1_000, per: {1, :minute}]
+          ]
+        ]
+      ]
+    )
+  end
+
+  doctest RateLimiter
+
+  describe "check_and_track/3 with one window" do
+    test "allows until the window is empty, then denies and says when to retry" do
+      for used <- 1..200 do
+        assert {:ok, %Usage{max: 200, current: ^used, retry_after_ms: 0}} =
+                 RateLimiter.check_and_track(:api, "u", :burst)
+      end
+
+      assert {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "u", :burst)
+
+      assert usage == %Usage{
+               limiter: :api,
+               window: :burst,
+               max: 200,
+               current: 200,
+               remaining: 0,
+               cost: 1,
+               reset_after_ms: 2_000,
+               retry_after_ms: 10,
+               source: :local,
+               scale: 1.0,
+               windows: %{}
+             }
+    end
+
+    test "allows at the moment it named, and not a millisecond before" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+
+      {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "u", :burst, cost: 7)
+      RateLimiter.Test.advance(usage.retry_after_ms - 1)
+      assert {:error, :rate_limited, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 7)
+      RateLimiter.Test.advance(1)
+      assert {:ok, %Usage{remaining: 0}} = RateLimiter.check_and_track(:api, "u", :burst, cost: 7)
+    end
+
+    test "a denied call takes nothing, so that who is denied recovers" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+
+      for _ <- 1..1_000,
+          do: {:error, :rate_limited, _} = RateLimiter.check_and_track(:api, "u", :burst)
+
+      RateLimiter.Test.advance(10)
+      assert {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst)
+    end
+
+    test "ids do not touch each other" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+      assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(:api, "v", :burst)
+    end
+
+    test "windows do not touch each other" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+      assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(:api, "u", :sustained)
+    end
+  end
+
+  describe "check_and_track/3 with several windows" do
+    test "charges every window that is named" do
+      assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", [:burst, :sustained])
+      assert %{burst: %Usage{remaining: 199}, sustained: %Usage{remaining: 999}} = usage.windows
+    end
+
+    test "tells of the window with the least left when it allows" do
+      assert {:ok, %Usage{window: :burst}} =
+               RateLimiter.check_and_track(:api, "u", [:sustained, :burst])
+
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :sustained, cost: 950)
+      RateLimiter.Test.advance(10)
+      assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", [:sustained, :burst])
+      assert %Usage{window: :sustained, remaining: 48, max: 1_000} = usage
+      assert usage.windows.sustained == %{usage | windows: %{}}
+    end
+
+    test "charges none where one denies, and tells of that one" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :sustained, cost: 1_000)
+
+      assert {:error, :rate_limited, usage} =
+               RateLimiter.check_and_track(:api, "u", [:burst, :sustained])
+
+      assert %Usage{window: :sustained, remaining: 0} = usage
+      assert usage.retry_after_ms > 0
+      assert %Usage{remaining: 200, retry_after_ms: 0} = usage.windows.burst
+      assert {:ok, %Usage{current: 0}} = RateLimiter.get_usage(:api, "u", :burst)
+    end
+
+    test "names the longest wait where several deny" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :sustained, cost: 1_000)
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+      assert {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "u")
+      assert usage.window == :sustained
+      assert usage.retry_after_ms > usage.windows.burst.retry_after_ms
+      assert usage.windows.burst.retry_after_ms == 10
+    end
+
+    test "a list of one is a list" do
+      assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", [:burst])
+      assert usage.windows == %{burst: %{usage | windows: %{}}}
+    end
+
+    test "an empty list, like no window at all, means every window" do
+      assert {:ok, %Usage{windows: %{burst: _, sustained: _}}} =
+               RateLimiter.check_and_track(:api, "u", [])
+
+      assert {:ok, %Usage{windows: %{burst: _, sustained: _}}} =
+               RateLimiter.check_and_track(:api, "u")
+    end
+  end
+
+  describe "check_and_track with a cost" do
+    test "takes it from one window, from some, and from all" do
+      assert {:ok, %Usage{remaining: 195, cost: 5}} =
+               RateLimiter.check_and_track(:api, "u", :burst, cost: 5)
+
+      assert {:ok, %Usage{remaining: 190}} =
+               RateLimiter.check_and_track(:api, "u", [:burst], cost: 5)
+
+      assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", cost: 5)
+      assert %{burst: %Usage{remaining: 185}, sustained: %Usage{remaining: 995}} = usage.windows
+    end
+
+    test "a cost of 0 is allowed and takes nothing, even where nothing is left" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+
+      assert {:ok, %Usage{remaining: 0, cost: 0}} =
+               RateLimiter.check_and_track(:api, "u", :burst, cost: 0)
+    end
+
+    test "the maximum itself can be met" do
+      assert {:ok, %Usage{remaining: 0}} =
+               RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+    end
+
+    test "one that can never be met is denied for ever, whatever its size or sign" do
+      for cost <- [201, -1, -(2 ** 200), 2 ** 63 - 1, 2 ** 63, 2 ** 64, 2 ** 64 + 1, 2 ** 4_000] do
+        assert {:error, :rate_limited, usage} =
+                 RateLimiter.check_and_track(:api, "u", :burst, cost: cost)
+
+        assert %Usage{cost: ^cost, remaining: 200, current: 0, retry_after_ms: :infinity} = usage
+
+        assert {:error, :rate_limited, usage} =
+                 RateLimiter.check_and_track(:api, "u", [:burst], cost: cost)
+
+        assert %Usage{cost: ^cost, retry_after_ms: :infinity} = usage
+      end
+    end
+
+    test "no options are the options of a call without" do
+      assert {:ok, %Usage{remaining: 199}} = RateLimiter.check_and_track(:api, "u", :burst, [])
+    end
+  end
+
+  describe "check_batch/3" do
+    test "decides in order, each by itself" do
+      assert [
+               {:ok, %Usage{remaining: 50}},
+               {:error, :rate_limited, denied},
+               {:ok, %Usage{remaining: 0}},
+               {:ok, other}
+             ] =
+               RateLimiter.check_batch(:api, [{"u", 150}, {"u", 51}, {"u", 50}, {"v", 1}], :burst)
+
+      assert %Usage{cost: 51, remaining: 50, retry_after_ms: 10} = denied
+      assert %Usage{limiter: :api, window: :burst, remaining: 199} = other
+    end
+
+    test "is the same for thousands of entries as for a few" do
+      entries = for n <- 1..5_000, do: {rem(n, 100), 1}
+      answers = RateLimiter.check_batch(:api, entries, :burst)
+      assert length(answers) == 5_000
+      assert Enum.all?(answers, &match?({:ok, _}, &1))
+
+      assert for({:ok, usage} <- Enum.take(answers, -100), uniq: true, do: usage.remaining) == [
+               150
+             ]
+    end
+
+    test "admits exactly what the limit says, however the entries are cut" do
+      for size <- [1, 127, 128, 129, 1_000] do
+        id = {:size, size}
+
+        answers =
+          1..1_000
+          |> Enum.map(fn _ -> {id, 1} end)
+          |> Enum.chunk_every(size)
+          |> Enum.flat_map(&RateLimiter.check_batch(:api, &1, :burst))
+
+        assert Enum.count(answers, &match?({:ok, _}, &1)) == 200
+      end
+    end
+
+    test "of several windows charges all or none, entry by entry" do
+      assert [{:ok, one}, {:error, :rate_limited, two}] =
+               RateLimiter.check_batch(:api, [{"u", 150}, {"u", 100}])
+
+      assert one.windows.sustained.remaining == 850
+      assert two.windows.sustained.remaining == 850
+      assert [{:ok, _}] = RateLimiter.check_batch(:api, [{"u", 1}], [:burst, :sustained])
+    end
+
+    test "takes costs that no limit can meet as denied" do
+      assert [
+               {:error, :rate_limited, %Usage{cost: -1, retry_after_ms: :infinity}},
+               {:error, :rate_limited, %Usage{retry_after_ms: :infinity}}
+             ] = RateLimiter.check_batch(:api, [{"u", -1}, {"u", 2 ** 70}], :burst)
+    end
+
+    test "of nothing is nothing" do
+      assert RateLimiter.check_batch(:api, [], :burst) == []
+      assert RateLimiter.check_batch(:api, []) == []
+    end
+  end
+
+  describe "peek/4" do
+    test "answers as check_and_track would, to the last number, and takes nothing" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 150)
+
+      for windows <- [:burst, [:burst], [:burst, :sustained], []],
+          cost <- [0, 1, 50, 51, 201, -1, 2 ** 70] do
+        before = RateLimiter.get_usage(:api, "u")
+        peeked = RateLimiter.peek(:api, "u", windows, cost: cost)
+        assert RateLimiter.get_usage(:api, "u") == before
+        assert RateLimiter.check_and_track(:api, "u", windows, cost: cost) == peeked
+        if elem(peeked, 0) == :ok, do: RateLimiter.refund(:api, "u", windows, cost: cost)
+      end
+    end
+
+    test "takes the options in the third place, too, and needs none" do
+      assert {:error, :rate_limited, %Usage{cost: 300}} = RateLimiter.peek(:api, "u", cost: 300)
+      assert {:ok, %Usage{cost: 1, remaining: 199}} = RateLimiter.peek(:api, "u")
+      assert {:ok, %Usage{cost: 1, remaining: 199}} = RateLimiter.peek(:api, "u", :burst)
+    end
+  end
+
+  describe "get_usage/3" do
+    test "tells of one window, some, or all" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 20)
+
+      assert {:ok, %Usage{window: :burst, current: 20, windows: %{}}} =
+               RateLimiter.get_usage(:api, "u", :burst)
+
+      assert {:ok, %Usage{windows: %{sustained: %Usage{current: 20}}}} =
+               RateLimiter.get_usage(:api, "u", [:sustained])
+
+      assert {:ok, %Usage{window: :burst, windows: windows}} = RateLimiter.get_usage(:api, "u")
+      assert Map.keys(windows) == [:burst, :sustained]
+    end
+
+    test "is ok where nothing is left" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
+      assert {:ok, %Usage{remaining: 0, cost: 0}} = RateLimiter.get_usage(:api, "u", :burst)
+    end
+
+    test "current and remaining add up to the maximum at every moment" do
+      for step <- 1..200 do
+        RateLimiter.check_and_track(:api, "u", cost: rem(step * 7, 40))
+        RateLimiter.Test.advance(rem(step * 13, 90))
+        {:ok, usage} = RateLimiter.get_usage(:api, "u")
+
+        for {_window, %Usage{} = one} <- usage.windows,
+            do: assert(one.current + one.remaining == one.max)
+      end
+    end
+  end
+
+  describe "get_usage_batch/3" do
+    test "keeps order and repetitions" do
+      {:ok, _} = RateLimiter.check_and_track(:api, 2, :burst, cost: 2)
+      assert {:ok, usages} = RateLimiter.get_usage_batch(:api, [3, 2, "2", 2, 3], :burst)
+
+      assert for({id, usage} <- usages, do: {id, usage.current}) == [
+               {3, 0},
+               {2, 2},
+               {"2", 0},
+               {2, 2},
+               {3, 0}
+             ]
+    end
+
+    test "tells of every window where none is named" do
+      assert {:ok, [{"u", %Usage{windows: %{burst: _, sustained: _}}}]} =
+               RateLimiter.get_usage_batch(:api, ["u"])
+
+      assert {:ok, [{"u", %Usage{windows: %{burst: _}}}]} =
+               RateLimiter.get_usage_batch(:api, ["u"], [:burst])
+    end
+
+    test "takes thousands of ids, and none" do
+      assert {:ok, usages} = RateLimiter.get_usage_batch(:api, Enum.to_list(1..3_000), :burst)
+      assert Enum.map(usages, &elem(&1, 0)) == Enum.to_list(1..3_000)
+      assert RateLimiter.get_usage_batch(:api, [], :burst) == {:ok, []}
+    end
+  end
+
+  describe "refund/4" do
+    test "gives back the default cost of one to every window" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
+      assert {:ok, usage} = RateLimiter.refund(:api, "u")
+      assert %{burst: %Usage{current: 9}, sustained: %Usage{current: 9}} = usage.windows
+    end
+
+    test "gives back to the windows that are named" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
+
+      assert {:ok, %Usage{window: :sustained, current: 6, windows: %{}}} =
+               RateLimiter.refund(:api, "u", :sustained, cost: 4)
+
+      assert {:ok, %Usage{current: 10}} = RateLimiter.get_usage(:api, "u", :burst)
+
+      assert {:ok, %Usage{windows: %{burst: %Usage{current: 7}}}} =
+               RateLimiter.refund(:api, "u", [:burst], cost: 3)
+
+      assert {:ok, _} = RateLimiter.refund(:api, "u", cost: 1)
+      assert {:ok, %Usage{current: 6}} = RateLimiter.get_usage(:api, "u", :burst)
+    end
+
+    test "never fills above full, whatever is given" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
+
+      for cost <- [11, 10_000, 2 ** 63 - 1, 2 ** 64, 2 ** 500] do
+        assert {:ok, %Usage{cost: ^cost, remaining: 200, max: 200}} =
+                 RateLimiter.refund(:api, "u", :burst, cost: cost)
+      end
+
+      assert {:ok, %Usage{remaining: 199}} = RateLimiter.check_and_track(:api, "u", :burst)
+    end
+
+    test "of a negative cost, or of nothing, changes nothing" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 10)
+
+      for cost <- [0, -1, -(2 ** 80)],
+          do:
+            assert({:ok, %Usage{current: 10}} = RateLimiter.refund(:api, "u", :burst, cost: cost))
+    end
+
+    test "undoes a check" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 30)
+      before = RateLimiter.get_usage(:api, "u")
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 12)
+      {:ok, _} = RateLimiter.refund(:api, "u", cost: 12)
+      assert RateLimiter.get_usage(:api, "u") == before
+    end
+  end
+
+  describe "reset/3" do
+    test "forgets all windows, or those that are named" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 100)
+      assert RateLimiter.reset(:api, "u", :burst) == :ok
+
+      assert {:ok, %Usage{windows: %{burst: %Usage{current: 0}, sustained: %Usage{current: 100}}}} =
+               RateLimiter.get_usage(:api, "u")
+
+      assert RateLimiter.reset(:api, "u", [:sustained]) == :ok
+      assert {:ok, %Usage{current: 0}} = RateLimiter.get_usage(:api, "u", :sustained)
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 100)
+      assert RateLimiter.reset(:api, "u") == :ok
+
+      assert {:ok, %Usage{windows: %{burst: %Usage{current: 0}, sustained: %Usage{current: 0}}}} =
+               RateLimiter.get_usage(:api, "u")
+    end
+
+    test "leaves other ids alone" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "v", :burst)
+      :ok = RateLimiter.reset(:api, "u")
+      assert {:ok, %Usage{current: 1}} = RateLimiter.get_usage(:api, "v", :burst)
+    end
+  end
+end
