@@ -1,0 +1,81 @@
+defmodule Bench.Subjects do
+  @moduledoc false
+  # What is asked, one loop each.
+
+  import Bench.Loop
+
+  alias Bench.GovernorNif
+
+  @tables [:bench_ets, :bench_ets_tuples]
+
+  # Whatever an id is, it is not this: the look at it is all that the loop does.
+  defloop :loop, id do
+    if id == :nobody, do: throw(id)
+  end
+
+  defloop :nothing, _id do
+    true = GovernorNif.nothing()
+  end
+
+  defloop :wide, id do
+    {:ok, _usage} = RateLimiter.check_and_track(:wide, id, :each)
+  end
+
+  defloop :wide_told, id do
+    {:ok, _usage} = RateLimiter.check_and_track(:wide_told, id, :each)
+  end
+
+  defloop :narrow, id do
+    {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow, id, :each)
+  end
+
+  defloop :narrow_told, id do
+    {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow_told, id, :each)
+  end
+
+  defloop :ets, id do
+    :ets.update_counter(:bench_ets, id, 1)
+  end
+
+  defloop :ets_tuples, id do
+    :ets.update_counter(:bench_ets_tuples, {:api, id}, 1)
+  end
+
+  defloop :governor, id do
+    true = GovernorNif.check(id)
+  end
+
+  defloop :governor_narrow, id do
+    false = GovernorNif.check_narrow(id)
+  end
+
+  @doc "The tables of the peers that keep their keys in ETS."
+  @spec start() :: :ok
+  def start do
+    for table <- @tables,
+        do: :ets.new(table, [:named_table, :public, :set, write_concurrency: true])
+
+    :ok
+  end
+
+  @doc """
+  Makes every key known to every subject, so that no call is a key's first.
+
+  In another order than that of the run: whoever keeps a copy of each key, one behind the other, would find them in the
+  cache as well.
+  """
+  @spec fill(tuple) :: :ok
+  def fill(keys) do
+    for id <- keys |> Tuple.to_list() |> Enum.shuffle() do
+      for limiter <- [:wide, :wide_told, :narrow, :narrow_told],
+          do: RateLimiter.check_and_track(limiter, id, :each)
+
+      :ets.insert_new(:bench_ets, {id, 0})
+      :ets.insert_new(:bench_ets_tuples, {{:api, id}, 0})
+      GovernorNif.check(id)
+      GovernorNif.check_narrow(id)
+    end
+
+    :ok
+  end
+end
