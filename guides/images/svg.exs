@@ -1,0 +1,72 @@
+defmodule Guides.Svg do
+  # Drawing by hand. Shape says as much as colour does, and the colours have a light and a dark set.
+  @moduledoc false
+
+  @style """
+  text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1d2126}
+  .title{font-size:18px;font-weight:650}
+  .name{font:600 13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
+  .soft{fill:#5c6570}.small{font-size:11.5px}
+  .page{fill:#fbfaf8;stroke:#dcdfe3}.plot{fill:#ffffff}
+  .grid{stroke:#e6e8eb}.base{stroke:#a9b0b8}.window{stroke:#5c6570;stroke-dasharray:2 3}
+  .admitted{fill:#2b6cb0}.denied{stroke:#c4332b;stroke-width:1.6;fill:none}
+  .total{fill:#8fb0d0;fill-opacity:.55;stroke:#2b6cb0;stroke-width:1.2}
+  .over{fill:#d99a1c;fill-opacity:.85}.limit{stroke:#1d2126;stroke-width:1.4;stroke-dasharray:6 4}
+  @media (prefers-color-scheme:dark){
+  text{fill:#e8eaec}.soft{fill:#a2abb5}.page{fill:#14171a;stroke:#363c43}.plot{fill:#1c2024}
+  .grid{stroke:#2b3036}.base{stroke:#6b747e}.window{stroke:#a2abb5}
+  .admitted{fill:#7ab8f5}.denied{stroke:#ff7a66}.total{fill:#4d7499;fill-opacity:.6;stroke:#7ab8f5}
+  .over{fill:#e0ae45}.limit{stroke:#e8eaec}}
+  """
+
+  @doc "A drawing with its content in words, for those who do not see it."
+  def drawing(width, height, title, description, content) do
+    [
+      ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{width} #{height}" width="#{width}" height="#{height}" ),
+      ~s(role="img" aria-labelledby="title description">\n),
+      ~s(<title id="title">#{title}</title>\n<desc id="description">#{description}</desc>\n),
+      "<style>\n#{@style}</style>\n",
+      ~s(<rect class="page" x=".5" y=".5" width="#{width - 1}" height="#{height - 1}" rx="8"/>\n),
+      content,
+      "</svg>\n"
+    ]
+    |> IO.iodata_to_binary()
+  end
+
+  def text(x, y, words, class \\ "", anchor \\ "start"),
+    do:
+      ~s(<text class="#{class}" x="#{n(x)}" y="#{n(y)}" text-anchor="#{anchor}">#{words}</text>\n)
+
+  def rect(class, x, y, width, height),
+    do:
+      ~s(<rect class="#{class}" x="#{n(x)}" y="#{n(y)}" width="#{n(width)}" height="#{n(height)}"/>\n)
+
+  def line(class, x1, y1, x2, y2),
+    do: ~s(<line class="#{class}" x1="#{n(x1)}" y1="#{n(y1)}" x2="#{n(x2)}" y2="#{n(y2)}"/>\n)
+
+  @doc "An area under points that go from left to right."
+  def area(class, [{x, y} | points]) do
+    path = Enum.map_join(points, " ", fn {x, y} -> "L#{n(x)} #{n(y)}" end)
+    ~s(<path class="#{class}" d="M#{n(x)} #{n(y)} #{path}Z"/>\n)
+  end
+
+  @doc "Dots for the admitted."
+  def dots(points) do
+    for {x, y} <- points, do: ~s(<circle class="admitted" cx="#{n(x)}" cy="#{n(y)}" r="2.4"/>\n)
+  end
+
+  @doc "Crosses for the denied, all in one path."
+  def crosses([]), do: []
+
+  def crosses(points) do
+    path =
+      Enum.map_join(points, fn {x, y} ->
+        "M#{n(x - 2.4)} #{n(y - 2.4)}l4.8 4.8m0 -4.8l-4.8 4.8"
+      end)
+
+    ~s(<path class="denied" d="#{path}"/>\n)
+  end
+
+  defp n(number) when is_integer(number), do: Integer.to_string(number)
+  defp n(number), do: :erlang.float_to_binary(number, [:compact, decimals: 1])
+end
