@@ -19,15 +19,19 @@ use super::tenancy::{Tenancy, Totals};
 /// Bytes of keys from which on a stripe should split: a split or a growth moves so much, some microseconds' work.
 const CROWDED_BYTES: usize = 16 * 1024;
 
+/// In this order: what every call touches comes first, see `Stripe`.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Keeper {
     segment: Segment,
     checks: u64,
     denials: u64,
     logs: Logs,
     overflow: Option<Box<[u64]>>,
-    crowded: bool,
 }
+
+/// Bytes at the beginning of a keeper that a call about a present key touches.
+pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Keeper, logs);
 
 /// The state by which a key is judged.
 #[derive(Clone, Copy)]
@@ -216,8 +220,13 @@ impl Keeper {
     }
 
     #[inline]
-    pub(crate) fn take_crowded(&mut self) -> bool {
-        std::mem::take(&mut self.crowded)
+    pub(crate) fn keys(&self) -> usize {
+        self.segment.keys()
+    }
+
+    /// Whether there are more keys than a stripe should have.
+    pub(crate) fn is_crowded(&self, tenancy: &Tenancy) -> bool {
+        self.segment.keys() * stride(&tenancy.plan) * size_of::<u64>() > CROWDED_BYTES
     }
 
     #[inline]
@@ -322,7 +331,6 @@ impl Keeper {
         }
         let stride = stride(plan);
         let at = self.segment.insert(key, stride);
-        self.crowded = self.segment.keys() * stride * size_of::<u64>() > CROWDED_BYTES;
         if let Some(debt) = &self.overflow {
             let heap = self.logs.units();
             let state = self.segment.state_mut(at, plan.state_words());

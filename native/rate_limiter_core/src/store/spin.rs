@@ -10,7 +10,9 @@ use crate::sync::{spin_loop, yield_now, AtomicBool, Ordering, UnsafeCell};
 /// Rounds of doubling back-off before a waiter starts to yield: about 2 microseconds in all.
 const SPIN_ROUNDS: u32 = 7;
 
+/// The lock lies before the value, so on the cache line on which that begins.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct SpinLock<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,

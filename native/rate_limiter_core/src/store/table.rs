@@ -55,8 +55,9 @@ impl Table {
             let mut entered = self.stripe(number).enter();
             if entered.with(|stripe| stripe.owns(address, number)) {
                 return entered.with(|stripe| {
+                    let before = stripe.keeper().keys();
                     let result = visit(stripe);
-                    *crowded = stripe.take_crowded();
+                    *crowded = stripe.has_become_crowded(before);
                     result
                 });
             }
