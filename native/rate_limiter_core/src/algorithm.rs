@@ -7,6 +7,7 @@ mod fixed_window;
 mod gcra;
 mod sliding_log;
 mod sliding_window;
+mod travel;
 
 use crate::clock::Nanos;
 use crate::error::LimitError;
@@ -20,6 +21,7 @@ use sliding_log::SlidingLog;
 use sliding_window::SlidingWindow;
 
 pub(crate) use sliding_log::Logs;
+pub(crate) use sliding_window::MAX_SUB_WINDOWS;
 
 /// One limit, made ready to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,42 @@ pub struct Key {
     pub(crate) low: u64,
 }
 
+impl Key {
+    /// A key of its own for each `other`, unrelated to both: of a thing that belongs to this one's.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // the two halves of a product are what is wanted
+    pub fn and(self, other: Self) -> Self {
+        // Two odd constants without a pattern, so that neither half of a sum of keys can be told from another's.
+        let mix = |here: u64, there: u64, odd: u64| {
+            let wide = u128::from(here ^ there.rotate_left(29)) * u128::from(odd);
+            (wide >> 64) as u64 ^ wide as u64
+        };
+        Self {
+            high: mix(self.high, other.low, 0x9E37_79B9_7F4A_7C15) | 1,
+            low: mix(self.low, other.high, 0xD6E8_FEB8_6659_FD93),
+        }
+    }
+
+    /// The same for each number; for 0, this key itself.
+    #[must_use]
+    pub fn nth(self, number: u64) -> Self {
+        if number == 0 {
+            return self;
+        }
+        self.and(Self {
+            high: number,
+            low: !number,
+        })
+    }
+
+    /// A few of its bits, to spread keys by.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // some of the bits are what is wanted
+    pub const fn spread(self) -> usize {
+        (self.low >> 32) as usize
+    }
+}
+
 impl Seed {
     /// A fresh secret from the operating system's randomness.
     #[must_use]

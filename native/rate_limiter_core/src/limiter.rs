@@ -1,5 +1,8 @@
 //! A limiter: windows, a clock, and the states of its keys.
 
+mod once;
+mod travel;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,9 +14,11 @@ use crate::limit::Limit;
 use crate::plan::{Plan, Select, Tag};
 use crate::scale::Scale;
 use crate::stats::Stats;
-use crate::store::{Ask, Budget, Shared, Stripe, Table, Tenancy, Totals};
+use crate::store::{Ask, Budget, Names, Shared, Stripe, Table, Tenancy, Totals};
 use crate::sync::{AtomicU32, Ordering};
 use crate::verdict::{Answer, Usage};
+
+pub use once::Once;
 
 /// Keys that a limiter remembers where nothing else is said.
 pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
@@ -68,6 +73,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Limiter {
     table: Table,
+    /// Of calls that may be made again.
+    names: Box<Names>,
     scale: AtomicU32,
     control: Mutex<Control>,
 }
@@ -82,6 +89,7 @@ struct Control {
     epoch: u32,
     tenancy: Option<Arc<Tenancy>>,
     sweeping: usize,
+    sweeping_names: usize,
 }
 
 impl Epoch {
@@ -118,6 +126,7 @@ impl Limiter {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             table: Table::new((cores * STRIPES_PER_CORE).clamp(32, 1024)),
+            names: Box::default(),
             scale: AtomicU32::new(Scale::ONE.ppm()),
             control: Mutex::default(),
         }
@@ -141,6 +150,7 @@ impl Limiter {
             }),
         });
         self.scale.store(Scale::ONE.ppm(), Ordering::Relaxed);
+        self.names.let_to(&tenancy);
         self.table.refill(|level| Stripe::let_to(&tenancy, level));
         control.tenancy = Some(tenancy);
         Ok(Epoch(control.epoch))
@@ -152,6 +162,7 @@ impl Limiter {
         control.tenancy(epoch)?;
         control.tenancy = None;
         self.table.refill(|_| Stripe::default());
+        self.names.vacate();
         Ok(())
     }
 
@@ -262,22 +273,14 @@ impl Limiter {
         let Some(mut control) = self.control.try_lock() else {
             return Ok(0);
         };
-        let now = monotonic();
-        let (mut removed, mut looked) = (0, 0);
-        for _ in 0..self.table.len() {
-            let number = control.sweeping % self.table.len();
-            control.sweeping = number + 1;
-            looked += self.table.nth(number, |stripe| {
-                // One without slots takes time to visit, too: a flood leaves thousands.
-                let slots = stripe.keeper().slots().max(VISIT_SLOTS);
-                removed += stripe.sweep(epoch.0, now)?;
-                Ok(slots)
-            })?;
-            if looked >= max_slots {
-                break;
-            }
-        }
-        Ok(removed)
+        let Control {
+            sweeping,
+            sweeping_names,
+            ..
+        } = &mut *control;
+        let keys = sweep_table(&self.table, sweeping, epoch, max_slots)?;
+        let names = sweep_table(self.names.table(), sweeping_names, epoch, max_slots)?;
+        Ok(keys + names)
     }
 
     /// Whether there is no room for more keys, so that newcomers are judged together.
@@ -293,10 +296,15 @@ impl Limiter {
         let mut stats = Stats {
             overflowed: totals.overflowed.load(Ordering::Relaxed),
             swept: totals.swept.load(Ordering::Relaxed),
-            bytes: self.table.bytes() as u64,
+            bytes: (self.table.bytes() + self.names.table().bytes()) as u64,
             ..Stats::default()
         };
         self.table.each(|stripe| stats += stripe.keeper().stats());
+        self.names.table().each(|stripe| {
+            let Stats { keys, bytes, .. } = stripe.keeper().stats();
+            stats.names += keys;
+            stats.bytes += bytes;
+        });
         Ok(stats)
     }
 
@@ -343,6 +351,31 @@ impl Limiter {
             self.table.split();
         }
     }
+}
+
+/// Forgets what is idle in a part of a table, from stripe `next` on. Returns how many.
+fn sweep_table(
+    table: &Table,
+    next: &mut usize,
+    epoch: Epoch,
+    max_slots: usize,
+) -> Result<usize, CallError> {
+    let now = monotonic();
+    let (mut removed, mut looked) = (0, 0);
+    for _ in 0..table.len() {
+        let number = *next % table.len();
+        *next = number + 1;
+        looked += table.nth(number, |stripe| {
+            // One without slots takes time to visit, too: a flood leaves thousands.
+            let slots = stripe.keeper().slots().max(VISIT_SLOTS);
+            removed += stripe.sweep(epoch.0, now)?;
+            Ok(slots)
+        })?;
+        if looked >= max_slots {
+            break;
+        }
+    }
+    Ok(removed)
 }
 
 impl Control {

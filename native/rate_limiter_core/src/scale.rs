@@ -22,7 +22,8 @@ impl Scale {
 
     /// `limit` at this scale, rounded down, at least 1.
     #[inline]
-    pub(crate) fn of_limit(self, limit: u64) -> u64 {
+    #[must_use]
+    pub fn of_limit(self, limit: u64) -> u64 {
         if self == Self::ONE {
             return limit;
         }
@@ -32,7 +33,8 @@ impl Scale {
 
     /// The emission interval at this scale, rounded up: a smaller limit means tokens further apart.
     #[inline]
-    pub(crate) fn of_interval(self, interval: u64) -> u64 {
+    #[must_use]
+    pub fn of_interval(self, interval: u64) -> u64 {
         if self == Self::ONE {
             return interval;
         }

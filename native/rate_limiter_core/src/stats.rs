@@ -7,7 +7,9 @@ use std::ops::AddAssign;
 pub struct Stats {
     /// Keys remembered now.
     pub keys: u64,
-    /// Bytes that the keys take now.
+    /// Names of calls remembered now, so that made again these are not charged again.
+    pub names: u64,
+    /// Bytes that the keys and names take now.
     pub bytes: u64,
     /// Calls that asked to take.
     pub checks: u64,
@@ -22,6 +24,7 @@ pub struct Stats {
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         self.keys += other.keys;
+        self.names += other.names;
         self.bytes += other.bytes;
         self.checks += other.checks;
         self.denials += other.denials;

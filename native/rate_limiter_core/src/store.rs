@@ -4,6 +4,7 @@ mod budget;
 mod keeper;
 #[cfg(all(loom, test))]
 mod loom_tests;
+mod names;
 mod segment;
 mod spin;
 mod stripe;
@@ -11,6 +12,8 @@ mod table;
 mod tenancy;
 
 pub(crate) use budget::{Budget, UNIT_BYTES};
+pub use keeper::Adopt;
+pub(crate) use names::Names;
 pub(crate) use segment::Slot;
 pub(crate) use stripe::{Ask, Stripe};
 pub(crate) use table::Table;

@@ -52,8 +52,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// `usages` in the plan's order, at least one.
-    pub(crate) fn new(usages: Vec<(Tag, Usage)>) -> Self {
+    /// Of the windows of one call, at least one, in the order in which they were configured.
+    ///
+    /// # Panics
+    ///
+    /// Asking for the binding one of none panics.
+    #[must_use]
+    pub fn new(usages: Vec<(Tag, Usage)>) -> Self {
         // A denial binds by how long it lasts; if all allow, the one with the least left binds. Ties: the first.
         let rank = |usage: &Usage| (std::cmp::Reverse(usage.retry), usage.remaining);
         let binding = (0..usages.len())

@@ -3,6 +3,8 @@
 //!
 //! A state is three words: the window's start, its length when it was written, and what it counted.
 
+mod travel;
+
 use crate::clock::Nanos;
 use crate::scale::Scale;
 use crate::verdict::{Retry, Usage};

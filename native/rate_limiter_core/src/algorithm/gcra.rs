@@ -8,6 +8,8 @@
 //! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`Rate`] under which it was written,
 //! with the fraction of a nanosecond that belongs to `tat`, so that a change of limit can convert what was used.
 
+mod travel;
+
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;

@@ -2,6 +2,8 @@
 //!
 //! A state is one word: the number of the key's log in [`Logs`], or 0 for none yet.
 
+mod travel;
+
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;

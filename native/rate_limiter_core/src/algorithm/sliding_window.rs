@@ -7,6 +7,8 @@
 //! A state is a row of 32-bit cells: the number of the newest sub-window (two cells), the width under which it was
 //! written, and `k + 1` counts, the newest first.
 
+mod travel;
+
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;

@@ -3,9 +3,11 @@
 use crate::sync::{fence, AtomicU64, Ordering};
 
 /// An anchor older than this is not used: neither the rate's error nor a jump of the counter lasts longer.
+#[cfg_attr(loom, allow(dead_code))]
 const MAX_AGE: u64 = 50_000_000;
 
 /// Below this the two readings are too close together to tell the rate to 0.001 %.
+#[cfg_attr(loom, allow(dead_code))]
 const MIN_BASE: u64 = 20_000_000;
 
 /// Nanoseconds at a tick of the counter.
@@ -35,6 +37,7 @@ pub(super) struct Anchored {
 
 impl Anchor {
     /// `spans` are nanoseconds and ticks since the first reading of both. `None` while those tell no rate.
+    #[cfg_attr(loom, allow(dead_code))] // models read no counter
     pub(super) fn new(nanos: u64, ticks: u64, spans: (u64, u64)) -> Option<Self> {
         let (span_nanos, span_ticks) = spans;
         // A counter slower than 1 MHz or faster than 1 THz, or one that ran backwards, is none to go by.

@@ -5,6 +5,8 @@
 //! never too leniently; keys that have a slot stay exact. A newcomer that later gets a slot takes the overflow's debt
 //! along, since it may have caused it.
 
+mod travel;
+
 use crate::algorithm::Logs;
 use crate::clock::Nanos;
 use crate::key::Key;
@@ -40,6 +42,15 @@ enum Found {
     Own(usize),
     Overflow,
     Blank,
+}
+
+/// What becomes of a state when another arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// The other takes its place.
+    Instead,
+    /// It stays where it is the stricter one.
+    AtLeast,
 }
 
 impl Keeper {
@@ -139,6 +150,11 @@ impl Keeper {
             window.meter.clear(window.state(slot));
         }
         tenancy.shared.budget.adjust(heap, self.logs.units());
+        self.leave_if_blank(tenancy, at);
+    }
+
+    /// Removes the slot whose state begins at `at`, if nothing was used.
+    fn leave_if_blank(&mut self, tenancy: &Tenancy, at: usize) {
         if *self.slot_at(&tenancy.plan, at).state == *tenancy.plan.blank() {
             self.segment.remove(at, stride(&tenancy.plan));
             tenancy.shared.budget.adjust(1, 0);
@@ -321,14 +337,24 @@ impl Keeper {
 
     /// Finds room for a newcomer that is about to take: a slot of its own, or the overflow.
     fn settle(&mut self, tenancy: &Tenancy, key: Key, now: Nanos) -> Found {
-        let plan = &tenancy.plan;
-        let has_room = tenancy.shared.budget.try_take()
-            || (self.sweep(tenancy, now) > 0 && tenancy.shared.budget.try_take());
-        if !has_room {
+        if !self.has_room(tenancy, now) {
             Totals::count(&tenancy.shared.totals.overflowed, 1);
+            let plan = &tenancy.plan;
             self.overflow.get_or_insert_with(|| plan.blank().into());
             return Found::Overflow;
         }
+        Found::Own(self.place(tenancy, key))
+    }
+
+    /// Takes one slot's worth of the budget, if there is one or can be.
+    fn has_room(&mut self, tenancy: &Tenancy, now: Nanos) -> bool {
+        tenancy.shared.budget.try_take()
+            || (self.sweep(tenancy, now) > 0 && tenancy.shared.budget.try_take())
+    }
+
+    /// Makes a newcomer's slot, for which there is room, and returns where its state begins.
+    fn place(&mut self, tenancy: &Tenancy, key: Key) -> usize {
+        let plan = &tenancy.plan;
         let stride = stride(plan);
         let at = self.segment.insert(key, stride);
         if let Some(debt) = &self.overflow {
@@ -341,7 +367,7 @@ impl Keeper {
             }
             tenancy.shared.budget.adjust(heap, self.logs.units());
         }
-        Found::Own(at)
+        at
     }
 
     #[inline]

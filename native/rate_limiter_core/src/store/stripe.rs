@@ -7,9 +7,10 @@ use crate::error::CallError;
 use crate::key::Key;
 use crate::plan::{Select, Tag};
 use crate::scale::Scale;
+use crate::snapshot::Known;
 use crate::verdict::Usage;
 
-use super::keeper::{Keeper, HOT_BYTES};
+use super::keeper::{Adopt, Keeper, HOT_BYTES};
 use super::tenancy::Tenancy;
 
 /// A call, but for the windows that it is about.
@@ -118,6 +119,43 @@ impl Stripe {
         tenancy.plan.covers(select)?;
         keeper.reset(tenancy, select, ask.key);
         Ok(())
+    }
+
+    /// What the key has used of the selected windows, if it has a state of its own.
+    pub(crate) fn export(
+        &mut self,
+        epoch: u32,
+        key: Key,
+        select: Select,
+        monotonic: Nanos,
+    ) -> Result<Option<Known>, CallError> {
+        let (tenancy, keeper) = self.open(epoch)?;
+        tenancy.plan.covers(select)?;
+        let now = tenancy.clock.read(monotonic);
+        Ok(keeper.export(tenancy, select, key, now))
+    }
+
+    /// The time since 1970.
+    pub(crate) fn unix(&mut self, epoch: u32, monotonic: Nanos) -> Result<Nanos, CallError> {
+        let (tenancy, _) = self.open(epoch)?;
+        let now = tenancy.clock.read(monotonic);
+        Ok(now.saturating_add(tenancy.offset_to_unix))
+    }
+
+    /// Goes on from what is known of the key elsewhere. Returns whether there was room for it.
+    pub(crate) fn adopt(
+        &mut self,
+        epoch: u32,
+        key: Key,
+        known: &Known,
+        how: Adopt,
+        monotonic: Nanos,
+    ) -> Result<bool, CallError> {
+        let (tenancy, keeper) = self.open(epoch)?;
+        let mut windows = known.windows.iter();
+        windows.try_for_each(|(tag, _)| tenancy.plan.window(*tag).map(drop))?;
+        let now = tenancy.clock.read(monotonic);
+        Ok(keeper.adopt(tenancy, key, known, how, now))
     }
 
     /// Forgets idle keys. Returns how many.

@@ -16,5 +16,7 @@ mod given;
 mod keeping;
 mod keys;
 mod lifetime;
+mod once;
 mod player;
 mod retry;
+mod travel;

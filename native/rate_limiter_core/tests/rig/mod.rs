@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Answer, Clock, Epoch, Key, Limit, Limiter, ManualClock, Nanos, Options, Scale, Seed, Select,
-    Stats, Tag, Usage,
+    Adopt, Answer, Clock, Epoch, Key, Known, Limit, Limiter, ManualClock, Nanos, Once, Options,
+    Scale, Seed, Select, Stats, Tag, Usage,
 };
 
 use crate::model::Call;
@@ -119,6 +119,28 @@ impl Rig {
         let (key, select) = (self.key(id), Select::Tags(tags));
         let answer = self.limiter.refund(self.epoch, key, select, cost);
         answer.expect("known windows")
+    }
+
+    /// What the key has used of all windows.
+    pub(crate) fn snapshot(&self, id: u64) -> Option<Known> {
+        let known = self.limiter.snapshot(self.epoch, self.key(id), Select::All);
+        known.expect("open")
+    }
+
+    pub(crate) fn adopt(&self, id: u64, known: &Known, how: Adopt) -> bool {
+        let adopted = self.limiter.adopt(self.epoch, self.key(id), known, how);
+        adopted.expect("known windows")
+    }
+
+    /// A call named `request`, which is remembered for `keep`.
+    pub(crate) fn check_once(&self, id: u64, request: u64, keep: u64, cost: u64) -> Answer {
+        let once = Once {
+            id: self.key(request),
+            keep: Nanos(keep),
+        };
+        let (key, select) = (self.key(id), Select::All);
+        let answer = self.limiter.check_once(self.epoch, key, select, cost, once);
+        answer.expect("open")
     }
 
     pub(crate) fn reset(&self, id: u64, tags: &[Tag]) {

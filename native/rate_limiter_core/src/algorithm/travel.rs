@@ -1,0 +1,57 @@
+//! States, leaving and arriving.
+
+use crate::clock::Nanos;
+use crate::snapshot::Snapshot;
+
+use super::{Meter, State};
+
+impl Meter {
+    /// What counts as used now, of a state that was renewed; `None` if nothing does. `offset` is what turns the clock's
+    /// time into time since 1970.
+    pub(crate) fn export(&self, state: State, now: Nanos, offset: Nanos) -> Option<Snapshot> {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => {
+                let debt = gcra.debt_ahead(words, now);
+                (debt.0 > 0).then_some(Snapshot::Bucket { debt })
+            }
+            Self::SlidingWindow(window) => window.export(words, now, offset),
+            Self::SlidingLog(log) => {
+                let stamps = log.stamps(logs.get(words), now, offset);
+                (!stamps.is_empty()).then_some(Snapshot::Log { stamps })
+            }
+            Self::FixedWindow(window) => window.export(words, now),
+        }
+    }
+
+    /// Goes on from a snapshot as of now, whatever the state was. One of another algorithm says nothing of this one,
+    /// and changes nothing. `may_grow` is whether the state may take more memory.
+    pub(crate) fn adopt(
+        &self,
+        state: State,
+        now: Nanos,
+        offset: Nanos,
+        snapshot: &Snapshot,
+        may_grow: bool,
+    ) {
+        let State { words, logs } = state;
+        match (self, snapshot) {
+            (Self::TokenBucket(gcra), Snapshot::Bucket { debt }) => gcra.owe(words, now, *debt),
+            (
+                Self::SlidingWindow(window),
+                Snapshot::Window {
+                    width,
+                    newest,
+                    counts,
+                },
+            ) => window.adopt(words, now, offset, (*width, *newest, counts)),
+            (Self::SlidingLog(log), Snapshot::Log { stamps }) => {
+                logs.update(words, |into| log.adopt(into, now, offset, stamps, may_grow));
+            }
+            (Self::FixedWindow(window), Snapshot::Fixed { start, per, used }) => {
+                window.adopt(words, now, (*start, *per, *used));
+            }
+            _ => (),
+        }
+    }
+}

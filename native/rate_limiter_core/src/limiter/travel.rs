@@ -1,0 +1,59 @@
+//! States of keys, leaving and arriving.
+
+use crate::clock::monotonic;
+use crate::error::CallError;
+use crate::key::Key;
+use crate::plan::Select;
+use crate::snapshot::Known;
+use crate::store::Adopt;
+
+use super::{Epoch, Limiter};
+
+impl Limiter {
+    /// What a key has used of the selected windows, for another store to go on from.
+    ///
+    /// `None` if the key has no state of its own: it was never seen, has been idle long enough to be forgotten, or
+    /// found no room, and is judged together with others of whose uses nobody knows whose they were.
+    pub fn snapshot(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        select: Select,
+    ) -> Result<Option<Known>, CallError> {
+        let monotonic = monotonic();
+        self.with(key, |stripe| stripe.export(epoch.0, key, select, monotonic))
+    }
+
+    /// Goes on from what is known of a key elsewhere, in the windows that it speaks of. Returns whether it was kept: not
+    /// where there is no room for another key.
+    ///
+    /// A window of which it has the state of another algorithm stays as it is.
+    ///
+    /// ```
+    /// use rate_limiter_core::{Adopt, Limit, Limiter, Options, Seed, Select};
+    /// use std::time::Duration;
+    ///
+    /// let limits = [(1, Limit::token_bucket(10, Duration::from_mins(1)))];
+    /// let (here, epoch) = Limiter::new(&limits, Options::default())?;
+    /// let key = Seed::random().key(b"somebody");
+    /// here.check(epoch, key, 1, 7)?;
+    /// let known = here.snapshot(epoch, key, Select::All)?.expect("a key that has used something");
+    ///
+    /// let (there, epoch) = Limiter::new(&limits, Options::default())?;
+    /// assert!(there.adopt(epoch, key, &known, Adopt::AtLeast)?);
+    /// assert_eq!(there.peek(epoch, key, 1, 1)?.remaining, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        known: &Known,
+        how: Adopt,
+    ) -> Result<bool, CallError> {
+        let monotonic = monotonic();
+        self.with(key, |stripe| {
+            stripe.adopt(epoch.0, key, known, how, monotonic)
+        })
+    }
+}
