@@ -1,0 +1,182 @@
+local TAKE, REFUND, RESET = 0, 2, 3
+local REQUEST, CHARGES = 1, 2
+local FOREIGN = 0
+-- So many arguments fit Lua's stack in one call.
+local AT_ONCE = 4000
+
+-- Reads all keys. One of another type reads as nil; a write would then overwrite it.
+local values, absent = nil, {}
+if #KEYS <= AT_ONCE then
+  values = call('MGET', unpack(KEYS))
+else
+  values = {}
+  for from = 1, #KEYS, AT_ONCE do
+    for _, value in ipairs(call('MGET', unpack(KEYS, from, min(from + AT_ONCE - 1, #KEYS)))) do
+      values[#values + 1] = value
+    end
+  end
+end
+for place = 1, #KEYS do
+  if not values[place] then
+    absent[#absent + 1] = KEYS[place]
+  end
+end
+for from = 1, #absent, AT_ONCE do
+  if call('EXISTS', unpack(absent, from, min(from + AT_ONCE - 1, #absent))) > 0 then
+    for place = 1, #KEYS do
+      if not values[place] and call('EXISTS', KEYS[place]) == 1 then
+        values[place] = FOREIGN
+      end
+    end
+  end
+end
+
+-- The place at which a key's value is kept: its first one.
+local first = nil
+if repeats == 1 then
+  first = {}
+  for place, key in ipairs(KEYS) do
+    first[key] = first[key] or place
+  end
+end
+
+local function charges(argument)
+  local lists, at = {}, 1
+  for list = 1, 2 do
+    local count
+    count, at = unpacked('>H', argument, at)
+    lists[list] = {}
+    for number = 1, count do
+      local moment, amount
+      moment, amount, at = unpacked('>I7I7', argument, at)
+      lists[list][number] = { moment, amount }
+    end
+  end
+  return lists[1], lists[2]
+end
+
+local makers, kinds, meters = { token_bucket, sliding_window, sliding_log, fixed_window }, {}, {}
+for number = 1, meter_count do
+  local argument = ARGV[number + 1]
+  local kind = argument:byte()
+  kinds[kind] = kinds[kind] or makers[kind]()
+  meters[number] = kinds[kind].meter(argument)
+end
+
+local lives, letters, reply = {}, {}, { now, '' }
+local asked, states, changed, places = {}, {}, {}, {}
+local place, argument = 0, meter_count + 2
+while ARGV[argument] do
+  local operation, count, cost, follows, windows, at = unpacked('>BHI7BB', ARGV[argument])
+  for window = 1, windows do
+    local number
+    number, at = unpacked('>H', ARGV[argument], at)
+    asked[window] = meters[number]
+  end
+  local keep = follows % 2 == REQUEST and unpacked('>I7', ARGV[argument], at)
+  local charged = follows >= CHARGES and argument
+  argument = argument + 1 + (charged and windows or 0)
+
+  for _ = 1, count do
+    local letter = 'A'
+    for window = 1, windows do
+      place = place + 1
+      local here = first and first[KEYS[place]] or place
+      local value, state = values[here], nil
+      if value ~= FOREIGN then
+        state, changed[window] = asked[window].kind.read(asked[window], value)
+      end
+      if not state then
+        letter, values[here] = 'X', FOREIGN
+      end
+      states[window], places[window] = state, here
+    end
+    local request = nil
+    if keep then
+      place = place + 1
+      request = first and first[KEYS[place]] or place
+      if values[request] == FOREIGN then
+        letter = 'X'
+      end
+    end
+
+    if letter ~= 'X' and operation == RESET then
+      for window = 1, windows do
+        local here = places[window]
+        if values[here] then
+          values[here], lives[here] = false, 0
+        end
+      end
+    elseif letter ~= 'X' then
+      for window = 1, charged and windows or 0 do
+        if #ARGV[charged + window] > 0 then
+          local least, taken = charges(ARGV[charged + window])
+          local meter = asked[window]
+          states[window] = meter.kind.charge(meter, states[window], least, taken)
+          changed[window] = true
+        end
+      end
+      if operation == REFUND then
+        for window = 1, cost > 0 and windows or 0 do
+          local meter = asked[window]
+          states[window], changed[window] = meter.kind.refund(meter, states[window], cost), true
+        end
+      elseif request and values[request] then
+        letter = 'R'
+      elseif cost > 0 then
+        for window = 1, windows do
+          local meter = asked[window]
+          if not meter.kind.fits(meter, states[window], cost) then
+            letter = 'D'
+          end
+        end
+        if letter == 'A' and operation == TAKE then
+          for window = 1, windows do
+            local meter = asked[window]
+            states[window], changed[window] = meter.kind.take(meter, states[window], cost), true
+          end
+        end
+      end
+      if request and letter == 'A' and operation == TAKE then
+        values[request], lives[request] = '1', keep
+      end
+      for window = 1, windows do
+        if changed[window] then
+          local here = places[window]
+          local value, life = asked[window].kind.write(asked[window], states[window])
+          if value or values[here] then
+            values[here], lives[here] = value, life
+          end
+        end
+      end
+    end
+
+    letters[#letters + 1] = letter
+    for window = 1, windows do
+      reply[#reply + 1] = values[places[window]]
+    end
+  end
+end
+
+-- Writes before removals: if writes are refused, nothing was removed either. Many live equally long, and to write a
+-- number takes longer than to find it written.
+local written = {}
+for place = 1, #KEYS do
+  if lives[place] and values[place] then
+    local life = lives[place] + slack
+    local text = written[life]
+    if not text then
+      text = string.format('%.0f', life)
+      written[life] = text
+    end
+    call('SET', KEYS[place], values[place], 'PX', text)
+  end
+end
+for place = 1, #KEYS do
+  if lives[place] and not values[place] then
+    call('DEL', KEYS[place])
+  end
+end
+
+reply[2] = table.concat(letters)
+return reply

@@ -1,0 +1,199 @@
+-- The sliding log. A state is the moments of what was used, oldest first.
+--
+-- value   5, period, sum of what was used before the first entry, then entries: moment, sum up to and with this one
+-- meter   kind, period, most
+--
+-- Sums instead of amounts, so that a search for where to cut tells at once what is left, however long the log is. They
+-- count on beyond 2^32 from 0: only their differences matter.
+local function sliding_log()
+  local sub = string.sub
+  local MARK, HEAD, HEAD_SIZE = 5, '>BI7I4', 12
+  local ENTRY, ENTRY_SIZE = '>I7I4', 11
+  local WRAP = 2 ^ 32
+  local MOST = 2 ^ 31
+
+  -- A state: entries in `text` from `first` to `last`, counted from 0; the sum before them; what they have in all.
+  local function entry(state, number)
+    return unpacked(ENTRY, state.text, state.offset + number * ENTRY_SIZE + 1)
+  end
+
+  -- The number of the first entry after this moment.
+  local function after(state, moment)
+    local from, to = state.first, state.last + 1
+    while from < to do
+      local middle = floor((from + to) / 2)
+      if entry(state, middle) > moment then
+        to = middle
+      else
+        from = middle + 1
+      end
+    end
+    return from
+  end
+
+  local function sum_up_to(state, number)
+    local _, sum = entry(state, number)
+    return sum
+  end
+
+  -- The entries from one number to another, as text.
+  local function cut(state, from, to)
+    return sub(state.text, state.offset + from * ENTRY_SIZE + 1, state.offset + (to + 1) * ENTRY_SIZE)
+  end
+
+  local function renewed(state, base, text)
+    state.base, state.text, state.offset = base, text, 0
+    state.first, state.last = 0, #text / ENTRY_SIZE - 1
+    return state
+  end
+
+  local function blank()
+    return { text = '', offset = 0, first = 0, last = -1, base = 0, used = 0 }
+  end
+
+  -- Uses as a list, and a state of a list.
+  local function uses_of(state)
+    local uses, before = {}, state.base
+    for number = state.first, state.last do
+      local moment, sum = entry(state, number)
+      uses[#uses + 1] = { moment, (sum - before) % WRAP }
+      before = sum
+    end
+    return uses
+  end
+
+  local function state_of(uses)
+    local entries, sum = {}, 0
+    for _, use in ipairs(uses) do
+      sum = min(sum + use[2], MOST)
+      entries[#entries + 1] = packed(ENTRY, use[1], sum)
+    end
+    local state = renewed(blank(), 0, table.concat(entries))
+    state.used = sum
+    return state
+  end
+
+  -- Two lists as one, in which `both` says how much was used at a moment that is in both.
+  local function merged(uses, others, both)
+    local all, at = {}, 1
+    for _, use in ipairs(uses) do
+      while others[at] and others[at][1] < use[1] do
+        all[#all + 1], at = others[at], at + 1
+      end
+      if others[at] and others[at][1] == use[1] then
+        all[#all + 1], at = { use[1], both(use[2], others[at][2]) }, at + 1
+      else
+        all[#all + 1] = use
+      end
+    end
+    for rest = at, #others do
+      all[#all + 1] = others[rest]
+    end
+    return all
+  end
+
+  -- What of a charge still counts; none of it in the future.
+  local function counting(meter, charges)
+    local uses = {}
+    for _, charge in ipairs(charges) do
+      local moment = min(charge[1], now)
+      local last = uses[#uses]
+      if last and last[1] == moment then
+        last[2] = last[2] + charge[2]
+      elseif moment + meter.per > now then
+        uses[#uses + 1] = { moment, charge[2] }
+      end
+    end
+    return uses
+  end
+
+  local function sum(one, other)
+    return one + other
+  end
+
+  local kind = {}
+
+  function kind.meter(argument)
+    local _, per, most = unpacked('>BI7I7', argument)
+    return { kind = kind, per = per, most = most }
+  end
+
+  function kind.read(meter, value)
+    if not value then
+      return blank(), false
+    end
+    local count = (#value - HEAD_SIZE) / ENTRY_SIZE
+    if count < 1 or count % 1 ~= 0 then
+      return nil
+    end
+    local mark, per, base = unpacked(HEAD, value)
+    if mark ~= MARK then
+      return nil
+    end
+    local state = { text = value, offset = HEAD_SIZE, first = 0, last = count - 1, base = base, used = 0 }
+    -- What had left a shorter window does not come back into a longer one.
+    state.first = after(state, now - min(per, meter.per))
+    if state.first == count then
+      return blank(), per ~= meter.per
+    end
+    if state.first > 0 then
+      state.base = sum_up_to(state, state.first - 1)
+    end
+    local newest, total = entry(state, state.last)
+    state.used = (total - state.base) % WRAP
+    if newest > now then
+      local kept = cut(state, state.first, after(state, now) - 1)
+      return renewed(state, state.base, kept .. packed(ENTRY, now, total)), true
+    end
+    return state, per ~= meter.per
+  end
+
+  function kind.charge(meter, state, least, taken)
+    local uses = merged(uses_of(state), counting(meter, least), max)
+    return state_of(merged(uses, counting(meter, taken), sum))
+  end
+
+  function kind.fits(meter, state, cost)
+    return state.used + cost <= meter.most
+  end
+
+  function kind.take(_, state, cost)
+    local newest, last = nil, state.last
+    if last >= state.first then
+      newest = entry(state, last)
+    end
+    local total = (state.base + state.used + cost) % WRAP
+    if newest == now then
+      last = last - 1
+    end
+    state.used = state.used + cost
+    return renewed(state, state.base, cut(state, state.first, last) .. packed(ENTRY, now, total))
+  end
+
+  -- The oldest first.
+  function kind.refund(_, state, cost)
+    local back = min(cost, state.used)
+    local from, to = state.first, state.last + 1
+    while from < to do
+      local middle = floor((from + to) / 2)
+      if (sum_up_to(state, middle) - state.base) % WRAP > back then
+        to = middle
+      else
+        from = middle + 1
+      end
+    end
+    state.used = state.used - back
+    return renewed(state, (state.base + back) % WRAP, cut(state, from, state.last))
+  end
+
+  function kind.write(meter, state)
+    if state.used == 0 then
+      return false, 0
+    end
+    local value = packed(HEAD, MARK, meter.per, state.base) .. cut(state, state.first, state.last)
+    return value, ceil((entry(state, state.last) + meter.per - now) / 1000)
+  end
+
+  return kind
+end
+

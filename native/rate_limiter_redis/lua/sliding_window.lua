@@ -1,0 +1,156 @@
+-- The strict sliding window. A state is what each sub-window has counted, by age: the present one first.
+--
+-- value   bytes a count (1 to 4, and 4 more if the number of the newest has 5 bytes instead of 7), number of sub-windows, width, number of the newest sub-window that counts, the counts
+--         from that one back, without the empty ones at the end
+-- meter   kind, width, number of sub-windows, most
+--
+-- A width is 28 bits, and 4 bits for a power of ten by which they are multiplied: microseconds.
+local function sliding_window()
+  local byte, char, rep = string.byte, string.char, string.rep
+  local LONG, LONG_SIZE = '>BBI4I7', 13
+  local SHORT, SHORT_SIZE, SHORT_END = '>BBI4I5', 11, 2 ^ 40
+  local MOST = 2 ^ 32 - 1
+
+  local function width_of(cell)
+    local mantissa = cell % 2 ^ 28
+    return mantissa * 10 ^ ((cell - mantissa) / 2 ^ 28)
+  end
+
+  local function counts_of(value, head, size)
+    if size == 1 then
+      return { byte(value, head + 1, -1) }
+    end
+    local count = (#value - head) / size
+    local counts = { unpacked('>' .. rep('I' .. size, count), value, head + 1) }
+    counts[count + 1] = nil -- where it stopped to read
+    return counts
+  end
+
+  -- Counts in sub-window `number`, or in the present one if that is yet to come, unless it is too old to count.
+  local function add(meter, state, number, count)
+    local place = max(meter.number - number, 0) + 1
+    if place <= meter.kept then
+      for empty = #state + 1, place do
+        state[empty] = 0
+      end
+      state[place] = min(state[place] + count, MOST)
+    end
+  end
+
+  local kind = {}
+
+  function kind.meter(argument)
+    local _, cell, sub_windows, most = unpacked('>BI4HI7', argument)
+    local width = width_of(cell)
+    local number = floor(now / width)
+    return { kind = kind, cell = cell, width = width, kept = sub_windows + 1, most = most, number = number }
+  end
+
+  function kind.read(meter, value)
+    if not value then
+      return {}, false
+    end
+    local size = byte(value) or 0
+    local head = size > 4 and SHORT_SIZE or LONG_SIZE
+    if size < 1 or size > 8 or #value <= head then
+      return nil
+    end
+    local _, sub_windows, cell, newest = unpacked(size > 4 and SHORT or LONG, value)
+    size = size > 4 and size - 4 or size
+    if (#value - head) % size ~= 0 or cell % 2 ^ 28 == 0 then
+      return nil
+    end
+    local same = cell == meter.cell and sub_windows + 1 == meter.kept
+    local width = same and meter.width or width_of(cell)
+    local present = same and meter.number or floor(now / width)
+    local age = present - newest
+    if age > sub_windows then
+      return {}, false
+    end
+    local counts = counts_of(value, head, size)
+    if same and age == 0 then
+      return counts, false
+    end
+    local state = {}
+    if same and age > 0 then
+      for place = 1, age do
+        state[place] = 0
+      end
+      for place = 1, min(#counts, meter.kept - age) do
+        state[age + place] = counts[place]
+      end
+      return state, false
+    end
+    -- Written under another limit: each count that had not left goes to where it can last have been used.
+    for place, count in ipairs(counts) do
+      local number = newest - place + 1
+      if present - number <= sub_windows then
+        local last = (number + 1) * width - 1
+        add(meter, state, floor(min(last, now) / meter.width), count)
+      end
+    end
+    return state, true
+  end
+
+  function kind.charge(meter, state, least, taken)
+    local lacks = {}
+    for _, charge in ipairs(least) do
+      add(meter, lacks, charge[1], charge[2])
+    end
+    for place, count in ipairs(lacks) do
+      add(meter, state, meter.number - place + 1, max(count - (state[place] or 0), 0))
+    end
+    for _, charge in ipairs(taken) do
+      add(meter, state, charge[1], charge[2])
+    end
+    return state
+  end
+
+  function kind.fits(meter, state, cost)
+    for place = 1, #state do
+      cost = cost + state[place]
+    end
+    return cost <= meter.most
+  end
+
+  function kind.take(_, state, cost)
+    state[1] = (state[1] or 0) + cost
+    return state
+  end
+
+  function kind.refund(_, state, cost)
+    for place = #state, 1, -1 do
+      local back = min(state[place], cost)
+      state[place], cost = state[place] - back, cost - back
+    end
+    return state
+  end
+
+  function kind.write(meter, state)
+    local first, last, most = nil, 0, 0
+    for place = 1, #state do
+      local count = state[place]
+      if count > 0 then
+        first, last, most = first or place, place, max(most, count)
+      end
+    end
+    if not first then
+      return false, 0
+    end
+    local size = most < 256 and 1 or most < 65536 and 2 or most < 16777216 and 3 or 4
+    local newest = meter.number - first + 1
+    local counts
+    if size == 1 then
+      counts = char(unpack(state, first, last))
+    else
+      counts = packed('>' .. rep('I' .. size, last - first + 1), unpack(state, first, last))
+    end
+    local ends = (newest + meter.kept) * meter.width
+    local short = newest < SHORT_END
+    local head = packed(short and SHORT or LONG, short and size + 4 or size, meter.kept - 1, meter.cell, newest)
+    return head .. counts, ceil((ends - now) / 1000)
+  end
+
+  return kind
+end
+

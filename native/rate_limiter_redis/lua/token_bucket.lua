@@ -1,0 +1,166 @@
+-- The token bucket, kept as GCRA. A state is what is owed, in ticks: how far the theoretical arrival time lies ahead.
+--
+-- value   unit, when it was written, debt, interval of tokens
+-- or      interval of tokens, when it was written and debt: in 12 bytes, since those of more cost a key 16 in the server
+-- meter   kind, unit, interval of tokens, the same at this scale, what a full bucket holds at this scale, the interval
+--         as 12 bytes hold it, bits of a grain
+--
+-- The unit says how many ticks a microsecond has: 128 + n for 1000 * 2^n, 192 + n for 2^n.
+--
+-- In 12 bytes, ticks are nanoseconds; an interval is 20 bits, and 4 for a power of ten by which they are multiplied (or
+-- none does, and it is 0); the moment counts in grains of 2^bits microseconds, at least two intervals, and what drained
+-- since the grain began is still owed at that moment. So there is room for two thousand tokens.
+--
+-- The value tells the debt and its moment apart, not their sum, so that a clock that was set back leaves the debt as it
+-- was: with the sum alone it could only be cut to a full bucket, which after a change of limit may be too little.
+local function token_bucket()
+  local NARROW, WIDE = '>BI7I6I6', '>BI7I7I7'
+  local NARROW_END = 2 ^ 48
+  local MOST = 2 ^ 52
+  local SHORT, LOW = '>I3I6I3', 2 ^ 24
+
+  local function grain_bits(interval)
+    local bits = 4
+    while 1000 * 2 ^ bits < 2 * interval do
+      bits = bits + 1
+    end
+    return bits
+  end
+
+  local function interval_of(cell)
+    local mantissa = cell % 2 ^ 20
+    return mantissa * 10 ^ ((cell - mantissa) / 2 ^ 20)
+  end
+
+  -- When it was written, and the debt then.
+  local function lengthened(high, low, bits)
+    local share = 2 ^ (bits - 4)
+    local debt = high % share
+    return (high - debt) / share * 2 ^ bits, debt * LOW + low
+  end
+
+  local function shortened(meter, debt)
+    local grain = 2 ^ meter.bits
+    local since = now % grain
+    debt = debt + since * 1000
+    if debt >= 2 ^ 20 * grain then
+      return nil
+    end
+    local low = debt % LOW
+    return packed(SHORT, meter.cell, (now - since) / 16 + (debt - low) / LOW, low)
+  end
+
+  local function ticks_of(unit)
+    return unit < 192 and 1000 * 2 ^ (unit - 128) or 2 ^ (unit - 192)
+  end
+
+  -- a * b / c, rounded up. Long division, since the product may have more than 53 bits; b and c have less than 50.
+  local function proportion(a, b, c)
+    local quotient, rest = 0, a * b
+    if rest < 2 ^ 53 then
+      quotient = floor(rest / c)
+      rest = rest - quotient * c
+    else
+      rest = 0
+      for bit = 52, 0, -1 do
+        local power = 2 ^ bit
+        rest = 2 * rest
+        if a >= power then
+          a, rest = a - power, rest + b
+        end
+        local more = floor(rest / c)
+        quotient, rest = 2 * quotient + more, rest - more * c
+      end
+    end
+    if rest > 0 then
+      quotient = quotient + 1
+    end
+    return min(quotient, MOST)
+  end
+
+  local kind = {}
+
+  function kind.meter(argument)
+    local _, unit, interval, price, bucket, cell, bits = unpacked('>BBI7I7I7I3B', argument)
+    return {
+      kind = kind,
+      unit = unit,
+      interval = interval,
+      price = price,
+      bucket = bucket,
+      ticks = ticks_of(unit),
+      cell = cell,
+      bits = bits,
+    }
+  end
+
+  function kind.read(meter, value)
+    if not value then
+      return 0, false
+    end
+    local unit, written, debt, interval
+    if #value == 12 then
+      local cell, high, low = unpacked(SHORT, value)
+      unit, interval = 128, cell == meter.cell and meter.interval or interval_of(cell)
+      written, debt = lengthened(high, low, cell == meter.cell and meter.bits or grain_bits(interval))
+    elseif #value == 20 then
+      unit, written, debt, interval = unpacked(NARROW, value)
+    elseif #value == 22 then
+      unit, written, debt, interval = unpacked(WIDE, value)
+    else
+      return nil
+    end
+    local elapsed = now - written
+    if unit == meter.unit and interval == meter.interval then
+      if elapsed < 0 then
+        return debt, true
+      end
+      return max(debt - elapsed * meter.ticks, 0), false
+    end
+    if unit < 128 or interval == 0 then
+      return nil
+    end
+    debt = debt - max(elapsed, 0) * ticks_of(unit)
+    if debt <= 0 then
+      return 0, false
+    end
+    return proportion(debt, meter.interval, interval), true
+  end
+
+  function kind.charge(_, debt, least, taken)
+    for _, charge in ipairs(least) do
+      debt = max(debt, charge[2])
+    end
+    for _, charge in ipairs(taken) do
+      debt = min(debt + charge[2], MOST)
+    end
+    return debt
+  end
+
+  function kind.fits(meter, debt, cost)
+    return debt + cost * meter.price <= meter.bucket
+  end
+
+  function kind.take(meter, debt, cost)
+    return debt + cost * meter.price
+  end
+
+  function kind.refund(meter, debt, cost)
+    return max(debt - cost * meter.interval, 0)
+  end
+
+  function kind.write(meter, debt)
+    if debt == 0 then
+      return false, 0
+    end
+    local value = meter.cell > 0 and shortened(meter, debt)
+    if not value then
+      local narrow = debt < NARROW_END and meter.interval < NARROW_END
+      value = packed(narrow and NARROW or WIDE, meter.unit, now, debt, meter.interval)
+    end
+    return value, ceil(debt / meter.ticks / 1000)
+  end
+
+  return kind
+end
+

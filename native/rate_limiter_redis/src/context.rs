@@ -1,0 +1,68 @@
+//! What all lanes of a client share.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::connection::Manner;
+use crate::credentials::Credentials;
+use crate::observer::Observer;
+use crate::status::Totals;
+
+pub(crate) struct Context {
+    pub(crate) manner: Manner,
+    pub(crate) credentials: watch::Sender<Credentials>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) prefix: Arc<str>,
+    pub(crate) timeout: Duration,
+    pub(crate) connections: usize,
+    pub(crate) max_queue: usize,
+    pub(crate) counts: Counts,
+    /// See [`Transport::epoch`](crate::Transport::epoch).
+    pub(crate) epoch: AtomicU64,
+}
+
+/// The totals, as they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) calls: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) unsent: AtomicU64,
+    pub(crate) reconnections: AtomicU64,
+    pub(crate) opened: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Counts {
+    pub(crate) fn totals(&self) -> Totals {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Totals {
+            calls: read(&self.calls),
+            batches: read(&self.batches),
+            timeouts: read(&self.timeouts),
+            refused: read(&self.refused),
+            unsent: read(&self.unsent),
+            reconnections: read(&self.reconnections),
+            opened: read(&self.opened),
+        }
+    }
+}
+
+pub(crate) fn count(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
+
+/// Any number: so that nodes that lost the same server do not come back at the same moment.
+pub(crate) fn jitter() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

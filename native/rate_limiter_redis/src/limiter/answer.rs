@@ -1,0 +1,183 @@
+//! From a reply, or from none, to an answer.
+
+use std::sync::atomic::Ordering;
+
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Usage};
+
+use crate::call::{Failure, Op, Reply, Row};
+use crate::fallback::Question;
+use crate::options::OnOutage;
+use crate::outcome::{Outcome, Source, Turn, Verdict};
+
+use super::asked::Asked;
+use super::Inner;
+
+impl Inner {
+    /// A call that was sent has ended so.
+    pub(super) fn finish(&self, asked: &Asked, result: Result<Reply, Failure>) -> Outcome {
+        self.counters.pending.subtract();
+        match result {
+            Ok(reply) if reply.rows.len() == asked.tags.len() => self.answered(asked, reply),
+            Ok(_) => self.lost(asked, &Failure::Lost),
+            Err(failure) => self.lost(asked, &failure),
+        }
+    }
+
+    /// A call was not taken on.
+    pub(super) fn handed_back(&self, asked: &Asked, failure: &Failure) -> Outcome {
+        self.counters.pending.subtract();
+        self.unanswered(asked, failure)
+    }
+
+    fn lost(&self, asked: &Asked, failure: &Failure) -> Outcome {
+        self.put_back(asked);
+        self.unanswered(asked, failure)
+    }
+
+    fn answered(&self, asked: &Asked, reply: Reply) -> Outcome {
+        let usages = asked.tags.iter().zip(&reply.rows);
+        let answer = Answer::new(usages.map(|(tag, row)| (*tag, row.usage())).collect());
+        self.remember(asked, reply);
+        let is_denied = matches!(asked.op, Op::Take | Op::Peek) && !answer.allowed();
+        if is_denied && asked.op == Op::Take {
+            self.counters.denials.add();
+            self.remember_denial(asked, &answer);
+        }
+        let was_away =
+            self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed);
+        Outcome {
+            verdict: if is_denied {
+                Verdict::Denied
+            } else {
+                Verdict::Allowed
+            },
+            source: Source::Redis,
+            answer: Some(answer),
+            scale: asked.scale,
+            turn: was_away.then_some(Turn::Back),
+        }
+    }
+
+    /// Takes up what Redis has said of the key.
+    pub(super) fn remember(&self, asked: &Asked, reply: Reply) {
+        let Asked {
+            key, connection, ..
+        } = *asked;
+        self.clock.heard(reply.now);
+        let states = reply.rows.into_iter().map(|row| row.state);
+        let known = Known {
+            at: reply.now,
+            windows: asked.tags.iter().copied().zip(states).collect(),
+        };
+        if self.transport.epoch() == connection {
+            let elapsed = self.elapsed();
+            self.mirror.adopt(connection, key, &known, elapsed);
+        } else {
+            self.mirror.adopt_late(connection, key, &known);
+        }
+        if asked.op == Op::Reset {
+            self.fallback.reset(key, &asked.tags);
+        }
+        self.fallback.answered(key, || self.last(asked));
+        // Also now: a denial from before may have come in between.
+        if let (Op::Refund | Op::Reset, Some(denials)) = (asked.op, &self.denials) {
+            denials.end(key);
+        }
+    }
+
+    fn remember_denial(&self, asked: &Asked, answer: &Answer) {
+        let wait = answer.binding().1.retry;
+        if let (Some(denials), Some(call), Retry::After(wait)) =
+            (&self.denials, asked.fingerprint, wait)
+        {
+            denials.keep(asked.key, call, asked.sent, wait);
+        }
+    }
+
+    /// The call has failed that was to tell what the key owes.
+    pub(super) fn put_back(&self, asked: &Asked) {
+        if let Some(debt) = &asked.debt {
+            self.clock.tick();
+            let last = || self.last(asked);
+            let question = Question::of(asked, self.clock.shown(), &last);
+            self.fallback.untold(debt, question);
+        }
+    }
+
+    /// What this node says by itself.
+    pub(super) fn unanswered(&self, asked: &Asked, failure: &Failure) -> Outcome {
+        self.clock.tick();
+        self.fallback.renew(self.members.share());
+        let last = || self.last(asked);
+        let question = Question::of(asked, self.clock.shown(), &last);
+        let answer = match (asked.op, self.on_outage) {
+            // Nobody but Redis can do that for all nodes. One that may have run cannot be done again.
+            (Op::Reset, _) | (_, OnOutage::Deny) => None,
+            (Op::Refund, _) if *failure == Failure::Lost => None,
+            (Op::Refund, _) => Some(self.fallback.refund(question)),
+            (Op::Peek, _) => Some(self.fallback.peek(question)),
+            (Op::Take, by) => Some(self.fallback.take(question, by == OnOutage::Allow)),
+        };
+        let is_denied = self.on_outage == OnOutage::Share
+            && matches!(asked.op, Op::Take | Op::Peek)
+            && answer.as_ref().is_some_and(|answer| !answer.allowed());
+        let verdict = match &answer {
+            None => Verdict::Unavailable,
+            Some(_) if is_denied => Verdict::Denied,
+            Some(_) => Verdict::Allowed,
+        };
+        match verdict {
+            Verdict::Unavailable => self.counters.unavailable.add(),
+            Verdict::Denied if asked.op == Op::Take => self.counters.denials.add(),
+            _ => (),
+        }
+        self.counters.fallbacks.add();
+        Outcome {
+            verdict,
+            source: Source::Fallback,
+            answer,
+            scale: asked.scale,
+            turn: self.turn(failure),
+        }
+    }
+
+    /// A call that is lost now and then, or one key that another program holds, is no outage.
+    fn turn(&self, failure: &Failure) -> Option<Turn> {
+        let is_outage = matches!(failure, Failure::Away | Failure::Refused { .. });
+        let begins = is_outage
+            && !self.away.load(Ordering::Relaxed)
+            && !self.away.swap(true, Ordering::Relaxed);
+        begins.then_some(Turn::Away)
+    }
+
+    /// What Redis said last of the key, of all windows.
+    fn last(&self, asked: &Asked) -> Option<Known> {
+        self.mirror
+            .last(asked.connection, asked.key, self.elapsed())
+    }
+}
+
+impl<'a> Question<'a> {
+    fn of(asked: &'a Asked, now: Nanos, last: &'a dyn Fn() -> Option<Known>) -> Self {
+        Self {
+            key: asked.key,
+            name: &asked.name,
+            tags: &asked.tags,
+            cost: asked.cost,
+            now,
+            once: asked.once,
+            last,
+        }
+    }
+}
+
+impl Row {
+    fn usage(&self) -> Usage {
+        Usage {
+            max: self.max,
+            remaining: self.remaining,
+            reset_after: self.reset_after,
+            retry: self.retry,
+        }
+    }
+}

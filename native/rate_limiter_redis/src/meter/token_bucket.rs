@@ -1,0 +1,215 @@
+//! The token bucket, kept as GCRA: see `lua/token_bucket.lua`.
+
+use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
+
+use super::{number, put, Ask, Count, Portion, MOST};
+
+/// A full bucket that drains in at most so many ticks counts in those of a limiter in memory, and so do tokens that are
+/// so many apart: that leaves room for a scale of 0.001.
+const FINE_DRAIN: u64 = 1 << 49;
+const FINE_INTERVAL: u64 = 1 << 42;
+
+/// A full bucket drains in at most so many ticks, so that what is owed and what is asked for together have 53 bits.
+const MAX_DRAIN: u64 = 1 << 51;
+
+const MAX_SHIFT: u8 = 40;
+
+/// The length of a value that takes least of the server's memory.
+const SHORT: usize = 12;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TokenBucket {
+    unit: Unit,
+    /// Ticks from one token to the next.
+    interval: u64,
+    /// Ticks in which a full bucket drains.
+    drain: u64,
+}
+
+/// How long a tick is, as a state says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unit(u8);
+
+impl Unit {
+    const FINE: u8 = 128;
+    const COARSE: u8 = 192;
+
+    /// `2^-shift` nanoseconds: a limiter's in memory.
+    fn fine(shift: u8) -> Self {
+        Self(Self::FINE + shift)
+    }
+
+    /// `2^-shift` microseconds.
+    fn coarse(shift: u8) -> Self {
+        Self(Self::COARSE + shift)
+    }
+
+    fn ticks_in_micro(self) -> u64 {
+        if self.0 < Self::COARSE {
+            1_000 << (self.0 - Self::FINE)
+        } else {
+            1 << (self.0 - Self::COARSE)
+        }
+    }
+
+    fn nanos_ceil(self, ticks: u128) -> Nanos {
+        let nanos = (ticks * 1_000).div_ceil(self.ticks_in_micro().into());
+        Nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl TokenBucket {
+    pub(super) fn new(limit: u64, per: Nanos, burst: u64) -> Result<Self, LimitError> {
+        let fine = rounded(limit, u128::from(per.0), 1, 100_000).map(|(shift, interval)| Self {
+            unit: Unit::fine(shift),
+            interval,
+            drain: burst.saturating_mul(interval),
+        });
+        if let Some(fine) = fine {
+            if fine.drain <= FINE_DRAIN && fine.interval <= FINE_INTERVAL {
+                return Ok(fine);
+            }
+        }
+        let Some((shift, interval)) = rounded(limit, u128::from(per.0), 1_000, 1_000) else {
+            let per_ns = per.0;
+            return Err(LimitError::RateTooHigh { limit, per_ns });
+        };
+        let drain = burst.saturating_mul(interval);
+        if drain > MAX_DRAIN {
+            let max = MAX_DRAIN / interval;
+            return Err(LimitError::BurstTooLong { burst, max });
+        }
+        let unit = Unit::coarse(shift);
+        Ok(Self {
+            unit,
+            interval,
+            drain,
+        })
+    }
+
+    pub(super) fn max(&self, scale: Scale) -> u64 {
+        let (interval, drain) = self.at(scale);
+        drain / interval
+    }
+
+    pub(super) fn argument(&self, scale: Scale) -> Vec<u8> {
+        let (interval, drain) = self.at(scale);
+        let mut argument = vec![1, self.unit.0];
+        put(&mut argument, self.interval, 7);
+        put(&mut argument, interval, 7);
+        put(&mut argument, drain, 7);
+        put(&mut argument, self.cell().into(), 3);
+        argument.push(self.grain_bits());
+        argument
+    }
+
+    pub(super) fn portions(&self, debt: Nanos) -> Vec<Portion> {
+        let ticks = u128::from(debt.0) * u128::from(self.unit.ticks_in_micro());
+        let ticks = u64::try_from(ticks.div_ceil(1_000)).unwrap_or(MOST);
+        vec![(0, ticks.min(MOST))]
+    }
+
+    /// The interval as a value of 12 bytes holds it: 20 bits, and 4 for a power of ten. Zero if it cannot.
+    fn cell(&self) -> u32 {
+        let cell = |exponent: u32| {
+            let mantissa = self.interval / 10_u64.pow(exponent);
+            let fits = mantissa * 10_u64.pow(exponent) == self.interval && mantissa < 1 << 20;
+            let mantissa = u32::try_from(mantissa).ok().filter(|_| fits)?;
+            Some(exponent << 20 | mantissa)
+        };
+        let cells = (0..16)
+            .filter(|_| self.unit == Unit::fine(0))
+            .find_map(cell);
+        cells.unwrap_or(0)
+    }
+
+    /// The smallest grain of which two intervals are no more: `2^bits` microseconds.
+    fn grain_bits(&self) -> u8 {
+        let fits = |bits: &u8| 1_000_u128 << bits >= 2 * u128::from(self.interval);
+        (4..60).find(fits).unwrap_or(60)
+    }
+
+    /// The interval of tokens at this scale, and how long a full bucket takes to drain: never shorter, so that no state
+    /// needs rewriting when a limit breathes.
+    fn at(&self, scale: Scale) -> (u64, u64) {
+        let interval = scale.of_interval(self.interval).min(MOST);
+        (interval, self.drain.max(interval))
+    }
+}
+
+impl Count for TokenBucket {
+    /// What is owed, in ticks.
+    type State = u64;
+
+    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<u64> {
+        let Some(value) = value else {
+            return Some(0);
+        };
+        let (written, debt) = match value.len() {
+            SHORT => {
+                if number(&value[..3]) != self.cell().into() {
+                    return Some(0);
+                }
+                // More than 64 bits: the moment in grains, then the debt in 20 bits more than a grain's microseconds.
+                let rest = u128::from(number(&value[3..9])) << 24 | u128::from(number(&value[9..]));
+                let debt_bits = 20 + self.grain_bits();
+                let grains = u64::try_from(rest >> debt_bits).ok()?;
+                let debt = u64::try_from(rest & ((1 << debt_bits) - 1)).ok()?;
+                (grains << self.grain_bits(), debt)
+            }
+            size @ (20 | 22) => {
+                let (written, rest) = value[1..].split_at(7);
+                let (debt, interval) = rest.split_at((size - 8) / 2);
+                if value[0] != self.unit.0 || number(interval) != self.interval {
+                    return Some(0);
+                }
+                (number(written), number(debt))
+            }
+            _ => return None,
+        };
+        let elapsed = u128::from(now.saturating_sub(written));
+        let drained = elapsed * u128::from(self.unit.ticks_in_micro());
+        Some(debt.saturating_sub(u64::try_from(drained).unwrap_or(u64::MAX)))
+    }
+
+    fn usage(&self, &debt: &u64, ask: &Ask) -> Usage {
+        let (interval, drain) = self.at(ask.scale);
+        let price = u128::from(ask.cost) * u128::from(interval);
+        let after = u128::from(debt) + price;
+        let retry = if ask.cost == 0 || after <= u128::from(drain) {
+            Retry::Now
+        } else if price > u128::from(drain) {
+            Retry::Never
+        } else {
+            Retry::After(self.unit.nanos_ceil(after - u128::from(drain)))
+        };
+        let left = match retry {
+            // A cost of nothing, or at most what the bucket holds.
+            Retry::Now => u64::try_from(after).unwrap_or(debt),
+            _ => debt,
+        };
+        Usage {
+            max: drain / interval,
+            remaining: drain.saturating_sub(left) / interval,
+            reset_after: self.unit.nanos_ceil(left.into()),
+            retry,
+        }
+    }
+
+    fn snapshot(&self, &debt: &u64) -> Snapshot {
+        let debt = self.unit.nanos_ceil(debt.into());
+        Snapshot::Bucket { debt }
+    }
+}
+
+/// How far tokens are apart, rounded up, in the coarsest ticks in which that is one part of `parts` too far at most;
+/// and as which power of two a tick divides the unit, which is so many nanoseconds.
+fn rounded(limit: u64, per: u128, nanos: u128, parts: u128) -> Option<(u8, u64)> {
+    let wanted = u128::from(limit) * nanos;
+    let intervals =
+        (0..=MAX_SHIFT).map(|shift| (shift, per << shift, (per << shift).div_ceil(wanted)));
+    let mut fitting =
+        intervals.filter(|(_, exact, interval)| (interval * wanted - exact) * parts <= *exact);
+    let (shift, _, interval) = fitting.next()?;
+    Some((shift, u64::try_from(interval).ok()?))
+}

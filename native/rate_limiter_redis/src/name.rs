@@ -1,0 +1,213 @@
+//! What ids and windows are called in Redis.
+//!
+//! Nothing that a remote user chooses changes what a key is about, or makes it long: what is no plain character is
+//! escaped, and a long id is hashed. Every node comes to the same name.
+
+use std::sync::Arc;
+
+use sha1_smol::Sha1;
+
+/// A longer name is hashed.
+const MAX_NAME: usize = 64;
+
+/// Bytes of a hash that are used, in hexadecimal: 128 bits.
+const HASH_DIGITS: usize = 32;
+
+/// The keys of one limiter: `prefix:{limiter:id}`, to which each window adds its name. All windows of an id share the
+/// part in braces, by which a Cluster chooses their slot: so it is the same one.
+///
+/// ```
+/// use rate_limiter_redis::{Kind, Namespace};
+///
+/// let api = Namespace::new("rate_limiter", "api");
+/// assert_eq!(&*api.key(Kind::String, b"ann@example.com"), b"rate_limiter:{api:ann@example.com}");
+/// assert_eq!(&*api.key(Kind::Integer, b"42"), b"rate_limiter:{api:#42}");
+/// assert_eq!(&*api.key(Kind::String, b"}\n"), b"rate_limiter:{api:%7D%0A}");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// `prefix:{limiter:`
+    head: Box<[u8]>,
+}
+
+/// What an id is. Equal bytes of different kinds are different ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string: its bytes.
+    String,
+    /// An integer of any size: its decimal digits, with a minus if it is negative.
+    Integer,
+    /// An atom: its name.
+    Atom,
+    /// Several ids in one: any bytes that no other composition has, the same ones on every node.
+    Composite,
+}
+
+impl Namespace {
+    /// The keys of `limiter` under `prefix`.
+    #[must_use]
+    pub fn new(prefix: &str, limiter: &str) -> Self {
+        let mut head = Vec::new();
+        escape(&mut head, prefix.as_bytes(), b"");
+        head.extend(b":{");
+        // The first colon in the braces ends the limiter's name.
+        escape(&mut head, limiter.as_bytes(), b":");
+        head.push(b':');
+        let head = head.into();
+        Self { head }
+    }
+
+    /// What the keys of an id begin with: [`Call::key`](crate::Call::key).
+    #[must_use]
+    pub fn key(&self, kind: Kind, id: &[u8]) -> Arc<[u8]> {
+        let mut key = Vec::with_capacity(self.head.len() + MAX_NAME + 2);
+        key.extend(&*self.head);
+        name(&mut key, kind.mark(), id);
+        key.push(b'}');
+        key.into()
+    }
+}
+
+impl Kind {
+    /// Begins the names of all ids of a kind; those of strings begin with none.
+    const fn mark(self) -> &'static [u8] {
+        match self {
+            Self::String => b"",
+            Self::Integer => b"#",
+            Self::Atom => b"$",
+            Self::Composite => b"&",
+        }
+    }
+}
+
+/// What the keys of a window end with. Its algorithm's letter is part of it.
+pub(crate) fn window(window: &str, algorithm: u8) -> Box<[u8]> {
+    let mut key = vec![b':'];
+    name(&mut key, b"", window.as_bytes());
+    key.extend([b'~', algorithm]);
+    key.into()
+}
+
+/// What the key of a request id ends with. No window's does.
+pub(crate) fn request(key: &mut Vec<u8>, id: &[u8]) {
+    key.push(b':');
+    name(key, b"!", id);
+}
+
+/// Appends a name of bounded length. Composites are not for people to read, and always hashed.
+fn name(key: &mut Vec<u8>, mark: &[u8], bytes: &[u8]) {
+    let start = key.len();
+    key.extend(mark);
+    if mark != Kind::Composite.mark() && bytes.len() <= MAX_NAME {
+        // A name must not begin with another kind's mark.
+        let rest = match bytes {
+            [first, rest @ ..] if b"#$&!~".contains(first) => {
+                hexadecimal(key, *first);
+                rest
+            }
+            all => all,
+        };
+        escape(key, rest, b"~");
+    }
+    if mark == Kind::Composite.mark() || bytes.len() > MAX_NAME || key.len() - start > MAX_NAME {
+        key.truncate(start);
+        key.push(b'~');
+        let mut hash = Sha1::new();
+        hash.update(mark);
+        // No mark has a zero in it.
+        hash.update(&[0]);
+        hash.update(bytes);
+        key.extend(&hash.digest().to_string().as_bytes()[..HASH_DIGITS]);
+    }
+}
+
+/// Appends bytes, those that are no plain characters, or are among `others`, as `%` and two hexadecimal digits.
+fn escape(key: &mut Vec<u8>, bytes: &[u8], others: &[u8]) {
+    for &byte in bytes {
+        if byte.is_ascii_graphic() && !b"{}%\"\\".contains(&byte) && !others.contains(&byte) {
+            key.push(byte);
+        } else {
+            hexadecimal(key, byte);
+        }
+    }
+}
+
+fn hexadecimal(key: &mut Vec<u8>, byte: u8) {
+    let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
+    key.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KINDS: [Kind; 4] = [Kind::String, Kind::Integer, Kind::Atom, Kind::Composite];
+
+    fn slot_part(key: &[u8]) -> &[u8] {
+        let opens = key.iter().position(|byte| *byte == b'{').expect("a brace");
+        let closes = key.iter().position(|byte| *byte == b'}').expect("a brace");
+        &key[opens + 1..closes]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_has_one_hash_tag_with_all_that_tells_ids_apart_and_only_plain_characters(
+            prefix in ".{0,9}", limiter in ".{0,9}", kind in 0..4_usize, id: Vec<u8>,
+        ) {
+            let key = Namespace::new(&prefix, &limiter).key(KINDS[kind], &id);
+            let braces = key.iter().filter(|byte| b"{}".contains(byte)).count();
+            prop_assert_eq!(braces, 2);
+            let ends_well = key.ends_with(b"}") && !slot_part(&key).is_empty();
+            prop_assert!(ends_well);
+            let plain = key.iter().all(u8::is_ascii_graphic);
+            prop_assert!(plain);
+        }
+
+        #[test]
+        fn different_ids_have_different_keys(
+            one in ("[a:]{0,2}", 0..4_usize, "[a:#%~!]{0,2}"),
+            other in ("[a:]{0,2}", 0..4_usize, "[a:#%~!]{0,2}"),
+        ) {
+            let key = |(limiter, kind, id): &(String, usize, String)| {
+                Namespace::new("p", limiter).key(KINDS[*kind], id.as_bytes())
+            };
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+        }
+
+        #[test]
+        fn a_window_is_never_mistaken_for_a_request_or_for_another(
+            one in "[a:!~%b]{0,3}", other in "[a:!~%b]{0,3}", algorithm in "[bw]",
+        ) {
+            let letter = algorithm.as_bytes()[0];
+            let mut asked = Vec::new();
+            request(&mut asked, other.as_bytes());
+            prop_assert_ne!(&*window(&one, letter), &*asked);
+            prop_assert_eq!(window(&one, letter) == window(&other, b'b'), one == other && letter == b'b');
+        }
+    }
+
+    #[test]
+    fn a_long_id_has_a_short_name_and_its_own() {
+        let space = Namespace::new("p", "api");
+        let long = |last: u8| [vec![b'x'; 100_000], vec![last]].concat();
+        let keys: HashSet<_> = (0..=255)
+            .map(|last| space.key(Kind::String, &long(last)))
+            .collect();
+        assert_eq!(keys.len(), 256);
+        assert!(keys.iter().all(|key| key.len() < 100));
+        // A name that looks like a hash is none.
+        let key = space.key(Kind::String, &long(0));
+        let hash = slot_part(&key).strip_prefix(b"api:").expect("the limiter");
+        assert_ne!(space.key(Kind::String, hash), key);
+    }
+
+    #[test]
+    fn a_name_that_escaping_makes_long_is_hashed() {
+        let key = Namespace::new("p", "api").key(Kind::String, &[0; 22]);
+        assert_eq!(key.len(), "p:{api:~}".len() + HASH_DIGITS);
+    }
+}

@@ -1,0 +1,261 @@
+//! Calls as one command, and its reply as answers: what `lua/head.lua` says of `KEYS`, `ARGV` and the reply.
+
+use std::collections::{HashMap, HashSet};
+
+use rate_limiter_core::{Nanos, Scale};
+use redis::{Cmd, RedisWrite, Value};
+
+use crate::call::{Call, Charge, Failure, Op, Reply, WindowCall};
+use crate::meter::{put, Ask, Meter, MOST};
+use crate::{name, script};
+
+/// Keys live so much longer than their state counts, for the milliseconds in which the server tells their age.
+const SLACK_MS: u64 = 100;
+
+/// As long as no test takes, where a test's clock and not the server's says when a state is over.
+const TEST_SLACK_MS: u64 = 3_600_000;
+
+/// What follows a run of calls.
+const REQUEST: u8 = 1;
+const CHARGES: u8 = 2;
+
+/// Calls in a row that ask the same of different ids.
+struct Run<'a> {
+    call: &'a Call,
+    count: u16,
+    meters: Vec<u16>,
+}
+
+/// Writes calls as one `EVALSHA`, which decides them in this order. At least one. `now` is the time since 1970, for
+/// tests; without it, the server's clock counts.
+///
+/// In a Cluster, the keys of all calls must lie in one slot.
+pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nanos>) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(script::hash());
+    let keys = |call: &Call| call.windows.len() + usize::from(call.request.is_some());
+    command.arg(calls.clone().map(keys).sum::<usize>());
+    let repeats = write_keys(calls.clone(), &mut command);
+    let (runs, meters) = runs(calls);
+
+    let slack = if now.is_some() {
+        TEST_SLACK_MS
+    } else {
+        SLACK_MS
+    };
+    let now = now.map_or(0, |now| (now.0 / 1_000).max(1));
+    let mut head = Vec::with_capacity(14);
+    put(&mut head, slack, 4);
+    put(&mut head, now, 7);
+    put(&mut head, meters.len() as u64, 2);
+    head.push(repeats.into());
+    command.write_arg(&head);
+    for (meter, scale) in meters {
+        command.write_arg(&meter.argument(scale));
+    }
+    for run in runs {
+        run.write(&mut command);
+    }
+    command
+}
+
+/// Whether a key repeats.
+fn write_keys<'a>(calls: impl Iterator<Item = &'a Call>, command: &mut Cmd) -> bool {
+    let (mut key, mut repeats) = (Vec::new(), false);
+    let mut seen = HashSet::new();
+    for call in calls {
+        repeats |= !seen.insert(&*call.key);
+        for window in &call.windows {
+            key.clear();
+            key.extend(&*call.key);
+            key.extend(window.meter.key());
+            command.write_arg(&key);
+        }
+        if let Some(request) = &call.request {
+            key.clear();
+            key.extend(&*call.key);
+            name::request(&mut key, &request.id);
+            command.write_arg(&key);
+        }
+    }
+    repeats
+}
+
+/// The calls as runs, and the meters by which they are counted, each at its scale.
+fn runs<'a>(calls: impl Iterator<Item = &'a Call>) -> (Vec<Run<'a>>, Vec<(&'a Meter, Scale)>) {
+    let mut runs: Vec<Run> = Vec::new();
+    let (mut meters, mut numbers) = (Vec::new(), HashMap::new());
+    for call in calls {
+        if let Some(run) = runs.last_mut().filter(|run| run.goes_on_with(call)) {
+            run.count += 1;
+            continue;
+        }
+        let number = |window: &'a WindowCall| {
+            let meter: &Meter = &window.meter;
+            *numbers
+                .entry((std::ptr::from_ref(meter), call.scale.ppm()))
+                .or_insert_with(|| {
+                    meters.push((meter, call.scale));
+                    // A batch has far fewer windows.
+                    u16::try_from(meters.len()).unwrap_or(u16::MAX)
+                })
+        };
+        runs.push(Run {
+            call,
+            count: 1,
+            meters: call.windows.iter().map(number).collect(),
+        });
+    }
+    (runs, meters)
+}
+
+impl Run<'_> {
+    fn goes_on_with(&self, next: &Call) -> bool {
+        let call = self.call;
+        let plain = |call: &Call| {
+            call.request.is_none() && call.windows.iter().all(|window| window.owed.is_none())
+        };
+        let same = |(one, other): (&WindowCall, &WindowCall)| {
+            std::sync::Arc::ptr_eq(&one.meter, &other.meter)
+        };
+        self.count < u16::MAX
+            && (call.op, call.cost, call.scale) == (next.op, next.cost, next.scale)
+            && call.windows.len() == next.windows.len()
+            && call.windows.iter().zip(&next.windows).all(same)
+            && plain(call)
+            && plain(next)
+    }
+
+    fn write(&self, command: &mut Cmd) {
+        let Call {
+            op,
+            cost,
+            windows,
+            request,
+            ..
+        } = self.call;
+        let charged = windows.iter().any(|window| window.owed.is_some());
+        let mut argument = Vec::with_capacity(32);
+        argument.push(code(*op));
+        put(&mut argument, self.count.into(), 2);
+        put(&mut argument, (*cost).min(MOST), 7);
+        argument
+            .push(if request.is_some() { REQUEST } else { 0 } | if charged { CHARGES } else { 0 });
+        // `MAX_WINDOWS` is less.
+        argument.push(u8::try_from(windows.len()).unwrap_or(u8::MAX));
+        for meter in &self.meters {
+            put(&mut argument, u64::from(*meter), 2);
+        }
+        if let Some(request) = request {
+            put(&mut argument, request.keep.as_millis_ceil(), 7);
+        }
+        command.write_arg(&argument);
+        for window in windows.iter().filter(|_| charged) {
+            let charge = window.owed.as_ref();
+            command.write_arg(
+                &charge
+                    .map(|charge| portions(&window.meter, charge))
+                    .unwrap_or_default(),
+            );
+        }
+    }
+}
+
+const fn code(op: Op) -> u8 {
+    match op {
+        Op::Take => 0,
+        Op::Peek => 1,
+        Op::Refund => 2,
+        Op::Reset => 3,
+    }
+}
+
+fn portions(meter: &Meter, charge: &Charge) -> Vec<u8> {
+    let mut argument = Vec::new();
+    for snapshot in [&charge.at_least, &charge.taken] {
+        let portions = snapshot
+            .as_ref()
+            .map(|snapshot| meter.portions(snapshot))
+            .unwrap_or_default();
+        // The newest: a log has at most 10,000 units.
+        let portions = &portions[portions.len().saturating_sub(u16::MAX.into())..];
+        put(&mut argument, portions.len() as u64, 2);
+        for (moment, amount) in portions {
+            put(&mut argument, *moment, 7);
+            put(&mut argument, *amount, 7);
+        }
+    }
+    argument
+}
+
+/// Reads the reply to the command that [`encode`] wrote: an answer for each of the same calls, in their order. From a
+/// reply that is none on, each is [`Failure::Lost`].
+#[must_use]
+pub fn decode<'a>(
+    calls: impl Iterator<Item = &'a Call>,
+    reply: &Value,
+) -> Vec<Result<Reply, Failure>> {
+    let mut items = match reply {
+        Value::Array(items) => items.iter(),
+        _ => [].iter(),
+    };
+    let (now, letters) = match (items.next(), items.next()) {
+        (Some(Value::Int(now)), Some(Value::BulkString(letters))) => {
+            (u64::try_from(*now).unwrap_or(0), &letters[..])
+        }
+        _ => (0, &[][..]),
+    };
+    calls
+        .enumerate()
+        .map(|(at, call)| answer(call, letters.get(at).copied(), now, &mut items))
+        .collect()
+}
+
+fn answer<'a>(
+    call: &Call,
+    letter: Option<u8>,
+    now: u64,
+    values: &mut impl Iterator<Item = &'a Value>,
+) -> Result<Reply, Failure> {
+    let values: Vec<&Value> = values.take(call.windows.len()).collect();
+    let cost = match letter.ok_or(Failure::Lost)? {
+        b'X' => return Err(Failure::Foreign(foreign(call, &values))),
+        b'D' => call.cost,
+        // What was taken shows in the state.
+        b'A' if call.op == Op::Peek => call.cost,
+        _ => 0,
+    };
+    let ask = Ask {
+        now,
+        cost,
+        scale: call.scale,
+        denied: letter == Some(b'D'),
+    };
+    let row = |(window, value): (&WindowCall, &&Value)| match value {
+        Value::BulkString(value) => window.meter.row(Some(value), &ask),
+        Value::Nil => window.meter.row(None, &ask),
+        _ => None,
+    };
+    let rows: Option<Vec<_>> = call.windows.iter().zip(&values).map(row).collect();
+    match rows {
+        Some(rows) if rows.len() == call.windows.len() => Ok(Reply {
+            now: Nanos(now * 1_000),
+            rows,
+        }),
+        _ => Err(Failure::Lost),
+    }
+}
+
+/// The key that holds something else: a window's, or else the request's.
+fn foreign(call: &Call, values: &[&Value]) -> Box<str> {
+    let mut key = call.key.to_vec();
+    let window = values
+        .iter()
+        .position(|value| matches!(value, Value::Int(_)));
+    match (window.and_then(|at| call.windows.get(at)), &call.request) {
+        (Some(window), _) => key.extend(window.meter.key()),
+        (None, Some(request)) => name::request(&mut key, &request.id),
+        (None, None) => (),
+    }
+    String::from_utf8_lossy(&key).into()
+}

@@ -1,0 +1,191 @@
+//! Whoever asks: makes calls that can be told apart by their answers, and keeps what becomes of them.
+
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rate_limiter_core::{Limit, Scale};
+use rate_limiter_redis::{
+    BatchEvent, BreakerEvent, BreakerState, Call, Change, Client, Config, ConnectionEvent,
+    Endpoint, Failure, Meter, Observer, Op, Reply, Topology, Transport, WindowCall,
+};
+
+use crate::servers::until;
+
+/// What a window of these tests admits: so much that nothing is ever denied.
+pub(crate) const MAX: u64 = 1_000_000;
+
+/// Longer than any test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client and what it tells.
+pub(crate) struct Caller {
+    pub(crate) client: Arc<Client>,
+    pub(crate) told: Arc<Told>,
+    meter: Arc<Meter>,
+}
+
+/// The answer to a call, and how long it took.
+pub(crate) struct Answer {
+    pub(crate) result: Result<Reply, Failure>,
+    pub(crate) took: Duration,
+}
+
+/// What an observer heard.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) breaker: Mutex<Vec<(BreakerState, BreakerState, String)>>,
+    pub(crate) connections: Mutex<Vec<String>>,
+    pub(crate) batches: Mutex<Vec<(usize, Option<String>)>>,
+}
+
+impl Observer for Told {
+    fn breaker(&self, event: &BreakerEvent<'_>) {
+        let change = (event.from, event.to, event.reason.to_owned());
+        self.breaker.lock().unwrap().push(change);
+    }
+
+    fn connection(&self, event: &ConnectionEvent<'_>) {
+        let words = match event.change {
+            Change::Up => "up".to_owned(),
+            Change::Down(reason) => format!("down: {reason}"),
+            Change::Failed(reason) => format!("failed: {reason}"),
+            Change::Refused(reason) => format!("refused: {reason}"),
+            other => format!("{other:?}"),
+        };
+        self.connections.lock().unwrap().push(words);
+    }
+
+    fn batch(&self, event: &BatchEvent<'_>) {
+        let failure = event.failure.map(str::to_owned);
+        self.batches.lock().unwrap().push((event.calls, failure));
+    }
+}
+
+impl Told {
+    pub(crate) fn heard(&self, words: &str) -> bool {
+        let connections = self.connections.lock().unwrap();
+        connections.iter().any(|heard| heard.contains(words))
+    }
+
+    pub(crate) fn turned(&self, from: BreakerState, to: BreakerState) -> bool {
+        let turns = self.breaker.lock().unwrap();
+        turns.iter().any(|turn| (turn.0, turn.1) == (from, to))
+    }
+}
+
+impl Caller {
+    pub(crate) fn with(config: Config) -> Self {
+        let told = Arc::new(Told::default());
+        let client = Client::start(config, told.clone()).unwrap();
+        let limit = Limit::fixed_window(MAX, Duration::from_hours(1));
+        let meter = Arc::new(Meter::new("w", &limit).unwrap());
+        Self {
+            client,
+            told,
+            meter,
+        }
+    }
+
+    /// One whose connection is up.
+    pub(crate) fn ready(config: Config) -> Self {
+        let caller = Self::with(config);
+        caller.wait_until_well();
+        caller
+    }
+
+    pub(crate) fn wait_until_well(&self) {
+        let well = || {
+            let status = self.client.status();
+            status.is_well() && status.servers.iter().all(|server| server.connections > 0)
+        };
+        until("every server is connected", PATIENCE, well);
+    }
+
+    pub(crate) fn call(&self, id: &str, cost: u64) -> Call {
+        Call {
+            key: format!("test:{{{id}}}").into_bytes().into(),
+            op: Op::Take,
+            cost,
+            scale: Scale::ONE,
+            windows: Box::new([WindowCall {
+                meter: Arc::clone(&self.meter),
+                owed: None,
+            }]),
+            request: None,
+        }
+    }
+
+    /// Sends; the answer comes by itself. One that is handed back is answered at once.
+    pub(crate) fn send(&self, call: Call, answers: &Sender<(u64, Answer)>) {
+        let (start, tag, answers) = (Instant::now(), call.cost, answers.clone());
+        let done = move |result| {
+            let took = start.elapsed();
+            // Whoever asked may have gone.
+            let _ = answers.send((tag, Answer { result, took }));
+        };
+        if let Err(unsent) = self.client.send(call, Box::new(done)) {
+            (unsent.done)(Err(unsent.failure));
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, id: &str, cost: u64) -> Answer {
+        let (answers, answer) = channel();
+        self.send(self.call(id, cost), &answers);
+        one(&answer)
+    }
+
+    /// Asks until it is answered by the server.
+    pub(crate) fn ask_until_answered(&self, id: &str, cost: u64) -> Reply {
+        let start = Instant::now();
+        loop {
+            match self.ask(id, cost).result {
+                Ok(reply) => return reply,
+                Err(failure) => assert!(start.elapsed() < PATIENCE, "{failure:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Asks until the breaker is open.
+    pub(crate) fn ask_until_open(&self) {
+        let open = || {
+            let answer = self.ask("whoever", 1);
+            assert_in_time(&answer);
+            self.told.turned(BreakerState::Closed, BreakerState::Open)
+        };
+        until("the breaker opens", PATIENCE, open);
+    }
+}
+
+/// One server, and time for every answer, however busy the machine is.
+pub(crate) fn patient(endpoint: Endpoint) -> Config {
+    let mut config = Config::new(Topology::Server(endpoint));
+    config.timeout = PATIENCE;
+    config
+}
+
+/// One server, and little time.
+pub(crate) fn hasty(endpoint: Endpoint) -> Config {
+    let mut config = Config::new(Topology::Server(endpoint));
+    config.timeout = Duration::from_millis(100);
+    config
+}
+
+pub(crate) fn one(answers: &Receiver<(u64, Answer)>) -> Answer {
+    let (_, answer) = answers
+        .recv_timeout(PATIENCE)
+        .expect("every call is answered");
+    answer
+}
+
+/// By its deadline, as far as a busy machine lets anybody say so: far below what any of the faults last.
+pub(crate) fn assert_in_time(answer: &Answer) {
+    assert!(answer.took < Duration::from_secs(1), "{:?}", answer.took);
+}
+
+/// Whether a reply is that to a call of this cost.
+pub(crate) fn is_for(reply: &Reply, cost: u64) -> bool {
+    reply.rows.len() == 1 && reply.rows[0].remaining == MAX - cost
+}

@@ -1,0 +1,83 @@
+//! One node: a client, what it knows of the others, and a limiter.
+
+use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rate_limiter_core::{Clock, Limit, Seed, Select};
+use rate_limiter_redis::{
+    Ask, BatchEvent, BreakerEvent, Client, Config, ConnectionEvent, Endpoint, Members, Observer,
+    OnOutage, Op, Outcome, RemoteLimiter, RemoteOptions, Topology, Transport,
+};
+
+use crate::servers::until;
+
+/// Longer than any test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Node {
+    pub(crate) client: Arc<Client>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) limiter: RemoteLimiter,
+}
+
+/// Hears nothing.
+struct Deaf;
+
+impl Observer for Deaf {
+    fn breaker(&self, _: &BreakerEvent<'_>) {}
+    fn connection(&self, _: &ConnectionEvent<'_>) {}
+    fn batch(&self, _: &BatchEvent<'_>) {}
+}
+
+impl Node {
+    pub(crate) fn new(name: &str, endpoint: Endpoint, limit: &Limit) -> Self {
+        let mut config = Config::new(Topology::Server(endpoint));
+        config.timeout = Duration::from_secs(5);
+        let client = Client::start(config, Arc::new(Deaf)).unwrap();
+        let members = Arc::new(Members::new("test", name, 1, Duration::from_secs(15)));
+        let options = RemoteOptions {
+            clock: Clock::Monotonic,
+            on_outage: OnOutage::Share,
+            members: Arc::clone(&members),
+            cache_denials: true,
+            remember: 1_000,
+        };
+        let transport = Arc::clone(&client) as Arc<dyn Transport>;
+        let windows = [(1, "only", limit.clone())];
+        let limiter = RemoteLimiter::new(&windows, options, transport).unwrap();
+        let node = Self {
+            client,
+            members,
+            limiter,
+        };
+        node.wait_until_well();
+        node
+    }
+
+    pub(crate) fn wait_until_well(&self) {
+        until("the server is connected", PATIENCE, || {
+            self.client.status().is_well()
+        });
+    }
+
+    pub(crate) fn ask(&self, id: &str, op: Op, cost: u64) -> Outcome {
+        let (answers, answer) = channel();
+        let ask = Ask {
+            key: Seed::fixed(7).key(id.as_bytes()),
+            name: format!("test:{{api:{id}}}").into_bytes().into(),
+            select: Select::All,
+            op,
+            cost,
+            request: None,
+        };
+        let done = move |outcome| answers.send(outcome).unwrap();
+        let known = self.limiter.ask(ask, done).unwrap();
+        known.unwrap_or_else(|| answer.recv_timeout(PATIENCE).expect("an answer"))
+    }
+
+    pub(crate) fn remaining(&self, id: &str) -> u64 {
+        let outcome = self.ask(id, Op::Peek, 0);
+        outcome.answer.expect("an answer").binding().1.remaining
+    }
+}

@@ -1,0 +1,162 @@
+//! A limiter in Redis that is told the time, with the calls of the naive model.
+
+use std::sync::Arc;
+
+use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
+use rate_limiter_redis::{wire, Call, Failure, Kind, Meter, Namespace, Op, Reply, Row, WindowCall};
+use redis::{Connection, FromRedisValue, ToRedisArgs, Value};
+
+use crate::model;
+use crate::server::Server;
+
+pub(crate) struct Remote {
+    pub(crate) connection: Connection,
+    _server: Server,
+    namespace: Namespace,
+    meters: Vec<(Tag, Arc<Meter>)>,
+    scale: Scale,
+}
+
+impl Remote {
+    pub(crate) fn new(limits: &[(Tag, Limit)]) -> Self {
+        Self::on(Server::start(&[]), limits)
+    }
+
+    pub(crate) fn on(mut server: Server, limits: &[(Tag, Limit)]) -> Self {
+        let mut remote = Self {
+            connection: server.connect(),
+            _server: server,
+            namespace: Namespace::new("", ""),
+            meters: Vec::new(),
+            scale: Scale::ONE,
+        };
+        remote.open("test", limits);
+        remote
+    }
+
+    /// Another limiter, that knows nothing of the last.
+    pub(crate) fn open(&mut self, name: &str, limits: &[(Tag, Limit)]) {
+        self.namespace = Namespace::new("rl", name);
+        self.meters = limits
+            .iter()
+            .map(|(tag, limit)| (*tag, meter(*tag, limit)))
+            .collect();
+        self.scale = Scale::ONE;
+    }
+
+    /// What it answers; nothing to a call that is no question.
+    pub(crate) fn call(&mut self, now: u64, call: &model::Call) -> Vec<(Tag, Usage)> {
+        self.calls(now, std::slice::from_ref(call)).remove(0)
+    }
+
+    /// What it answers to calls that travel together. Changes of the limiter separate those before from those after.
+    pub(crate) fn calls(&mut self, now: u64, calls: &[model::Call]) -> Vec<Vec<(Tag, Usage)>> {
+        let mut written = Vec::new();
+        for call in calls {
+            written.push(self.write(call));
+        }
+        let sent: Vec<&Call> = written.iter().flatten().map(|(call, _)| call).collect();
+        let mut replies = if sent.is_empty() {
+            Vec::new()
+        } else {
+            self.send(&sent, Some(now))
+        }
+        .into_iter();
+        let answers = written.iter().map(|written| {
+            let Some((call, tags)) = written else {
+                return Vec::new();
+            };
+            let reply = replies
+                .next()
+                .expect("a reply to each call")
+                .expect("an answer");
+            if call.op == Op::Reset {
+                return Vec::new();
+            }
+            tags.iter()
+                .copied()
+                .zip(reply.rows.iter().map(usage))
+                .collect()
+        });
+        answers.collect()
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        calls: &[&Call],
+        now: Option<u64>,
+    ) -> Vec<Result<Reply, Failure>> {
+        let command = wire::encode(calls.iter().copied(), now.map(Nanos));
+        let reply: Value = command.query(&mut self.connection).expect("a reply");
+        wire::decode(calls.iter().copied(), &reply)
+    }
+
+    pub(crate) fn ask(&mut self, now: u64, call: &Call) -> Reply {
+        self.send(&[call], Some(now)).remove(0).expect("an answer")
+    }
+
+    /// A call about some windows of an id.
+    pub(crate) fn about(&self, op: Op, id: &str, tags: &[Tag], cost: u64) -> Call {
+        let asked = self.meters.iter().filter(|(tag, _)| tags.contains(tag));
+        let window = |(_, meter): &(Tag, Arc<Meter>)| WindowCall {
+            meter: Arc::clone(meter),
+            owed: None,
+        };
+        Call {
+            key: self.namespace.key(Kind::String, id.as_bytes()),
+            op,
+            cost,
+            scale: self.scale,
+            windows: asked.map(window).collect(),
+            request: None,
+        }
+    }
+
+    pub(crate) fn update(&mut self, tag: Tag, limit: &Limit) {
+        let changed = self.meters.iter_mut().find(|(known, _)| *known == tag);
+        changed.expect("a window").1 = meter(tag, limit);
+    }
+
+    /// Any command.
+    pub(crate) fn run<T: FromRedisValue>(&mut self, words: &[impl ToRedisArgs]) -> T {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command.query(&mut self.connection).expect("an answer")
+    }
+
+    fn write(&mut self, call: &model::Call) -> Option<(Call, Vec<Tag>)> {
+        let (op, id, tags, cost) = match call {
+            model::Call::Check(id, tags, cost) => (Op::Take, id, tags, *cost),
+            model::Call::Peek(id, tags, cost) => (Op::Peek, id, tags, *cost),
+            model::Call::Refund(id, tags, cost) => (Op::Refund, id, tags, *cost),
+            model::Call::Reset(id, tags) => (Op::Reset, id, tags, 0),
+            model::Call::Scale(ppm) => {
+                self.scale = Scale::from_ppm(*ppm);
+                return None;
+            }
+            model::Call::Update(tag, limit) => {
+                self.update(*tag, limit);
+                return None;
+            }
+            model::Call::Sweep => return None,
+        };
+        let known = self.meters.iter().map(|(tag, _)| *tag);
+        let asked = known.filter(|tag| tags.contains(tag)).collect();
+        Some((self.about(op, &id.to_string(), tags, cost), asked))
+    }
+}
+
+pub(crate) fn meter(tag: Tag, limit: &Limit) -> Arc<Meter> {
+    Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a limit that Redis can keep"))
+}
+
+pub(crate) fn usage(row: &Row) -> Usage {
+    Usage {
+        max: row.max,
+        remaining: row.remaining,
+        reset_after: row.reset_after,
+        retry: row.retry,
+    }
+}

@@ -1,0 +1,87 @@
+//! A server's process, from start to end.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Starts what follows, says its number, and kills it at the end of the input.
+const GUARD: &str =
+    r#""$@" >/dev/null 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null"#;
+
+/// A process, killed when it is dropped.
+pub(crate) struct Process {
+    guard: Child,
+    pid: u32,
+}
+
+impl Process {
+    pub(crate) fn start(program: &str, arguments: &[String]) -> Self {
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard", program])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell can be started");
+        let mut line = String::new();
+        let output = guard.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let pid = line.trim().parse().expect("the shell says the number");
+        Self { guard, pid }
+    }
+
+    /// Sends it a signal, by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid.to_string()])
+            .status();
+        assert!(
+            status.unwrap().success(),
+            "expected {name} to reach the server"
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// A port that nobody has at this moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The program that the servers are: `redis-server`, or what `REDIS_SERVER` names.
+pub(crate) fn program() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into())
+}
+
+/// A directory of its own, removed when it is dropped.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rate_limiter_{}_{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

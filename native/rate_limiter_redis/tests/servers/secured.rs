@@ -1,0 +1,113 @@
+//! A server that speaks TLS only to those who show a certificate, and serves a user with the least rights.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rate_limiter_redis::{Endpoint, Identity, Tls};
+
+use super::process::{free_port, Directory};
+use super::server::Server;
+
+/// What a user may who does nothing but count: see the guide.
+pub(crate) const RIGHTS: &str =
+    "resetkeys ~test:* -@all +evalsha +script|load +mget +exists +set +del +time";
+
+pub(crate) struct Secured {
+    pub(crate) server: Server,
+    pub(crate) port: u16,
+    certificates: Directory,
+}
+
+impl Secured {
+    /// The user who may only count.
+    pub(crate) const USER: &str = "limiter";
+
+    pub(crate) fn start(password: &str) -> Self {
+        let certificates = Directory::new();
+        make_certificates(certificates.path());
+        let port = free_port();
+        let file = |name: &str| certificates.path().join(name).display().to_string();
+        let server = Server::with(&[
+            &["tls-port", &port.to_string()],
+            &["tls-ca-cert-file", &file("ca.crt")],
+            &["tls-cert-file", &file("server.crt")],
+            &["tls-key-file", &file("server.key")],
+            &["tls-auth-clients", "yes"],
+        ]);
+        let secured = Self {
+            server,
+            port,
+            certificates,
+        };
+        secured.set_password(password);
+        secured
+    }
+
+    /// Gives the user this password and no other, and has it sign in again.
+    pub(crate) fn set_password(&self, password: &str) {
+        let user = Self::USER;
+        self.server.tell(&format!(
+            "ACL SETUSER {user} on resetpass >{password} {RIGHTS}"
+        ));
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::tcp("localhost", self.port)
+    }
+
+    /// What a client must trust and show.
+    pub(crate) fn tls(&self) -> Tls {
+        let read = |name| std::fs::read(self.certificates.path().join(name)).unwrap();
+        Tls {
+            roots: Some(read("ca.crt")),
+            identity: Some(Identity {
+                certificate: read("client.crt"),
+                key: read("client.key"),
+            }),
+            verify: true,
+        }
+    }
+}
+
+/// An authority of our own, and a certificate of it for each side.
+fn make_certificates(directory: &Path) {
+    openssl(
+        directory,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
+         -keyout ca.key -out ca.crt",
+    );
+    std::fs::write(
+        directory.join("names"),
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    )
+    .unwrap();
+    for side in ["server", "client"] {
+        openssl(
+            directory,
+            &format!(
+                "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={side} \
+                 -keyout {side}.key -out {side}.csr"
+            ),
+        );
+        openssl(
+            directory,
+            &format!(
+                "x509 -req -in {side}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 \
+                 -extfile names -out {side}.crt"
+            ),
+        );
+    }
+}
+
+fn openssl(directory: &Path, arguments: &str) {
+    let status = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        status.expect("openssl is installed").success(),
+        "openssl {arguments}"
+    );
+}
