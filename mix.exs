@@ -21,8 +21,12 @@ defmodule RateLimiter.MixProject do
   end
 
   def application do
-    [mod: {RateLimiter.Application, []}, extra_applications: [:logger, :crypto]]
+    [mod: {RateLimiter.Application, []}, extra_applications: applications(Mix.env())]
   end
+
+  # Tests make certificates of their own.
+  defp applications(:test), do: [:public_key | applications(:prod)]
+  defp applications(_env), do: [:logger, :crypto]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]

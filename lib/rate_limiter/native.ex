@@ -1,7 +1,7 @@
 defmodule RateLimiter.Native do
   @moduledoc false
-  # The native library's functions, one stub each. `RateLimiter.Engine` is their only caller, and
-  # `RateLimiter.Replay.Engine` that of the replay's.
+  # The native library's functions, one stub each. Only `RateLimiter.Engine` and its rooms call them; those that
+  # speak with Redis, `RateLimiter.Redis.Engine` and `RateLimiter.Redis.Ask`; those of the replay, its engine.
   #
   # A library of Rustler's is loaded once: the runtime refuses to load it over itself. Nothing in this
   # file depends on anything else in the project, so that `recompile` never has to compile it again.
@@ -25,7 +25,7 @@ defmodule RateLimiter.Native do
           {window, max :: non_neg_integer, remaining :: non_neg_integer,
            reset_ms :: non_neg_integer, retry_ms}
   @type answers :: {verdict, events, scale_ppm :: pos_integer, binding :: window, [row, ...]}
-  @type refusal :: :unknown_limiter | :unknown_window | :bad_id | :test_owned
+  @type refusal :: :unknown_limiter | :unknown_window | :bad_id | :test_owned | :remote
   @type window_spec ::
           {window, algorithm :: atom, limit :: pos_integer, per_ns :: pos_integer,
            burst :: pos_integer | nil, sub_windows :: pos_integer | nil, aligned? :: boolean}
@@ -48,6 +48,16 @@ defmodule RateLimiter.Native do
   @spec check_windows(limiter, id, [window, ...] | :all, cost) :: answers | refusal
   def check_windows(_limiter, _id, _windows, _cost), do: not_loaded()
 
+  @spec check_once(
+          limiter,
+          id,
+          [window, ...] | :all,
+          cost,
+          {request :: binary, keep_ns :: pos_integer}
+        ) ::
+          answers | refusal
+  def check_once(_limiter, _id, _windows, _cost, _request), do: not_loaded()
+
   @spec peek_windows(limiter, id, [window, ...] | :all, cost) :: answers | refusal
   def peek_windows(_limiter, _id, _windows, _cost), do: not_loaded()
 
@@ -62,6 +72,9 @@ defmodule RateLimiter.Native do
 
   @spec reset(limiter, id, [window, ...] | :all) :: :ok | refusal
   def reset(_limiter, _id, _windows), do: not_loaded()
+
+  @spec is_id(term) :: boolean
+  def is_id(_term), do: not_loaded()
 
   # A limiter's life and name
 
@@ -86,7 +99,7 @@ defmodule RateLimiter.Native do
 
   # Its limits and numbers
 
-  @spec plan(limiter) :: plan | :unknown_limiter
+  @spec plan(limiter) :: plan | refusal
   def plan(_limiter), do: not_loaded()
 
   @spec update_limit(limiter, window, pos_integer, pos_integer, pos_integer | nil) ::
@@ -96,14 +109,200 @@ defmodule RateLimiter.Native do
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
-  @spec stats(limiter) :: stats | :unknown_limiter
+  @spec stats(limiter) :: stats | refusal
   def stats(_limiter), do: not_loaded()
 
-  @spec full(limiter) :: boolean | :unknown_limiter
+  @spec full(limiter) :: boolean | refusal
   def full(_limiter), do: not_loaded()
 
-  @spec sweep(limiter, pos_integer) :: non_neg_integer | :unknown_limiter
+  @spec sweep(limiter, pos_integer) :: non_neg_integer | refusal
   def sweep(_limiter, _max_slots), do: not_loaded()
+
+  # Gates: how many are at work at once, what share goes on, and how the work went
+
+  @type gate :: reference
+  @type permit :: reference
+  @type outcome :: :ok | :error | :timeout | :rejected | :none
+  @type away :: :shed | {:full, max :: pos_integer, in_flight :: pos_integer}
+  @type work ::
+          {ok :: non_neg_integer, errors :: non_neg_integer, timeouts :: non_neg_integer,
+           rejected :: non_neg_integer, waited_us :: non_neg_integer, sum_us :: non_neg_integer,
+           [{bucket :: non_neg_integer, count :: pos_integer}]}
+  @type gate_totals ::
+          {asked :: non_neg_integer, denied :: non_neg_integer, guarded :: non_neg_integer,
+           shed :: non_neg_integer, abandoned :: non_neg_integer}
+
+  @spec gate_new(:monotonic | clock, whole :: gate | nil) :: gate
+  def gate_new(_clock, _whole), do: not_loaded()
+
+  @spec gate_check(gate, limiter, id, window, cost) :: answer | away | refusal
+  def gate_check(_gate, _limiter, _id, _window, _cost), do: not_loaded()
+
+  @spec gate_enter(gate, limiter, id, window, cost) :: {permit, answer} | answer | away | refusal
+  def gate_enter(_gate, _limiter, _id, _window, _cost), do: not_loaded()
+
+  @spec gate_hold(gate) :: permit
+  def gate_hold(_gate), do: not_loaded()
+
+  @spec permit_finish(permit, outcome) :: boolean
+  def permit_finish(_permit, _outcome), do: not_loaded()
+
+  @spec gate_record(gate, outcome, us :: non_neg_integer) :: :ok
+  def gate_record(_gate, _outcome, _us), do: not_loaded()
+
+  @spec gate_cut(gate) :: :ok
+  def gate_cut(_gate), do: not_loaded()
+
+  @spec gate_set_guard(gate, pos_integer | nil) :: :ok
+  def gate_set_guard(_gate, _max), do: not_loaded()
+
+  @spec gate_set_room(gate, pos_integer | nil) :: :ok
+  def gate_set_room(_gate, _max), do: not_loaded()
+
+  @spec gate_set_open(gate, non_neg_integer) :: :ok
+  def gate_set_open(_gate, _ppm), do: not_loaded()
+
+  @spec gate_drain(gate) :: {fresh :: work, earlier :: work}
+  def gate_drain(_gate), do: not_loaded()
+
+  @spec gate_counts(gate) ::
+          {gate_totals, in_flight :: non_neg_integer, guard :: pos_integer | nil,
+           open_ppm :: non_neg_integer}
+  def gate_counts(_gate), do: not_loaded()
+
+  # Limiters of which Redis decides. What is not known at once is sent to the caller, as `{reference, answer}`
+
+  @type op :: :take | :peek | :refund | :reset
+  @type what :: {op, cost, {request :: binary, keep_ns :: pos_integer} | nil}
+  @type source :: :redis | :fallback
+  @type remote_verdict :: verdict | :unavailable
+  @type remote_answer ::
+          {remote_verdict, events, source, scale_ppm :: pos_integer, binding :: window,
+           [row, ...]}
+          | {remote_verdict, events, source, scale_ppm :: pos_integer}
+          | :ok
+  @type turned(answer) :: answer | {:away | :back, answer}
+  @type ticket :: reference
+  @type sent :: {:sent, ticket, wait_ms :: pos_integer}
+  @type remote_stats ::
+          {{remembered :: non_neg_integer, bytes :: non_neg_integer, checks :: non_neg_integer,
+            denials :: non_neg_integer},
+           {cached_denials :: non_neg_integer, fallbacks :: non_neg_integer,
+            unavailable :: non_neg_integer},
+           {pending :: non_neg_integer, owing :: non_neg_integer, away? :: boolean}}
+
+  @spec remote_ask(limiter, reference, id, [window, ...] | :all, what) ::
+          sent | turned(remote_answer) | refusal
+  def remote_ask(_limiter, _reference, _id, _windows, _what), do: not_loaded()
+
+  @spec remote_alone(limiter, id, [window, ...] | :all, what) :: turned(remote_answer) | refusal
+  def remote_alone(_limiter, _id, _windows, _what), do: not_loaded()
+
+  @spec remote_ask_batch(limiter, reference, [{id, cost}], [window, ...] | :all, op) ::
+          sent | [turned(remote_answer)] | refusal
+  def remote_ask_batch(_limiter, _reference, _entries, _windows, _op), do: not_loaded()
+
+  @spec remote_ask_batch_dirty(limiter, reference, [{id, cost}], [window, ...] | :all, op) ::
+          sent | [turned(remote_answer)] | refusal
+  def remote_ask_batch_dirty(_limiter, _reference, _entries, _windows, _op), do: not_loaded()
+
+  @spec remote_cancel(ticket) :: :left | :told
+  def remote_cancel(_ticket), do: not_loaded()
+
+  @spec remote_fits([window_spec, ...]) :: :ok | {:error, {window | nil, String.t()}}
+  def remote_fits(_windows), do: not_loaded()
+
+  @spec remote_new(
+          [window_spec, ...],
+          {events, max_keys :: pos_integer, on_outage :: :share | :allow | :deny},
+          {store, name :: atom}
+        ) ::
+          {:ok, handle, owner}
+          | {:error, {window | nil, String.t()}}
+          | {:error, :unknown_store}
+  def remote_new(_windows, _options, _where), do: not_loaded()
+
+  @spec remote_plan(limiter) :: plan | :unknown_limiter
+  def remote_plan(_limiter), do: not_loaded()
+
+  @spec remote_update_limit(limiter, window, pos_integer, pos_integer, pos_integer | nil) ::
+          :ok | refusal | {:error, String.t()}
+  def remote_update_limit(_limiter, _window, _limit, _per_ns, _burst), do: not_loaded()
+
+  @spec remote_set_scale(limiter, pos_integer) :: :ok | refusal
+  def remote_set_scale(_limiter, _ppm), do: not_loaded()
+
+  @spec remote_stats(limiter) :: remote_stats | :unknown_limiter
+  def remote_stats(_limiter), do: not_loaded()
+
+  @spec remote_sweep(limiter, pos_integer) :: non_neg_integer | :unknown_limiter
+  def remote_sweep(_limiter, _max_slots), do: not_loaded()
+
+  # The way to Redis. It lives as long as its owner, and tells a process `{:redis_event, event}`
+
+  @type store :: pos_integer
+  @type credentials :: {username :: String.t() | nil, password :: String.t() | nil}
+  @type redis_config :: %{
+          prefix: String.t(),
+          topology:
+            {:server | :sentinel | :cluster,
+             [{host_or_path :: String.t(), port_or_0 :: 0..65_535}],
+             {group :: String.t(), credentials} | nil},
+          database: non_neg_integer,
+          tls:
+            {authorities :: binary | nil, {certificate :: binary, key :: binary} | nil,
+             verify? :: boolean}
+            | nil,
+          timeout_ms: pos_integer,
+          connections: pos_integer,
+          max_queue: pos_integer,
+          cache_denials: boolean,
+          node: String.t(),
+          nodes: pos_integer,
+          keep_ms: pos_integer
+        }
+  @type breaker :: :closed | :opened | :half_open
+  @type redis_event ::
+          {:batch, server :: String.t(), calls :: pos_integer, duration_us :: non_neg_integer,
+           failure :: String.t() | nil, missed :: non_neg_integer}
+          | {:connection, server :: String.t() | nil, :up | :down | :failed | :refused,
+             reason :: String.t() | nil}
+          | {:breaker, server :: String.t(), from :: breaker, to :: breaker, reason :: String.t()}
+  @type redis_status ::
+          {[
+             {server :: String.t(), breaker, connections :: non_neg_integer,
+              pending :: non_neg_integer, problem :: String.t() | nil}
+           ], problem :: String.t() | nil,
+           {calls :: non_neg_integer, batches :: non_neg_integer, timeouts :: non_neg_integer,
+            refused :: non_neg_integer, unsent :: non_neg_integer,
+            reconnections :: non_neg_integer, opened :: non_neg_integer}, nodes :: pos_integer}
+
+  @spec redis_start(redis_config, credentials) :: {:ok, store, owner} | {:error, String.t()}
+  def redis_start(_config, _credentials), do: not_loaded()
+
+  @spec redis_stop(owner) :: :ok
+  def redis_stop(_owner), do: not_loaded()
+
+  @spec redis_watch(store, pid) :: [redis_event] | :unknown_store
+  def redis_watch(_store, _watcher), do: not_loaded()
+
+  @spec redis_listen(store, boolean) :: :ok | :unknown_store
+  def redis_listen(_store, _listen?), do: not_loaded()
+
+  @spec redis_heard(store) :: :ok | :unknown_store
+  def redis_heard(_store), do: not_loaded()
+
+  @spec redis_credentials(store, credentials) :: :ok | :unknown_store
+  def redis_credentials(_store, _credentials), do: not_loaded()
+
+  @spec redis_beat(store) :: :ok | :unknown_store
+  def redis_beat(_store), do: not_loaded()
+
+  @spec redis_leave(store) :: :ok | :unknown_store
+  def redis_leave(_store), do: not_loaded()
+
+  @spec redis_status(store) :: redis_status | :unknown_store
+  def redis_status(_store), do: not_loaded()
 
   # A clock for tests and replays
 

@@ -1,7 +1,7 @@
 //! The calls about an id.
 
-use rate_limiter_core::{Answer, CallError, Epoch, Key, Limiter, Select, Tag, Usage};
-use rustler::{Encoder, Env, Error, NifResult, Term};
+use rate_limiter_core::{Answer, CallError, Epoch, Key, Limiter, Nanos, Once, Select, Tag, Usage};
+use rustler::{Binary, Encoder, Env, Error, NifResult, Term};
 
 use crate::guard::guard;
 use crate::registry::{Handle, Meaning, Place};
@@ -9,9 +9,6 @@ use crate::{atoms, encode, id, list, registry, word};
 
 /// A core function that judges one window.
 type AskOne = fn(&Limiter, Epoch, Key, Tag, u64) -> Result<Usage, CallError>;
-
-/// A core function that judges several.
-type AskAll = fn(&Limiter, Epoch, Key, Select, u64) -> Result<Answer, CallError>;
 
 /// A limiter that a call named, found.
 #[derive(Clone, Copy)]
@@ -51,6 +48,32 @@ fn check_windows<'a>(
     cost: i64,
 ) -> NifResult<Term<'a>> {
     guard(|| ask_all(env, limiter, id, windows, cost, Limiter::check_all))
+}
+
+/// As `check_windows`; a call of this name that was admitted before is admitted again and takes nothing.
+#[rustler::nif]
+fn check_once<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    windows: Term<'a>,
+    cost: i64,
+    (request, keep_ns): (Binary<'a>, u64),
+) -> NifResult<Term<'a>> {
+    guard(|| {
+        let once = Once {
+            id: id::request(&request),
+            keep: Nanos(keep_ns),
+        };
+        ask_all(
+            env,
+            limiter,
+            id,
+            windows,
+            cost,
+            |limiter, epoch, key, select, cost| limiter.check_once(epoch, key, select, cost, once),
+        )
+    })
 }
 
 #[rustler::nif]
@@ -168,7 +191,7 @@ fn ask_all<'a>(
     id: Term<'a>,
     windows: Term<'a>,
     cost: i64,
-    ask: AskAll,
+    ask: impl FnOnce(&Limiter, Epoch, Key, Select, u64) -> Result<Answer, CallError>,
 ) -> NifResult<Term<'a>> {
     let Target { place, epoch } = match find(env, limiter)? {
         Ok(target) => target,
@@ -231,6 +254,7 @@ pub(crate) fn find<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Result<Targ
     let handle = match registry::meaning(word::of(limiter)) {
         Meaning::Limiter(handle) => handle,
         Meaning::TestOwned => return Ok(Err(atoms::test_owned().to_term(env))),
+        Meaning::Remote => return Ok(Err(atoms::remote().to_term(env))),
         Meaning::Nothing if limiter.is_atom() => {
             return Ok(Err(atoms::unknown_limiter().to_term(env)))
         }
@@ -241,12 +265,13 @@ pub(crate) fn find<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Result<Targ
             place,
             epoch: handle.epoch(),
         }),
+        None if handle.is_remote() => Err(atoms::remote().to_term(env)),
         None => Err(atoms::unknown_limiter().to_term(env)),
     })
 }
 
 /// Decodes `:all` or a non-empty list of windows.
-fn with_select<T>(windows: Term, call: impl FnOnce(Select) -> T) -> NifResult<T> {
+pub(crate) fn with_select<T>(windows: Term, call: impl FnOnce(Select) -> T) -> NifResult<T> {
     if atoms::all() == windows {
         return Ok(call(Select::All));
     }
@@ -260,6 +285,6 @@ fn with_select<T>(windows: Term, call: impl FnOnce(Select) -> T) -> NifResult<T>
 
 /// A negative cost stands for one that can never be paid.
 #[inline]
-fn units(cost: i64) -> u64 {
+pub(crate) fn units(cost: i64) -> u64 {
     u64::try_from(cost).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use crate::registry::{self, Events, Handle};
 use crate::{atoms, encode, list, word};
 
 /// Keeps a limiter open: when the last term that refers to this is gone, so are the limiter and its name.
-struct Owner {
+pub(crate) struct Owner {
     handle: Handle,
     names: parking_lot::Mutex<Vec<u64>>,
 }
@@ -24,6 +24,11 @@ struct Owner {
 impl Resource for Owner {}
 
 impl Owner {
+    pub(crate) fn new(handle: Handle) -> ResourceArc<Self> {
+        let names = parking_lot::Mutex::default();
+        ResourceArc::new(Self { handle, names })
+    }
+
     fn close(&self) {
         for name in self.names.lock().drain(..) {
             registry::unbind(name, self.handle);
@@ -48,16 +53,10 @@ fn new_limiter<'a>(
     options: (Atom, u64, Term<'a>),
 ) -> NifResult<Term<'a>> {
     guard(|| {
-        let windows: Vec<WindowTerm> = list::decode(windows)?;
-        let mut limits: Vec<(Tag, Limit)> = Vec::with_capacity(windows.len());
-        for (name, algorithm, limit, per_ns, burst, sub_windows, aligned) in windows {
-            let algorithm = decode_algorithm(algorithm, burst, sub_windows, aligned)?;
-            let limit = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
-            if let Err(error) = validate(&limit) {
-                return Ok(encode::limit_error(env, Some(name), &error));
-            }
-            limits.push((word::of_atom(name), limit));
-        }
+        let limits = match decode_limits(windows)? {
+            Ok(limits) => limits,
+            Err((name, error)) => return Ok(encode::limit_error(env, Some(name), &error)),
+        };
         let (events, max_keys, clock) = options;
         let options = Options {
             clock: decode_clock(clock)?,
@@ -65,13 +64,7 @@ fn new_limiter<'a>(
         };
         Ok(
             match registry::open(&limits, options, decode_events(events)?) {
-                Ok(handle) => {
-                    let owner = ResourceArc::new(Owner {
-                        handle,
-                        names: parking_lot::Mutex::default(),
-                    });
-                    (atoms::ok(), handle.number(), owner).encode(env)
-                }
+                Ok(handle) => (atoms::ok(), handle.number(), Owner::new(handle)).encode(env),
                 Err(error) => encode::limit_error(env, None, &error),
             },
         )
@@ -241,9 +234,26 @@ fn on_limiter<'a>(
     })
 }
 
+/// The windows' limits; or the first that cannot be kept, and why.
+pub(crate) type Limits = Result<Vec<(Tag, Limit)>, (Atom, LimitError)>;
+
+pub(crate) fn decode_limits(windows: Term) -> NifResult<Limits> {
+    let windows: Vec<WindowTerm> = list::decode(windows)?;
+    let mut limits = Vec::with_capacity(windows.len());
+    for (name, algorithm, limit, per_ns, burst, sub_windows, aligned) in windows {
+        let algorithm = decode_algorithm(algorithm, burst, sub_windows, aligned)?;
+        let limit = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
+        if let Err(error) = validate(&limit) {
+            return Ok(Err((name, error)));
+        }
+        limits.push((word::of_atom(name), limit));
+    }
+    Ok(Ok(limits))
+}
+
 /// What Erlang hands over as a cost fits 63 bits, so a limit above could never be reached, nor a cost above it told
 /// from one that is meant never to be paid.
-fn validate(limit: &Limit) -> Result<(), LimitError> {
+pub(crate) fn validate(limit: &Limit) -> Result<(), LimitError> {
     let max = i64::MAX.unsigned_abs();
     if limit.limit() > max {
         return Err(LimitError::LimitTooHigh {
@@ -274,7 +284,7 @@ pub(crate) fn decode_algorithm(
     }
 }
 
-fn encode_algorithm(limit: &Limit) -> (Atom, Option<u64>) {
+pub(crate) fn encode_algorithm(limit: &Limit) -> (Atom, Option<u64>) {
     match limit.algorithm() {
         Algorithm::TokenBucket { burst } => {
             (atoms::token_bucket(), Some(burst.unwrap_or(limit.limit())))
@@ -285,7 +295,7 @@ fn encode_algorithm(limit: &Limit) -> (Atom, Option<u64>) {
     }
 }
 
-fn decode_events(events: Atom) -> NifResult<Events> {
+pub(crate) fn decode_events(events: Atom) -> NifResult<Events> {
     if events == atoms::all() {
         Ok(Events::All)
     } else if events == atoms::denials() {
@@ -297,7 +307,7 @@ fn decode_events(events: Atom) -> NifResult<Events> {
     }
 }
 
-fn decode_clock(clock: Term) -> NifResult<Clock> {
+pub(crate) fn decode_clock(clock: Term) -> NifResult<Clock> {
     if atoms::monotonic() == clock {
         return Ok(Clock::Monotonic);
     }

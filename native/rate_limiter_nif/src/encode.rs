@@ -1,6 +1,6 @@
 //! Core's answers as terms.
 
-use rate_limiter_core::{Answer, CallError, LimitError, Nanos, Retry, Usage};
+use rate_limiter_core::{Answer, CallError, LimitError, Nanos, Retry, Tag, Usage};
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Encoder, Env, Term};
 
@@ -31,22 +31,6 @@ pub(crate) fn answer<'a>(
     events: Events,
     scale_ppm: u32,
 ) -> Term<'a> {
-    let windows: Vec<Term> = answer
-        .usages()
-        .iter()
-        .map(|(tag, usage)| {
-            make_tuple(
-                env,
-                &[
-                    word::to_atom(env, *tag),
-                    usage.max.encode(env),
-                    usage.remaining.encode(env),
-                    millis(env, usage.reset_after),
-                    retry(env, usage.retry),
-                ],
-            )
-        })
-        .collect();
     make_tuple(
         env,
         &[
@@ -54,9 +38,27 @@ pub(crate) fn answer<'a>(
             self::events(events).to_term(env),
             scale_ppm.encode(env),
             word::to_atom(env, answer.binding().0),
-            windows.encode(env),
+            rows(env, answer),
         ],
     )
+}
+
+/// `[{window, max, remaining, reset_ms, retry_ms}]`
+pub(crate) fn rows<'a>(env: Env<'a>, answer: &Answer) -> Term<'a> {
+    let row = |(tag, usage): &(Tag, Usage)| {
+        make_tuple(
+            env,
+            &[
+                word::to_atom(env, *tag),
+                usage.max.encode(env),
+                usage.remaining.encode(env),
+                millis(env, usage.reset_after),
+                retry(env, usage.retry),
+            ],
+        )
+    };
+    let rows: Vec<Term> = answer.usages().iter().map(row).collect();
+    rows.encode(env)
 }
 
 /// The atom for a call that names something that is not there.
@@ -83,7 +85,7 @@ fn verdict(allowed: bool) -> Atom {
     }
 }
 
-fn events(events: Events) -> Atom {
+pub(crate) fn events(events: Events) -> Atom {
     match events {
         Events::All => atoms::all(),
         Events::Denials => atoms::denials(),

@@ -1,10 +1,13 @@
 //! Ids as keys. Distinct ids never share one: each kind is hashed under a seed of its own.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use rate_limiter_core::{Key, Seed};
-use rustler::{Binary, Env, Term, TermType};
+use rate_limiter_redis::Kind;
+use rustler::{Binary, Env, NifResult, Term, TermType};
 
+use crate::guard::guard;
 use crate::{atoms, word};
 
 /// The secrets under which this node hashes ids, one for each kind.
@@ -14,6 +17,7 @@ struct Seeds {
     atom: Seed,
     big_integer: Seed,
     composite: Seed,
+    request: Seed,
 }
 
 /// So much hashing is worth a hundredth of a scheduler's time slice (10 microseconds).
@@ -36,9 +40,38 @@ pub(crate) fn key(term: Term) -> Option<Key> {
     if is_integer(term) {
         return Some(seeds().big_integer.key(&term.to_binary()));
     }
-    let bytes = composite(term)?;
+    let bytes = composite(term, here)?;
     account(term.get_env(), bytes.len());
     Some(seeds().composite.key(&bytes))
+}
+
+/// The key of what a caller names a call by.
+pub(crate) fn request(name: &[u8]) -> Key {
+    seeds().request.key(name)
+}
+
+/// Whether a term is an id.
+#[rustler::nif]
+fn is_id(term: Term) -> NifResult<bool> {
+    guard(|| Ok(key(term).is_some()))
+}
+
+/// What an id is called outside of this node, the same on every one; `None` if the term is no id.
+pub(crate) fn portable(term: Term) -> Option<(Kind, Cow<[u8]>)> {
+    if let Ok(string) = Binary::from_term(term) {
+        return Some((Kind::String, Cow::Borrowed(string.as_slice())));
+    }
+    if let Ok(number) = term.decode::<i64>() {
+        let digits = number.to_string().into_bytes();
+        return Some((Kind::Integer, Cow::Owned(digits)));
+    }
+    if term.is_atom() {
+        named(term)?;
+        return Some((Kind::Atom, Cow::Owned(word::text(term)?.into_bytes())));
+    }
+    // An integer of more than 64 bits, too: nobody will look for its digits.
+    let bytes = composite(term, everywhere)?;
+    Some((Kind::Composite, Cow::Owned(bytes)))
 }
 
 #[inline]
@@ -51,6 +84,7 @@ fn seeds() -> &'static Seeds {
             atom: string.for_kind(2),
             big_integer: string.for_kind(3),
             composite: string.for_kind(4),
+            request: string.for_kind(5),
             string,
         }
     })
@@ -67,7 +101,7 @@ fn named(term: Term) -> Option<u64> {
 
 /// Writes a tuple or list so that no two differ and read the same: every part says its kind, and its length if that
 /// varies. A stack instead of recursion, since whoever sends an id may choose how deep it goes.
-fn composite(term: Term) -> Option<Vec<u8>> {
+fn composite(term: Term, atom: fn(&mut Vec<u8>, Term) -> Option<()>) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(64);
     let mut rest = vec![term];
     while let Some(term) = rest.pop() {
@@ -77,8 +111,7 @@ fn composite(term: Term) -> Option<Vec<u8>> {
             bytes.push(b'i');
             bytes.extend(number.to_le_bytes());
         } else if term.is_atom() {
-            bytes.push(b'a');
-            bytes.extend(named(term)?.to_le_bytes());
+            atom(&mut bytes, term)?;
         } else if is_integer(term) {
             part(&mut bytes, b'n', &term.to_binary());
         } else if let Ok(parts) = rustler::types::tuple::get_tuple(term) {
@@ -96,6 +129,20 @@ fn composite(term: Term) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
+}
+
+/// An atom as this node knows it.
+fn here(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
+    bytes.push(b'a');
+    bytes.extend(named(atom)?.to_le_bytes());
+    Some(())
+}
+
+/// An atom as every node knows it.
+fn everywhere(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
+    named(atom)?;
+    part(bytes, b'a', word::text(atom)?.as_bytes());
+    Some(())
 }
 
 fn part(bytes: &mut Vec<u8>, kind: u8, content: &[u8]) {

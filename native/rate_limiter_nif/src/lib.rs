@@ -1,6 +1,6 @@
-//! The boundary between Erlang terms and `rate_limiter_core`: decode, call core once, encode.
+//! The boundary between Erlang terms and `rate_limiter_core` or `rate_limiter_redis`: decode, call once, encode.
 //!
-//! Terms never enter core, and core's types never leave as anything but numbers and atoms. What each function takes
+//! Terms never enter these, and their types never leave as anything but numbers and atoms. What each function takes
 //! and answers is specified in `lib/rate_limiter/native.ex`.
 
 // A NIF owns what it has decoded.
@@ -11,12 +11,17 @@ mod check;
 mod clock;
 mod control;
 mod encode;
+mod gate;
 mod guard;
 mod id;
 mod list;
 mod names;
+mod redis;
 mod registry;
+mod remote;
 mod replay;
+mod shelf;
+mod spin;
 mod word;
 
 rustler::init!("Elixir.RateLimiter.Native");

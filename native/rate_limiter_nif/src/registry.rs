@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rate_limiter_core::{Epoch, Limit, LimitError, Limiter, Options, Tag};
 
 use crate::names::Names;
+use crate::remote;
 
 /// Names a limiter on this node, until it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Meaning {
     Limiter(Handle),
     /// Test processes may own a limiter of this name: ask them first.
     TestOwned,
+    /// A limiter of which this node does not decide alone.
+    Remote,
     Nothing,
 }
 
@@ -58,6 +61,8 @@ const CHUNKS: usize = 18;
 const PLACE_BITS: u32 = 24;
 /// A name that test processes may own. Above the bits of any handle.
 const TEST_OWNED: u64 = 1 << 62;
+/// The handle of a limiter that is not in this table: the numbers of `remote` begin here.
+pub(crate) const REMOTE: u64 = 1 << 61;
 
 static REGISTRY: Registry = Registry {
     chunks: [const { OnceLock::new() }; CHUNKS],
@@ -87,6 +92,11 @@ impl Handle {
         Epoch::from_number((self.0 >> PLACE_BITS) as u32)
     }
 
+    /// Whether it is that of a limiter outside of this table.
+    pub(crate) const fn is_remote(self) -> bool {
+        self.0 & !(TEST_OWNED - 1) == 0 && self.0 & REMOTE != 0
+    }
+
     /// Where the limiter is. It may have been closed since: then its epoch has ended.
     #[inline]
     pub(crate) fn place(self) -> Option<&'static Place> {
@@ -114,8 +124,18 @@ impl Place {
 pub(crate) fn meaning(name: u64) -> Meaning {
     match REGISTRY.names.get(name) {
         0 => Meaning::Nothing,
-        word if word & TEST_OWNED != 0 => Meaning::TestOwned,
+        word if word & (TEST_OWNED | REMOTE) != 0 => elsewhere(word),
         word => Meaning::Limiter(Handle(word)),
+    }
+}
+
+/// What a name means that is no limiter of this table.
+#[cold]
+fn elsewhere(word: u64) -> Meaning {
+    if word & TEST_OWNED != 0 {
+        Meaning::TestOwned
+    } else {
+        Meaning::Remote
     }
 }
 
@@ -152,6 +172,9 @@ pub(crate) fn open(
 
 /// Closes a limiter, once: later calls with its handle find none.
 pub(crate) fn close(handle: Handle) {
+    if handle.is_remote() {
+        return remote::close(handle);
+    }
     let Some(place) = handle.place() else { return };
     if place.limiter.close(handle.epoch()).is_ok() {
         let at = handle.0 & ((1 << PLACE_BITS) - 1);
@@ -198,6 +221,9 @@ pub(crate) fn set_test_owned(name: u64, owned: bool) {
 }
 
 fn is_open(handle: Handle) -> bool {
+    if handle.is_remote() {
+        return remote::find(handle).is_some();
+    }
     handle
         .place()
         .is_some_and(|place| place.limiter.limits(handle.epoch()).is_ok())

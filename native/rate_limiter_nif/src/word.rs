@@ -7,6 +7,11 @@
 use rustler::codegen_runtime::ErlNifTerm;
 use rustler::{Atom, Env, Term};
 
+/// Tags of Erlang's external term format.
+const VERSION: u8 = 131;
+const SMALL_ATOM_UTF8: u8 = 119;
+const ATOM_UTF8: u8 = 118;
+
 const _: () = assert!(size_of::<ErlNifTerm>() == size_of::<usize>());
 
 /// The word of a term.
@@ -28,6 +33,23 @@ pub(crate) fn to_atom(env: Env<'_>, word: u64) -> Term<'_> {
     // SAFETY: the words that come here are core's window tags, which `control` makes by `of_atom` and nobody else. The
     // transmute is the inverse of `number`'s.
     unsafe { Term::new(env, std::mem::transmute::<usize, ErlNifTerm>(word as usize)) }
+}
+
+/// An atom's text, which is the same on every node.
+pub(crate) fn text(atom: Term) -> Option<String> {
+    atom.atom_to_string().ok().or_else(|| beyond_latin1(atom))
+}
+
+/// Before NIF version 2.17 such an atom can be read only from its external form.
+#[cold]
+fn beyond_latin1(atom: Term) -> Option<String> {
+    let external = atom.to_binary();
+    match external.as_slice() {
+        [VERSION, SMALL_ATOM_UTF8, _, text @ ..] | [VERSION, ATOM_UTF8, _, _, text @ ..] => {
+            String::from_utf8(text.to_vec()).ok()
+        }
+        _ => None,
+    }
 }
 
 #[inline]

@@ -1,0 +1,199 @@
+//! The ways to Redis of this node: each with its client, and with what its instance is told.
+
+mod config;
+mod status;
+mod watcher;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rate_limiter_redis::{Client, Credentials, Members, Transport};
+use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
+
+use crate::atoms;
+use crate::guard::guard;
+use crate::shelf::Shelf;
+
+use config::{ConfigTerm, CredentialsTerm};
+use watcher::Watcher;
+
+/// A way to Redis.
+pub(crate) struct Link {
+    client: Arc<Client>,
+    members: Arc<Members>,
+    watcher: Arc<Watcher>,
+    prefix: Arc<str>,
+    caches_denials: bool,
+    wait: Duration,
+}
+
+/// Keeps a link up: when the last term that refers to this is gone, so is the link.
+struct LinkOwner {
+    store: u64,
+}
+
+/// A link is called by a number that is never given twice.
+static LINKS: Shelf<Link> = Shelf::new(1);
+
+/// How much longer than its deadline a caller waits for the thread that answers it.
+const GRACE: Duration = Duration::from_millis(50);
+
+#[rustler::resource_impl]
+impl Resource for LinkOwner {}
+
+impl LinkOwner {
+    fn close(&self) {
+        if let Some(link) = LINKS.take(self.store) {
+            link.client.stop();
+        }
+    }
+}
+
+impl Drop for LinkOwner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Link {
+    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.client) as Arc<dyn Transport>
+    }
+
+    pub(crate) fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.members)
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(crate) fn caches_denials(&self) -> bool {
+        self.caches_denials
+    }
+
+    /// How long a caller waits, in milliseconds.
+    #[allow(clippy::cast_possible_truncation)] // some minutes at most
+    pub(crate) fn wait_ms(&self) -> u64 {
+        self.wait.as_millis() as u64
+    }
+}
+
+pub(crate) fn find(store: u64) -> Option<Arc<Link>> {
+    LINKS.get(store)
+}
+
+/// `{:ok, store, owner}` or `{:error, reason}`. Connects in the background.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_start<'a>(
+    env: Env<'a>,
+    config: ConfigTerm<'a>,
+    credentials: CredentialsTerm<'a>,
+) -> NifResult<Term<'a>> {
+    guard(|| {
+        let members = Arc::new(config.members());
+        let watcher = Arc::new(Watcher::default());
+        let prefix = Arc::from(config.prefix);
+        let caches_denials = config.cache_denials;
+        let config = config.decode(credentials)?;
+        let wait = config.timeout + GRACE;
+        let observer = Arc::clone(&watcher);
+        Ok(match Client::start(config, observer) {
+            Ok(client) => {
+                let store = LINKS.put(Arc::new(Link {
+                    client,
+                    members,
+                    watcher,
+                    prefix,
+                    caches_denials,
+                    wait,
+                }));
+                let owner = ResourceArc::new(LinkOwner { store });
+                (atoms::ok(), store, owner).encode(env)
+            }
+            Err(error) => (atoms::error(), error.to_string()).encode(env),
+        })
+    })
+}
+
+/// Closes the owner's link now.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_stop(owner: ResourceArc<LinkOwner>) -> NifResult<Atom> {
+    guard(|| {
+        owner.close();
+        Ok(atoms::ok())
+    })
+}
+
+/// Says who is to be told of what happens: `{:redis_event, event}`. Answers what happened when there was nobody.
+#[rustler::nif]
+fn redis_watch(env: Env<'_>, store: u64, watcher: LocalPid) -> NifResult<Term<'_>> {
+    guard(|| {
+        Ok(match find(store) {
+            Some(link) => link.watcher.tell_to(watcher).encode(env),
+            None => atoms::unknown_store().to_term(env),
+        })
+    })
+}
+
+/// Says whether the ends of batches are to be told, too.
+#[rustler::nif]
+fn redis_listen(store: u64, listen: bool) -> NifResult<Atom> {
+    on_link(store, |link| link.watcher.listen(listen))
+}
+
+/// Says that a batch's event was dealt with.
+#[rustler::nif]
+fn redis_heard(store: u64) -> NifResult<Atom> {
+    on_link(store, |link| link.watcher.heard())
+}
+
+/// Who this node is to Redis from now on.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_credentials(store: u64, credentials: CredentialsTerm) -> NifResult<Atom> {
+    let (username, password) = credentials;
+    on_link(store, |link| {
+        link.client
+            .set_credentials(Credentials::new(username, password));
+    })
+}
+
+/// Says in Redis that this node is there.
+#[rustler::nif]
+fn redis_beat(store: u64) -> NifResult<Atom> {
+    on_link(store, |link| {
+        // Where Redis is away there is nobody to tell; the next beat tries again.
+        let _away = link.members.beat(&*link.client);
+    })
+}
+
+/// Says in Redis that this node leaves.
+#[rustler::nif]
+fn redis_leave(store: u64) -> NifResult<Atom> {
+    on_link(store, |link| {
+        let _away = link.members.leave(&*link.client);
+    })
+}
+
+/// See [`status`]. Looks behind locks.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
+    guard(|| {
+        Ok(match find(store) {
+            Some(link) => status::encode(env, &link.client.status(), link.members.share()),
+            None => atoms::unknown_store().to_term(env),
+        })
+    })
+}
+
+fn on_link(store: u64, call: impl FnOnce(&Link)) -> NifResult<Atom> {
+    guard(|| {
+        Ok(match find(store) {
+            Some(link) => {
+                call(&link);
+                atoms::ok()
+            }
+            None => atoms::unknown_store(),
+        })
+    })
+}
