@@ -1,0 +1,20 @@
+defmodule RateLimiter.Adaptive.Fixed do
+  @moduledoc """
+  The law that changes nothing: the limit as configured, whatever happens.
+
+  Option: `:scale` - the share of the limit to keep to. Default: `1.0`.
+  """
+
+  @behaviour RateLimiter.Adaptive
+
+  alias RateLimiter.Adaptive.{Decision, Observation}
+
+  @impl true
+  def new(options), do: Keyword.get(options, :scale, 1.0)
+
+  @impl true
+  def step(scale, %Observation{} = observation, _now_ms) do
+    Observation.check!(observation)
+    {scale, %Decision{scale: scale, from: scale}}
+  end
+end

@@ -1,0 +1,58 @@
+defmodule RateLimiter.Adaptive.Window do
+  @moduledoc false
+  # Observations gathered until there is enough to judge: 15 finished calls, or 5 seconds. A quiet subsystem is
+  # judged less often, and never by a handful of calls.
+
+  alias RateLimiter.Adaptive.{Observation, Work}
+
+  @enough 15
+  @longest_ms 5_000
+  # The clock of whoever asks may be a little early.
+  @shortest_ms 800
+
+  defstruct fresh: %Work{}, earlier: %Work{}, elapsed_ms: 0, asked: 0, denied: 0, guarded: 0
+
+  @type t :: %__MODULE__{}
+
+  @doc "The window with one more observation in it."
+  @spec add(t, Observation.t()) :: t
+  def add(%__MODULE__{} = window, observation) do
+    %__MODULE__{
+      fresh: Work.add(window.fresh, observation.fresh),
+      earlier: Work.add(window.earlier, observation.earlier),
+      elapsed_ms: window.elapsed_ms + observation.elapsed_ms,
+      asked: window.asked + observation.asked,
+      denied: window.denied + observation.denied,
+      guarded: window.guarded + observation.guarded
+    }
+  end
+
+  @doc "Whether it can be judged."
+  @spec full?(t) :: boolean
+  def full?(window) do
+    finished = Work.finished(window.fresh) + Work.finished(window.earlier)
+
+    (finished > 0 and window.elapsed_ms >= @longest_ms) or
+      (finished >= @enough and window.elapsed_ms >= @shortest_ms)
+  end
+
+  @doc "All finished work in it."
+  @spec work(t) :: Work.t()
+  def work(window), do: Work.add(window.fresh, window.earlier)
+
+  @doc "Calls a second that were answered well."
+  @spec good_rate(t) :: float
+  def good_rate(window), do: rate(window, window.fresh.ok + window.earlier.ok)
+
+  @doc "Calls a second that were let in."
+  @spec admitted_rate(t) :: float
+  def admitted_rate(window),
+    do: rate(window, max(0, window.asked - window.denied - window.guarded))
+
+  @doc "Calls a second that asked."
+  @spec demand(t) :: float
+  def demand(window), do: rate(window, window.asked)
+
+  defp rate(%{elapsed_ms: elapsed}, _count) when elapsed <= 0, do: 0.0
+  defp rate(%{elapsed_ms: elapsed}, count), do: count * 1_000 / elapsed
+end

@@ -1,0 +1,31 @@
+defmodule RateLimiter.Adaptive.StressTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Adaptive.Stress
+
+  doctest Stress
+
+  test "the three points are 0, a half and 1, and between them it is linear" do
+    for {_name, {ok, warn, crit} = curve} <-
+          Map.merge(Stress.scale_curves(), Stress.gate_curves()) do
+      assert Stress.level(ok, curve) == 0.0
+      assert_in_delta Stress.level(warn, curve), 0.5, 1.0e-9
+      assert Stress.level(crit, curve) == 1.0
+      assert_in_delta Stress.level((ok + warn) / 2, curve), 0.25, 1.0e-9
+      assert_in_delta Stress.level((warn + crit) / 2, curve), 0.75, 1.0e-9
+      assert Stress.level(0, curve) == 0.0
+      assert Stress.level(1.0e12, curve) == 1.0
+    end
+  end
+
+  test "a missing reading is no opinion, and without any there is no stress" do
+    curves = Stress.gate_curves()
+    assert Stress.greatest(%{memory: nil, unknown: 5}, curves) == {0.0, nil}
+    assert Stress.greatest(%{}, curves) == {0.0, nil}
+  end
+
+  test "of equals it is always the same one" do
+    curves = %{a: {0, 1, 2}, b: {0, 1, 2}}
+    assert Stress.greatest(%{a: 1, b: 1}, curves) == Stress.greatest(%{b: 1, a: 1}, curves)
+  end
+end
