@@ -37,6 +37,10 @@ defmodule RateLimiter do
 
     * `:cost` - how much it takes, default `1`. `0` asks without taking. Any integer is a cost: one that is negative or
       above the window's maximum is denied, and `retry_after_ms` is `:infinity`.
+    * `:request_id`, only of `check_and_track/4` - names the call among those of its id, so that when it is made again
+      after it was allowed it is allowed again and takes nothing: a retry is not charged twice. Any binary. A denied
+      call is not remembered.
+    * `:request_ttl` - how long it is remembered, a period, default `{10, :minute}`.
 
   Misuse raises `ArgumentError` and says what to do: an unknown limiter or window, `nil` as an id, a cost that is no
   integer. Nothing that a remote user controls does: whatever a binary holds, it is an id, and whatever its size, an
@@ -52,7 +56,7 @@ defmodule RateLimiter do
   starts with its options again.
   """
 
-  alias RateLimiter.{Config, Engine, Instance, Options, Registry, Usage}
+  alias RateLimiter.{Config, Engine, Instance, Limit, Options, Registry, Usage}
   alias RateLimiter.Instance.Keeper
 
   @typedoc "Who asks."
@@ -64,9 +68,18 @@ defmodule RateLimiter do
   @typedoc "One window, or several that are decided together."
   @type windows :: atom | [atom, ...]
 
-  @type answer :: {:ok, Usage.t()} | {:error, :rate_limited, Usage.t()}
+  @typedoc "The last one only where the limiter says `on_outage: :deny`, and its Redis is away."
+  @type answer ::
+          {:ok, Usage.t()}
+          | {:error, :rate_limited, Usage.t()}
+          | {:error, :unavailable, Usage.t()}
 
   @call [cost: [type: {:that, &is_integer/1, "an integer"}, default: 1]]
+  @check @call ++
+           [
+             request_id: [type: {:that, &is_binary/1, "a string"}],
+             request_ttl: [type: Limit.period(), default: {10, :minute}]
+           ]
 
   @doc "The instance as a child of a supervisor; takes the options of `start_link/1`."
   @spec child_spec(keyword) :: Supervisor.child_spec()
@@ -74,7 +87,7 @@ defmodule RateLimiter do
     name =
       if Keyword.keyword?(options), do: Keyword.get(options, :name, __MODULE__), else: __MODULE__
 
-    %{id: name, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+    %{id: name, start: {__MODULE__, :start_link, [Config.hide(options)]}, type: :supervisor}
   end
 
   @doc """
@@ -124,7 +137,7 @@ defmodule RateLimiter do
     do: Engine.check(limiter, id, window, 1)
 
   def check_and_track(limiter, id, [{_, _} | _] = options),
-    do: Engine.check(limiter, id, [], cost(options))
+    do: take(limiter, id, [], options)
 
   def check_and_track(limiter, id, windows), do: Engine.check(limiter, id, windows, 1)
 
@@ -134,10 +147,17 @@ defmodule RateLimiter do
       iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
       iex> usage.remaining
       195
+
+  A request that comes twice is charged once:
+
+      iex> again = [cost: 5, request_id: "order 7"]
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 2", :burst, again)
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 2", :burst, again)
+      iex> usage.remaining
+      195
   """
   @spec check_and_track(limiter, id, windows, keyword) :: answer
-  def check_and_track(limiter, id, windows, options),
-    do: Engine.check(limiter, id, windows, cost(options))
+  def check_and_track(limiter, id, windows, options), do: take(limiter, id, windows, options)
 
   @doc """
   Decides many calls about one limiter at once, each by itself and in order.
@@ -179,7 +199,8 @@ defmodule RateLimiter do
       iex> {usage.current, usage.remaining}
       {0, 200}
   """
-  @spec get_usage(limiter, id, windows | []) :: {:ok, Usage.t()}
+  @spec get_usage(limiter, id, windows | []) ::
+          {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def get_usage(limiter, id, windows \\ []), do: Engine.peek(limiter, id, windows, 0)
 
   @doc """
@@ -189,9 +210,10 @@ defmodule RateLimiter do
       iex> for {id, usage} <- usages, do: {id, usage.remaining}
       [{"user 1", 1000}, {"user 2", 1000}]
   """
-  @spec get_usage_batch(limiter, [id], windows | []) :: {:ok, [{id, Usage.t()}]}
+  @spec get_usage_batch(limiter, [id], windows | []) ::
+          {:ok, [{id, Usage.t()}]} | {:error, :unavailable, nil}
   def get_usage_batch(limiter, ids, windows \\ []),
-    do: {:ok, Engine.usage_batch(limiter, ids, windows)}
+    do: Engine.usage_batch(limiter, ids, windows)
 
   @doc """
   Gives back what a call took and did not need.
@@ -203,7 +225,8 @@ defmodule RateLimiter do
       iex> usage.remaining
       197
   """
-  @spec refund(limiter, id, windows | keyword, keyword) :: {:ok, Usage.t()}
+  @spec refund(limiter, id, windows | keyword, keyword) ::
+          {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(limiter, id, windows \\ [], options \\ [])
 
   def refund(limiter, id, [{_, _} | _] = options, []),
@@ -220,7 +243,7 @@ defmodule RateLimiter do
       iex> RateLimiter.reset(:api, "user 1")
       :ok
   """
-  @spec reset(limiter, id, windows | []) :: :ok
+  @spec reset(limiter, id, windows | []) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows \\ []), do: Engine.reset(limiter, id, windows)
 
   @doc """
@@ -253,8 +276,11 @@ defmodule RateLimiter do
   @spec add_limiter(limiter, keyword, instance :: term) :: :ok
   def add_limiter(limiter, options, instance \\ __MODULE__) do
     {instance, options} = pop_instance(options, instance)
-    config = Config.limiter!(options, Config.path!(limiter))
-    instance |> Instance.fetch!() |> Keeper.change!({:add, limiter, config})
+    path = Config.path!(limiter)
+    config = Config.limiter!(options, path)
+    limiters = Instance.fetch!(instance)
+    Config.check_store!(config, limiters.store, path)
+    Keeper.change!(limiters, {:add, limiter, config})
   end
 
   @doc """
@@ -282,8 +308,12 @@ defmodule RateLimiter do
   @doc """
   Whether all is well with an instance.
 
-  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, {:full, limiters}}` where limiters keep as many ids as
-  their `:max_keys` allows (a log's stamps count, too): those ids stay exact, and newcomers are judged together, strictly, until others leave.
+  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these:
+
+    * `{:redis, servers}` - the Redis servers that no call goes to now, each a map as in `stats/1` with its `:problem` in
+      words; or `{:redis, words}`, where it is not known which servers there are.
+    * `{:full, limiters}` - limiters that keep as many ids as their `:max_keys` allows (a log's stamps count, too): those
+      ids stay exact, and newcomers are judged together, strictly, until others leave.
 
       iex> RateLimiter.health_check()
       :ok
@@ -291,7 +321,9 @@ defmodule RateLimiter do
       {:error, :not_running}
   """
   @spec health_check(instance :: term) ::
-          :ok | {:degraded, {:full, [limiter]}} | {:error, :not_running}
+          :ok
+          | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]}}
+          | {:error, :not_running}
   def health_check(instance \\ __MODULE__),
     do: instance |> Registry.instance() |> Instance.health()
 
@@ -304,10 +336,36 @@ defmodule RateLimiter do
       iex> {stats.store, stats.checks, stats.limiters.api.keys}
       {:local, 1, 1}
 
+  Limiters in Redis are `:keys` that this node remembers, and also
+
+    * `:cached_denials` - denials that were repeated from memory.
+    * `:fallbacks` and `:unavailable` - calls that this node answered alone, and that nobody answered.
+    * `:pending` - calls that wait for their answer.
+    * `:owing` - ids of which Redis is yet to be told what this node let through.
+    * `:away?` - of each limiter, whether this node answers alone.
+
+  and the instance has `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
+  `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending` and `:problem`; a `:problem` with finding
+  them; and totals since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis,
+  `:unsent`, `:reconnections`, and how often a breaker `:opened`.
+
   Raises `ArgumentError` where no such instance runs.
   """
   @spec stats(instance :: term) :: map
   def stats(instance \\ __MODULE__), do: instance |> Instance.fetch!() |> Instance.stats()
+
+  defp take(limiter, id, windows, cost: cost), do: Engine.check(limiter, id, windows, cost)
+  defp take(limiter, id, windows, []), do: Engine.check(limiter, id, windows, 1)
+
+  defp take(limiter, id, windows, options) do
+    case Options.validate!(options, @check, []) do
+      %{request_id: nil, cost: cost} ->
+        Engine.check(limiter, id, windows, cost)
+
+      %{request_id: request, cost: cost, request_ttl: ttl} ->
+        Engine.check_once(limiter, id, windows, cost, {request, Limit.nanoseconds(ttl)})
+    end
+  end
 
   defp cost(cost: cost), do: cost
   defp cost([]), do: 1

@@ -10,6 +10,7 @@ defmodule RateLimiter.Application do
 
     children = [
       RateLimiter.Registry,
+      RateLimiter.Algedonic.Subscribers,
       {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
     ]
 

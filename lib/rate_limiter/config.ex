@@ -1,8 +1,14 @@
 defmodule RateLimiter.Config do
-  @moduledoc false
+  @moduledoc """
+  Options of an instance that come from the environment.
+
+  The options themselves are those of `RateLimiter.start_link/1`, and nothing in this library reads the application's
+  or the system's environment by itself.
+  """
+
   # The options of an instance and of its limiters: one schema, checked before anything starts.
 
-  alias RateLimiter.{Engine, Limit, Options}
+  alias RateLimiter.{Engine, Limit, Options, Redis, VSM}
 
   @max_windows 32
 
@@ -23,7 +29,14 @@ defmodule RateLimiter.Config do
       default: 5_000_000,
       doc:
         "how many ids are kept at once. When there are more, those that are kept stay exact, and newcomers " <>
-          "are judged together, strictly."
+          "are judged together, strictly. Of a limiter in Redis: of how many this node remembers what Redis said last."
+    ],
+    on_outage: [
+      type: {:in, [:share, :allow, :deny]},
+      default: :share,
+      doc:
+        "what happens while a Redis store is away: `:share` decides by this node's share of the limit, `:allow` lets " <>
+          "all calls through, `:deny` answers `{:error, :unavailable, usage}`."
     ]
   ]
 
@@ -34,15 +47,25 @@ defmodule RateLimiter.Config do
       doc: "the instance's name, any term."
     ],
     store: [
-      type: {:in, [:local]},
+      type: {:by, &__MODULE__.store!/2, ":local or {:redis, options}"},
       default: :local,
-      doc: "where the state lives: `:local` is this node's memory."
+      doc:
+        "where the state lives: `:local` is this node's memory, `{:redis, options}` a Redis that nodes share, with " <>
+          "the options of `RateLimiter.Redis`."
     ],
     limiters: [
       type: {:each, &__MODULE__.limiter!/2},
       default: [],
       doc: "the limiters by name. A name is any atom but `nil`, and unique on a node.",
       keys: @limiter
+    ],
+    vsm: [
+      type: {:by, &VSM.Config.new!/2, "true, false or a keyword list"},
+      default: nil,
+      doc:
+        "whether the instance has subsystems, and which: `true` for `:s1` to `:s5` as they are, `false` for none " <>
+          "(the default), or these options:",
+      keys: VSM.Config.schema()
     ],
     stats_interval: [
       type: {:or, [:pos_integer, {:in, [:infinity]}]},
@@ -52,32 +75,114 @@ defmodule RateLimiter.Config do
   ]
 
   @enforce_keys [:name, :store, :limiters, :stats_interval]
-  defstruct [:name, :store, :limiters, :stats_interval]
+  defstruct [:name, :store, :limiters, :stats_interval, vsm: nil]
 
+  @typedoc false
+  # A subsystem's knows no outage: it is always counted here.
   @type limiter :: %{
-          windows: [{atom, Limit.t()}],
-          events: :all | :denials | :none,
-          max_keys: pos_integer
+          required(:windows) => [{atom, Limit.t()}],
+          required(:events) => :all | :denials | :none,
+          required(:max_keys) => pos_integer,
+          optional(:on_outage) => :share | :allow | :deny
         }
+  @typedoc false
+  @type store :: :local | {:redis, Redis.Config.t()}
+  @typedoc false
   @type t :: %__MODULE__{
           name: term,
-          store: :local,
+          store: store,
           limiters: [{atom, limiter}],
+          vsm: VSM.Config.t() | nil,
           stats_interval: pos_integer | :infinity
         }
 
-  @doc "An instance's options, checked. Of these `only`, where not all have a meaning."
+  @doc """
+  The store that the environment asks for, as options of an instance.
+
+  Returns `[store: :local]`, or `[store: {:redis, options}]` where `REDIS_ENABLED` is `true` or, if that is not set,
+  where `REDIS_URL` or `REDIS_HOST` is.
+
+    * `REDIS_ENABLED` - `true` or `1`, `false` or `0`.
+    * `REDIS_URL` - as the option `:url`. Goes before `REDIS_HOST` and `REDIS_PORT`.
+    * `REDIS_HOST`, `REDIS_PORT` - as the options `:host` and `:port`.
+    * `REDIS_PASSWORD` - the password, which is read again whenever a connection is made.
+
+  A variable that is empty counts as not set.
+
+      iex> System.put_env("REDIS_HOST", "10.0.0.7")
+      iex> RateLimiter.Config.from_env()
+      [store: {:redis, [host: "10.0.0.7"]}]
+      iex> System.put_env("REDIS_ENABLED", "false")
+      iex> RateLimiter.Config.from_env()
+      [store: :local]
+
+  So `{RateLimiter, RateLimiter.Config.from_env() ++ [limiters: [...]]}` is a child that counts in Redis where there is
+  one. Raises `ArgumentError` for an enabled that is neither, and a port that is none.
+  """
+  @spec from_env() :: keyword
+  def from_env, do: Redis.Environment.options()
+
+  @doc false
+  # An instance's options, checked. Of these `only`, where not all have a meaning.
   @spec new!(term, [atom]) :: t
   def new!(options, only \\ Keyword.keys(@instance)) do
     options = Options.validate!(options, Keyword.take(@instance, only), [])
 
-    struct!(
-      %__MODULE__{name: RateLimiter, store: :local, limiters: [], stats_interval: :infinity},
-      options
+    config =
+      struct!(
+        %__MODULE__{name: RateLimiter, store: :local, limiters: [], stats_interval: :infinity},
+        options
+      )
+
+    for {name, limiter} <- config.limiters, do: check_store!(limiter, config.store, path!(name))
+    config
+  end
+
+  @doc false
+  # Whether this store can hold a limiter's limits.
+  @spec check_store!(limiter, store | {:redis, term}, Options.path()) :: :ok
+  def check_store!(_limiter, :local, _path), do: :ok
+
+  def check_store!(limiter, {:redis, _which}, path) do
+    with {:error, {window, reason}} <- Redis.Engine.fit(limiter) do
+      below = if window, do: [:windows, window], else: []
+      Options.refused!(path ++ below, reason)
+    end
+  end
+
+  @doc false
+  # A store's options, checked.
+  @spec store!(term, Options.path()) :: store
+  def store!(:local, _path), do: :local
+  def store!({:redis, options}, _path), do: {:redis, Redis.Config.new!(options)}
+
+  # A Redis that is written in another way might be written with its password.
+  def store!(other, path) when is_atom(other),
+    do: Options.expected!(path, ":local or {:redis, options}", other)
+
+  def store!(_other, path) do
+    Options.misuse!(
+      path,
+      "expected :local or {:redis, options}; what came is not shown, since it may hold a password"
     )
   end
 
-  @doc "A limiter's options, checked."
+  @doc false
+  # An instance's options with passwords out of sight, unchecked: supervisors show how a child was started.
+  @spec hide(term) :: term
+  def hide(options) do
+    if Keyword.keyword?(options) or (is_map(options) and not is_struct(options)) do
+      Enum.map(options, fn
+        {:store, {:redis, redis}} -> {:store, {:redis, Redis.Config.hide(redis)}}
+        other -> other
+      end)
+    else
+      options
+    end
+  end
+
+  @doc false
+  # A limiter's options, checked.
   @spec limiter!(term, Options.path()) :: limiter
   def limiter!(options, path) do
     limiter = Options.validate!(options, @limiter, path)
@@ -86,7 +191,8 @@ defmodule RateLimiter.Config do
     limiter
   end
 
-  @doc "The path of a limiter, or of what lies under it."
+  @doc false
+  # The path of a limiter, or of what lies under it.
   @spec path!(atom, [atom]) :: Options.path()
   def path!(limiter, below \\ [])
 
@@ -96,7 +202,8 @@ defmodule RateLimiter.Config do
   def path!(other, _below),
     do: Options.expected!([:limiters], "an atom other than nil as a name", other)
 
-  @doc "The options of an instance, for its documentation."
+  @doc false
+  # The options of an instance, for its documentation.
   @spec docs() :: String.t()
   def docs, do: Options.docs(@instance)
 

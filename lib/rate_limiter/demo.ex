@@ -1,8 +1,9 @@
 defmodule RateLimiter.Demo do
   @moduledoc false
-  # What there is to see in a minute: the five subsystem limits in a storm, then a replay of a log.
+  # What there is to see in a minute: the five subsystem limits in a storm, then in pain, and a replay of a log. And two
+  # nodes that share a limit through Redis, where that is asked for.
 
-  alias RateLimiter.Demo.{AccessLog, Storm}
+  alias RateLimiter.Demo.{AccessLog, Pain, Shared, Storm}
   alias RateLimiter.Replay
   alias RateLimiter.Replay.{LimitText, Screen, Source, Table}
 
@@ -13,11 +14,16 @@ defmodule RateLimiter.Demo do
 
     with :ok <- readable(path),
          :ok <- Storm.show(screen),
+         :ok <- Pain.show(screen),
          {:ok, report} <- replay(path, screen) do
       report |> Table.render(screen) |> IO.puts()
       next(path || "FILE", screen)
     end
   end
+
+  @doc "Shows two nodes that share a limit, and lose their Redis."
+  @spec run_redis() :: :ok | {:error, String.t()}
+  def run_redis, do: Shared.show(Screen.of_stdout())
 
   # Before the storm, so that a wrong name is told at once.
   defp readable(nil), do: :ok

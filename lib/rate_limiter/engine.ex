@@ -1,15 +1,20 @@
 defmodule RateLimiter.Engine do
   @moduledoc false
-  # The only caller of the native library: scalars in, one crossing, an answer out.
+  # The way into the native library, which nobody else takes: scalars in, one crossing, an answer out.
   #
-  # Windows are one name, or a list of names of which the empty one means every window. A call about a
-  # limiter names it; the native library knows the names. Where it answers `:test_owned`, tests have limiters
-  # of this name, and the call is made again with the handle of the one that is meant.
+  # A call about a limiter names it; the native library knows the names. Where it answers `:test_owned`, tests
+  # have limiters of this name, and the call is made again with the handle of the one that is meant. Where it
+  # answers `:remote`, Redis decides, and `RateLimiter.Engine.Remote` makes the call.
 
-  alias RateLimiter.{Config, Errors, Limit, Native, Registry, Telemetry, Usage}
+  alias RateLimiter.{Config, Errors, Limit, Native, Redis, Telemetry, Usage}
+  alias RateLimiter.Engine.{Named, Refusal, Remote, Selection}
 
-  @type windows :: atom | [atom]
-  @type answer :: {:ok, Usage.t()} | {:error, :rate_limited, Usage.t()}
+  @type windows :: Selection.t()
+  @type answer ::
+          {:ok, Usage.t()}
+          | {:error, :rate_limited, Usage.t()}
+          | {:error, :unavailable, Usage.t()}
+  @type request :: {id :: binary, keep_ns :: pos_integer}
 
   @unit 1_000_000
   @max_cost 0x7FFF_FFFF_FFFF_FFFF
@@ -29,28 +34,42 @@ defmodule RateLimiter.Engine do
     do: limiter |> Native.check(id, window, bounded(cost)) |> checked(limiter, id, window, cost)
 
   def check(limiter, id, windows, cost) when is_call(limiter, cost) do
-    selection = selection!(windows)
+    selection = Selection.native!(windows)
 
     limiter
-    |> at(&Native.check_windows(&1, id, selection, bounded(cost)))
+    |> Named.at(&Native.check_windows(&1, id, selection, bounded(cost)))
     |> checked(limiter, id, windows, cost)
   end
 
   def check(limiter, _id, _windows, cost), do: raise(Errors.bad_call(limiter, cost))
 
+  @doc "As `check/4`, but a request that was admitted before is admitted again and takes nothing."
+  @spec check_once(atom, RateLimiter.id(), windows, integer, request) :: answer
+  def check_once(limiter, id, windows, cost, request) when is_call(limiter, cost) do
+    selection = Selection.native!(windows)
+
+    case Named.at(limiter, &Native.check_once(&1, id, selection, bounded(cost), request)) do
+      :remote -> Remote.check(limiter, id, windows, cost, {bounded(cost), request})
+      answer -> checked(answer, limiter, id, windows, cost)
+    end
+  end
+
+  def check_once(limiter, _id, _windows, cost, _request),
+    do: raise(Errors.bad_call(limiter, cost))
+
   @doc "What `check/4` would answer. Takes nothing, and makes no event."
   @spec peek(atom, RateLimiter.id(), windows, integer) :: answer
   def peek(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
     limiter
-    |> at(&Native.peek(&1, id, window, bounded(cost)))
+    |> Named.at(&Native.peek(&1, id, window, bounded(cost)))
     |> peeked(limiter, id, window, cost)
   end
 
   def peek(limiter, id, windows, cost) when is_call(limiter, cost) do
-    selection = selection!(windows)
+    selection = Selection.native!(windows)
 
     limiter
-    |> at(&Native.peek_windows(&1, id, selection, bounded(cost)))
+    |> Named.at(&Native.peek_windows(&1, id, selection, bounded(cost)))
     |> peeked(limiter, id, windows, cost)
   end
 
@@ -59,57 +78,74 @@ defmodule RateLimiter.Engine do
   @doc "Decides each entry by itself, in order; nothing is taken where one of them is no entry."
   @spec check_batch(atom, [{RateLimiter.id(), integer}], windows) :: [answer]
   def check_batch(limiter, entries, window) when is_atom(window) do
-    answers = batch(limiter, entries, window, :take)
+    case batch(limiter, entries, window, :take) do
+      :remote ->
+        Remote.check_batch(limiter, entries, window, bounded_entries!(entries))
 
-    Enum.zip_with(entries, answers, fn {id, cost}, answer ->
-      checked(answer, limiter, id, window, cost)
-    end)
+      answers ->
+        Enum.zip_with(entries, answers, fn {id, cost}, answer ->
+          checked(answer, limiter, id, window, cost)
+        end)
+    end
   end
 
   def check_batch(limiter, entries, windows) do
     # Asking about one window first says whether all of them are entries, before any is charged.
-    _answers = batch(limiter, entries, hd(named(limiter, windows)), :peek)
-    for {id, cost} <- entries, do: check(limiter, id, windows, cost)
+    case batch(limiter, entries, first!(limiter, windows), :peek) do
+      :remote -> Remote.check_batch(limiter, entries, windows, bounded_entries!(entries))
+      _answers -> for {id, cost} <- entries, do: check(limiter, id, windows, cost)
+    end
   end
 
   @doc "What each id has used, in order."
-  @spec usage_batch(atom, [RateLimiter.id()], windows) :: [{RateLimiter.id(), Usage.t()}]
-  def usage_batch(limiter, ids, window) when is_atom(window) do
-    answers = batch(limiter, for(id <- proper!(ids), do: {id, 0}), window, :peek)
+  @spec usage_batch(atom, [RateLimiter.id()], windows) ::
+          {:ok, [{RateLimiter.id(), Usage.t()}]} | {:error, :unavailable, nil}
+  def usage_batch(limiter, ids, windows) do
+    entries = for id <- proper!(ids), do: {id, 0}
+    window = if is_atom(windows), do: windows, else: first!(limiter, windows)
 
-    Enum.zip_with(ids, answers, fn id, answer ->
-      {id, Usage.from_window(answer, limiter, window, 0)}
-    end)
+    case batch(limiter, entries, window, :peek) do
+      :remote -> Remote.usage_batch(limiter, entries, windows)
+      answers -> {:ok, Enum.zip(ids, usages(answers, limiter, ids, windows))}
+    end
   end
 
-  def usage_batch(limiter, ids, windows) do
-    for id <- proper!(ids) do
+  defp usages(answers, limiter, _ids, window) when is_atom(window),
+    do: Enum.map(answers, &Usage.from_window(&1, limiter, window, 0))
+
+  defp usages(_answers, limiter, ids, windows) do
+    for id <- ids do
       {:ok, usage} = peek(limiter, id, windows, 0)
-      {id, usage}
+      usage
     end
   end
 
   @doc "Gives `cost` back, up to full."
-  @spec refund(atom, RateLimiter.id(), windows, integer) :: {:ok, Usage.t()}
+  @spec refund(atom, RateLimiter.id(), windows, integer) ::
+          {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(limiter, id, windows, cost) when is_call(limiter, cost) do
-    selection = windows |> listed() |> selection!()
+    selection = Selection.native!(windows)
     given = cost |> max(0) |> min(@max_cost)
 
-    case at(limiter, &Native.refund(&1, id, selection, given)) do
-      refusal when is_atom(refusal) -> refuse!(refusal, limiter, id, windows)
-      answer -> {:ok, answer |> Usage.from_windows(limiter, cost) |> only(windows)}
+    case Named.at(limiter, &Native.refund(&1, id, selection, given)) do
+      :remote -> Remote.look(limiter, id, windows, cost, {:refund, given})
+      refusal when is_atom(refusal) -> Refusal.raise!(refusal, limiter, id, windows)
+      answer -> {:ok, answer |> Usage.from_windows(limiter, cost) |> Selection.only(windows)}
     end
   end
 
   def refund(limiter, _id, _windows, cost), do: raise(Errors.bad_call(limiter, cost))
 
   @doc "Forgets what an id has used."
-  @spec reset(atom, RateLimiter.id(), windows) :: :ok
+  @spec reset(atom, RateLimiter.id(), windows) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows) when is_atom(limiter) do
-    selection = windows |> listed() |> selection!()
+    selection = Selection.native!(windows)
 
-    with refusal when refusal != :ok <- at(limiter, &Native.reset(&1, id, selection)),
-         do: refuse!(refusal, limiter, id, windows)
+    case Named.at(limiter, &Native.reset(&1, id, selection)) do
+      :ok -> :ok
+      :remote -> Remote.reset(limiter, id, windows)
+      refusal -> Refusal.raise!(refusal, limiter, id, windows)
+    end
   end
 
   def reset(limiter, _id, _windows), do: raise(Errors.bad_call(limiter, 0))
@@ -133,7 +169,7 @@ defmodule RateLimiter.Engine do
   @doc "The scale, and how much each window holds under it."
   @spec plan(Native.handle()) :: %{scale: float, maxima: %{atom => non_neg_integer}} | nil
   def plan(handle) do
-    with {ppm, windows} <- present(Native.plan(handle)) do
+    with {ppm, windows} <- handle |> Named.plan() |> present() do
       %{
         scale: ppm / @unit,
         maxima: Map.new(windows, fn {name, _, _, _, _, max} -> {name, max} end)
@@ -145,29 +181,41 @@ defmodule RateLimiter.Engine do
   @spec update_limit(Native.handle(), {atom, Limit.t()}) :: :ok | {:error, String.t()}
   def update_limit(handle, {window, limit}) do
     {^window, _algorithm, amount, per_ns, burst, _, _} = Limit.to_native({window, limit})
-    Native.update_limit(handle, window, amount, per_ns, burst)
+
+    with :remote <- Native.update_limit(handle, window, amount, per_ns, burst),
+         do: Redis.Engine.update_limit(handle, window, amount, per_ns, burst)
   end
 
   @doc "What a limiter holds and did."
   @spec stats(Native.handle()) :: map | nil
   def stats(handle) do
-    with {keys, memory, checks, denials, overflowed, swept} <- present(Native.stats(handle)) do
-      %{
-        keys: keys,
-        memory: memory,
-        checks: checks,
-        denials: denials,
-        overflowed: overflowed,
-        swept: swept
-      }
+    case Native.stats(handle) do
+      :remote -> handle |> Redis.Engine.stats() |> present()
+      :unknown_limiter -> nil
+      stats -> named_stats(stats)
     end
+  end
+
+  defp named_stats({keys, memory, checks, denials, overflowed, swept}) do
+    %{
+      keys: keys,
+      memory: memory,
+      checks: checks,
+      denials: denials,
+      overflowed: overflowed,
+      swept: swept
+    }
   end
 
   @doc "Whether there is no room for more ids, so that newcomers are judged together."
   @spec full?(Native.handle()) :: boolean
   def full?(handle), do: Native.full(handle) == true
 
-  defdelegate sweep(handle, max_slots), to: Native
+  @doc "Looks at about so many places for what is idle, and forgets it."
+  @spec sweep(Native.handle(), pos_integer) :: non_neg_integer | Native.refusal()
+  def sweep(handle, max_slots) do
+    with :remote <- Native.sweep(handle, max_slots), do: Redis.Engine.sweep(handle, max_slots)
+  end
 
   ## A clock for tests
 
@@ -190,26 +238,33 @@ defmodule RateLimiter.Engine do
     {:error, :rate_limited, usage}
   end
 
-  defp checked({:ok, events, _, _, _} = answer, limiter, _id, _windows, cost) do
-    usage = Usage.from_windows(answer, limiter, cost)
+  defp checked({:ok, events, _, _, _} = answer, limiter, _id, windows, cost) do
+    usage = answer |> Usage.from_windows(limiter, cost) |> Selection.only(windows)
     Telemetry.allowed(usage, events)
     {:ok, usage}
   end
 
-  defp checked({:rate_limited, events, _, _, _} = answer, limiter, id, _windows, cost) do
-    usage = Usage.from_windows(answer, limiter, cost)
+  defp checked({:rate_limited, events, _, _, _} = answer, limiter, id, windows, cost) do
+    usage = answer |> Usage.from_windows(limiter, cost) |> Selection.only(windows)
     Telemetry.denied(usage, events, id)
     {:error, :rate_limited, usage}
   end
 
   defp checked(:test_owned, limiter, id, window, cost) do
     limiter
-    |> meant!()
+    |> Named.limiter!()
     |> Native.check(id, window, bounded(cost))
     |> checked(limiter, id, window, cost)
   end
 
-  defp checked(refusal, limiter, id, windows, _cost), do: refuse!(refusal, limiter, id, windows)
+  defp checked(:remote, limiter, id, windows, cost),
+    do: Remote.check(limiter, id, windows, cost, {bounded(cost), nil})
+
+  defp checked(refusal, limiter, id, windows, _cost),
+    do: Refusal.raise!(refusal, limiter, id, windows)
+
+  defp peeked(:remote, limiter, id, windows, cost),
+    do: Remote.look(limiter, id, windows, cost, {:peek, bounded(cost)})
 
   defp peeked({verdict, _, _, _, _, _, _} = answer, limiter, _id, window, cost),
     do: answer(verdict, Usage.from_window(answer, limiter, window, cost))
@@ -217,7 +272,8 @@ defmodule RateLimiter.Engine do
   defp peeked({verdict, _, _, _, _} = answer, limiter, _id, _windows, cost),
     do: answer(verdict, Usage.from_windows(answer, limiter, cost))
 
-  defp peeked(refusal, limiter, id, windows, _cost), do: refuse!(refusal, limiter, id, windows)
+  defp peeked(refusal, limiter, id, windows, _cost),
+    do: Refusal.raise!(refusal, limiter, id, windows)
 
   defp answer(:ok, usage), do: {:ok, usage}
   defp answer(:rate_limited, usage), do: {:error, :rate_limited, usage}
@@ -227,10 +283,10 @@ defmodule RateLimiter.Engine do
     bounded = bounded_entries!(entries)
     large? = length(bounded) > @max_normal_batch
 
-    case at(limiter, &batch(large?, &1, bounded, window, mode)) do
+    case Named.at(limiter, &batch(large?, &1, bounded, window, mode)) do
       answers when is_list(answers) -> answers
-      :bad_id -> raise limiter |> bad_id(entries, window) |> Errors.bad_id()
-      refusal -> refuse!(refusal, limiter, nil, window)
+      :remote -> :remote
+      refusal -> Refusal.raise_batch!(refusal, limiter, entries, window)
     end
   end
 
@@ -241,15 +297,6 @@ defmodule RateLimiter.Engine do
     do: Native.check_batch_dirty(limiter, entries, window, mode)
 
   ## Into what the native library takes
-
-  # The call by name, or where that leaves open which limiter is meant, by handle.
-  defp at(limiter, call) do
-    with :test_owned <- call.(limiter), do: limiter |> meant!() |> call.()
-  end
-
-  defp meant!(limiter),
-    do:
-      Registry.owned(limiter) || Native.handle(limiter) || raise(Errors.unknown_limiter(limiter))
 
   # A cost that no 64 bits hold is above every maximum; to the library -1 says so.
   defp bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
@@ -264,63 +311,12 @@ defmodule RateLimiter.Engine do
     if is_list(list) and not List.improper?(list), do: list, else: raise(Errors.bad_list(list))
   end
 
-  defp selection!([]), do: :all
-
-  defp selection!(windows) do
-    if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))
-  end
-
-  # Charging a window twice in one call would surprise: no window may be named twice.
-  defp distinct_atoms?([]), do: true
-
-  defp distinct_atoms?([window | rest]) when is_atom(window),
-    do: distinct_atoms?(rest) and not :lists.member(window, rest)
-
-  defp distinct_atoms?(_other), do: false
-
-  # The windows by name, all where none is named.
-  defp named(limiter, windows) do
-    case selection!(windows) do
-      :all -> known_windows(limiter)
-      windows -> windows
+  # One of the windows that are asked about.
+  defp first!(limiter, windows) do
+    case Selection.native!(windows) do
+      :all -> limiter |> Named.windows!() |> hd() |> elem(0)
+      [window | _] -> window
     end
-  end
-
-  defp listed(window) when is_atom(window), do: [window]
-  defp listed(windows), do: windows
-
-  defp only(usage, window) when is_atom(window), do: %{usage | windows: %{}}
-  defp only(usage, _windows), do: usage
-
-  ## Misuse
-
-  @spec refuse!(Native.refusal(), atom, term, windows) :: no_return
-  defp refuse!(:unknown_limiter, limiter, _id, _windows),
-    do: raise(Errors.unknown_limiter(limiter))
-
-  defp refuse!(:bad_id, _limiter, id, _windows), do: raise(Errors.bad_id(id))
-
-  defp refuse!(:unknown_window, limiter, _id, windows) do
-    known = known_windows(limiter)
-    raise Errors.unknown_window(hd(listed(windows) -- known), limiter, known)
-  end
-
-  defp known_windows(limiter) do
-    unless is_atom(limiter), do: raise(Errors.bad_call(limiter, 0))
-
-    case at(limiter, &Native.plan/1) do
-      {_ppm, windows} -> for {name, _, _, _, _, _} <- windows, do: name
-      :unknown_limiter -> raise Errors.unknown_limiter(limiter)
-    end
-  end
-
-  defp bad_id(limiter, entries, window) do
-    {id, _cost} =
-      Enum.find(entries, fn {id, _cost} ->
-        at(limiter, &Native.peek(&1, id, window, 0)) == :bad_id
-      end)
-
-    id
   end
 
   defp present(:unknown_limiter), do: nil

@@ -7,8 +7,9 @@ defmodule RateLimiter.Instance do
 
   use Supervisor
 
-  alias RateLimiter.{Config, Engine, Errors, Limit, Registry}
+  alias RateLimiter.{Config, Engine, Errors, Limit, Redis, Registry, VSM}
   alias RateLimiter.Instance.{Keeper, Limiters, Reporter, Sweeper}
+  alias RateLimiter.VSM.Space
 
   @nothing %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
@@ -29,13 +30,13 @@ defmodule RateLimiter.Instance do
 
   @impl true
   def init(%Config{name: name} = config) do
-    limiters = Limiters.new(instance: name)
+    limiters = [instance: name] |> Limiters.new() |> Limiters.connect!(config.store)
     Registry.publish({:instance, name}, limiters)
     for {limiter, options} <- config.limiters, do: Limiters.add!(limiters, limiter, options)
 
     # No limiter's owner may stay on this heap: the table alone decides how long they live.
+    limiters = %{limiters | space: Space.new(config.vsm, name, limiters.clock), ready?: true}
     :erlang.garbage_collect()
-    limiters = %{limiters | ready?: true}
     Registry.publish({:instance, name}, limiters)
 
     children = [
@@ -44,8 +45,16 @@ defmodule RateLimiter.Instance do
       {Reporter, {limiters, config.stats_interval}}
     ]
 
-    Supervisor.init(children, strategy: :one_for_one)
+    Supervisor.init(children ++ store(limiters) ++ vsm(limiters.space), strategy: :one_for_one)
   end
+
+  defp store(%{store: :local}), do: []
+
+  defp store(limiters),
+    do: [{Redis.Keyring, limiters}, {Redis.Heartbeat, limiters}, {Redis.Watcher, limiters}]
+
+  defp vsm(nil), do: []
+  defp vsm(space), do: [{VSM.Supervisor, space}]
 
   @doc "The limiters of the instance of this name, or an `ArgumentError` that lists those that run."
   @spec fetch!(term) :: Limiters.t()
@@ -67,10 +76,12 @@ defmodule RateLimiter.Instance do
       windows =
         for {window, limit} <- config.windows, do: {window, describe(limit, plan.maxima[window])}
 
-      {name,
-       %{windows: windows, scale: plan.scale, events: config.events, max_keys: config.max_keys}}
+      {name, Map.merge(%{windows: windows, scale: plan.scale}, options(config, limiters.store))}
     end
   end
+
+  defp options(config, :local), do: Map.take(config, [:events, :max_keys])
+  defp options(config, {:redis, _}), do: Map.take(config, [:events, :max_keys, :on_outage])
 
   defp describe(%Limit{} = limit, max) do
     limit
@@ -90,15 +101,56 @@ defmodule RateLimiter.Instance do
 
     each
     |> Map.values()
-    |> Enum.reduce(@nothing, &Map.merge(&1, &2, fn _key, one, other -> one + other end))
+    |> Enum.reduce(@nothing, &add/2)
     |> Map.merge(%{store: :local, limiters: each})
+    |> with_redis(limiters)
   end
 
+  # A number that only one kind of limiter has is that kind's total.
+  defp add(one, total) do
+    one
+    |> Map.filter(fn {_key, value} -> is_integer(value) end)
+    |> Map.merge(total, fn _key, one, other -> one + other end)
+  end
+
+  defp with_redis(stats, %{store: :local}), do: stats
+
+  defp with_redis(stats, %{store: {:redis, store}}),
+    do: Map.merge(stats, %{store: :redis, redis: Redis.Engine.status(store)})
+
   @doc "Whether all is well with the instance."
-  @spec health(Limiters.t() | nil) :: :ok | {:degraded, {:full, [atom]}} | {:error, :not_running}
+  @spec health(Limiters.t() | nil) ::
+          :ok
+          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]}}
+          | {:error, :not_running}
   def health(nil), do: {:error, :not_running}
 
   def health(limiters) do
+    with :ok <- redis_health(limiters), do: room(limiters)
+  end
+
+  defp redis_health(%{store: :local}), do: :ok
+
+  defp redis_health(%{store: {:redis, store}}) do
+    case Redis.Engine.status(store) do
+      nil ->
+        {:error, :not_running}
+
+      %{servers: [], problem: problem} ->
+        {:degraded, {:redis, problem || "no server is known yet"}}
+
+      %{servers: servers} ->
+        servers |> Enum.reject(&well?/1) |> ailing()
+    end
+  end
+
+  defp well?(%{breaker: breaker, connections: connections}),
+    do: breaker == :closed and connections > 0
+
+  defp ailing([]), do: :ok
+  defp ailing(servers), do: {:degraded, {:redis, servers}}
+
+  defp room(limiters) do
     full = for {name, handle, _config} <- Limiters.all(limiters), Engine.full?(handle), do: name
 
     if full == [], do: :ok, else: {:degraded, {:full, full}}

@@ -77,6 +77,10 @@ defmodule RateLimiter.Limit do
           aligned: boolean | nil
         }
 
+  @doc "The type of an option that is a period."
+  @spec period() :: {:that, (term -> boolean), String.t()}
+  def period, do: @period
+
   @doc "What a window's options may be, and what a running window can be changed to."
   @spec schema(:new | :change) :: Options.schema()
   def schema(:new), do: @schema

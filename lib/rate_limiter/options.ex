@@ -3,7 +3,8 @@ defmodule RateLimiter.Options do
   # Options by a schema: checked, filled with defaults, and documented from the same words.
   #
   # A schema is a keyword list from an option to its `:type`, `:doc`, and `:default` or `:required`.
-  # `:only` names the algorithms that an option belongs to, `:keys` the schema of what lies under it.
+  # `:only` names the algorithms that an option belongs to, `:keys` the schema of what lies under it. What is `:secret`
+  # is shown in no message.
 
   @max 9_223_372_036_854_775_807
 
@@ -125,9 +126,14 @@ defmodule RateLimiter.Options do
     rules[:default]
   end
 
-  defp option!({_key, value}, rules, path), do: value!(rules[:type], value, path)
+  defp option!({_key, value}, rules, path) do
+    if rules[:secret] && !valid?(rules[:type], value),
+      do: misuse!(path, "expected #{expectation(rules[:type], value)}; what came is not shown"),
+      else: value!(rules[:type], value, path)
+  end
 
   defp value!({:each, fun}, value, path), do: named!(value, path, fun)
+  defp value!({:by, fun, _words}, value, path), do: fun.(value, path)
 
   defp value!(type, value, path) do
     if valid?(type, value), do: value, else: expected!(path, expectation(type, value), value)
@@ -155,6 +161,7 @@ defmodule RateLimiter.Options do
 
   defp expectation({:or, types}, value), do: Enum.map_join(types, " or ", &expectation(&1, value))
   defp expectation({:that, _valid?, words}, _value), do: words
+  defp expectation({:by, _fun, words}, _value), do: words
   defp expectation({:each, _fun}, _value), do: "a keyword list or a map"
 
   defp segment(name) when is_atom(name), do: name |> inspect() |> String.trim_leading(":")

@@ -7,7 +7,15 @@ defmodule RateLimiter.Registry do
 
   alias RateLimiter.Instance.Limiters
 
-  @type key :: {:instance, term} | {:keeper, :ets.tid()} | {:test, pid}
+  @type key ::
+          {:instance, term}
+          | {:keeper | :keyring | :watcher | :heartbeat, :ets.tid()}
+          | {:test, pid}
+          | {:controller, :ets.tid(), atom}
+          | {:monitor, :ets.tid()}
+
+  # Set for good when the first test has subsystems of its own: until then, nobody looks for any.
+  @tests {__MODULE__, :tests}
 
   @doc false
   def child_spec(_options), do: Registry.child_spec(keys: :unique, name: __MODULE__)
@@ -23,6 +31,10 @@ defmodule RateLimiter.Registry do
     :ok
   end
 
+  @doc "The keys under which the calling process is registered."
+  @spec own_keys() :: [key]
+  def own_keys, do: Registry.keys(__MODULE__, self())
+
   @doc "Registers the calling process under `key`, with what it keeps."
   @spec register(key, Limiters.t()) :: :ok | {:error, {:already_registered, pid}}
   def register(key, %Limiters{} = limiters) do
@@ -36,6 +48,24 @@ defmodule RateLimiter.Registry do
       %Limiters{instance: ^name} = limiters -> limiters
       _other -> fetch({:instance, name})
     end
+  end
+
+  @doc "The subsystems of the instance of this name, nil where it has none; for a test that has its own: those."
+  @spec space(term) :: {:ok, RateLimiter.VSM.Space.t() | nil} | :error
+  def space(name) do
+    limiters =
+      if :persistent_term.get(@tests, false),
+        do: instance(name),
+        else: fetch({:instance, name}) || instance(name)
+
+    if limiters, do: {:ok, limiters.space}, else: :error
+  end
+
+  @doc "From now on tests may have subsystems of their own."
+  @spec expect_tests() :: :ok
+  def expect_tests do
+    unless :persistent_term.get(@tests, false), do: :persistent_term.put(@tests, true)
+    :ok
   end
 
   @doc "The process that is registered under `key`."

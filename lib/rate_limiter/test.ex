@@ -31,7 +31,9 @@ defmodule RateLimiter.Test do
 
   alias RateLimiter.{Config, Engine, Limit, Options, Registry}
   alias RateLimiter.Instance.{Keeper, Limiters}
+  alias RateLimiter.Health.Config, as: HealthConfig
   alias RateLimiter.Test.Instance
+  alias RateLimiter.VSM.Pace
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
 
@@ -44,6 +46,8 @@ defmodule RateLimiter.Test do
   ## Options
 
     * `:limiters` - as for `RateLimiter.start_link/1`.
+    * `:vsm` - as for `RateLimiter.start_link/1`, once. Their laws step when `advance/1` moves the clock over an interval, and
+      have done so when it returns. Of the sensors, only those of your own are read.
     * `:name` - the instance for which these stand in: for this test, `RateLimiter.limiters/1`,
       `RateLimiter.add_limiter/3` and the other calls about that instance are about these. Default: `RateLimiter`.
 
@@ -60,10 +64,10 @@ defmodule RateLimiter.Test do
   """
   @spec start(keyword) :: :ok
   def start(options) do
-    config = Config.new!(options, [:name, :limiters])
+    config = Config.new!(options, [:name, :limiters, :vsm])
     limiters = own(config.name)
     for {name, limiter} <- config.limiters, do: Keeper.change!(limiters, {:add, name, limiter})
-    :ok
+    if config.vsm, do: add_subsystems(limiters, config.vsm), else: :ok
   end
 
   @doc """
@@ -109,8 +113,18 @@ defmodule RateLimiter.Test do
   """
   @spec advance(non_neg_integer | Limit.period()) :: :ok
   def advance(duration) do
-    _now = Engine.manual_clock_advance(clock!(), nanoseconds!(duration))
-    :ok
+    ns = nanoseconds!(duration)
+
+    clock = clock!()
+
+    case Registry.test() do
+      %Limiters{space: nil} ->
+        _now = Engine.manual_clock_advance(clock, ns)
+        :ok
+
+      %Limiters{space: space} ->
+        Pace.advance(space, clock, ns)
+    end
   end
 
   @doc """
@@ -156,6 +170,14 @@ defmodule RateLimiter.Test do
       nil ->
         begin(name)
     end
+  end
+
+  defp add_subsystems(limiters, config) do
+    :ok = Registry.expect_tests()
+    own = Enum.reject(config.sensors, &HealthConfig.built_in?/1)
+
+    with :taken <- Instance.add_subsystems(limiters, %{config | sensors: own}),
+         do: Options.misuse!([:vsm], "this test has subsystems already")
   end
 
   defp begin(name) do

@@ -10,8 +10,10 @@ defmodule RateLimiter.Usage do
     * `cost` - what this call asked for
     * `reset_after_ms` - until nothing is in use, if nobody else comes
     * `retry_after_ms` - until the same call can succeed: `0` where it did, `:infinity` where its cost can
-      never be met (it is negative or above `max`)
-    * `source` - where the answer comes from: `:local`
+      never be met (it is negative or above `max`). Where nobody can tell, since Redis is away, nothing is said to
+      remain, and `1_000`
+    * `source` - where the answer comes from: `:local`, this node's memory; `:redis`, what all nodes share;
+      `:fallback`, this node's memory because Redis is away
     * `scale` - the factor that is on the limit now: `1.0` is the limit as configured
     * `windows` - where several windows were asked: each one's own usage by its name; else empty
 
@@ -40,7 +42,7 @@ defmodule RateLimiter.Usage do
           cost: integer,
           reset_after_ms: non_neg_integer,
           retry_after_ms: non_neg_integer | :infinity,
-          source: :local,
+          source: :local | :redis | :fallback,
           scale: float,
           windows: %{optional(atom) => t}
         }
@@ -63,6 +65,22 @@ defmodule RateLimiter.Usage do
       scale: scale(ppm),
       windows: %{}
     }
+  end
+
+  @doc false
+  @spec from_remote(Native.remote_answer(), atom, integer) :: t
+  def from_remote({_verdict, events, source, ppm, binding, rows}, limiter, cost) do
+    usage = from_windows({:ok, events, ppm, binding, rows}, limiter, cost)
+    windows = Map.new(usage.windows, fn {name, usage} -> {name, %{usage | source: source}} end)
+    %{usage | source: source, windows: windows}
+  end
+
+  @doc false
+  # Of windows about which nobody could say anything. A second later somebody may.
+  @spec unknown([{atom, non_neg_integer}, ...], atom, {atom, pos_integer}, integer) :: t
+  def unknown([{first, _max} | _] = windows, limiter, {source, ppm}, cost) do
+    rows = for {name, max} <- windows, do: {name, max, 0, 0, 1_000}
+    from_remote({:unavailable, :none, source, ppm, first, rows}, limiter, cost)
   end
 
   @doc false

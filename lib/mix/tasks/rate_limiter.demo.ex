@@ -2,13 +2,18 @@ defmodule Mix.Tasks.RateLimiter.Demo do
   @shortdoc "Shows limits at work, and a replay of a log"
 
   @moduledoc """
-  Shows limits at work: five of them in a storm of calls, and what a limit would have done to a log.
+  Shows limits at work: five of them in a storm of calls, five that share a database in pain, and what a limit would
+  have done to a log.
 
       mix rate_limiter.demo
       mix rate_limiter.demo access.log.gz
+      mix rate_limiter.demo --redis
 
   The log is Common or Combined Log Format or JSON lines, plain or gzip; without one it is made up. `NO_COLOR` is
   respected. The exit status is 1 where the log cannot be opened.
+
+  With `--redis` two nodes share a limit through a Redis that is started for it, killed, and started again; the exit
+  status is 1 where there is no `redis-server`.
   """
 
   use Mix.Task
@@ -18,16 +23,16 @@ defmodule Mix.Tasks.RateLimiter.Demo do
   @impl true
   def run(argv) do
     case argv do
-      [] -> show(nil)
+      [] -> shown(RateLimiter.Demo.run(nil))
+      ["--redis"] -> shown(RateLimiter.Demo.run_redis())
       ["-" <> _ | _] -> IO.puts(@moduledoc)
-      [path] -> show(path)
+      [path] -> shown(RateLimiter.Demo.run(path))
       _ -> fail("expected one log at most, got: #{length(argv)}")
     end
   end
 
-  defp show(path) do
-    with {:error, message} <- RateLimiter.Demo.run(path), do: fail(message)
-  end
+  defp shown(:ok), do: :ok
+  defp shown({:error, message}), do: fail(message)
 
   defp fail(message) do
     IO.puts(:stderr, "mix rate_limiter.demo: #{message}")

@@ -5,17 +5,30 @@ defmodule RateLimiter.Instance.Limiters do
   # A native limiter lives as long as its owner, a term that the table holds: whoever owns the table
   # holds the counts, and when that process ends, however it ends, the runtime frees them and their names.
   # No other process may keep an owner, so nothing here reads one but to drop it.
+  #
+  # The way to Redis lies in the same table, and ends with it, too.
 
-  alias RateLimiter.{Config, Engine, Errors, Limit, Options, Registry}
+  alias RateLimiter.{Config, Engine, Errors, Limit, Options, Redis, Registry}
 
   @enforce_keys [:instance, :keeper, :table]
-  defstruct [:instance, :keeper, :table, clock: :monotonic, ready?: false]
+  defstruct [
+    :instance,
+    :keeper,
+    :table,
+    space: nil,
+    clock: :monotonic,
+    store: :local,
+    ready?: false
+  ]
 
+  @type store :: :local | {:redis, RateLimiter.Native.store()}
   @type t :: %__MODULE__{
           instance: term,
           keeper: GenServer.server(),
           table: :ets.tid(),
+          space: RateLimiter.VSM.Space.t() | nil,
           clock: :monotonic | RateLimiter.Native.clock(),
+          store: store,
           ready?: boolean
         }
 
@@ -32,11 +45,26 @@ defmodule RateLimiter.Instance.Limiters do
     )
   end
 
+  @doc "The same, with a way to the store."
+  @spec connect!(t, Config.store()) :: t
+  def connect!(%__MODULE__{} = limiters, :local), do: limiters
+
+  def connect!(%__MODULE__{table: table} = limiters, {:redis, config}) do
+    case Redis.Engine.start(config, Redis.Keyring.open(table, config)) do
+      {:ok, store, owner} ->
+        :ets.insert(table, {{:redis, :owner}, owner})
+        %{limiters | store: {:redis, store}}
+
+      {:error, reason} ->
+        Options.misuse!([:store], reason)
+    end
+  end
+
   @doc "Makes a limiter and gives it its name."
   @spec add!(t, atom, Config.limiter()) :: :ok
   def add!(%__MODULE__{} = limiters, name, config) do
     if :ets.member(limiters.table, name), do: raise(Errors.taken(name, limiters.instance))
-    {:ok, handle, owner} = Engine.new_limiter(config, limiters.clock)
+    {:ok, handle, owner} = make(limiters, name, config)
 
     # The row comes before the name: who finds the name taken finds its holder, too.
     :ets.insert(limiters.table, {name, handle, owner, config})
@@ -54,9 +82,13 @@ defmodule RateLimiter.Instance.Limiters do
     :ok
   end
 
-  @doc "Forgets every limiter."
+  @doc "Forgets every limiter, and the way to the store."
   @spec clear(t) :: :ok
-  def clear(%__MODULE__{} = limiters), do: limiters |> names() |> Enum.each(&drop(limiters, &1))
+  def clear(%__MODULE__{table: table} = limiters) do
+    limiters |> names() |> Enum.each(&drop(limiters, &1))
+    for {_key, owner} <- :ets.take(table, {:redis, :owner}), do: Redis.Engine.stop(owner)
+    :ok
+  end
 
   @doc "Changes a window's limit, and keeps what was used."
   @spec update!(t, atom, atom, term) :: :ok
@@ -95,6 +127,11 @@ defmodule RateLimiter.Instance.Limiters do
   @doc "The names of the limiters."
   @spec names(t) :: [atom]
   def names(limiters), do: for({name, _handle, _config} <- all(limiters), do: name)
+
+  defp make(%{store: :local, clock: clock}, _name, config), do: Engine.new_limiter(config, clock)
+
+  defp make(%{store: {:redis, store}}, name, config),
+    do: Redis.Engine.new_limiter(config, name, store)
 
   defp window!(%{windows: windows}, limiter, window) do
     case List.keyfind(windows, window, 0) do

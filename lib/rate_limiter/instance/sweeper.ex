@@ -70,8 +70,11 @@ defmodule RateLimiter.Instance.Sweeper do
   defp sizes(limiters) do
     for {_name, handle, _config} <- Limiters.all(limiters),
         stats = Engine.stats(handle),
-        do: {handle, stats.keys}
+        do: {handle, stats.keys + owing(stats)}
   end
+
+  # Ids of which a store is yet to be told: a sweep of its limiters tells it.
+  defp owing(stats), do: Map.get(stats, :owing, 0)
 
   defp schedule, do: Process.send_after(self(), :tick, @tick_ms)
 end

@@ -4,8 +4,9 @@ defmodule RateLimiter.Test.Instance do
 
   use GenServer, restart: :temporary
 
-  alias RateLimiter.{Engine, Registry}
+  alias RateLimiter.{Engine, Registry, VSM}
   alias RateLimiter.Instance.{Keeper, Limiters}
+  alias RateLimiter.VSM.Space
 
   @doc "Starts one for `owner`, which plays the instance `name`."
   @spec start(pid, term, non_neg_integer) :: :ok
@@ -26,6 +27,11 @@ defmodule RateLimiter.Test.Instance do
   @spec allow(Limiters.t(), pid) :: :ok | {:error, {:already_registered, pid}}
   def allow(%Limiters{keeper: instance}, pid), do: GenServer.call(instance, {:allow, pid})
 
+  @doc "Gives the test subsystems of its own, once."
+  @spec add_subsystems(Limiters.t(), VSM.Config.t()) :: :ok | :taken
+  def add_subsystems(%Limiters{keeper: instance}, config),
+    do: GenServer.call(instance, {:subsystems, config})
+
   @impl true
   def init({owner, name, start_ns}) do
     Process.monitor(owner)
@@ -39,11 +45,23 @@ defmodule RateLimiter.Test.Instance do
   def handle_call({:allow, pid}, _from, limiters),
     do: {:reply, Registry.register({:test, pid}, limiters), limiters}
 
+  def handle_call({:subsystems, config}, _from, %Limiters{space: nil} = limiters) do
+    limiters = %{limiters | space: Space.new(config, limiters.instance, limiters.clock)}
+    for key <- Registry.own_keys(), do: Registry.publish(key, limiters)
+    {:ok, loops} = VSM.Supervisor.start_link(limiters.space)
+    Space.put(limiters.space, :loops, loops)
+    {:reply, :ok, limiters}
+  end
+
+  def handle_call({:subsystems, _config}, _from, limiters), do: {:reply, :taken, limiters}
+
   def handle_call(change, _from, limiters),
     do: {:reply, Keeper.perform(limiters, change), limiters}
 
   @impl true
   def handle_info({:DOWN, _ref, :process, _owner, _reason}, limiters) do
+    # Before the table that they read.
+    if limiters.space != nil, do: Supervisor.stop(Space.get(limiters.space, :loops))
     Limiters.clear(limiters)
     {:stop, :normal, limiters}
   end

@@ -1,0 +1,151 @@
+defmodule RateLimiter.Health.Monitor do
+  @moduledoc false
+  # Reads the sensors once an interval, and sets the gates of this node.
+  #
+  # A gate hears this BEAM alone, and reaches this node alone. Its scale comes from the same law as a limit's where
+  # nobody reports work: the readings are its pain.
+
+  use GenServer
+
+  # Readings in a row without an opinion that are worth a word: a sensor of spans has none at its first.
+  @silent 3
+
+  alias RateLimiter.Adaptive.{Observation, Signals}
+  alias RateLimiter.Health.Reading
+  alias RateLimiter.Registry
+  alias RateLimiter.VSM.{Engine, History, Scales, Space}
+
+  @doc false
+  @spec start_link(Space.t()) :: GenServer.on_start()
+  def start_link(table),
+    do: GenServer.start_link(__MODULE__, table, name: Registry.via({:monitor, table}))
+
+  @doc "Has it read the sensors now, and returns after it."
+  @spec step(Space.t()) :: :ok
+  def step(table), do: GenServer.call(Registry.via({:monitor, table}), :step, :infinity)
+
+  @impl true
+  def init(table) do
+    config = Space.config(table)
+
+    sensors =
+      for {name, module, options, thresholds} <- config.sensors,
+          do: {name, module, module.init(options), thresholds}
+
+    schedule(table, config)
+
+    {:ok,
+     %{
+       table: table,
+       config: config,
+       sensors: sensors,
+       silent: %{},
+       scale: Space.get(table, :gate, 1.0),
+       law: Signals.new(scale: Space.get(table, :gate, 1.0), floor: 0.1, ceiling: 1.0),
+       at_ms: Space.now_ms(table)
+     }}
+  end
+
+  @impl true
+  def handle_call(:step, _from, state), do: {:reply, :ok, state |> read() |> decide()}
+
+  @impl true
+  def handle_info(:tick, state) do
+    schedule(state.table, state.config)
+    {:noreply, state |> read() |> decide()}
+  end
+
+  def handle_info(_late_answer, state), do: {:noreply, state}
+
+  defp read(state) do
+    {sensors, report} = state.sensors |> Enum.map(&read_one/1) |> Enum.unzip()
+    report = Map.new(report)
+    Space.put(state.table, :sensors, report)
+
+    silent =
+      for {name, %{no_opinion: why}} <- report,
+          why != nil,
+          into: %{},
+          do: {name, Map.get(state.silent, name, 0) + 1}
+
+    for {name, @silent} <- silent, do: say_silent(state, name, report[name].no_opinion)
+    %{state | sensors: sensors, silent: silent}
+  end
+
+  defp read_one({name, module, sensor, thresholds}) do
+    {reading, sensor} = Reading.take(module, sensor)
+    {{name, module, sensor, thresholds}, {name, Reading.report(reading, thresholds)}}
+  end
+
+  defp say_silent(state, name, why) do
+    History.note(state.table, nil, %{
+      action: :hold,
+      held_by: :no_opinion,
+      binding: name,
+      from: state.scale,
+      to: state.scale,
+      sentence: "the sensor #{inspect(name)} has no opinion: #{why}"
+    })
+  end
+
+  defp decide(%{table: table} = state) do
+    now = Space.now_ms(table)
+
+    pain =
+      for {name, %{stress: stress}} <- Space.get(table, :sensors, %{}),
+          stress != nil,
+          into: %{},
+          do: {name, stress}
+
+    observation = %Observation{elapsed_ms: max(now - state.at_ms, 1), pain: pain}
+    {law, decision} = Signals.step(state.law, observation, now)
+
+    unless state.config.dry_run, do: open(table, decision.scale)
+    Space.put(table, :gate, decision.scale)
+    if decision.scale != state.scale, do: note(state, decision)
+    %{state | law: law, scale: decision.scale, at_ms: now}
+  end
+
+  defp open(table, scale) when scale >= 1.0 do
+    for {subsystem, _own} <- Space.all(table), do: Engine.set_open(subsystem.gate, 1.0)
+  end
+
+  # What may pass is what would have been asked at this scale, and who is most important passes first. What is asked of a
+  # capacity that others share is asked of those already.
+  defp open(table, scale) do
+    {shared, members} = Enum.split_with(Space.all(table), fn {_subsystem, own} -> own.shared end)
+    for {subsystem, _own} <- shared, do: Engine.set_open(subsystem.gate, scale)
+    for {gate, share} <- Scales.gates(members, scale), do: Engine.set_open(gate, share)
+  end
+
+  defp note(state, decision) do
+    History.note(state.table, nil, %{
+      action: decision.action,
+      stress: decision.stress,
+      binding: sensor(decision.binding),
+      held_by: decision.held_by,
+      from: state.scale,
+      to: decision.scale,
+      dry_run: state.config.dry_run,
+      sentence: sentence(state, decision)
+    })
+  end
+
+  defp sensor({:pain, name}), do: name
+  defp sensor(binding), do: binding
+
+  defp sentence(%{table: table}, decision) do
+    with name when name != nil <- sensor(decision.binding),
+         %{value: value} when value != nil <- Space.get(table, :sensors, %{})[name] do
+      "this node lets #{percent(decision.scale)} go on: #{inspect(name)} reads #{Float.round(value / 1, 2)}"
+    else
+      _nothing_binds -> "this node lets #{percent(decision.scale)} go on"
+    end
+  end
+
+  defp percent(share), do: "#{round(share * 100)} %"
+
+  defp schedule(table, config) do
+    if Space.live?(table), do: Process.send_after(self(), :tick, config.interval)
+  end
+end

@@ -1,0 +1,60 @@
+defmodule RateLimiter.Health.Reading do
+  @moduledoc false
+  # One look at a sensor. Whatever it does, the one who looks goes on: what raises, exits or takes too long is no
+  # opinion.
+
+  alias RateLimiter.Adaptive.Stress
+  alias RateLimiter.Health.{Memory, RunQueue, Schedulers, Timer}
+
+  @deadline_ms 500
+  @own [Memory, RunQueue, Schedulers, Timer]
+
+  @type t :: {:ok, number} | {:no_opinion, String.t()}
+
+  @doc "The reading, and the sensor's new state; after a failure it begins anew with the old one."
+  @spec take(module, term) :: {t, term}
+  def take(module, state) do
+    case measure(module, state) do
+      {:ok, value, state} when is_number(value) -> {{:ok, value}, state}
+      {:no_opinion, why, state} -> {{:no_opinion, to_string(why)}, state}
+      {:failed, why} -> {{:no_opinion, why}, state}
+      other -> {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
+    end
+  end
+
+  @doc "A reading as it is reported."
+  @spec report(t, {number, number, number}) :: map
+  def report({:ok, value}, thresholds),
+    do: %{value: value, stress: Stress.level(value, thresholds), no_opinion: nil}
+
+  def report({:no_opinion, why}, _thresholds), do: %{value: nil, stress: nil, no_opinion: why}
+
+  # The runtime's own numbers come at once, and some belong to the process that asks.
+  defp measure(module, state) when module in @own, do: caught(module, state)
+  defp measure(module, state), do: apart(module, state)
+
+  defp apart(module, state) do
+    {pid, ref} = spawn_monitor(fn -> exit({:measured, caught(module, state)}) end)
+
+    receive do
+      {:DOWN, ^ref, :process, _pid, {:measured, answer}} ->
+        answer
+
+      {:DOWN, ^ref, :process, _pid, reason} ->
+        {:failed, "it exited: #{inspect(reason, limit: 5)}"}
+    after
+      @deadline_ms ->
+        Process.exit(pid, :kill)
+        Process.demonitor(ref, [:flush])
+        {:failed, "it took longer than #{@deadline_ms} ms"}
+    end
+  end
+
+  defp caught(module, state) do
+    module.measure(state)
+  rescue
+    error -> {:failed, "it raised #{inspect(error.__struct__)}: #{Exception.message(error)}"}
+  catch
+    kind, reason -> {:failed, "#{kind}: #{inspect(reason, limit: 5)}"}
+  end
+end

@@ -1,0 +1,209 @@
+defmodule RateLimiter.Top.Page do
+  @moduledoc false
+  # A picture of a node: its limiters, its subsystems and its sensors, with what happened since the picture before.
+
+  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Top.Snapshot
+
+  @bar 8
+
+  @doc "The picture of `now`; rates are those since `before`."
+  @spec render(Snapshot.t(), Snapshot.t(), Screen.t()) :: iodata
+  def render(now, before, screen) do
+    seconds = max(now.at_ms - before.at_ms, 1) / 1_000
+
+    instances =
+      for instance <- now.instances, do: {instance, find(before.instances, :name, instance.name)}
+
+    [
+      [
+        Screen.style(screen, :bold, "#{now.node}"),
+        "  #{Calendar.strftime(now.date, "%H:%M:%S")} UTC\n"
+      ],
+      if(instances == [], do: "\nno instance of RateLimiter runs here\n", else: []),
+      for({instance, old} <- instances, do: instance(instance, old, seconds, screen))
+    ]
+  end
+
+  defp instance(instance, old, seconds, screen) do
+    [
+      "\n",
+      Screen.rule(screen, instance.name),
+      "#{store(instance)}, #{Words.count(instance.keys)} ids, #{bytes(instance.memory)}#{health(instance.health)}\n",
+      limiters(instance, old, seconds, screen),
+      subsystems(instance, old, seconds, screen),
+      sensors(instance.sensors, screen)
+    ]
+  end
+
+  defp store(%{store: store}) when is_atom(store), do: Atom.to_string(store)
+  defp store(%{store: store}), do: inspect(store)
+
+  defp health(:ok), do: ""
+  defp health(other), do: ", #{inspect(other)}"
+
+  ## Limiters
+
+  defp limiters(%{limiters: []}, _old, _seconds, _screen), do: []
+
+  defp limiters(%{limiters: limiters}, old, seconds, screen) do
+    titles = [
+      "\n",
+      Words.fit("limiter", 18),
+      right(["calls/s", "denied/s", "ids"], 10),
+      "  windows"
+    ]
+
+    [
+      Screen.style(screen, :faint, titles),
+      "\n",
+      for(
+        limiter <- limiters,
+        do: limiter(limiter, find(old[:limiters], :name, limiter.name), seconds, screen)
+      )
+    ]
+  end
+
+  defp limiter(limiter, old, seconds, screen) do
+    denied = rate(limiter, old, :denials, seconds)
+    windows = Enum.map_join(limiter.windows, ", ", &"#{&1.name} #{&1.limit}")
+
+    [
+      Words.fit("#{limiter.name}", 18),
+      right([rate(limiter, old, :checks, seconds)], 10),
+      Screen.style(screen, if(denied == "0", do: :faint, else: :red), right([denied], 10)),
+      right([Words.count(limiter.keys)], 10),
+      "  ",
+      Words.at_most(windows, Screen.columns() - 50),
+      "\n"
+    ]
+  end
+
+  ## Subsystems
+
+  defp subsystems(%{subsystems: []}, _old, _seconds, _screen), do: []
+
+  defp subsystems(%{subsystems: subsystems}, old, seconds, screen) do
+    titles = [
+      "\n",
+      Words.fit("subsystem", 14),
+      Words.fit("limit", 11),
+      Words.fit("scale", @bar + 7),
+      Words.fit("stress", 8),
+      right(["calls/s", "denied/s", "at work"], 10)
+    ]
+
+    [
+      Screen.style(screen, :faint, titles),
+      "\n",
+      for(
+        subsystem <- subsystems,
+        do: subsystem(subsystem, find(old[:subsystems], :name, subsystem.name), seconds, screen)
+      )
+    ]
+  end
+
+  defp subsystem(subsystem, old, seconds, screen) do
+    [
+      Words.fit("#{subsystem.name}", 14),
+      Words.fit(subsystem.limit, 11),
+      scale(subsystem, screen),
+      stress(subsystem, screen),
+      right(
+        [
+          rate(subsystem, old, :asked, seconds),
+          turned_away(subsystem, old, seconds),
+          at_work(subsystem)
+        ],
+        10
+      ),
+      "\n",
+      why(subsystem, screen)
+    ]
+  end
+
+  defp scale(%{scale: scale} = subsystem, screen) do
+    bar = Screen.bar(screen, min(scale, 1.0), 1.0, @bar)
+    text = Words.fit(bar, @bar + 1) <> Words.fit(percent(scale), 6)
+
+    Screen.style(
+      screen,
+      if(scale < 0.995 and not subsystem.dry_run, do: :yellow, else: :green),
+      text
+    )
+  end
+
+  defp stress(%{stress: nil}, screen), do: Screen.style(screen, :faint, Words.fit("-", 8))
+
+  defp stress(%{stress: stress}, screen) do
+    text = Words.fit(:erlang.float_to_binary(stress / 1, decimals: 2), 8)
+    Screen.style(screen, if(stress >= 0.25, do: :red, else: :faint), text)
+  end
+
+  defp turned_away(subsystem, old, seconds) do
+    turned = &(&1.denied + &1.guarded + &1.shed)
+    old = if old, do: turned.(old), else: 0
+    per_second(turned.(subsystem) - old, seconds)
+  end
+
+  defp at_work(%{in_flight: in_flight, guard: :infinity}), do: "#{in_flight}"
+  defp at_work(%{in_flight: in_flight, guard: guard}), do: "#{in_flight} of #{guard}"
+
+  # What a person asks next.
+  defp why(subsystem, screen) do
+    said = if subsystem.sentence in [nil, ""], do: [], else: [subsystem.sentence]
+
+    open =
+      if subsystem.open < 1.0, do: ["this node lets #{percent(subsystem.open)} go on"], else: []
+
+    contained = for source <- subsystem.contained, do: "#{inspect(source)} is contained"
+
+    dry =
+      if subsystem.dry_run,
+        do: ["dry run: would be #{percent(subsystem[:asked_scale] || 1.0)}"],
+        else: []
+
+    for line <- said ++ open ++ contained ++ dry,
+        do: Screen.style(screen, :faint, ["  ", Words.at_most(line, Screen.columns() - 2), "\n"])
+  end
+
+  ## Sensors
+
+  defp sensors(sensors, _screen) when sensors == %{}, do: []
+
+  defp sensors(sensors, screen) do
+    text =
+      sensors
+      |> Enum.sort()
+      |> Enum.map_join("   ", &sensor/1)
+      |> Words.wrap(Screen.columns() - 9)
+
+    [Screen.style(screen, :faint, "\nsensors  "), Enum.intersperse(text, "\n         "), "\n"]
+  end
+
+  defp sensor({name, %{no_opinion: nil, value: value}}), do: "#{name} #{short(value)}"
+  defp sensor({name, _none}), do: "#{name} no opinion"
+
+  ## Numbers
+
+  defp rate(new, nil, _key, _seconds) when is_map(new), do: "-"
+
+  defp rate(new, old, key, seconds),
+    do: per_second(Map.fetch!(new, key) - Map.fetch!(old, key), seconds)
+
+  # A limiter that was removed and added again counts from zero.
+  defp per_second(count, seconds), do: (max(count, 0) / seconds) |> round() |> Words.count()
+
+  defp percent(share), do: "#{round(share * 100)} %"
+
+  defp short(value) when is_integer(value), do: Words.count(value)
+  defp short(value), do: :erlang.float_to_binary(value, [:compact, decimals: 2])
+
+  defp bytes(bytes) when bytes < 1_048_576, do: "#{div(bytes, 1_024)} KB"
+  defp bytes(bytes), do: "#{div(bytes, 1_048_576)} MB"
+
+  defp right(texts, columns), do: Enum.map(texts, &Screen.right(&1, columns))
+
+  defp find(nil, _key, _name), do: nil
+  defp find(list, key, name), do: Enum.find(list, &(Map.fetch!(&1, key) == name))
+end

@@ -1,0 +1,89 @@
+defmodule RateLimiter.VSM.Controller do
+  @moduledoc false
+  # Steps the loop of one subsystem: once an interval, and at once when the pain is great.
+  #
+  # What it knows is in the instance's table and on the limits themselves. When it crashes the last scale stays, and the
+  # next one goes on from there.
+
+  use GenServer
+
+  alias RateLimiter.Registry
+  alias RateLimiter.VSM.{Loop, Space, Subsystem}
+
+  # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
+  @apart_ms 1_000
+
+  # A tenth of the interval to either side, so that the nodes and subsystems do not step in time with each other.
+  @jitter 10
+
+  @doc false
+  def child_spec({_table, name} = argument),
+    do: %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [argument]}}
+
+  @doc false
+  @spec start_link({Space.t(), atom}) :: GenServer.on_start()
+  def start_link({table, name} = argument),
+    do: GenServer.start_link(__MODULE__, argument, name: Registry.via({:controller, table, name}))
+
+  @doc "Has the law take a step out of turn."
+  @spec call_at_once(Subsystem.t()) :: :ok
+  def call_at_once(%Subsystem{table: table, name: name}) do
+    with pid when is_pid(pid) <- Registry.whereis({:controller, table, name}),
+         do: send(pid, :called)
+
+    :ok
+  end
+
+  @doc "Has it take a step now, and returns after it: time that a test moves."
+  @spec step(Space.t(), atom) :: :ok
+  def step(table, name),
+    do: GenServer.call(Registry.via({:controller, table, name}), :step, :infinity)
+
+  @doc "Returns when it has done what it was called for before."
+  @spec settle(Space.t(), atom) :: :ok
+  def settle(table, name),
+    do: GenServer.call(Registry.via({:controller, table, name}), :settle, :infinity)
+
+  @impl true
+  def init({table, name}), do: {:ok, {table, name}, {:continue, :resume}}
+
+  @impl true
+  def handle_continue(:resume, {table, name}) do
+    loop = Loop.resume(table, name)
+    # Pain that called the one that crashed would wait for it for ever.
+    Subsystem.lower_flag(loop.subsystem, :called)
+    schedule(table)
+    {:noreply, %{loop: loop, table: table, called_ms: nil}}
+  end
+
+  @impl true
+  def handle_call(:step, _from, state), do: {:reply, :ok, step(state)}
+  def handle_call(:settle, _from, state), do: {:reply, :ok, state}
+
+  @impl true
+  def handle_info(:tick, state) do
+    schedule(state.table)
+    {:noreply, step(state)}
+  end
+
+  def handle_info(:called, state) do
+    Subsystem.lower_flag(state.loop.subsystem, :called)
+    now = Space.now_ms(state.table)
+
+    if state.called_ms != nil and now - state.called_ms < @apart_ms,
+      do: {:noreply, state},
+      else: {:noreply, step(%{state | called_ms: now})}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp step(state), do: %{state | loop: Loop.step(state.loop)}
+
+  defp schedule(table) do
+    if Space.live?(table) do
+      interval = Space.config(table).interval
+      spread = div(interval, @jitter)
+      Process.send_after(self(), :tick, interval - spread + :rand.uniform(2 * spread + 1) - 1)
+    end
+  end
+end

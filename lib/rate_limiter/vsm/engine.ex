@@ -1,0 +1,219 @@
+defmodule RateLimiter.VSM.Engine do
+  @moduledoc false
+  # The only caller of the native library's gates: how a subsystem lets calls in and takes their places back.
+
+  alias RateLimiter.{Engine, Errors, Limit, Native, Options, Telemetry, Usage}
+  alias RateLimiter.Adaptive.{Histogram, Work}
+  alias RateLimiter.VSM.Subsystem
+
+  @window :rate
+  @unit 1_000_000
+  @max_cost 0x7FFF_FFFF_FFFF_FFFF
+
+  # A gate is set anew about once a second: nothing changes for who asks earlier.
+  @gate_retry_ms 1_000
+  # While nothing is known of how long the work takes.
+  @unknown_ms 100
+
+  @type denied :: {:error, :rate_limited, Usage.t()}
+
+  @doc "Makes a limiter of one window, nameless, which lives as long as its owner."
+  @spec new_limiter(Limit.t(), :all | :denials | :none, term) :: {Native.handle(), Native.owner()}
+  def new_limiter(limit, events, clock) do
+    config = %{windows: [{@window, limit}], events: events, max_keys: 1_000}
+    {:ok, handle, owner} = Engine.new_limiter(config, clock)
+    {handle, owner}
+  end
+
+  @doc "Whether the library can keep such a limit."
+  @spec check_limit!(Limit.t(), RateLimiter.Options.path()) :: :ok
+  def check_limit!(limit, path) do
+    config = %{windows: [{@window, limit}], events: :none, max_keys: 1}
+
+    case Engine.new_limiter(config, :monotonic) do
+      {:ok, _handle, owner} -> Engine.drop(owner)
+      {:error, {_window, reason}} -> Options.refused!(path, reason)
+    end
+  end
+
+  defdelegate new_gate(clock, whole), to: Native, as: :gate_new
+  defdelegate hold(gate), to: Native, as: :gate_hold
+  defdelegate finish(permit, outcome), to: Native, as: :permit_finish
+  defdelegate record(gate, outcome, us), to: Native, as: :gate_record
+  defdelegate cut(gate), to: Native, as: :gate_cut
+
+  @doc "Asks for a call that is let in and not heard of again."
+  @spec check(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | denied
+  def check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
+      when is_integer(cost) do
+    case Native.gate_check(gate, limiter, id, @window, bounded(cost)) do
+      {:ok, events, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
+      other -> away(other, subsystem, id, cost)
+    end
+  end
+
+  def check(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
+
+  @doc "Asks for a call that takes a place at work."
+  @spec enter(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Native.permit()} | denied
+  def enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
+      when is_integer(cost) do
+    case Native.gate_enter(gate, limiter, id, @window, bounded(cost)) do
+      {permit, answer} when is_reference(permit) ->
+        allowed(answer, elem(answer, 1), subsystem, cost)
+        {:ok, permit}
+
+      other ->
+        away(other, subsystem, id, cost)
+    end
+  end
+
+  def enter(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
+
+  @doc "Takes `cost` from a bucket of its own, which no gate guards."
+  @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.answer()
+  def take(limiter, id, cost), do: answer!(Native.check(limiter, id, @window, bounded(cost)), id)
+
+  @doc "Gives `cost` back to such a bucket."
+  @spec give_back(Native.handle(), RateLimiter.id(), integer) :: :ok
+  def give_back(limiter, id, cost) do
+    _answer = Native.refund(limiter, id, [@window], bounded(cost))
+    :ok
+  end
+
+  @doc "How much of its limit a subsystem has used."
+  @spec usage(Subsystem.t()) :: Usage.t()
+  def usage(%Subsystem{limiter: limiter, name: name}) do
+    limiter
+    |> Native.peek(@window, @window, 0)
+    |> answer!(nil)
+    |> Usage.from_window(name, @window, 0)
+  end
+
+  @doc "Puts a scale on a limiter, whatever it was before."
+  @spec set_scale(Native.handle(), float) :: :ok
+  def set_scale(limiter, scale) do
+    _gone = Native.set_scale(limiter, ppm(scale))
+    :ok
+  end
+
+  @doc "The scale that a limiter has."
+  @spec scale(Native.handle()) :: float
+  def scale(limiter) do
+    case Engine.plan(limiter) do
+      %{scale: scale} -> scale
+      nil -> 1.0
+    end
+  end
+
+  @doc "How many may be at work at once."
+  @spec set_guard(Native.gate(), pos_integer | :infinity) :: :ok
+  def set_guard(gate, :infinity), do: Native.gate_set_guard(gate, nil)
+  def set_guard(gate, max), do: Native.gate_set_guard(gate, max)
+
+  @doc "Up to how many at work in the whole one may still come in to a part of it."
+  @spec set_room(Native.gate(), pos_integer | :infinity) :: :ok
+  def set_room(gate, :infinity), do: Native.gate_set_room(gate, nil)
+  def set_room(gate, max), do: Native.gate_set_room(gate, max)
+
+  @doc "The share of calls that a gate lets go on."
+  @spec set_open(Native.gate(), float) :: :ok
+  def set_open(gate, share), do: Native.gate_set_open(gate, share |> ppm() |> min(@unit))
+
+  @doc "The work that ended since this was last asked: what began after the last cut, and before it."
+  @spec drain(Native.gate()) :: {fresh :: Work.t(), earlier :: Work.t()}
+  def drain(gate) do
+    {fresh, earlier} = Native.gate_drain(gate)
+    {work(fresh), work(earlier)}
+  end
+
+  @doc "How a gate stands, and what happened at it since it was made."
+  @spec counts(Native.gate()) :: map
+  def counts(gate) do
+    {{asked, denied, guarded, shed, abandoned}, in_flight, guard, open} = Native.gate_counts(gate)
+
+    %{
+      asked: asked,
+      denied: denied,
+      guarded: guarded,
+      shed: shed,
+      abandoned: abandoned,
+      in_flight: in_flight,
+      guard: guard || :infinity,
+      open: open / @unit
+    }
+  end
+
+  ## From native answers
+
+  defp allowed(answer, events, subsystem, cost) do
+    usage = Usage.from_window(answer, subsystem.name, @window, cost)
+    Telemetry.allowed(usage, events)
+    usage
+  end
+
+  defp away({:rate_limited, events, _, _, _, _, _} = answer, subsystem, id, cost),
+    do: answer |> Usage.from_window(subsystem.name, @window, cost) |> denied(events, id)
+
+  defp away(:shed, subsystem, id, cost) do
+    usage = usage(subsystem)
+
+    denied(
+      %{usage | window: :gate, cost: cost, remaining: 0, retry_after_ms: @gate_retry_ms},
+      :denials,
+      id
+    )
+  end
+
+  defp away({:full, max, in_flight}, subsystem, id, cost) do
+    denied(
+      %Usage{
+        limiter: subsystem.name,
+        window: :in_flight,
+        max: max,
+        current: in_flight,
+        remaining: 0,
+        cost: cost,
+        retry_after_ms: next_place_ms(subsystem, in_flight)
+      },
+      :denials,
+      id
+    )
+  end
+
+  defp away(refusal, _subsystem, id, _cost), do: answer!(refusal, id)
+
+  defp denied(usage, events, id) do
+    Telemetry.denied(usage, events, id)
+    {:error, :rate_limited, usage}
+  end
+
+  # So many at work, so long each: one of them leaves about then.
+  defp next_place_ms(subsystem, in_flight) do
+    mean_ms = Subsystem.mean_ms(subsystem) || @unknown_ms
+    max(1, ceil(mean_ms / max(in_flight, 1)))
+  end
+
+  defp answer!(:bad_id, id), do: raise(Errors.bad_id(id))
+
+  defp answer!(:unknown_limiter, _id),
+    do: raise(ArgumentError, "the instance of this subsystem has just ended")
+
+  defp answer!(answer, _id), do: answer
+
+  defp work({ok, errors, timeouts, rejected, waited_us, sum_us, buckets}) do
+    %Work{
+      ok: ok,
+      errors: errors,
+      timeouts: timeouts,
+      rejected: rejected,
+      waited_us: waited_us,
+      latency: Histogram.from_counts(buckets, sum_us)
+    }
+  end
+
+  defp ppm(share), do: share |> Kernel.*(@unit) |> round() |> max(1)
+
+  defp bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
+  defp bounded(_cost), do: -1
+end

@@ -1,0 +1,71 @@
+defmodule RateLimiter.VSM.History do
+  @moduledoc false
+  # The last changes of a subsystem, and of this node's gate: kept in the instance's table, so that whoever asks why
+  # asks no process, and a crash forgets nothing.
+
+  alias RateLimiter.Telemetry
+  alias RateLimiter.VSM.Space
+
+  @kept 32
+
+  @usual %{stress: 0.0, binding: nil, held_by: nil, dry_run: false}
+
+  # A way in many small steps is one entry: what began it must not be pushed out by them.
+  @stepwise [:grow, :idle]
+  @small 0.03
+
+  # No subsystem's name.
+  @node_key nil
+
+  @type entry :: %{
+          at: DateTime.t(),
+          at_ms: integer,
+          subsystem: atom | nil,
+          action: atom,
+          from: float,
+          to: float,
+          stress: float,
+          binding: term,
+          held_by: term,
+          sentence: String.t(),
+          since: DateTime.t(),
+          steps: pos_integer,
+          dry_run: boolean
+        }
+
+  @doc "Notes what was decided of a subsystem, or of the gate where `name` is nil, and tells it as an event."
+  @spec note(Space.t(), atom | nil, map) :: :ok
+  def note(table, name, what) do
+    now = %{at: Space.date(table), at_ms: Space.now_ms(table)}
+
+    entry =
+      @usual
+      |> Map.merge(what)
+      |> Map.merge(now)
+      |> Map.merge(%{subsystem: name, since: now.at, steps: 1})
+
+    history = Space.get(table, {:history, name}, [])
+    Space.put(table, {:history, name}, entry |> onto(history) |> Enum.take(@kept))
+    Telemetry.adaptation(Space.get(table, :instance), entry)
+  end
+
+  @doc "The last changes that concern a subsystem, the newest first."
+  @spec last(Space.t(), atom) :: [entry]
+  def last(table, name) do
+    (Space.get(table, {:history, name}, []) ++ Space.get(table, {:history, @node_key}, []))
+    |> Enum.sort_by(& &1.at_ms, :desc)
+    |> Enum.take(@kept)
+  end
+
+  defp onto(%{action: action} = entry, [%{action: action} = last | before] = history) do
+    if small?(entry) and entry.dry_run == last.dry_run and entry.held_by == last.held_by,
+      do: [%{entry | from: last.from, since: last.since, steps: last.steps + 1} | before],
+      else: [entry | history]
+  end
+
+  defp onto(entry, history), do: [entry | history]
+
+  defp small?(%{action: action}) when action in @stepwise, do: true
+  defp small?(%{action: :cut, from: from, to: to}), do: to > (1 - @small) * from
+  defp small?(_entry), do: false
+end

@@ -1,0 +1,335 @@
+defmodule RateLimiter.VSM.Loop do
+  @moduledoc false
+  # The slow loop of one subsystem: look, ask the law, apply what it says, and tell. Its state is a value, which the
+  # instance's table keeps from step to step; the controller only says when.
+
+  alias RateLimiter.Adaptive.{Decision, Fixed, Histogram, Observation, Work}
+  alias RateLimiter.Algedonic
+  alias RateLimiter.Algedonic.{Containment, Ledger}
+  alias RateLimiter.VSM.{Config, Engine, History, Scales, Space, Subsystem}
+
+  @enforce_keys [:subsystem, :own, :law, :state, :at_ms, :counts]
+  defstruct [
+    :subsystem,
+    :own,
+    :law,
+    :state,
+    :at_ms,
+    :counts,
+    :calm_ms,
+    :suffering_ms,
+    :escalated_ms,
+    hopeless: false,
+    usual: 0.0,
+    unjudged: %Work{},
+    well: {false, 0},
+    contained: [],
+    measure_failures: 0
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @suffers 0.5
+  @relieved 0.25
+  @calm 0.1
+  @inaudible 0.01
+
+  # How long what work said of itself is true.
+  @verdict_ms 10_000
+
+  # Over how long the usual demand is reckoned.
+  @usual_ms 10_000
+
+  # How fast a new measure of demand and of the mean duration counts.
+  @learns 0.3
+
+  @doc "Where a controller goes on: with what its predecessor left, or anew from the scale that is in force."
+  @spec resume(Space.t(), atom) :: t
+  def resume(table, name) do
+    # Taken, not read: a state that makes the next step crash is not tried twice.
+    case Space.take(table, {:loop, name}) do
+      %__MODULE__{} = loop -> loop
+      nil -> new(table, name)
+    end
+  end
+
+  @doc "One step at the present time of the space's clock."
+  @spec step(t) :: t
+  def step(%__MODULE__{subsystem: %Subsystem{table: table, name: name} = subsystem} = loop) do
+    now = Space.now_ms(table)
+    Ledger.purge(table, name, now)
+    {work, counts} = {Engine.drain(subsystem.gate), Engine.counts(subsystem.gate)}
+    pain = Ledger.entries(table, :pain, name, now)
+    loop = judge(loop, work, now)
+    {levels, contained} = contain(loop, pain, now)
+    observation = observe(loop, work, counts, levels, now)
+
+    loop = decide(%{loop | contained: named(loop, contained)}, observation, now)
+    loop = loop |> learn(observation) |> suffer(pain, strongest(levels), now) |> tell_measures()
+    loop = %{loop | at_ms: now, counts: counts}
+    Algedonic.settle(subsystem, :pain, strongest(levels))
+    Algedonic.settle(subsystem, :pleasure, strongest(observation.pleasure))
+    Space.put(table, {:loop, name}, loop)
+    loop
+  end
+
+  defp new(table, name) do
+    subsystem = Space.subsystem(table, name)
+    own = Space.config(table, name)
+
+    loop = %__MODULE__{
+      subsystem: subsystem,
+      own: own,
+      law: Config.law_options(own),
+      state: nil,
+      at_ms: Space.now_ms(table),
+      counts: Engine.counts(subsystem.gate)
+    }
+
+    begin(loop)
+  end
+
+  # The scale in force is told to a law that resumes; one that begins may have its own idea. One that does not begin
+  # again leaves its place to none: better a limit that stands still than one that nobody holds.
+  defp begin(%{law: {law, options}, subsystem: subsystem} = loop) do
+    resumes? = Space.get(subsystem.table, {:decision, subsystem.name}) != nil
+    scale = Subsystem.scale(subsystem)
+    %{loop | state: law.new(if(resumes?, do: Keyword.put(options, :scale, scale), else: options))}
+  rescue
+    error ->
+      say_failed(loop, error)
+      scale = Subsystem.scale(subsystem)
+      %{loop | law: {Fixed, scale: scale}, state: Fixed.new(scale: scale)}
+  end
+
+  ## Looking
+
+  defp contain(loop, pain, now) do
+    %{stuck_after: stuck_after} = Space.config(loop.subsystem.table)
+    {well?, at_ms} = loop.well
+    Containment.levels(pain, stuck_after, well? and now - at_ms <= @verdict_ms, now)
+  end
+
+  # A verdict takes some work, which may take some steps to come together.
+  defp judge(loop, {fresh, earlier}, now) do
+    work = loop.unjudged |> Work.add(fresh) |> Work.add(earlier)
+
+    if Containment.enough?(work),
+      do: %{loop | unjudged: %Work{}, well: {Containment.well?(work, loop.calm_ms), now}},
+      else: %{loop | unjudged: work}
+  end
+
+  defp observe(loop, {fresh, earlier}, counts, pain, now) do
+    %{subsystem: %{table: table, name: name}, own: own, counts: before} = loop
+
+    %Observation{
+      limit: own.rate,
+      elapsed_ms: max(now - loop.at_ms, 1),
+      fresh: fresh,
+      earlier: earlier,
+      asked: counts.asked - before.asked,
+      denied: counts.denied - before.denied,
+      guarded: counts.guarded - before.guarded,
+      in_flight: counts.in_flight,
+      pain: audible(pain),
+      pleasure:
+        table
+        |> Ledger.entries(:pleasure, name, now)
+        |> Map.new(&{&1.source, &1.level})
+        |> audible()
+    }
+  end
+
+  # What says that nothing hurts is no pain.
+  defp audible(levels), do: Map.reject(levels, fn {_source, level} -> level < @inaudible end)
+
+  ## Deciding
+
+  defp decide(%{law: {law, _options}} = loop, observation, now) do
+    {state, decision} = law.step(loop.state, observation, now)
+    applied(%{loop | state: state}, decision)
+  rescue
+    # A law that fails is no opinion: the scale stays, and the law begins again from there.
+    error -> failed(loop, error)
+  end
+
+  defp applied(%{subsystem: subsystem, own: own} = loop, %Decision{} = decision) do
+    from = Subsystem.scale(subsystem)
+    unless own.dry_run, do: put(subsystem, decision)
+    snapshot(loop, decision)
+    if decision.news?, do: note(loop, decision, decision.from || from)
+
+    %{loop | hopeless: decision.escalate?}
+  end
+
+  defp put(%Subsystem{table: table} = subsystem, decision) do
+    Subsystem.put_scale(subsystem, decision.scale)
+    # Before the scales: what is at work is shared, too.
+    Engine.set_guard(subsystem.gate, decision.guard)
+    Scales.apply(table, subsystem)
+    if decision.action == :cut, do: Engine.cut(subsystem.gate), else: :ok
+  end
+
+  defp snapshot(%{subsystem: %{table: table, name: name}}, decision),
+    do: Space.put(table, {:decision, name}, decision)
+
+  defp failed(loop, error) do
+    say_failed(loop, error)
+    begin(loop)
+  end
+
+  defp say_failed(loop, error) do
+    scale = Subsystem.scale(loop.subsystem)
+    why = error |> Exception.message() |> String.slice(0, 200)
+
+    say(loop, %{
+      held_by: :law_failed,
+      from: scale,
+      to: scale,
+      sentence:
+        "the law raised #{inspect(error.__struct__)} (#{why}): the scale stays at #{number(scale)}"
+    })
+  end
+
+  ## Learning
+
+  defp learn(%{subsystem: subsystem} = loop, observation) do
+    demand = observation.asked * 1_000 / observation.elapsed_ms
+    Subsystem.put_demand(subsystem, toward(Subsystem.demand(subsystem), demand))
+    loop = %{loop | usual: usual(loop.usual, demand, observation.elapsed_ms)}
+    Subsystem.put_need(subsystem, max(Subsystem.demand(subsystem), ready_for(loop.usual)))
+
+    case Histogram.mean(observation.fresh.latency) do
+      nil -> loop
+      mean -> learn_durations(loop, observation, mean)
+    end
+  end
+
+  defp usual(usual, demand, ms), do: demand + (usual - demand) * :math.exp(-ms / @usual_ms)
+
+  # Calls come by chance: where a span has brought so many, the next one may well bring so many more. One that is seldom
+  # called, such as the emergency stop, is so never taken for one that nobody needs.
+  defp ready_for(usual) do
+    span = @usual_ms / 1_000
+    calls = usual * span
+    (calls + 2 * :math.sqrt(calls) + 1) / span
+  end
+
+  defp learn_durations(%{subsystem: subsystem} = loop, observation, mean) do
+    Subsystem.put_mean_ms(subsystem, toward(Subsystem.mean_ms(subsystem) || mean, mean))
+
+    if strongest(observation.pain) < @calm and loop.contained == [] do
+      p25 = Histogram.quantile(observation.fresh.latency, 0.25)
+      %{loop | calm_ms: toward(loop.calm_ms || p25, p25)}
+    else
+      loop
+    end
+  end
+
+  defp toward(old, new), do: old + @learns * (new - old)
+
+  ## Suffering: pain that the law did not resolve in time is told upwards
+
+  defp suffer(loop, pain, level, now) do
+    stated = Enum.find(pain, &(&1.level >= @relieved))
+    since = loop.suffering_ms
+
+    cond do
+      loop.hopeless -> escalate(%{loop | suffering_ms: since || now}, level, stated, now)
+      level >= @suffers and since == nil -> %{loop | suffering_ms: now}
+      level < @relieved and loop.contained == [] -> %{loop | suffering_ms: nil, escalated_ms: nil}
+      since != nil and now - since >= loop.own.patience -> escalate(loop, level, stated, now)
+      true -> loop
+    end
+  end
+
+  # Said once a patience; in between the parent's pain is kept from fading.
+  defp escalate(%{escalated_ms: last, own: %{patience: patience}} = loop, level, _entry, now)
+       when last != nil and now - last < patience do
+    with %Subsystem{} = parent <- Space.parent(loop.subsystem.table, loop.subsystem.name),
+         do: Ledger.put(parent, :pain, {:child, loop.subsystem.name}, level, "not resolved")
+
+    loop
+  end
+
+  defp escalate(loop, level, entry, now) do
+    level = if entry, do: max(level, min(entry.level, 1.0)), else: level
+
+    why = unresolved(loop, level, now)
+    Algedonic.escalate(loop.subsystem, level, entry, why)
+    %{loop | escalated_ms: now}
+  end
+
+  defp unresolved(%{hopeless: true} = loop, level, _now),
+    do: "the law can do no more about pain of #{number(level)} at #{at_scale(loop)}"
+
+  defp unresolved(loop, level, now),
+    do:
+      "pain of #{number(level)} has lasted #{seconds(now - loop.suffering_ms)} at #{at_scale(loop)}"
+
+  defp at_scale(loop), do: "a scale of #{number(Subsystem.scale(loop.subsystem))}"
+
+  ## Telling
+
+  defp named(loop, contained) do
+    for %{source: source} = one <- contained,
+        source not in loop.contained,
+        do: say_contained(loop, one)
+
+    Enum.map(contained, & &1.source)
+  end
+
+  defp say_contained(loop, one) do
+    scale = Subsystem.scale(loop.subsystem)
+
+    what =
+      if one.counts == 0.0,
+        do: "all else says that all is well, so it is not heard until it says less than 0.7",
+        else: "it may hold the scale at #{number(scale)}, and no longer lowers it"
+
+    say(loop, %{
+      held_by: {:contained, one.source},
+      binding: {:pain, one.source},
+      from: scale,
+      to: scale,
+      stress: one.counts,
+      sentence:
+        "#{inspect(one.source)} has reported pain of 0.9 or more for #{seconds(one.for_ms)}: #{what}"
+    })
+  end
+
+  # A measure that fails is no opinion, and says so.
+  defp tell_measures(%{subsystem: %{table: table, name: name}} = loop) do
+    failures = Space.get(table, {:measure_failed, name}, 0)
+    more = failures - loop.measure_failures
+
+    if more > 0 do
+      scale = Subsystem.scale(loop.subsystem)
+      event = loop.own.health && inspect(elem(loop.own.health, 0))
+
+      say(loop, %{
+        held_by: :no_opinion,
+        from: scale,
+        to: scale,
+        sentence: "the measure of #{event} failed #{more} times: no opinion from it"
+      })
+    end
+
+    %{loop | measure_failures: failures}
+  end
+
+  defp note(loop, decision, from) do
+    decision
+    |> Map.take([:action, :stress, :binding, :held_by])
+    |> Map.merge(%{from: from, to: decision.scale, sentence: decision.sentence || ""})
+    |> then(&say(loop, &1))
+  end
+
+  defp say(%{subsystem: %{table: table, name: name}, own: own}, what),
+    do: History.note(table, name, Map.merge(%{action: :hold, dry_run: own.dry_run}, what))
+
+  defp strongest(levels), do: levels |> Map.values() |> Enum.max(fn -> 0.0 end)
+
+  defp number(number), do: :erlang.float_to_binary(number / 1, [:compact, decimals: 2])
+  defp seconds(ms), do: "#{number(ms / 1_000)} s"
+end

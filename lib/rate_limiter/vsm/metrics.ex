@@ -1,0 +1,60 @@
+defmodule RateLimiter.VSM.Metrics do
+  @moduledoc false
+  # How the subsystems of an instance are now, from its table, its gates and its limiters: no process is asked.
+
+  alias RateLimiter.Adaptive.Decision
+  alias RateLimiter.Algedonic.Ledger
+  alias RateLimiter.VSM.{Engine, Loop, Space, Subsystem}
+
+  @spec all(Space.t()) :: %{atom => map}
+  def all(table) do
+    now = Space.now_ms(table)
+
+    Map.new(Space.all(table), fn {subsystem, own} ->
+      {subsystem.name, one(table, subsystem, own, now)}
+    end)
+  end
+
+  defp one(table, %Subsystem{name: name} = subsystem, own, now) do
+    own
+    |> Map.take([:parent, :floor, :ceiling, :dry_run])
+    |> Map.merge(said(Space.get(table, {:decision, name})))
+    |> Map.merge(Engine.counts(subsystem.gate))
+    |> Map.merge(signals(table, name, now))
+    |> Map.merge(%{
+      scale: Engine.scale(subsystem.limiter),
+      own_scale: Subsystem.scale(subsystem),
+      demand: Subsystem.demand(subsystem),
+      usage: Engine.usage(subsystem),
+      emergencies: Space.get(table, {:granted, name}, 0)
+    })
+  end
+
+  defp said(nil), do: said(%Decision{scale: 1.0, stress: nil, action: nil})
+
+  defp said(decision),
+    do:
+      decision
+      |> Map.take([:stress, :binding, :action, :held_by, :sentence])
+      |> Map.put(:asked_scale, decision.scale)
+
+  defp signals(table, name, now) do
+    pain = Ledger.entries(table, :pain, name, now)
+    pleasure = Ledger.entries(table, :pleasure, name, now)
+
+    %{
+      pain: strongest(pain),
+      pleasure: strongest(pleasure),
+      sources: %{pain: by_source(pain), pleasure: by_source(pleasure)},
+      contained: contained(Space.get(table, {:loop, name}))
+    }
+  end
+
+  defp contained(%Loop{contained: contained}), do: contained
+  defp contained(nil), do: []
+
+  defp strongest([]), do: 0.0
+  defp strongest([%{level: level} | _weaker]), do: level
+
+  defp by_source(entries), do: Map.new(entries, &{&1.source, &1.level})
+end

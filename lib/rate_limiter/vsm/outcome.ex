@@ -1,0 +1,41 @@
+defmodule RateLimiter.VSM.Outcome do
+  @moduledoc false
+  # What the end of a piece of work says of what it worked with.
+
+  @type t :: :ok | :error | :timeout | :rejected | :none
+
+  @all [:ok, :error, :timeout, :rejected, :none]
+
+  @doc "By its result; `judge` is a function of it, an outcome, or nil."
+  @spec of_result(term, (term -> t) | t | nil) :: t
+  def of_result(result, nil), do: usual(result)
+
+  def of_result(result, judge) when is_function(judge) do
+    case judge.(result) do
+      outcome when outcome in @all ->
+        outcome
+
+      other ->
+        raise ArgumentError,
+              "outcome: expected the function to return one of #{Enum.map_join(@all, ", ", &inspect/1)}, got: #{inspect(other, limit: 10)}"
+    end
+  end
+
+  def of_result(_result, outcome), do: outcome
+
+  @doc "By how it ended without one."
+  @spec of_end(:error | :exit | :throw, term) :: t
+  def of_end(:exit, reason), do: of_exit(reason)
+  def of_end(_kind, _reason), do: :error
+
+  defp usual({:error, _reason}), do: :error
+  # A limit of this library said no: that is no news of the resource.
+  defp usual({:error, :rate_limited, %RateLimiter.Usage{}}), do: :none
+  defp usual(_result), do: :ok
+
+  defp of_exit(reason) when reason in [:normal, :shutdown], do: :none
+  defp of_exit({reason, _call}) when reason in [:normal, :shutdown], do: :none
+  defp of_exit(:timeout), do: :timeout
+  defp of_exit({:timeout, _call}), do: :timeout
+  defp of_exit(_reason), do: :error
+end

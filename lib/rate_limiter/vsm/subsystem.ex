@@ -1,0 +1,89 @@
+defmodule RateLimiter.VSM.Subsystem do
+  @moduledoc false
+  # One subsystem as a call needs it: where to ask, and the cells that its controller writes and everybody reads.
+
+  alias RateLimiter.Native
+
+  @enforce_keys [:instance, :name, :limiter, :gate, :cells, :table]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          instance: term,
+          name: atom,
+          limiter: Native.handle(),
+          gate: Native.gate(),
+          cells: :atomics.atomics_ref(),
+          table: :ets.tid()
+        }
+
+  # The scale of its own law and the share of its parent's capacity, in parts per million; microseconds that its work
+  # takes; calls that ask for it, and that might, in thousandths a second; then flags.
+  @cells [scale: 1, share: 2, mean_us: 3, demand: 4, need: 5, pain: 6, pleasure: 7, called: 8]
+  @unit 1_000_000
+
+  @doc "Cells as they are when nothing is known."
+  @spec new_cells() :: :atomics.atomics_ref()
+  def new_cells do
+    cells = :atomics.new(length(@cells), [])
+    :atomics.put(cells, @cells[:scale], @unit)
+    :atomics.put(cells, @cells[:share], @unit)
+    cells
+  end
+
+  @doc "The scale that its own law gives it."
+  @spec scale(t) :: float
+  def scale(%{cells: cells}), do: :atomics.get(cells, @cells[:scale]) / @unit
+
+  @spec put_scale(t, float) :: :ok
+  def put_scale(%{cells: cells}, scale),
+    do: :atomics.put(cells, @cells[:scale], round(scale * @unit))
+
+  @doc "The scale that is left of it when a parent's capacity has been shared."
+  @spec share(t) :: float
+  def share(%{cells: cells}), do: :atomics.get(cells, @cells[:share]) / @unit
+
+  @spec put_share(t, float) :: :ok
+  def put_share(%{cells: cells}, share),
+    do: :atomics.put(cells, @cells[:share], round(share * @unit))
+
+  @doc "How long its work takes in the mean, where it is known."
+  @spec mean_ms(t) :: float | nil
+  def mean_ms(%{cells: cells}) do
+    case :atomics.get(cells, @cells[:mean_us]) do
+      0 -> nil
+      us -> us / 1_000
+    end
+  end
+
+  @spec put_mean_ms(t, float) :: :ok
+  def put_mean_ms(%{cells: cells}, ms),
+    do: :atomics.put(cells, @cells[:mean_us], max(1, round(ms * 1_000)))
+
+  @doc "How many calls a second ask for it."
+  @spec demand(t) :: float
+  def demand(%{cells: cells}), do: :atomics.get(cells, @cells[:demand]) / 1_000
+
+  @spec put_demand(t, float) :: :ok
+  def put_demand(%{cells: cells}, demand),
+    do: :atomics.put(cells, @cells[:demand], round(demand * 1_000))
+
+  @doc "How many calls a second it must be ready for, where capacity is shared."
+  @spec need(t) :: float
+  def need(%{cells: cells}), do: :atomics.get(cells, @cells[:need]) / 1_000
+
+  @spec put_need(t, float) :: :ok
+  def put_need(%{cells: cells}, need), do: :atomics.put(cells, @cells[:need], ceil(need * 1_000))
+
+  @doc "Raises a flag, and says whether it was this call that did."
+  @spec raise_flag(t, :pain | :pleasure | :called) :: boolean
+  def raise_flag(%{cells: cells}, flag),
+    do: :atomics.compare_exchange(cells, @cells[flag], 0, 1) == :ok
+
+  @doc "Takes a flag down, and says whether it was this call that did."
+  @spec lower_flag(t, :pain | :pleasure | :called) :: boolean
+  def lower_flag(%{cells: cells}, flag),
+    do: :atomics.compare_exchange(cells, @cells[flag], 1, 0) == :ok
+
+  @spec flag?(t, :pain | :pleasure | :called) :: boolean
+  def flag?(%{cells: cells}, flag), do: :atomics.get(cells, @cells[flag]) == 1
+end
