@@ -183,6 +183,11 @@ defmodule RateLimiter.DependencyTest do
       {"MIX_ENV", "dev"},
       {"MIX_BUILD_PATH", nil},
       {"CARGO_TARGET_DIR", nil},
+      # What is built here need not be fast, but soon.
+      {"CARGO_PROFILE_RELEASE_LTO", "off"},
+      {"CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"},
+      {"CARGO_PROFILE_RELEASE_DEBUG", "0"},
+      {"CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"},
       {"RATE_LIMITER_NIF", nil}
     ]
 

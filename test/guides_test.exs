@@ -43,6 +43,76 @@ defmodule RateLimiter.GuidesTest do
     end
   end
 
+  describe "guides/vsm.md" do
+    defmodule Subsystems do
+      # What the guide starts, under a clock that stands still.
+      use ExUnit.Case, async: true
+
+      setup do
+        RateLimiter.Test.start(vsm: true)
+      end
+
+      doctest Documents.Vsm
+    end
+
+    test "its test does what it says" do
+      task =
+        Task.async(fn ->
+          Process.delete(:"$callers")
+
+          RateLimiter.Test.start(
+            name: :guide,
+            vsm: [subsystems: [search: [limit: 100, per: :second]]]
+          )
+
+          for _ <- 1..10 do
+            RateLimiter.Algedonic.pain(:search, 0.8, source: :probe, instance: :guide)
+            RateLimiter.Test.advance(:second)
+          end
+
+          RateLimiter.VSM.subsystem_metrics(:guide).search.scale
+        end)
+
+      assert Task.await(task) < 0.8
+    end
+
+    test "its subsystems that share a capacity are options that an instance takes" do
+      guide = File.read!(Documents.path("guides/vsm.md"))
+      [_all, options] = Regex.run(~r/^(vsm: \[\n.*?^\])\n```/ms, guide)
+      {options, []} = Code.eval_string("[#{options}]")
+
+      assert %{vsm: %{subsystems: [{:db, %{shared: true, target: 250}} | _]}} =
+               RateLimiter.Config.new!(options)
+    end
+
+    test "names every reason to hold that there is" do
+      guide = File.read!(Documents.path("guides/vsm.md"))
+
+      for reason <-
+            ~w(settling floor ceiling guard load_insensitive contained no_opinion law_failed),
+          do: assert(guide =~ ":#{reason}")
+    end
+  end
+
+  describe "guides/redis.md" do
+    test "has options that an instance takes" do
+      for block <- Documents.blocks("guides/redis.md"),
+          expression <- String.split(block, ~r/\n(?=#|\{)/),
+          expression =~ ~r/^\{/m do
+        # The files are not there, and the variable is not set.
+        expression = String.replace(expression, ~r/, (ssl: \[.*\]|password: \{.*?\})/, "")
+
+        case Code.eval_string(expression) do
+          {{:redis, options}, _} ->
+            RateLimiter.Config.new!(store: {:redis, Keyword.delete(options, :username)})
+
+          {{RateLimiter, options}, _} ->
+            RateLimiter.Config.new!(options)
+        end
+      end
+    end
+  end
+
   test "links lead somewhere" do
     for path <- Path.wildcard(Documents.path("guides/*.md")),
         link <- path |> Path.relative_to(Documents.path("")) |> Documents.links(),

@@ -20,6 +20,7 @@ defmodule RateLimiter.ReadmeTest do
   # The limits that the README's application starts, under a clock that stands still.
   setup do
     RateLimiter.Test.start(
+      vsm: true,
       limiters: [
         api: [
           windows: [

@@ -22,7 +22,8 @@ defmodule RateLimiter.ConfigTest do
       assert %Config{limiters: [api: api]} =
                Config.new!(limiters: [api: [windows: [burst: @window]]])
 
-      assert %{events: :all, max_keys: 5_000_000, windows: [burst: burst]} = api
+      assert %{events: :all, max_keys: 5_000_000, on_outage: :share, windows: [burst: burst]} =
+               api
 
       assert %Limit{
                algorithm: :token_bucket,
@@ -42,8 +43,9 @@ defmodule RateLimiter.ConfigTest do
     test "names an option that is not known, and the one that was probably meant" do
       says("options: unknown option :limters, did you mean :limiters?", limters: [])
 
-      says("options: unknown option :vsm; known are :name, :store, :limiters and :stats_interval",
-        vsm: true
+      says(
+        "options: unknown option :color; known are :name, :store, :limiters, :vsm and :stats_interval",
+        color: true
       )
 
       limiter(": unknown option :window, did you mean :windows?",
@@ -51,8 +53,8 @@ defmodule RateLimiter.ConfigTest do
         windows: [burst: @window]
       )
 
-      limiter(": unknown option :on_outage; known are :windows, :events and :max_keys",
-        on_outage: :share,
+      limiter(": unknown option :zone; known are :windows, :events, :max_keys and :on_outage",
+        zone: :eu,
         windows: [burst: @window]
       )
 
@@ -101,7 +103,7 @@ defmodule RateLimiter.ConfigTest do
     end
 
     test "refuses an instance's options of another kind" do
-      says("store: expected :local, got: {:redis, []}", store: {:redis, []})
+      says("store: expected :local or {:redis, options}, got: :redis", store: :redis)
 
       says("stats_interval: expected a positive integer or :infinity, got: 0",
         stats_interval: 0
@@ -111,6 +113,11 @@ defmodule RateLimiter.ConfigTest do
     test "refuses a limiter's options of another kind" do
       limiter(".events: expected one of :all, :denials, :none, got: true",
         events: true,
+        windows: [burst: @window]
+      )
+
+      limiter(".on_outage: expected one of :share, :allow, :deny, got: :fail",
+        on_outage: :fail,
         windows: [burst: @window]
       )
 

@@ -4,7 +4,7 @@ defmodule RateLimiter.Support.Documents do
 
   @root Path.expand("../..", __DIR__)
 
-  for {module, file} <- [Readme: "README.md", Limits: "guides/limits.md"] do
+  for {module, file} <- [Readme: "README.md", Limits: "guides/limits.md", Vsm: "guides/vsm.md"] do
     path = Path.join(@root, file)
 
     defmodule Module.concat(__MODULE__, module) do

@@ -5,7 +5,7 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.RateLimiter.Demo
-  alias RateLimiter.Replay.Words
+  alias RateLimiter.Replay.{Screen, Words}
 
   @moduletag :tmp_dir
 
@@ -29,6 +29,16 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
     end
   end
 
+  test "a subsystem in pain gives way, policy does not, and all is well again" do
+    out = out([])
+
+    [[_, lowest]] = Regex.scan(~r/^s1 +14,400 +[\d,]+ +\d+ % +(\d+) %$/m, out)
+    assert String.to_integer(lowest) < 25
+    assert out =~ ~r/^s5 +12 +12 +100 % +100 %$/m
+    assert out =~ "00:20  Pain of 1.0 from :pool: the scale is cut from 1.0 to 0.7."
+    assert out =~ ~r/the scale grows from [\d.]+ to 1\.0\./
+  end
+
   test "everything fits 80 columns, and without a terminal there is no colour", %{tmp_dir: dir} do
     path = Path.join(dir, String.duplicate("long", 30) <> ".log")
     File.write!(path, ~s(a - - [17/May/2015:10:05:00 +0000] "GET / HTTP/1.1" 200 1\n))
@@ -41,6 +51,16 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
 
   test "the log that it makes has somebody to deny" do
     assert out([]) =~ ~r/^  192\.0\.2\.66 +[\d,]+ +[\d,]+ /m
+  end
+
+  test "two nodes lose their Redis: both go on, nobody waits for long, and it fits 80 columns" do
+    # Faster than for people.
+    out = capture_io(fn -> RateLimiter.Demo.Shared.show(Screen.of_stdout(), 60) end)
+    for line <- String.split(out, "\n"), do: assert(Words.width(line) <= 80, line)
+    assert [_ | rates] = Regex.run(~r/^together +([\d.]+) +([\d.]+) +([\d.]+)$/m, out)
+    assert Enum.all?(rates, &(String.to_float(&1) > 1.0)), out
+    assert [_, longest] = Regex.run(~r/longer than (\d+) ms/, out)
+    assert String.to_integer(longest) < 1_000, out
   end
 
   test "a log that is given is replayed, by a limit that shows something", %{tmp_dir: dir} do

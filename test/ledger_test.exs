@@ -1,0 +1,47 @@
+defmodule RateLimiter.LedgerTest do
+  # Real nodes, which need the machine for themselves.
+  use ExUnit.Case, async: false
+
+  alias RateLimiter.Support.Ledger
+  alias RateLimiter.Support.Ledger.{Curve, Fault}
+
+  describe "the curve" do
+    test "allows the burst at once, and then the rate" do
+      at_once = for _ <- 1..5, do: {0, 0}
+      assert Curve.excess(at_once, 5, 10) == 0
+      assert Curve.excess([{0, 0} | at_once], 5, 10) == 1
+      assert Curve.excess(at_once ++ [{100_000, 100_000}], 5, 10) == 0
+      assert Curve.excess(at_once ++ [{99_999, 99_999}], 5, 10) == 1
+    end
+
+    test "sees a stretch that is too full after one that was empty" do
+      late = for _ <- 1..7, do: {1_000_000, 1_000_000}
+      assert Curve.excess([{0, 0} | late], 5, 10) == 2
+    end
+
+    test "blames nobody for a call that may have been decided earlier" do
+      assert Curve.excess([{0, 200_000}, {150_000, 160_000}], 1, 10) == 0
+      assert Curve.excess([{0, 60_000}, {10_000, 60_000}], 1, 10) == 1
+    end
+  end
+
+  @short [calm: 300, fault: 400, settle: 300]
+  @faults ["none", "kill -9, restart", "SIGSTOP, SIGCONT", "SCRIPT FLUSH", "replica promoted"]
+
+  @tag timeout: 120_000
+  test "four nodes keep the contract together, whatever happens to their Redis" do
+    nodes = Ledger.start_nodes!()
+
+    for fault <- Fault.named(@faults) do
+      line = Ledger.line(fault, nodes, @short)
+      what = inspect(line, pretty: true)
+      assert line.calls > 100 and line.admitted > 50, what
+      # Nobody hangs, nobody gets an exception, and nothing is left in a mailbox.
+      assert {line.answered, line.raised, line.leftover} == {line.calls, 0, 0}, what
+
+      # The deadline is 50 ms; a machine that has something else to do may be late, but not by seconds.
+      assert line.longest_ms < 2_000, what
+      assert line.over <= line.bound, what
+    end
+  end
+end

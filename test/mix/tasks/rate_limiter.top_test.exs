@@ -1,0 +1,118 @@
+defmodule Mix.Tasks.RateLimiter.TopTest do
+  # Not async: standard error belongs to all, and the picture shows the whole node.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureIO
+
+  alias Mix.Tasks.RateLimiter.Top, as: Task
+  alias RateLimiter.Adaptive.Fixed
+  alias RateLimiter.Replay.Words
+  alias RateLimiter.{Top, VSM}
+  alias RateLimiter.Top.{Page, Snapshot}
+
+  @screen %{color: false, unicode: true}
+
+  setup do
+    start_supervised!(
+      {RateLimiter,
+       name: :top_shown,
+       limiters: [
+         top_shown: [windows: [burst: [limit: 3, per: :day], slow: [limit: 1_000, per: :day]]]
+       ],
+       vsm: [
+         interval: 86_400_000,
+         sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
+         subsystems: [
+           work: [limit: 10, per: :minute, law: Fixed],
+           dry: [limit: 10, per: :minute, law: Fixed, dry_run: true]
+         ]
+       ]}
+    )
+
+    :ok
+  end
+
+  defp page(now, before), do: now |> Page.render(before, @screen) |> IO.iodata_to_binary()
+
+  test "shows what happened in a second, by limiter and by subsystem" do
+    before = Snapshot.take()
+    for _ <- 1..10, do: RateLimiter.check_and_track(:top_shown, "a", :burst)
+    for _ <- 1..12, do: VSM.check_subsystem_limit(:work, "a", instance: :top_shown)
+    now = %{Snapshot.take() | at_ms: before.at_ms + 1_000}
+    page = page(now, before)
+
+    assert page =~ ~r/^── :top_shown ─+$/mu
+    assert page =~ ~r/^local, 1 ids, \d+ KB$/mu
+    assert page =~ ~r/^top_shown +10 +7 +1  burst 3\/d, slow 1000\/d$/mu
+    assert page =~ ~r/^work +10\/min +████████ 100 % +- +12 +2 +0$/mu
+    assert page =~ ~r/^  dry run: would be 100 %$/mu
+  end
+
+  test "says why a subsystem is as it is, and what its guard and gate do" do
+    now = Snapshot.take()
+    [instance] = Enum.filter(now.instances, &(&1.name == ":top_shown"))
+    [work | _] = instance.subsystems
+
+    sick = %{
+      work
+      | scale: 0.42,
+        stress: 0.73,
+        sentence: "cut 0.60 -> 0.42: calls wait 80 ms",
+        guard: 7,
+        in_flight: 6,
+        open: 0.5,
+        contained: [:probe]
+    }
+
+    sensors = %{
+      memory: %{value: 0.5, stress: 0.0, no_opinion: nil},
+      pool: %{value: nil, stress: nil, no_opinion: "gone"}
+    }
+
+    page = page(%{now | instances: [%{instance | subsystems: [sick], sensors: sensors}]}, now)
+
+    assert page =~ ~r/^work +10\/min +███▍ +42 % +0\.73 +0 +0 +6 of 7$/mu
+
+    assert page =~
+             "  cut 0.60 -> 0.42: calls wait 80 ms\n  this node lets 50 % go on\n  :probe is contained\n"
+
+    assert page =~ "sensors  memory 0.5   pool no opinion\n"
+  end
+
+  test "shows one that has just come, without a rate" do
+    now = Snapshot.take()
+    assert page(now, %{now | instances: []}) =~ ~r/^top_shown +- +- +0/mu
+  end
+
+  test "shows a node without any" do
+    assert page(%{Snapshot.take() | instances: []}, %{Snapshot.take() | instances: []}) =~
+             "no instance of RateLimiter runs here"
+  end
+
+  test "fits 80 columns, and without a terminal there is no colour" do
+    now = Snapshot.take()
+    for line <- String.split(page(now, now), "\n"), do: assert(Words.width(line) <= 80, line)
+    refute page(now, now) =~ "\e"
+  end
+
+  test "looks once, and ends" do
+    assert capture_io(fn -> Top.watch(@screen, &Snapshot.take/0, 1, 1) end) =~ ":top_shown"
+  end
+
+  test "says what is wrong with a command line" do
+    for {argv, message, status} <- [
+          {["x"], "expected no argument, got: x", 2},
+          {["--nod", "a"], "expected one of the options of --help, got: --nod ", 2},
+          {["--interval", "0"], "--interval: expected a positive number of seconds, got: 0", 2}
+        ] do
+      error =
+        capture_io(:stderr, fn -> assert catch_exit(Task.run(argv)) == {:shutdown, status} end)
+
+      assert error == "mix rate_limiter.top: #{message}\n"
+    end
+  end
+
+  test "tells its options" do
+    assert capture_io(fn -> Task.run(["--help"]) end) =~ "--node NAME"
+  end
+end

@@ -1,0 +1,326 @@
+defmodule RateLimiter.ConformanceTest do
+  # What holds at any time, whoever counts: this node's memory, or a server that nodes share.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Support.Redis
+
+  # Nothing comes back while a test runs.
+  @buckets [limit: 1, per: {30, :day}]
+  @algorithms [
+    token_bucket: @buckets,
+    sliding_window: [algorithm: :sliding_window],
+    sliding_log: [algorithm: :sliding_log],
+    fixed_window: [algorithm: :fixed_window, aligned: false]
+  ]
+  @ids [
+    1,
+    "1",
+    :"1",
+    {1},
+    [1],
+    {"1"},
+    -1,
+    "",
+    "{",
+    "}",
+    "{1}",
+    "a:b",
+    "a b",
+    "a\r\nb",
+    <<0>>,
+    <<255>>,
+    "é",
+    [],
+    {}
+  ]
+
+  for store <- [:local | Redis.programs()] do
+    describe "#{store}" do
+      @describetag store: store
+
+      setup %{store: store} = context do
+        limiter = :"conformance #{store} #{context.line}"
+        options = start_store(store)
+
+        windows =
+          for {algorithm, options} <- @algorithms,
+              do:
+                {algorithm,
+                 Keyword.merge([limit: 50, per: {30, :day}], options) |> full(algorithm)}
+
+        start_supervised!(
+          {RateLimiter,
+           name: limiter,
+           store: options[:store],
+           stats_interval: :infinity,
+           limiters: [{limiter, windows: windows, events: :none}]}
+        )
+
+        if options[:server], do: Redis.ready!(limiter, :token_bucket)
+        {:ok, limiter: limiter, source: options[:source]}
+      end
+
+      test "says where the answer comes from", %{limiter: limiter, source: source} do
+        assert {:ok, %{source: ^source, remaining: 49}} =
+                 RateLimiter.check_and_track(limiter, "id", :token_bucket)
+
+        assert {:ok, %{source: ^source}} = RateLimiter.get_usage(limiter, "id", :token_bucket)
+      end
+
+      for {algorithm, _} <- @algorithms do
+        test "#{algorithm}: as many are admitted as the limit says, whoever asks at once", %{
+          limiter: limiter
+        } do
+          algorithm = unquote(algorithm)
+
+          admitted =
+            1..16
+            |> Enum.map(fn _process ->
+              Task.async(fn ->
+                Enum.count(1..10, fn _call ->
+                  match?({:ok, _}, RateLimiter.check_and_track(limiter, :hot, algorithm))
+                end)
+              end)
+            end)
+            |> Task.await_many()
+            |> Enum.sum()
+
+          assert admitted == 50
+
+          assert {:error, :rate_limited, %{remaining: 0, current: 50, max: 50}} =
+                   RateLimiter.check_and_track(limiter, :hot, algorithm)
+        end
+
+        test "#{algorithm}: costs, refunds, peeks and resets", %{limiter: limiter} do
+          window = unquote(algorithm)
+
+          assert {:ok, %{remaining: 20, cost: 30}} =
+                   RateLimiter.check_and_track(limiter, 1, window, cost: 30)
+
+          assert {:error, :rate_limited, %{remaining: 20, retry_after_ms: wait}} =
+                   RateLimiter.check_and_track(limiter, 1, window, cost: 21)
+
+          assert is_integer(wait) and wait > 0
+          assert {:ok, %{remaining: 0}} = RateLimiter.peek(limiter, 1, window, cost: 20)
+
+          assert {:ok, %{remaining: 20}} =
+                   RateLimiter.check_and_track(limiter, 1, window, cost: 0)
+
+          assert {:ok, %{remaining: 25}} = RateLimiter.refund(limiter, 1, window, cost: 5)
+          assert {:ok, %{remaining: 50}} = RateLimiter.refund(limiter, 1, window, cost: 1_000)
+
+          assert {:ok, %{remaining: 0}} =
+                   RateLimiter.check_and_track(limiter, 1, window, cost: 50)
+
+          assert :ok = RateLimiter.reset(limiter, 1, window)
+          assert {:ok, %{remaining: 50, current: 0}} = RateLimiter.get_usage(limiter, 1, window)
+        end
+
+        test "#{algorithm}: a cost that can never be met says so", %{limiter: limiter} do
+          for cost <- [51, -1, 0x7FFF_FFFF_FFFF_FFFF, 2 ** 80] do
+            assert {:error, :rate_limited, %{retry_after_ms: :infinity, remaining: 50}} =
+                     RateLimiter.check_and_track(limiter, 1, unquote(algorithm), cost: cost)
+          end
+        end
+
+        test "#{algorithm}: a changed limit keeps what was used", %{limiter: limiter} do
+          window = unquote(algorithm)
+          {:ok, _usage} = RateLimiter.check_and_track(limiter, 1, window, cost: 20)
+          :ok = RateLimiter.update_limit(limiter, window, change(window, 30))
+          assert {:ok, %{max: 30, remaining: 10}} = RateLimiter.get_usage(limiter, 1, window)
+          :ok = RateLimiter.update_limit(limiter, window, change(window, 100))
+          assert {:ok, %{max: 100, remaining: 80}} = RateLimiter.get_usage(limiter, 1, window)
+        end
+      end
+
+      test "several windows are charged together, or none is", %{limiter: limiter} do
+        windows = Keyword.keys(@algorithms)
+        {:ok, _usage} = RateLimiter.check_and_track(limiter, 1, :sliding_log, cost: 45)
+
+        assert {:error, :rate_limited, %{window: :sliding_log, windows: each}} =
+                 RateLimiter.check_and_track(limiter, 1, windows, cost: 6)
+
+        assert for({name, usage} <- each, do: {name, usage.remaining}) |> Enum.sort() ==
+                 [fixed_window: 50, sliding_log: 5, sliding_window: 50, token_bucket: 50]
+
+        assert {:ok, %{window: :sliding_log, remaining: 0, windows: each}} =
+                 RateLimiter.check_and_track(limiter, 1, cost: 5)
+
+        assert each.token_bucket.remaining == 45
+        assert :ok = RateLimiter.reset(limiter, 1)
+        assert {:ok, %{remaining: 50}} = RateLimiter.get_usage(limiter, 1)
+      end
+
+      test "all or nothing also holds for those who ask at once", %{limiter: limiter} do
+        # Half of them take both, half only one: the two windows can only agree where each call is one step.
+        ask = fn windows -> RateLimiter.check_and_track(limiter, :hot, windows, cost: 3) end
+
+        answers =
+          1..40
+          |> Enum.map(fn n ->
+            windows = if rem(n, 2) == 0, do: [:token_bucket, :fixed_window], else: [:token_bucket]
+            Task.async(fn -> {windows, elem(ask.(windows), 0)} end)
+          end)
+          |> Task.await_many()
+
+        both = Enum.count(answers, &match?({[_, _], :ok}, &1))
+        one = Enum.count(answers, &match?({[_], :ok}, &1))
+        assert both + one == 16
+        {:ok, usage} = RateLimiter.get_usage(limiter, :hot, [:token_bucket, :fixed_window])
+        assert usage.windows.token_bucket.current == 48
+        assert usage.windows.fixed_window.current == 3 * both
+      end
+
+      test "no two ids are one", %{limiter: limiter} do
+        long = String.duplicate("x", 100_000)
+        ids = @ids ++ [long, long <> "y", String.duplicate("z", 300)]
+
+        for {id, index} <- Enum.with_index(ids, 1),
+            do:
+              {:ok, _usage} = RateLimiter.check_and_track(limiter, id, :token_bucket, cost: index)
+
+        {:ok, usages} = RateLimiter.get_usage_batch(limiter, ids, :token_bucket)
+        assert for({_id, usage} <- usages, do: usage.current) == Enum.to_list(1..length(ids))
+        assert Enum.map(usages, &elem(&1, 0)) == ids
+      end
+
+      test "a batch answers as single calls do", %{limiter: limiter} do
+        entries = for n <- 1..60, do: {rem(n, 3), rem(n, 5)}
+        batch = RateLimiter.check_batch(limiter, entries, :sliding_window)
+
+        singles =
+          for {id, cost} <- entries,
+              do: RateLimiter.check_and_track(limiter, {:single, id}, :sliding_window, cost: cost)
+
+        assert Enum.map(batch, &outline/1) == Enum.map(singles, &outline/1)
+      end
+
+      test "a batch about several windows answers as single calls do", %{limiter: limiter} do
+        entries = for n <- 1..30, do: {rem(n, 2), rem(n, 7)}
+        batch = RateLimiter.check_batch(limiter, entries, [:token_bucket, :fixed_window])
+
+        singles =
+          for {id, cost} <- entries,
+              do:
+                RateLimiter.check_and_track(
+                  limiter,
+                  {:single, id},
+                  [:token_bucket, :fixed_window],
+                  cost: cost
+                )
+
+        assert Enum.map(batch, &outline/1) == Enum.map(singles, &outline/1)
+      end
+
+      test "a request is charged once", %{limiter: limiter} do
+        for _retry <- 1..3 do
+          assert {:ok, %{remaining: 40}} =
+                   RateLimiter.check_and_track(limiter, 1, :token_bucket,
+                     cost: 10,
+                     request_id: "a"
+                   )
+        end
+
+        assert {:ok, %{remaining: 30}} =
+                 RateLimiter.check_and_track(limiter, 1, :token_bucket, cost: 10, request_id: "b")
+      end
+    end
+  end
+
+  for program <- Redis.programs() do
+    describe "what #{program} sees" do
+      setup do
+        server = Redis.start!(program: unquote(program))
+        limiter = :"seen by #{unquote(program)}"
+
+        start_supervised!(
+          {RateLimiter,
+           name: limiter,
+           store: {:redis, url: Redis.url(server), timeout: 10_000},
+           stats_interval: :infinity,
+           limiters: [
+             {limiter, windows: [a: [limit: 50, per: :hour], b: [limit: 50, per: :hour]]}
+           ]}
+        )
+
+        Redis.ready!(limiter, :a)
+        {:ok, server: server, limiter: limiter}
+      end
+
+      test "one script for many calls made together", %{server: server, limiter: limiter} do
+        {:ok, _usage} = RateLimiter.check_and_track(limiter, 0)
+        before = scripts(server)
+        ids = Enum.to_list(1..200)
+        answers = RateLimiter.check_batch(limiter, Enum.map(ids, &{&1, 1}))
+        assert Enum.all?(answers, &match?({:ok, %{source: :redis}}, &1))
+        assert scripts(server) - before == 1
+
+        {:ok, usages} = RateLimiter.get_usage_batch(limiter, ids, :a)
+        assert Enum.all?(usages, fn {_id, usage} -> usage.current == 1 end)
+        assert scripts(server) - before == 2
+      end
+
+      test "each call of a batch that takes several scripts", %{limiter: limiter} do
+        answers = RateLimiter.check_batch(limiter, for(n <- 1..1_000, do: {rem(n, 40), 1}), :a)
+        assert Enum.all?(answers, &match?({:ok, %{source: :redis}}, &1))
+      end
+
+      test "keys of the prefix that share a slot and go by themselves", %{
+        server: server,
+        limiter: limiter
+      } do
+        {:ok, _usage} = RateLimiter.check_and_track(limiter, "some one")
+        keys = Redis.keys(server)
+        assert length(keys) == 2
+        assert Enum.all?(keys, &String.starts_with?(&1, "rate_limiter:{"))
+        assert [_one] = keys |> Enum.map(&Regex.run(~r/\{.*\}/, &1)) |> Enum.uniq()
+        for key <- keys, do: assert(Redis.command!(server, ["PTTL", key]) > 0)
+      end
+
+      test "a key of ours that holds something else is told, and nothing is overwritten", %{
+        server: server,
+        limiter: limiter
+      } do
+        {:ok, _usage} = RateLimiter.check_and_track(limiter, "x", :a)
+        [key] = Redis.keys(server)
+        Redis.command!(server, ["DEL", key])
+        Redis.command!(server, ["LPUSH", key, "a list"])
+        # Not from Redis, and not a denial: the node decides by itself.
+        assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(limiter, "x", :a)
+        assert Redis.command!(server, ["TYPE", key]) == "list"
+        assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(limiter, "y", :a)
+      end
+    end
+  end
+
+  defp start_store(:local), do: [store: :local, source: :local]
+
+  defp start_store(program) do
+    server = Redis.start!(program: program)
+    # A machine that has much to do is no fault of Redis.
+    [store: {:redis, url: Redis.url(server), timeout: 10_000}, server: server, source: :redis]
+  end
+
+  # A bucket that gets one token in a month, so that its rate is not seen.
+  defp full(options, :token_bucket), do: Keyword.merge(options, limit: 1, burst: 50)
+  defp full(options, _algorithm), do: options
+
+  defp change(:token_bucket, max), do: [burst: max]
+  defp change(_algorithm, max), do: [limit: max]
+
+  # Without times, which pass meanwhile.
+  defp outline({verdict, usage}), do: {verdict, numbers(usage)}
+  defp outline({verdict, reason, usage}), do: {verdict, reason, numbers(usage)}
+
+  defp numbers(usage) do
+    windows = for {name, window} <- usage.windows, do: {name, window.remaining}
+    {usage.window, usage.max, usage.current, usage.remaining, usage.cost, Enum.sort(windows)}
+  end
+
+  defp scripts(server) do
+    case Regex.run(~r/calls=(\d+)/, Redis.info(server, "cmdstat_evalsha") || "") do
+      [_line, calls] -> String.to_integer(calls)
+      nil -> 0
+    end
+  end
+end

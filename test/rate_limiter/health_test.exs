@@ -1,0 +1,196 @@
+defmodule RateLimiter.HealthTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Health
+
+  alias RateLimiter.Health.{
+    Config,
+    Function,
+    Mailboxes,
+    Memory,
+    Reading,
+    RunQueue,
+    Schedulers,
+    Timer
+  }
+
+  defmodule Odd do
+    @behaviour RateLimiter.Health
+    def init(options), do: options[:begin] || 0
+    def measure(:exit), do: exit(:gone)
+    def measure(:throw), do: throw(:ball)
+    def measure(:odd), do: :what
+    def measure(:slow), do: Process.sleep(:infinity)
+    def measure(n), do: {:ok, n, n + 1}
+  end
+
+  describe "the sensors of an instance" do
+    test "are those that come with the library, but for mailboxes that nobody names" do
+      assert [schedulers, run_queue, timer, memory] = Config.new!([], [])
+      assert {:schedulers, Schedulers, [], {0.80, 0.90, 0.98}} = schedulers
+      assert {:run_queue, RunQueue, [], {1, 4, 8}} = run_queue
+      assert {:timer, Timer, [], {5, 20, 100}} = timer
+      assert {:memory, Memory, [limit: nil], {0.70, 0.80, 0.92}} = memory
+    end
+
+    test "can be left out, set otherwise, and added to" do
+      fun = fn -> 1 end
+
+      sensors =
+        Config.new!(
+          [
+            schedulers: false,
+            run_queue: false,
+            timer: false,
+            memory: [limit: 1_000, warn: 0.85],
+            mailboxes: [watch: [:a, self()]],
+            pool: [measure: fun, ok: 1, warn: 2, crit: 3],
+            odd: [module: Odd, begin: 5, ok: 1, warn: 2, crit: 3]
+          ],
+          []
+        )
+
+      assert [
+               {:memory, Memory, [limit: 1_000], {0.70, 0.85, 0.92}},
+               {:mailboxes, Mailboxes, [watch: [:a, _]], {100, 1_000, 10_000}},
+               {:pool, Function, [measure: ^fun], {1, 2, 3}},
+               {:odd, Odd, [begin: 5], {1, 2, 3}}
+             ] = sensors
+    end
+
+    test "are refused where they cannot be meant" do
+      for {options, message} <- [
+            {[memory: [limit: 0]],
+             "sensors.memory.limit: expected a positive integer or nil, got: 0"},
+            {[run_queue: [ok: 5]], "sensors.run_queue: expected ok < warn < crit, got: "},
+            {[timer: [warm: 5]], "sensors.timer: unknown option :warm, did you mean :warn?"},
+            {[pool: [ok: 1, warn: 2, crit: 3]],
+             "sensors.pool.measure: is required: a function of no argument"},
+            {[pool: [measure: fn -> 1 end]], "sensors.pool.ok: is required: a number"},
+            {[pool: [module: Nobody, ok: 1, warn: 2, crit: 3]],
+             "sensors.pool.module: expected a module that implements RateLimiter.Health, got: Nobody"},
+            {[mailboxes: [watch: ["a"]]],
+             "sensors.mailboxes.watch: expected a list of registered names and pids, got: [\"a\"]"}
+          ] do
+        error = assert_raise ArgumentError, fn -> Config.new!(options, [:sensors]) end
+        assert error.message =~ message
+      end
+    end
+  end
+
+  # What a sensor says at its second reading.
+  defp second(module, options \\ []) do
+    {_first, state} = Reading.take(module, module.init(options))
+    {reading, _state} = Reading.take(module, state)
+    reading
+  end
+
+  describe "a sensor" do
+    test "of the schedulers tells the share in which they were busy" do
+      {{:no_opinion, _}, state} = Reading.take(Schedulers, Schedulers.init([]))
+
+      busy =
+        for _ <- 1..:erlang.system_info(:schedulers_online),
+            do: Task.async(fn -> Enum.sum(1..3_000_000) end)
+
+      Task.await_many(busy)
+      assert {{:ok, share}, _state} = Reading.take(Schedulers, state)
+      assert share > 0.0 and share <= 1.0
+    end
+
+    test "of the run queue tells how many wait" do
+      assert {:ok, waiting} = second(RunQueue)
+      assert waiting >= 0
+    end
+
+    test "of memory tells the share of what there may be" do
+      total = :erlang.memory(:total)
+      assert {:ok, half} = second(Memory, limit: 2 * total)
+      assert_in_delta half, 0.5, 0.25
+
+      assert {:no_opinion, "this system does not say how much memory there is: give it a :limit"} =
+               elem(Reading.take(Memory, nil), 0)
+
+      if File.exists?("/proc/meminfo"),
+        do: assert({:ok, share} = second(Memory)) && assert(share < 1.0)
+    end
+
+    test "of mailboxes tells the longest, whoever of them runs" do
+      many = spawn(fn -> Process.sleep(:infinity) end)
+      few = spawn(fn -> Process.sleep(:infinity) end)
+      for n <- 1..30, do: send(many, n)
+      send(few, 1)
+      assert {:ok, 30} = second(Mailboxes, watch: [few, many, :nobody_of_this_name])
+      for pid <- [many, few], do: Process.exit(pid, :kill)
+      ref = Process.monitor(many)
+      assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+
+      assert {:no_opinion, "none of [:nobody_of_this_name] runs"} =
+               second(Mailboxes, watch: [:nobody_of_this_name])
+    end
+
+    test "of timers tells what all but one in a hundred stay below" do
+      assert Timer.worst(Enum.to_list(1..100)) == 99
+      assert Timer.worst([7]) == 7
+    end
+
+    test "of timers measures, and ends with who reads it" do
+      {:ok, reader} = Agent.start(fn -> Reading.take(Timer, Timer.init([])) end)
+      {{:no_opinion, _}, {pid, cell}} = Agent.get(reader, & &1)
+      # A hundred timers of 10 ms: whoever reads before gets no opinion.
+      assert late = until(fn -> with -1 <- :atomics.get(cell, 1), do: nil end)
+      assert {{:ok, ms}, _} = Reading.take(Timer, {pid, cell})
+      assert late >= 0 and ms >= 0
+      ref = Process.monitor(pid)
+      Agent.stop(reader)
+      assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+    end
+
+    defp until(fun), do: fun.() || (Process.sleep(10) && until(fun))
+
+    test "of the application's own is a function, and keeps nothing between readings" do
+      assert {:ok, 42} = second(Function, measure: fn -> 42 end)
+
+      assert {:no_opinion, "expected a number, got: :many"} =
+               second(Function, measure: fn -> :many end)
+    end
+
+    test "that is a module keeps what it says" do
+      assert {:ok, 6} = second(Odd, begin: 5)
+    end
+
+    test "that fails is no opinion, says why, and keeps its state" do
+      for {state, why} <- [
+            {:exit, "exit: :gone"},
+            {:throw, "throw: :ball"},
+            {:odd, "expected a reading, got: :what"},
+            {:slow, "it took longer than 500 ms"}
+          ] do
+        assert Reading.take(Odd, state) == {{:no_opinion, why}, state}
+      end
+
+      assert {{:no_opinion, "it raised RuntimeError: no pool"}, _} =
+               Reading.take(Function, fn -> raise "no pool" end)
+    end
+  end
+
+  describe "a reading" do
+    test "is stress by three points" do
+      assert Reading.report({:ok, 4}, {1, 4, 8}) == %{value: 4, stress: 0.5, no_opinion: nil}
+
+      assert Reading.report({:no_opinion, "why"}, {1, 4, 8}) == %{
+               value: nil,
+               stress: nil,
+               no_opinion: "why"
+             }
+    end
+  end
+
+  describe "report/1" do
+    test "is about an instance that has subsystems" do
+      RateLimiter.Test.start(name: :unwell, limiters: [])
+      assert_raise ArgumentError, ~r/has no subsystems/, fn -> Health.report(:unwell) end
+      assert_raise ArgumentError, ~r/no instance/, fn -> Health.report(:nobody) end
+    end
+  end
+end

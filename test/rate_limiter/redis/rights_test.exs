@@ -1,0 +1,44 @@
+defmodule RateLimiter.Redis.RightsTest do
+  # The user that the guide describes, in a real server.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Support.{Documents, Redis}
+
+  test "what the guide lists is enough, and nothing of it is too much" do
+    rights = rights()
+    server = Redis.start!(config: [user: rights])
+
+    store =
+      {:redis, url: Redis.url(server), username: "limiter", password: "secret", timeout: 10_000}
+
+    window = [limit: 10, per: :hour]
+    limiters = [rights: [windows: [a: window, b: window]]]
+    instance = start_supervised!({RateLimiter, name: :rights, store: store, limiters: limiters})
+
+    Redis.ready!(:rights, :a)
+    assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:rights, 1)
+    assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:rights, 1, request_id: "once")
+    assert {:ok, %{source: :redis}} = RateLimiter.peek(:rights, 1, :a)
+    assert {:ok, %{source: :redis}} = RateLimiter.refund(:rights, 1, :a)
+    assert :ok = RateLimiter.reset(:rights, 1)
+    assert [{:ok, %{source: :redis}}, _] = RateLimiter.check_batch(:rights, [{1, 1}, {2, 1}])
+    assert {:ok, [_, _]} = RateLimiter.get_usage_batch(:rights, [1, 2])
+    # That this node is there, and that it leaves.
+    Redis.eventually(fn -> used?(server, "zadd") end)
+    Supervisor.stop(instance)
+    Redis.eventually(fn -> used?(server, "zrem") end)
+
+    assert Redis.command!(server, ["ACL", "LOG"]) == []
+
+    for [right] <- Regex.scan(~r/ \+(\S+)/, rights, capture: :all_but_first),
+        do: assert(used?(server, right), right)
+  end
+
+  defp rights do
+    guide = File.read!(Documents.path("guides/redis.md"))
+    [_all, rights] = Regex.run(~r/<!-- acl -->\n```\nuser (.*?)\n```/s, guide)
+    rights
+  end
+
+  defp used?(server, command), do: Redis.info(server, "cmdstat_#{command}") != nil
+end

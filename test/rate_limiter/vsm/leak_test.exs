@@ -1,0 +1,124 @@
+defmodule RateLimiter.VSM.LeakTest do
+  # Not at once with other tests: memory is counted.
+  use ExUnit.Case, async: false
+
+  alias RateLimiter.Adaptive.Fixed
+  alias RateLimiter.{Algedonic, VSM}
+  alias RateLimiter.VSM.{Controller, Space}
+
+  @megabyte 1_048_576
+  @never 86_400_000
+
+  setup do
+    level = Logger.level()
+    Logger.configure(level: :none)
+    on_exit(fn -> Logger.configure(level: level) end)
+  end
+
+  defp options do
+    [
+      name: :vsm_leak,
+      vsm: [
+        interval: @never,
+        sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
+        subsystems: [
+          a: [
+            limit: 1_000_000,
+            per: :second,
+            law: Fixed,
+            health: {[:vsm_leak, :done], &__MODULE__.measure/2}
+          ],
+          b: [limit: 10, per: :second, parent: :a, law: Fixed]
+        ]
+      ]
+    ]
+  end
+
+  @doc false
+  def measure(_measurements, _metadata), do: {:ok, 1}
+
+  defp live(end_of_life) do
+    {:ok, supervisor} = RateLimiter.start_link(options())
+    {:ok, :done} = VSM.run(:a, "u", fn -> :done end, instance: :vsm_leak)
+    Algedonic.pain(:b, 0.95, instance: :vsm_leak)
+    Controller.step(Space.fetch!(:vsm_leak), :b)
+    end_of_life.(supervisor)
+    :telemetry.execute([:vsm_leak, :done], %{}, %{})
+  end
+
+  defp kill(supervisor) do
+    Process.flag(:trap_exit, true)
+    Process.exit(supervisor, :kill)
+    assert_receive {:EXIT, ^supervisor, :killed}, 5_000
+  end
+
+  defp size do
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+
+    %{
+      memory: :erlang.memory(:total),
+      processes: length(Process.list()),
+      tables: length(:ets.all()),
+      handlers: length(:telemetry.list_handlers([]))
+    }
+  end
+
+  # The first rounds load code and warm allocators. What has just been killed goes in its own time.
+  defp assert_no_growth(rounds, round) do
+    for _ <- 1..div(rounds, 5), do: round.()
+    before = size()
+    for _ <- 1..rounds, do: round.()
+    assert eventually(fn -> grown(before, size()) == [] end), inspect(grown(before, size()))
+  end
+
+  defp grown(before, later) do
+    for {key, most} <- [memory: @megabyte, processes: 2, tables: 4, handlers: 0],
+        later[key] - before[key] > most,
+        do: {key, before[key], later[key]}
+  end
+
+  defp eventually(fun, tries \\ 50),
+    do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
+
+  describe "hundreds of lives" do
+    test "of an instance with subsystems that is stopped leave nothing" do
+      assert_no_growth(500, fn -> live(&Supervisor.stop/1) end)
+    end
+
+    test "of an instance with subsystems that is killed leave nothing" do
+      assert_no_growth(500, fn -> live(&kill/1) end)
+    end
+  end
+
+  describe "many calls" do
+    setup do
+      {:ok, supervisor} = RateLimiter.start_link(options())
+      on_exit(fn -> Process.exit(supervisor, :shutdown) end)
+    end
+
+    test "that run, raise or are killed leave nothing" do
+      assert_no_growth(2_000, fn ->
+        VSM.run(:a, "u", fn -> :ok end, instance: :vsm_leak)
+        catch_throw(VSM.run(:a, "u", fn -> throw(:x) end, instance: :vsm_leak))
+
+        test = self()
+        work = fn -> send(test, :at_work) && Process.sleep(:infinity) end
+        pid = spawn(fn -> VSM.run(:a, "u", work, instance: :vsm_leak) end)
+        assert_receive :at_work, 5_000
+        Process.exit(pid, :kill)
+      end)
+
+      assert eventually(fn -> VSM.subsystem_metrics(:vsm_leak).a.in_flight == 0 end)
+    end
+
+    test "of pain from ever other sources leave nothing" do
+      assert_no_growth(2_000, fn ->
+        Algedonic.pain(:a, 0.1,
+          source: make_ref(),
+          reason: String.duplicate("x", 100),
+          instance: :vsm_leak
+        )
+      end)
+    end
+  end
+end

@@ -1,0 +1,71 @@
+defmodule RateLimiter.VSM.LoopTest do
+  # The usual law, from the gate that calls pass to the limit that they meet.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.{Algedonic, Test, VSM}
+  alias RateLimiter.VSM.Space
+
+  setup do
+    Test.start(vsm: [subsystems: [work: [limit: 100, per: :second, target: 100]]])
+  end
+
+  defp metrics, do: VSM.subsystem_metrics().work
+
+  # A second of a resource that answers so many in so many milliseconds, and lets all others wait longer.
+  defp second(capacity, ms) do
+    gate = Space.subsystem!(RateLimiter, :work).gate
+
+    let_in =
+      for(_ <- 1..150, do: VSM.check_subsystem_limit(:work, "a"))
+      |> Enum.count(&match?({:ok, _}, &1))
+
+    slow = if let_in > capacity, do: ms * let_in / capacity * 4, else: ms
+    for _ <- 1..min(let_in, capacity)//1, do: VSM.Engine.record(gate, :ok, round(slow * 1_000))
+    Test.advance(:second)
+  end
+
+  test "reported work that queues up lowers the limit to what goes through, bounds what is at work, and lets both go" do
+    for _ <- 1..20, do: second(100, 10)
+    assert %{scale: 1.0} = metrics()
+
+    for _ <- 1..20, do: second(50, 10)
+    assert %{scale: scale, guard: guard, own_scale: scale} = metrics()
+    assert scale < 0.65 and scale >= 0.1
+    assert is_integer(guard)
+
+    assert Enum.any?(
+             VSM.explain(:work),
+             &(&1.action == :cut and &1.binding == :queue and &1.sentence =~ "queue")
+           )
+
+    for _ <- 1..60, do: second(100, 10)
+    assert metrics().scale > 0.95
+    assert Enum.any?(VSM.explain(:work), &(&1.action == :grow))
+  end
+
+  test "pain lowers the limit while it lasts, and pleasure brings it back" do
+    for _ <- 1..5, do: Algedonic.pain(:work, 0.7, source: :probe) && Test.advance(:second)
+    assert %{scale: low, binding: {:pain, :probe}} = metrics()
+    assert low < 0.6
+    Test.advance(10_000)
+    for _ <- 1..30, do: Algedonic.pleasure(:work, 1.0, source: :probe) && Test.advance(:second)
+    assert metrics().scale == 1.0
+  end
+
+  test "a subsystem that nobody asks comes back to its limit by itself" do
+    for _ <- 1..5, do: Algedonic.pain(:work, 0.7, source: :probe) && Test.advance(:second)
+    assert metrics().scale < 0.6
+    Test.advance({3, :minute})
+    assert metrics().scale == 1.0
+  end
+
+  test "its own denials are no pain: a limit that everybody runs into stays where it is" do
+    for _ <- 1..30 do
+      for _ <- 1..500, do: VSM.run(:work, "a", fn -> :ok end)
+      Test.advance(:second)
+    end
+
+    assert %{scale: 1.0, stress: stress, denied: denied} = metrics()
+    assert stress == 0.0 and denied > 10_000
+  end
+end

@@ -1,0 +1,179 @@
+defmodule RateLimiter.VSM.ScalesTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Adaptive.Fixed
+  alias RateLimiter.{Test, VSM}
+  alias RateLimiter.VSM.{Engine, Scales, Space, Subsystem}
+
+  defp scales,
+    do: Map.new(VSM.subsystem_metrics(), fn {name, %{scale: scale}} -> {name, scale} end)
+
+  defp subsystem(name), do: Space.subsystem!(RateLimiter, name)
+
+  defp put(name, scale) do
+    subsystem = subsystem(name)
+    Subsystem.put_scale(subsystem, scale)
+    Scales.apply(subsystem.table, subsystem)
+  end
+
+  defp demand(name, demand), do: Subsystem.put_need(subsystem(name), demand / 1)
+
+  describe "a tree" do
+    setup do
+      Test.start(
+        vsm: [
+          subsystems: [
+            top: [limit: 100, per: :second, law: Fixed],
+            left: [limit: 100, per: :second, law: Fixed, parent: :top],
+            right: [limit: 100, per: :second, law: Fixed, parent: :top],
+            leaf: [limit: 100, per: :second, law: Fixed, parent: :left]
+          ]
+        ]
+      )
+    end
+
+    test "has on each limit the least of the line above it, not the product" do
+      put(:top, 0.5)
+      put(:left, 0.6)
+      put(:leaf, 0.8)
+      assert scales() == %{top: 0.5, left: 0.5, right: 0.5, leaf: 0.5}
+      put(:left, 0.2)
+      assert scales() == %{top: 0.5, left: 0.2, right: 0.5, leaf: 0.2}
+      put(:top, 1.0)
+      assert scales() == %{top: 1.0, left: 0.2, right: 1.0, leaf: 0.2}
+      put(:left, 1.0)
+      assert scales() == %{top: 1.0, left: 1.0, right: 1.0, leaf: 0.8}
+    end
+  end
+
+  describe "a shared capacity" do
+    setup do
+      Test.start(
+        vsm: [
+          subsystems: [
+            db: [limit: 100, per: :second, law: Fixed, shared: true],
+            s1: [limit: 100, per: :second, law: Fixed, parent: :db, priority: 1],
+            s4: [limit: 20, per: :second, law: Fixed, parent: :db, priority: 3],
+            s5: [limit: 20, per: :second, law: Fixed, parent: :db, priority: 5],
+            below: [limit: 100, per: :second, law: Fixed, parent: :s1]
+          ]
+        ]
+      )
+
+      for {name, demand} <- [s1: 80, s4: 12, s5: 10], do: demand(name, demand)
+      :ok
+    end
+
+    test "at a quarter of it the most important keeps what it needs, and the least gives way" do
+      put(:db, 0.25)
+      assert %{db: 0.25, s5: s5, s4: s4, s1: s1} = scales()
+
+      # 25 are there. s5 gets all that it asks for, s1 its floor, and s4 what is left of what it asks for.
+      assert 20 * s5 >= 10
+      assert_in_delta 100 * s1, 10, 0.001
+      assert_in_delta 20 * s4, 25 - 10 - 20 * s5, 0.001
+    end
+
+    test "is shared by what is left of it after a law's own word" do
+      put(:s5, 0.3)
+      put(:db, 0.5)
+      assert %{s5: 0.3} = scales()
+    end
+
+    test "never gives away more than there is" do
+      for scale <- [0.15, 0.2, 0.33, 0.5, 0.9, 1.0] do
+        put(:db, scale)
+        %{s1: s1, s4: s4, s5: s5} = scales()
+        assert 100 * s1 + 20 * s4 + 20 * s5 <= 100 * scale + 0.001, "at #{scale}"
+      end
+    end
+
+    test "is one work: what is at work in a part is at work in the whole, and room is kept for who matters more" do
+      whole = subsystem(:db).gate
+      Engine.set_guard(whole, 10)
+      put(:db, 0.5)
+
+      test = self()
+      work = fn -> send(test, {:at_work, self()}) && Process.sleep(:infinity) end
+
+      run = fn name ->
+        pid =
+          spawn(fn ->
+            receive(do: (:go -> :ok)) && send(test, {:answer, self(), VSM.run(name, "a", work)})
+          end)
+
+        Test.allow(test, pid)
+        send(pid, :go)
+
+        receive do
+          {:at_work, ^pid} -> pid
+          {:answer, ^pid, {:error, :rate_limited, %{window: :in_flight}}} -> :full
+        after
+          5_000 -> flunk("neither")
+        end
+      end
+
+      taken = for _ <- 1..10, do: run.(:s1)
+      assert %{db: %{in_flight: at_work}, s1: %{in_flight: at_work}} = VSM.subsystem_metrics()
+      assert at_work in 1..9
+      assert Enum.count(taken, &is_pid/1) == at_work
+
+      s5 = run.(:s5)
+      assert is_pid(s5)
+      for pid <- [s5 | taken], is_pid(pid), do: Process.exit(pid, :kill)
+      assert eventually(fn -> VSM.subsystem_metrics().db.in_flight == 0 end)
+      assert %{s1: %{in_flight: 0}, s5: %{in_flight: 0}} = VSM.subsystem_metrics()
+    end
+
+    defp eventually(fun, tries \\ 5_000),
+      do: fun.() || (tries > 0 && Process.sleep(1) && eventually(fun, tries - 1))
+
+    test "is judged by the work of all who share it", %{} do
+      for name <- [:s1, :s4, :s5], do: VSM.run(name, "a", fn -> Test.advance(7) end)
+      assert {%{ok: 3, latency: %{sum_us: 21_000}}, _} = Engine.drain(subsystem(:db).gate)
+      assert {%{ok: 1}, _} = Engine.drain(subsystem(:s5).gate)
+    end
+
+    test "reaches those below who share it" do
+      put(:db, 0.25)
+      assert_in_delta scales().below, 0.1, 1.0e-6
+    end
+  end
+
+  describe "gates/2" do
+    setup do
+      Test.start(
+        vsm: [
+          subsystems: [
+            s1: [limit: 100, per: :second, law: Fixed, priority: 1],
+            s5: [limit: 20, per: :second, law: Fixed, priority: 5],
+            quiet: [limit: 20, per: :second, law: Fixed, priority: 5]
+          ]
+        ]
+      )
+
+      for {name, demand} <- [s1: 90, s5: 10] do
+        demand(name, demand)
+        Subsystem.put_demand(subsystem(name), demand / 1)
+      end
+
+      :ok
+    end
+
+    defp gates(scale) do
+      space = Space.fetch!(RateLimiter)
+      members = Space.all(space)
+      shares = members |> Scales.gates(scale) |> Map.new()
+      Map.new(members, fn {subsystem, _own} -> {subsystem.name, shares[subsystem.gate]} end)
+    end
+
+    test "close for the least important first" do
+      assert %{s1: s1, s5: 1.0} = gates(0.5)
+      assert s1 < 0.5 and s1 > 0.3
+    end
+
+    test "are as open as the node where nobody has asked yet" do
+      assert gates(0.5).quiet == 0.5
+    end
+  end
+end

@@ -1,0 +1,359 @@
+defmodule RateLimiter.VSM.SupervisorTest do
+  # Subsystems of real instances: their namespaces, and what outlives what.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Adaptive.{Decision, Fixed}
+  alias RateLimiter.Support.ScriptedLaw
+  alias RateLimiter.{Instance, Registry, VSM}
+  alias RateLimiter.VSM.{Controller, Engine, Listener, Space, Subsystem}
+
+  @moduletag :capture_log
+
+  # Steps are the test's: the loops' own come once in a day.
+  @never 86_400_000
+
+  setup context do
+    %{name: {__MODULE__, context.test}}
+  end
+
+  defp start(name, subsystems, options \\ []) do
+    vsm = [subsystems: subsystems, interval: @never, sensors: quiet()] ++ options
+    start_supervised!({RateLimiter, name: name, vsm: vsm}, id: name)
+  end
+
+  defp quiet, do: [schedulers: false, run_queue: false, timer: false, memory: false]
+
+  defp space(name), do: Space.fetch!(name)
+  defp controller(name, subsystem), do: Registry.whereis({:controller, space(name), subsystem})
+
+  defp loops(name) do
+    [pid] =
+      for {VSM.Supervisor, pid, _, _} <-
+            Supervisor.which_children(Registry.whereis({:instance, name})),
+          do: pid
+
+    pid
+  end
+
+  defp kill(pid) do
+    ref = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 5_000
+  end
+
+  # The supervisor answers after it has dealt with its child's end.
+  defp replaced(name, subsystem, old) do
+    Supervisor.which_children(loops(name))
+    new = controller(name, subsystem)
+    if is_pid(new) and new != old, do: new, else: replaced(name, subsystem, old)
+  end
+
+  describe "the namespace of subsystems" do
+    test "is their instance's own: several may say :s1, and so may limiters", %{name: name} do
+      for n <- 1..3, do: start({name, n}, s1: [law: Fixed], s5: [law: Fixed])
+
+      start_supervised!(
+        {RateLimiter,
+         name: {name, :limiters}, limiters: [s1: [windows: [w: [limit: 7, per: :day]]]]},
+        id: :limiters
+      )
+
+      {:ok, _} = VSM.check_subsystem_limit(:s1, "a", instance: {name, 1}, cost: 100)
+
+      assert {:error, :rate_limited, _} =
+               VSM.check_subsystem_limit(:s1, "a", instance: {name, 1}, cost: 100)
+
+      assert {:ok, %{max: 100, remaining: 99}} =
+               VSM.check_subsystem_limit(:s1, "a", instance: {name, 2})
+
+      assert {:ok, %{max: 7, remaining: 6}} = RateLimiter.check_and_track(:s1, "a", :w)
+      assert RateLimiter.limiters({name, 1}) == []
+    end
+
+    test "is empty where there are none, and says so", %{name: name} do
+      start_supervised!({RateLimiter, name: name})
+
+      assert_raise ArgumentError,
+                   ~r/^the instance .* has no subsystems\. Give it the option vsm: true, or vsm: \[subsystems: /,
+                   fn -> VSM.check_subsystem_limit(:s1, "a", instance: name) end
+    end
+  end
+
+  describe "a controller that is killed" do
+    test "leaves scale, guard, counts and history as they are, and its successor goes on from there",
+         %{name: name} do
+      key = {name, :a}
+
+      start(name,
+        a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)],
+        b: [law: Fixed, limit: 1, per: :day]
+      )
+
+      ScriptedLaw.say(key, %Decision{
+        scale: 0.5,
+        from: 1.0,
+        guard: 3,
+        action: :cut,
+        news?: true,
+        sentence: "cut"
+      })
+
+      Controller.step(space(name), :a)
+      {:ok, %{remaining: 4}} = VSM.check_subsystem_limit(:a, "u", instance: name)
+
+      [old, other] = [controller(name, :a), controller(name, :b)]
+      kill(old)
+      new = replaced(name, :a, old)
+
+      assert %{a: %{scale: 0.5, own_scale: 0.5, guard: 3, asked: 1}} = VSM.subsystem_metrics(name)
+      assert {:ok, %{remaining: 3}} = VSM.check_subsystem_limit(:a, "u", instance: name)
+      assert [%{sentence: "cut"}] = VSM.explain(:a, name)
+      assert controller(name, :b) == other
+
+      # The law's own state is there again, too.
+      ScriptedLaw.say(key, fn state, _ -> %Decision{scale: state.scale + state.steps / 100} end)
+      Controller.step(space(name), :a)
+      assert VSM.subsystem_metrics(name).a.scale == 0.51
+      assert new == controller(name, :a)
+      :persistent_term.erase({ScriptedLaw, key})
+    end
+
+    test "is not asked on the way of a call", %{name: name} do
+      start(name, a: [limit: 10, per: :day, law: Fixed])
+      :sys.suspend(controller(name, :a))
+      :sys.suspend(loops(name))
+      assert {:ok, _} = VSM.check_subsystem_limit(:a, "u", instance: name)
+      assert {:ok, 1} = VSM.run(:a, "u", fn -> 1 end, instance: name)
+      assert RateLimiter.Algedonic.pain(:a, 1.0, instance: name) == :ok
+      assert %{a: %{asked: 2, pain: pain}} = VSM.subsystem_metrics(name)
+      assert pain > 0.9
+      :sys.resume(loops(name))
+      :sys.resume(controller(name, :a))
+    end
+
+    test "a hundred times in a row takes no limit along", %{name: name} do
+      start(name, a: [limit: 1_000, per: :day, law: Fixed])
+      {:ok, _} = VSM.check_subsystem_limit(:a, "u", instance: name)
+      [loops, instance] = [loops(name), Registry.whereis({:instance, name})]
+
+      Enum.reduce(1..100, controller(name, :a), fn _, pid ->
+        kill(pid)
+        replaced(name, :a, pid)
+      end)
+
+      assert loops(name) == loops
+      assert Registry.whereis({:instance, name}) == instance
+      assert {:ok, %{remaining: 998}} = VSM.check_subsystem_limit(:a, "u", instance: name)
+    end
+
+    test "begins anew where what it left does not let it step", %{name: name} do
+      key = {name, :poison}
+      start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
+      ScriptedLaw.say(key, %Decision{scale: 0.5})
+      Controller.step(space(name), :a)
+      ScriptedLaw.say(key, nil)
+
+      # A state that no law can read.
+      poisoned = %{Space.get(space(name), {:loop, :a}) | at_ms: :yesterday}
+      Space.put(space(name), {:loop, :a}, poisoned)
+      old = controller(name, :a)
+      kill(old)
+      new = replaced(name, :a, old)
+      assert catch_exit(Controller.step(space(name), :a))
+      replaced(name, :a, new)
+      assert Controller.step(space(name), :a) == :ok
+      assert VSM.subsystem_metrics(name).a.scale == 0.5
+    end
+
+    test "goes on with a limit that stands still where its law does not begin again", %{
+      name: name
+    } do
+      key = {name, :stubborn}
+      begins = :counters.new(1, [])
+      :counters.put(begins, 1, 1)
+
+      start(name,
+        a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key, begins: begins)]
+      )
+
+      ScriptedLaw.say(key, %Decision{scale: 0.5})
+      Controller.step(space(name), :a)
+      :counters.put(begins, 1, 0)
+      ScriptedLaw.say(key, fn _, _ -> raise "no more" end)
+      for _ <- 1..3, do: Controller.step(space(name), :a)
+      assert VSM.subsystem_metrics(name).a.scale == 0.5
+
+      assert [
+               %{
+                 held_by: :law_failed,
+                 sentence: "the law raised ArgumentError (does not begin)" <> _
+               },
+               %{held_by: :law_failed}
+             ] = VSM.explain(:a, name)
+
+      :persistent_term.erase({ScriptedLaw, key})
+    end
+
+    test "while it was called hears the next call", %{name: name} do
+      key = {name, :called}
+      start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
+      pid = controller(name, :a)
+      :sys.suspend(pid)
+      RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
+      assert Subsystem.flag?(Space.subsystem(space(name), :a), :called)
+      kill(pid)
+      :sys.get_state(replaced(name, :a, pid))
+      refute Subsystem.flag?(Space.subsystem(space(name), :a), :called)
+      RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
+      assert_receive {:step, ^key, %{pain: pain}, _}, 5_000
+      assert map_size(pain) == 1
+    end
+  end
+
+  describe "the loops" do
+    test "that are killed together come back, and every count is there", %{name: name} do
+      start(name, a: [limit: 10, per: :day, law: Fixed])
+      {:ok, _} = VSM.check_subsystem_limit(:a, "u", instance: name, cost: 4)
+      old = controller(name, :a)
+      kill(loops(name))
+      replaced(name, :a, old)
+      assert {:ok, %{remaining: 5}} = VSM.check_subsystem_limit(:a, "u", instance: name)
+    end
+
+    test "step by themselves, about once an interval", %{name: name} do
+      start_supervised!(
+        {RateLimiter,
+         name: name,
+         vsm: [
+           interval: 20,
+           subsystems: [a: [limit: 1, per: :day, law: ScriptedLaw.options(self(), key: :alone)]]
+         ]}
+      )
+
+      for _ <- 1..3,
+          do:
+            assert_receive({:step, :alone, %{elapsed_ms: elapsed}, _now} when elapsed > 0, 5_000)
+    end
+
+    test "end with their instance, and a place at work is given back to nobody", %{name: name} do
+      start(name, a: [limit: 10, per: :day, law: Fixed])
+      pid = controller(name, :a)
+      ref = Process.monitor(pid)
+
+      assert {:ok, :done} =
+               VSM.run(:a, "u", fn -> stop_supervised!(name) && :done end, instance: name)
+
+      assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+
+      assert_raise ArgumentError, ~r/no instance/, fn ->
+        VSM.check_subsystem_limit(:a, "u", instance: name)
+      end
+    end
+  end
+
+  describe "many processes at once" do
+    test "never have more at work than the guard allows, nor more than the limit in all", %{
+      name: name
+    } do
+      start(name, a: [limit: 400, per: :day, law: Fixed])
+      gate = Space.subsystem!(name, :a).gate
+      Engine.set_guard(gate, 5)
+      at_work = :atomics.new(2, [])
+
+      work = fn ->
+        now = :atomics.add_get(at_work, 1, 1)
+        if now > 5, do: :atomics.add(at_work, 2, 1)
+        :erlang.yield()
+        :atomics.sub(at_work, 1, 1)
+      end
+
+      done =
+        1..20
+        |> Task.async_stream(
+          fn _ -> for(_ <- 1..100, do: VSM.run(:a, "u", work, instance: name)) end,
+          max_concurrency: 20
+        )
+        |> Enum.flat_map(fn {:ok, answers} -> answers end)
+
+      assert Enum.count(done, &match?({:ok, _}, &1)) <= 400
+      assert :atomics.get(at_work, 2) == 0
+      assert %{in_flight: 0, asked: 2_000, abandoned: 0} = metrics = VSM.subsystem_metrics(name).a
+      assert metrics.usage.current == Enum.count(done, &match?({:ok, _}, &1))
+    end
+  end
+
+  describe "health that a telemetry event tells" do
+    test "is counted, and what is no measure is told as no opinion", %{name: name} do
+      event = [:my_app, :repo, :query]
+
+      measure = fn
+        %{total: ms}, %{result: result} -> {result, ms}
+        _measurements, %{ignore: true} -> :ignore
+        _measurements, %{raise: true} -> raise "a measure of somebody's"
+        _measurements, %{odd: true} -> {:fine, -1}
+      end
+
+      start(name,
+        a: [
+          limit: 10,
+          per: :day,
+          law: ScriptedLaw.options(self(), key: {name, :heard}),
+          health: {event, measure}
+        ]
+      )
+
+      :telemetry.execute(event, %{total: 12}, %{result: :ok})
+      :telemetry.execute(event, %{total: 1.5}, %{result: :error})
+      :telemetry.execute(event, %{}, %{ignore: true})
+      for _ <- 1..2, do: :telemetry.execute(event, %{}, %{raise: true})
+      :telemetry.execute(event, %{}, %{odd: true})
+      :telemetry.execute(event, %{total: 12}, %{result: :ok})
+      Controller.step(space(name), :a)
+
+      key = {name, :heard}
+      assert_received {:step, ^key, %{fresh: %{ok: 2, errors: 1, latency: %{sum_us: 24_000}}}, _}
+      assert [%{held_by: :no_opinion, sentence: sentence}] = VSM.explain(:a, name)
+      assert sentence == "the measure of #{inspect(event)} failed 3 times: no opinion from it"
+    end
+
+    test "is heard by nobody when the instance has stopped, or was killed", %{name: name} do
+      event = [:my_app, :stopped]
+
+      subsystems = [
+        a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> {:ok, 1} end}]
+      ]
+
+      start(name, subsystems)
+      assert [_] = :telemetry.list_handlers(event)
+      stop_supervised!(name)
+      assert :telemetry.list_handlers(event) == []
+
+      Process.flag(:trap_exit, true)
+
+      {:ok, pid} =
+        RateLimiter.start_link(name: name, vsm: [subsystems: subsystems, interval: @never])
+
+      Process.exit(pid, :kill)
+      assert_receive {:EXIT, ^pid, :killed}, 5_000
+      :telemetry.execute(event, %{}, %{})
+      :telemetry.execute(event, %{}, %{})
+      assert :telemetry.list_handlers(event) == []
+    end
+
+    test "is heard once after the listener was killed", %{name: name} do
+      event = [:my_app, :again]
+      start(name, a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> {:ok, 1} end}])
+      [listener] = for {Listener, pid, _, _} <- Supervisor.which_children(loops(name)), do: pid
+      kill(listener)
+      Supervisor.which_children(loops(name))
+      :telemetry.execute(event, %{}, %{})
+      assert {%{ok: 1}, _} = Engine.drain(Space.subsystem!(name, :a).gate)
+    end
+  end
+
+  test "an instance says no name twice", %{name: name} do
+    start(name, s1: [law: Fixed])
+    assert {:error, {:already_started, _}} = RateLimiter.start_link(name: name, vsm: true)
+    assert Instance.health(nil) == {:error, :not_running}
+  end
+end

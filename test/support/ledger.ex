@@ -1,0 +1,137 @@
+defmodule RateLimiter.Support.Ledger do
+  @moduledoc false
+  # What several nodes admit together through one Redis while something happens to it, held against the contract.
+  #
+  # Every admitted call is written down with the moments between which it was decided. Afterwards each stretch of time is
+  # held against the arrival curve: in `d` no more than `burst + d * rate` may be decided. Nothing is sampled.
+
+  alias RateLimiter.Support.{Ledger.Curve, Ledger.Fault, Ledger.Hammer, Nodes, Redis}
+
+  @nodes 4
+  @workers 4
+  @keys 4
+  @limit 100
+  @burst 50
+
+  @enforce_keys [
+    :fault,
+    :calls,
+    :answered,
+    :alone,
+    :raised,
+    :leftover,
+    :longest_ms,
+    :admitted,
+    :allowed
+  ]
+  defstruct @enforce_keys ++ [:seconds, :over, :bound, :opened_ms, :recovered_ms]
+
+  @typedoc """
+  A line of the ledger.
+
+    * `calls`, `answered`, `raised` - made, and what became of them; `alone` of those answered were so without Redis
+    * `leftover` - messages that were left in a caller's mailbox
+    * `longest_ms` - the longest that a caller waited
+    * `admitted`, `allowed` - by all nodes together, and what the contract allows in as long
+    * `over` - by how much the worst stretch of the worst key was above the curve, and the `bound` that is promised:
+      0 where all answers came from Redis
+    * `opened_ms` - from the fault's beginning until the last node's breaker was open; `nil` where none opened
+    * `recovered_ms` - from the fault's end until the last answer without Redis; `nil` where there was none
+  """
+  @type t :: %__MODULE__{}
+
+  @doc "What was asked of whom: for whoever prints the lines."
+  @spec terms() :: map
+  def terms, do: %{nodes: @nodes, workers: @workers, keys: @keys, limit: @limit, burst: @burst}
+
+  @doc "Starts the nodes that a ledger needs."
+  @spec start_nodes!() :: [Nodes.t()]
+  def start_nodes!, do: Nodes.start!(@nodes)
+
+  @doc """
+  The line of one fault. Options, in milliseconds:
+
+    * `:calm` - how long all is well before
+    * `:fault` - how long it lasts, where that is ours to say
+    * `:settle` - how long the nodes go on when all answers come from Redis again
+  """
+  @spec line(Fault.t(), [Nodes.t()], keyword) :: t
+  def line(%Fault{} = fault, nodes, times) do
+    # In a process of its own, with which the servers end.
+    fn -> play(fault, nodes, times) end |> Task.async() |> Task.await(:infinity)
+  end
+
+  defp play(fault, nodes, times) do
+    scene = fault.prepare.()
+    store = scene |> fault.store.() |> Keyword.put(:nodes, length(nodes))
+
+    from = now_us()
+
+    for node <- nodes,
+        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, @keys], 30_000)
+
+    Process.sleep(times[:calm])
+    began = now_us()
+    fault.strike.(scene, times[:fault])
+    ended = now_us()
+
+    # Not before the nodes had the time to notice: what came in time was not yet an answer without Redis.
+    Process.sleep(times[:settle])
+    Redis.eventually(fn -> Enum.all?(nodes, &settled?/1) end)
+    Process.sleep(times[:settle])
+    results = Enum.map(nodes, &finish/1)
+    to = now_us()
+    sum(fault, results, from: from, began: began, ended: ended, to: to)
+  end
+
+  defp instance(store) do
+    [
+      store: {:redis, store},
+      stats_interval: :infinity,
+      limiters: [
+        ledger: [windows: [rate: [limit: @limit, per: :second, burst: @burst]], events: :none]
+      ]
+    ]
+  end
+
+  defp settled?(node), do: Nodes.call(node, Hammer, :settled?, [])
+  defp finish(node), do: Nodes.call(node, Hammer, :finish, [], 30_000)
+
+  defp sum(fault, results, times) do
+    admissions =
+      results
+      |> Enum.flat_map(& &1.admitted)
+      |> Enum.group_by(&elem(&1, 0), &Tuple.delete_at(&1, 0))
+
+    seconds = (times[:to] - times[:from]) / 1_000_000
+
+    %__MODULE__{
+      fault: fault.name,
+      calls: total(results, :calls),
+      answered: total(results, :answered),
+      alone: total(results, :alone),
+      raised: total(results, :raised),
+      leftover: total(results, :leftover),
+      longest_ms: (results |> Enum.map(& &1.longest_us) |> Enum.max()) / 1_000,
+      admitted: admissions |> Map.values() |> Enum.map(&length/1) |> Enum.sum(),
+      allowed: round(@keys * (@burst + seconds * @limit)),
+      seconds: seconds,
+      over:
+        admissions
+        |> Map.values()
+        |> Enum.map(&Curve.excess(&1, @burst, @limit))
+        |> Enum.max(fn -> 0 end),
+      bound: if(total(results, :alone) == 0, do: 0, else: fault.bursts * @burst),
+      opened_ms: since(times[:began], for(%{opened: [first | _]} <- results, do: first)),
+      recovered_ms:
+        since(times[:ended], for(%{fallback: at} <- results, at && at > times[:began], do: at))
+    }
+  end
+
+  defp total(results, field), do: results |> Enum.map(&Map.fetch!(&1, field)) |> Enum.sum()
+
+  defp since(_moment, []), do: nil
+  defp since(moment, times), do: max(0, div(Enum.max(times) - moment, 1_000))
+
+  defp now_us, do: System.os_time(:microsecond)
+end

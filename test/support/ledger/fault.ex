@@ -1,0 +1,156 @@
+defmodule RateLimiter.Support.Ledger.Fault do
+  @moduledoc false
+  # What can happen to a Redis while nodes ask it.
+
+  alias RateLimiter.Support.Redis
+  alias RateLimiter.Support.Redis.{Cluster, Sentinel, Server}
+
+  @enforce_keys [:name, :prepare, :store, :strike]
+  defstruct @enforce_keys ++ [bursts: 2]
+
+  @typedoc """
+  `prepare` starts what is needed, `store` tells the nodes where it is, `strike` makes the fault last for so many
+  milliseconds, and returns when it is over. `bursts` is what is promised where some calls were answered without Redis, by
+  key and outage, in full buckets. At its beginning the nodes do not know what the others were let through since they asked
+  last; at its end Redis does not; and where it has lost data, what the nodes put back, each what it heard last, is not all.
+  """
+  @type t :: %__MODULE__{
+          name: String.t(),
+          prepare: (() -> term),
+          store: (term -> keyword),
+          strike: (term, pos_integer -> term),
+          bursts: pos_integer
+        }
+
+  @often_ms 50
+
+  @doc "All of them; the first is none."
+  @spec all() :: [t]
+  def all do
+    [
+      one("none", fn _server, ms -> Process.sleep(ms) end),
+      %{one("kill -9, restart", &killed/2) | bursts: 3},
+      one("SIGSTOP, SIGCONT", &frozen/2),
+      one("SCRIPT FLUSH", fn server, ms ->
+        often(ms, fn -> Redis.command!(server, ["SCRIPT", "FLUSH"]) end)
+      end),
+      one("CLIENT KILL", fn server, ms -> often(ms, fn -> kill_clients(server) end) end),
+      one("CLIENT PAUSE", &paused/2),
+      one("DEBUG SLEEP", fn server, ms ->
+        Server.command!(server, ["DEBUG", "SLEEP", ms / 1_000], ms + 5_000)
+      end),
+      one("maxmemory reached", &full/2),
+      %__MODULE__{
+        name: "replica promoted",
+        prepare: &Redis.start_sentinel!/0,
+        store: &[sentinels: ["127.0.0.1:#{&1.sentinel.port}"], group: &1.group],
+        strike: fn sentinels, _ms -> promoted(sentinels) end,
+        bursts: 3
+      },
+      %__MODULE__{
+        name: "slot moved",
+        prepare: &Redis.start_cluster!/0,
+        store: fn cluster ->
+          [cluster: for(node <- cluster.nodes, do: "127.0.0.1:#{node.port}")]
+        end,
+        strike: &moved/2
+      },
+      %__MODULE__{
+        name: "password changed",
+        prepare: &guarded/0,
+        store: &[url: Redis.url(&1), username: "limiter", password: {:file, secret(&1)}],
+        strike: &locked_out/2
+      }
+    ]
+  end
+
+  @doc "Those of these names."
+  @spec named([String.t()]) :: [t]
+  def named(names), do: for(fault <- all(), fault.name in names, do: fault)
+
+  defp one(name, strike) do
+    %__MODULE__{
+      name: name,
+      prepare: &Redis.start!/0,
+      store: &[url: Redis.url(&1)],
+      strike: strike
+    }
+  end
+
+  defp killed(server, ms) do
+    Redis.kill(server)
+    Process.sleep(ms)
+    Redis.restart!(server)
+  end
+
+  defp frozen(server, ms) do
+    Redis.freeze(server)
+    Process.sleep(ms)
+    Redis.thaw(server)
+  end
+
+  # Ours comes through the socket, and ends with its command.
+  defp kill_clients(server), do: Redis.command(server, ["CLIENT", "KILL", "TYPE", "normal"])
+
+  defp paused(server, ms) do
+    Redis.command!(server, ["CLIENT", "PAUSE", ms, "ALL"])
+    Process.sleep(ms)
+  end
+
+  defp full(server, ms) do
+    Redis.command!(server, ["CONFIG", "SET", "maxmemory", 1])
+    Process.sleep(ms)
+    Redis.command!(server, ["CONFIG", "SET", "maxmemory", 0])
+  end
+
+  defp promoted(sentinels) do
+    Redis.kill(sentinels.primary)
+
+    Sentinel.await_promoted!(%{
+      sentinels
+      | primary: sentinels.replica,
+        replica: sentinels.primary
+    })
+  end
+
+  # The slots of all keys that are there, one after the other, in steps, so that calls come while they are half moved.
+  defp moved(cluster, ms) do
+    slots =
+      for node <- Enum.take(cluster.nodes, 3),
+          key <- Redis.keys(node),
+          do: Cluster.slot(cluster, key)
+
+    slots = Enum.uniq(slots)
+    step = div(ms, 2 * max(1, length(slots)))
+
+    for slot <- slots do
+      {from, to} = Cluster.begin_move!(cluster, slot)
+      Process.sleep(step)
+      Cluster.move_keys!(slot, from, to)
+      Process.sleep(step)
+      Cluster.finish_move!(cluster, slot, from, to)
+    end
+  end
+
+  defp guarded do
+    server = Redis.start!(config: [user: "limiter on >first ~* &* +@all"])
+    File.write!(secret(server), "first")
+    server
+  end
+
+  defp locked_out(server, ms) do
+    Redis.command!(server, ["ACL", "SETUSER", "limiter", "resetpass", ">second"])
+    kill_clients(server)
+    Process.sleep(ms)
+    File.write!(secret(server), "second")
+  end
+
+  defp secret(server), do: Path.join(server.directory, "password")
+
+  defp often(ms, act) do
+    for _time <- 1..div(ms, @often_ms) do
+      act.()
+      Process.sleep(@often_ms)
+    end
+  end
+end

@@ -1,0 +1,50 @@
+defmodule RateLimiter.Support.Nodes.Guest do
+  @moduledoc false
+  # What a node is asked to do. All of it is called in the node.
+
+  alias RateLimiter.Support.Redis
+
+  @doc "Starts an instance that outlives the call, and returns when it is connected."
+  @spec serve(keyword, atom, atom) :: :ok
+  def serve(instance, limiter, window) do
+    caller = self()
+
+    # Whoever starts it is its parent, and the process of a call ends with it.
+    pid =
+      spawn(fn ->
+        Process.register(self(), __MODULE__)
+        {:ok, supervisor} = RateLimiter.start_link(instance)
+        send(caller, {self(), :ready})
+        receive do: ({:leave, from} -> send(from, {:left, Supervisor.stop(supervisor)}))
+      end)
+
+    receive do: ({^pid, :ready} -> :ok)
+    Redis.ready!(limiter, window)
+  end
+
+  @doc "How many calls of so many processes, each with so many, are admitted."
+  @spec admitted(atom, atom, pos_integer, pos_integer) :: non_neg_integer
+  def admitted(limiter, window, processes, calls) do
+    1..processes
+    |> Enum.map(fn _process ->
+      Task.async(fn ->
+        Enum.count(1..calls, fn _call ->
+          match?({:ok, %{source: :redis}}, RateLimiter.check_and_track(limiter, :hot, window))
+        end)
+      end)
+    end)
+    |> Task.await_many(60_000)
+    |> Enum.sum()
+  end
+
+  @doc "How many nodes this one knows of."
+  @spec nodes() :: pos_integer
+  def nodes, do: RateLimiter.stats().redis.nodes
+
+  @doc "Stops the instance, in order."
+  @spec leave() :: :ok
+  def leave do
+    send(__MODULE__, {:leave, self()})
+    receive do: ({:left, :ok} -> :ok)
+  end
+end

@@ -1,0 +1,83 @@
+defmodule RateLimiter.Support.Redis.Sentinel do
+  @moduledoc false
+  # A primary, a replica of it, and a Sentinel that promotes the replica.
+
+  alias RateLimiter.Support.{Redis, Redis.Server}
+
+  @group "mymaster"
+  # How long a silent primary is waited for.
+  @down_after_ms 500
+
+  @enforce_keys [:group, :primary, :replica, :sentinel]
+  defstruct [:group, :primary, :replica, :sentinel]
+
+  @type t :: %__MODULE__{
+          group: String.t(),
+          primary: Server.t(),
+          replica: Server.t(),
+          sentinel: Server.t()
+        }
+
+  @doc "Starts the three, and returns when Sentinel knows a replica that it can promote."
+  @spec start!(keyword) :: t
+  def start!(options \\ []) do
+    primary = Server.start!(options)
+
+    # Promoted and gone again, it is not to wait for a full copy.
+    follow = [replicaof: "127.0.0.1 #{primary.port}"]
+    replica = Server.start!(Keyword.update(options, :config, follow, &(&1 ++ follow)))
+    Redis.eventually(fn -> Redis.info(replica, "master_link_status") == "up" end)
+
+    sentinel =
+      Server.start!(
+        program: Keyword.get(options, :program, "redis-server"),
+        arguments: ["--sentinel"],
+        config: [
+          "sentinel monitor": "#{@group} 127.0.0.1 #{primary.port} 1",
+          "sentinel down-after-milliseconds": "#{@group} #{@down_after_ms}",
+          "sentinel failover-timeout": "#{@group} 3000"
+        ]
+      )
+
+    sentinels = %__MODULE__{group: @group, primary: primary, replica: replica, sentinel: sentinel}
+    Redis.eventually(fn -> promotable?(sentinels) end)
+    sentinels
+  end
+
+  @doc "The port of the primary, as Sentinel knows it."
+  @spec primary_port(t) :: :inet.port_number()
+  def primary_port(%__MODULE__{} = sentinels) do
+    [_host, port] =
+      Server.command!(sentinels.sentinel, ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", @group])
+
+    String.to_integer(port)
+  end
+
+  @doc "Makes the replica the primary, and returns when it is; the old one, if it lives, follows it."
+  @spec promote!(t) :: t
+  def promote!(%__MODULE__{primary: primary, replica: replica} = sentinels) do
+    "OK" = Server.command!(sentinels.sentinel, ["SENTINEL", "FAILOVER", @group])
+    await_promoted!(%{sentinels | primary: replica, replica: primary})
+  end
+
+  @doc "Returns when the server that is expected to be primary is, and Sentinel says so."
+  @spec await_promoted!(t) :: t
+  def await_promoted!(%__MODULE__{primary: primary} = sentinels) do
+    Redis.eventually(fn ->
+      Redis.info(primary, "role") == "master" and primary_port(sentinels) == primary.port
+    end)
+
+    sentinels
+  end
+
+  defp promotable?(sentinels) do
+    case Server.command!(sentinels.sentinel, ["SENTINEL", "REPLICAS", @group]) do
+      [fields] ->
+        known = fields |> Enum.chunk_every(2) |> Map.new(&List.to_tuple/1)
+        known["flags"] == "slave" and known["master-link-status"] == "ok"
+
+      [] ->
+        false
+    end
+  end
+end
