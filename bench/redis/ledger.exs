@@ -1,0 +1,118 @@
+# What four nodes admit together through one Redis, by fault, held against the contract.
+#
+#     MIX_ENV=test mix run bench/redis/ledger.exs [--quick] [--guide] [FAULT...]
+#
+# With --guide it also goes into guides/redis.md.
+
+for file <- ~w(machine table), do: Code.require_file("../support/#{file}.exs", __DIR__)
+
+defmodule Bench.Redis.Ledger do
+  alias Bench.{Machine, Table}
+  alias RateLimiter.Support.Ledger
+
+  @guide Path.expand("../../guides/redis.md", __DIR__)
+  @headings [
+              "fault",
+              "calls",
+              "answered",
+              "alone",
+              "longest ms",
+              "admitted",
+              "allowed",
+              "over",
+              "bound"
+            ] ++
+              ["open ms", "recover ms"]
+  @full [calm: 2_000, fault: 2_000, settle: 1_000]
+  @quick [calm: 300, fault: 400, settle: 300]
+
+  def run(nodes, times, faults) do
+    Machine.print("Redis: the ledger of what was admitted")
+    introduce(Ledger.terms(), times)
+
+    lines =
+      for fault <- faults do
+        IO.write(:stderr, "#{fault.name}... ")
+        Ledger.line(fault, nodes, times)
+      end
+
+    IO.puts(:stderr, "")
+    Table.print(@headings, Enum.map(lines, &row/1))
+
+    for line <- lines,
+        line.raised + line.leftover > 0 or line.over > line.bound,
+        do: IO.puts("BROKEN: #{inspect(line)}")
+
+    IO.puts("Load average at the end: #{Machine.load()}.\n")
+  end
+
+  def times(:full), do: @full
+  def times(:quick), do: @quick
+
+  @doc "What `fun` prints goes into the guide, too."
+  def into_guide(fun) do
+    printed = printed(fun)
+    # Its title is the guide's.
+    [_title, rest] = String.split(printed, "\n\n", parts: 2)
+    guide = File.read!(@guide)
+
+    [before, _old, behind] =
+      String.split(guide, ~r/(?<=<!-- ledger -->\n).*(?=<!-- \/ledger -->)/s,
+        include_captures: true
+      )
+
+    File.write!(@guide, before <> rest <> behind)
+    IO.write(printed)
+  end
+
+  defp printed(fun) do
+    {:ok, device} = StringIO.open("")
+    leader = Process.group_leader()
+    Process.group_leader(self(), device)
+    fun.()
+    Process.group_leader(self(), leader)
+    {:ok, {_in, out}} = StringIO.close(device)
+    out
+  end
+
+  defp introduce(terms, times) do
+    IO.puts("""
+    #{terms.nodes} BEAM nodes, operating-system processes of this machine, each with #{terms.workers} processes that ask about the same \
+    #{terms.keys} keys with a
+    millisecond between two calls. A key's token bucket has #{terms.limit} a second and a burst of #{terms.burst}. All is well for \
+    #{times[:calm]} ms, the
+    fault lasts for #{times[:fault]} ms where that is ours to say, and the nodes go on until all answers come from Redis again.
+
+    `alone` were answered without Redis. `over` is the worst stretch of the worst key, in calls above `burst + d * rate`;
+    `bound` is what is promised. `open` is the time from the fault's beginning until the last node's breaker was open,
+    `recover` that from its end until the last answer without Redis.
+    """)
+  end
+
+  defp row(line) do
+    [
+      line.fault,
+      Table.count(line.calls),
+      Table.count(line.answered),
+      Table.count(line.alone),
+      Table.decimal(line.longest_ms),
+      Table.count(line.admitted),
+      Table.count(line.allowed),
+      Table.count(line.over),
+      Table.count(line.bound),
+      told(line.opened_ms),
+      told(line.recovered_ms)
+    ]
+  end
+
+  defp told(nil), do: "-"
+  defp told(ms), do: Table.count(ms)
+end
+
+{flags, names} = Enum.split_with(System.argv(), &(&1 in ["--quick", "--guide"]))
+times = Bench.Redis.Ledger.times(if "--quick" in flags, do: :quick, else: :full)
+all = RateLimiter.Support.Ledger.Fault.all()
+faults = if names == [], do: all, else: RateLimiter.Support.Ledger.Fault.named(names)
+nodes = RateLimiter.Support.Ledger.start_nodes!()
+run = fn -> Bench.Redis.Ledger.run(nodes, times, faults) end
+if "--guide" in flags, do: Bench.Redis.Ledger.into_guide(run), else: run.()

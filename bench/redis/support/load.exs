@@ -1,0 +1,139 @@
+defmodule Bench.Redis.Load do
+  @moduledoc false
+  # Processes that check: as fast as they are answered, or each at its times.
+
+  alias Bench.{Histogram, Keys}
+
+  @limiter :redis_bench
+
+  @doc "The instance. Nothing is denied: what is answered from memory would be no check of Redis."
+  @spec start(keyword) :: pid
+  def start(store) do
+    {:ok, instance} =
+      RateLimiter.start_link(
+        name: Bench.Redis,
+        store: {:redis, store},
+        stats_interval: :infinity,
+        limiters: [
+          {@limiter, windows: [each: [limit: 60, per: :hour, burst: 1_000_000]], events: :denials}
+        ]
+      )
+
+    instance
+  end
+
+  @doc """
+  How many checks so many processes make in so many milliseconds, each as fast as it is answered: those that Redis
+  answered, those that were late, and the microseconds that it took.
+  """
+  @spec closed(pos_integer, pos_integer, pos_integer) ::
+          {checks :: non_neg_integer, late :: non_neg_integer, us :: pos_integer}
+  def closed(processes, keys, ms) do
+    keys = Keys.tuple(keys)
+    stop = :atomics.new(1, [])
+    from = System.monotonic_time(:microsecond)
+
+    tasks =
+      for number <- 1..processes do
+        Task.async(fn -> closed_loop(keys, first(keys, number, processes), stop, {0, 0}) end)
+      end
+
+    Process.sleep(ms)
+    :atomics.put(stop, 1, 1)
+    counts = Task.await_many(tasks, 60_000)
+    us = System.monotonic_time(:microsecond) - from
+
+    {counts |> Enum.map(&elem(&1, 0)) |> Enum.sum(),
+     counts |> Enum.map(&elem(&1, 1)) |> Enum.sum(), us}
+  end
+
+  @doc "How long single checks take where so many are made a second, whether they are answered fast or not."
+  @spec open(pos_integer, pos_integer, pos_integer, pos_integer) :: Histogram.t()
+  def open(per_second, processes, keys, ms) do
+    keys = Keys.tuple(keys)
+    histogram = Histogram.new()
+    every_us = div(processes * 1_000_000, per_second)
+    begin = System.monotonic_time(:microsecond) + 50_000
+    finish = begin + ms * 1_000
+
+    1..processes
+    |> Enum.map(fn number ->
+      due = begin + div(every_us * number, processes)
+
+      Task.async(fn ->
+        open_loop(keys, first(keys, number, processes), due, every_us, finish, histogram)
+      end)
+    end)
+    |> Task.await_many(60_000 + ms)
+
+    histogram
+  end
+
+  @doc "An instance whose keys are as short as those that others tell the size of. A part of the window is so long."
+  @spec start_short(keyword, pos_integer) :: pid
+  def start_short(store, part_ms) do
+    window = [algorithm: :sliding_window, limit: 100, per: {10 * part_ms, :millisecond}]
+
+    {:ok, instance} =
+      RateLimiter.start_link(
+        name: Bench.Redis.Short,
+        store: {:redis, [prefix: "b"] ++ store},
+        stats_interval: :infinity,
+        limiters: [
+          t: [windows: [w: [limit: 100, per: :hour]], events: :denials],
+          s: [windows: [w: window], events: :denials]
+        ]
+      )
+
+    instance
+  end
+
+  @doc "One call about each of the ids."
+  @spec fill(atom, [String.t()], atom) :: :ok
+  def fill(limiter, ids, window) do
+    ids
+    |> Enum.chunk_every(250)
+    |> Enum.each(fn ids ->
+      for answer <- RateLimiter.check_batch(limiter, Enum.map(ids, &{&1, 1}), window),
+          do: {:ok, _usage} = answer
+    end)
+  end
+
+  @doc "Waits for the next part of a window, by the clock of this machine, which is the server's, too."
+  @spec wait_for_next(pos_integer) :: :ok
+  def wait_for_next(part_ms),
+    do: Process.sleep(part_ms - rem(System.os_time(:millisecond), part_ms) + 1)
+
+  defp closed_loop(keys, at, stop, {checks, late} = counts) do
+    if :atomics.get(stop, 1) == 1 do
+      counts
+    else
+      case RateLimiter.check_and_track(@limiter, elem(keys, at), :each) do
+        {:ok, %{source: :redis}} -> closed_loop(keys, next(at, keys), stop, {checks + 1, late})
+        {:ok, %{source: :fallback}} -> closed_loop(keys, next(at, keys), stop, {checks, late + 1})
+      end
+    end
+  end
+
+  # Who was held up is due at once, and catches up.
+  defp open_loop(_keys, _at, due, _every_us, finish, _histogram) when due >= finish, do: :ok
+
+  defp open_loop(keys, at, due, every_us, finish, histogram) do
+    wait_until(due)
+    from = System.monotonic_time(:nanosecond)
+    {:ok, _usage} = RateLimiter.check_and_track(@limiter, elem(keys, at), :each)
+    Histogram.add(histogram, System.monotonic_time(:nanosecond) - from)
+    open_loop(keys, next(at, keys), due + every_us, every_us, finish, histogram)
+  end
+
+  # To the millisecond, as the runtime's timers are: some ten calls come at once.
+  defp wait_until(due) do
+    case div(due - System.monotonic_time(:microsecond), 1_000) do
+      ms when ms > 0 -> Process.sleep(ms)
+      _late -> :ok
+    end
+  end
+
+  defp first(keys, number, processes), do: div(tuple_size(keys) * (number - 1), processes)
+  defp next(at, keys), do: rem(at + 1, tuple_size(keys))
+end
