@@ -1,8 +1,8 @@
 //! Limits that many nodes share, kept in Redis or Valkey, and what to do while that is away.
 //!
-//! Inside, from the outside in: [`limiter`] knows a limiter's windows, this node's share of them and what Redis last
-//! said; [`client`] carries its [`call`]s, those that wait at the same time together, and answers each exactly once by
-//! its deadline; [`script`] is what runs in the server, and [`wire`] how a call is written for it and its reply read.
+//! Inside, from the outside in: [`RemoteLimiter`] knows a limiter's windows, this node's share of them and what Redis last
+//! said; [`Client`] carries its [`Call`]s, those that wait at the same time together, and answers each exactly once by
+//! its deadline; `script` is what runs in the server, and `wire` how a call is written for it and its reply read.
 
 #![deny(unsafe_code)]
 // A call that is not sent is handed back whole: whoever made it goes on with it.
