@@ -40,7 +40,7 @@ defmodule RateLimiter.Support.RedisTest do
           Process.sleep(:infinity)
         end)
 
-      assert_receive {:server, server, process}, 10_000
+      assert_receive {:server, server, process}, 30_000
       Redis.freeze(server)
       Process.exit(owner, :kill)
       assert_receive {:DOWN, ^monitor, _, _, :killed}

@@ -25,7 +25,7 @@ defmodule RateLimiter.InstanceTest do
   defp kill(pid) do
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
   # The supervisor answers after it has dealt with its child's end.

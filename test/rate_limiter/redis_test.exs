@@ -251,20 +251,20 @@ defmodule RateLimiter.RedisTest do
 
       assert_receive {:event, [:rate_limiter, :redis, :connection], %{count: 1},
                       %{server: ^address, change: :up, reason: nil}},
-                     5_000
+                     30_000
 
       {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
 
       assert_receive {:event, [:rate_limiter, :redis, :command], %{calls: 1, missed: 0} = batch,
                       %{server: ^address, result: :ok, reason: nil}},
-                     5_000
+                     30_000
 
       assert batch.duration_us >= 0
       Redis.kill(server)
 
       assert_receive {:event, [:rate_limiter, :redis, :connection], _,
                       %{server: ^address, change: :down, reason: reason}},
-                     5_000
+                     30_000
 
       assert is_binary(reason)
 
@@ -273,11 +273,11 @@ defmodule RateLimiter.RedisTest do
 
       assert_receive {:event, [:rate_limiter, :fallback, :started], %{count: 1},
                       %{limiter: ^name, on_outage: :share, nodes: 1}},
-                     5_000
+                     30_000
 
       assert_receive {:event, [:rate_limiter, :circuit_breaker, :opened], %{count: 1},
                       %{server: ^address, from: :closed}},
-                     20_000
+                     30_000
 
       assert {:degraded, {:redis, [%{server: ^address, problem: problem}]}} =
                RateLimiter.health_check(name)
@@ -288,13 +288,13 @@ defmodule RateLimiter.RedisTest do
 
       assert_receive {:event, [:rate_limiter, :circuit_breaker, :closed], _,
                       %{server: ^address, from: :half_open}},
-                     20_000
+                     30_000
 
       Redis.eventually(fn ->
         match?({:ok, %Usage{source: :redis}}, RateLimiter.check_and_track(name, "v", :b))
       end)
 
-      assert_receive {:event, [:rate_limiter, :fallback, :stopped], _, %{limiter: ^name}}, 5_000
+      assert_receive {:event, [:rate_limiter, :fallback, :stopped], _, %{limiter: ^name}}, 30_000
       Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
     end
   end
@@ -338,7 +338,7 @@ defmodule RateLimiter.RedisTest do
                         change: :failed,
                         reason: "no password: the function returned no string"
                       }},
-                     5_000
+                     30_000
 
       Agent.update(passwords, fn _ -> "first secret" end)
       Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
@@ -419,7 +419,7 @@ defmodule RateLimiter.RedisTest do
           Redis.command!(server, ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
 
           assert_receive {:event, [:rate_limiter, :redis, :connection], _, %{change: :refused}},
-                         10_000
+                         30_000
 
           refute seen.(RateLimiter.health_check(name)) =~ "secret"
           for event <- mailbox(), do: refute(seen.(event) =~ "secret")
@@ -469,7 +469,7 @@ defmodule RateLimiter.RedisTest do
       )
 
       assert_receive {:event, _, measurements, %{store: :redis, redis: %{servers: _}} = metadata},
-                     5_000
+                     30_000
 
       assert Enum.all?(measurements, fn {_key, value} -> is_integer(value) end)
       assert %{^name => %{away?: false}} = metadata.limiters

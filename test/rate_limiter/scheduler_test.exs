@@ -60,7 +60,7 @@ defmodule RateLimiter.SchedulerTest do
     call.()
     :erlang.trace(test, false, [:call])
     :erlang.trace_pattern({Native, :_, :_}, false, [])
-    assert_receive {:called, function}, 5_000
+    assert_receive {:called, function}, 30_000
     function
   end
 end

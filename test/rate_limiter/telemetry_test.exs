@@ -214,7 +214,7 @@ defmodule RateLimiter.TelemetryTest do
   def forward(_event, _measurements, _metadata, _other), do: :ok
 
   defp stats_with_checks(checks) do
-    assert_receive {:event, @stats, measurements, metadata}, 5_000
+    assert_receive {:event, @stats, measurements, metadata}, 30_000
 
     if measurements.checks == checks,
       do: {measurements, metadata},

@@ -31,7 +31,7 @@ defmodule RateLimiter.TestTest do
         send(test, {self(), result})
       end)
 
-    assert_receive {^pid, result}, 5_000
+    assert_receive {^pid, result}, 30_000
     result
   end
 
@@ -164,11 +164,11 @@ defmodule RateLimiter.TestTest do
           receive do: (:end -> :ok)
         end)
 
-      assert_receive {:handle, handle}, 5_000
+      assert_receive {:handle, handle}, 30_000
       %{keeper: instance} = RateLimiter.Registry.test_of(owner)
       ref = Process.monitor(instance)
       send(owner, :end)
-      assert_receive {:DOWN, ^ref, :process, ^instance, :normal}, 5_000
+      assert_receive {:DOWN, ^ref, :process, ^instance, :normal}, 30_000
       assert RateLimiter.Native.stats(handle) == :unknown_limiter
       assert RateLimiter.Registry.test_of(owner) == nil
     end

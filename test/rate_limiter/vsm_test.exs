@@ -204,7 +204,7 @@ defmodule RateLimiter.VSMTest do
 
       Test.allow(test, killed)
       send(killed, :go)
-      assert_receive :running, 5_000
+      assert_receive :running, 30_000
       assert in_flight() == 1
       Process.exit(killed, :kill)
       assert eventually(fn -> in_flight() == 0 end)
@@ -223,7 +223,7 @@ defmodule RateLimiter.VSMTest do
   end
 
   # What the runtime does in its own time.
-  defp eventually(fun, tries \\ 5_000)
+  defp eventually(fun, tries \\ 20_000)
   defp eventually(_fun, 0), do: false
 
   defp eventually(fun, tries),
@@ -265,7 +265,7 @@ defmodule RateLimiter.VSMTest do
 
         {^pid, {:error, :rate_limited, %{window: window}}} ->
           assert window == :rate or map_size(callers) >= guard
-          assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+          assert_receive {:DOWN, ^ref, _, _, _}, 30_000
           callers
       after
         5_000 -> flunk("neither")
@@ -315,12 +315,12 @@ defmodule RateLimiter.VSMTest do
 
     defp finish(pid, ref, :kill) do
       Process.exit(pid, :kill)
-      assert_receive {:DOWN, ^ref, _, _, :killed}, 5_000
+      assert_receive {:DOWN, ^ref, _, _, :killed}, 30_000
     end
 
     defp finish(pid, ref, how) do
       send(pid, how)
-      assert_receive {:DOWN, ^ref, _, _, :normal}, 5_000
+      assert_receive {:DOWN, ^ref, _, _, :normal}, 30_000
       if how == :return, do: assert_received({^pid, {:ok, :ok}})
       if how == :error, do: assert_received({^pid, {:ok, {:error, :failed}}})
     end

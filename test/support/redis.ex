@@ -13,7 +13,7 @@ defmodule RateLimiter.Support.Redis do
   alias RateLimiter.Support.Redis.{Cluster, Connection, Sentinel, Server}
 
   @programs ~w(redis-server valkey-server)
-  @patience_ms 20_000
+  @patience_ms 60_000
 
   @admin {"admin", "look inside"}
 

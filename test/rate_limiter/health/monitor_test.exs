@@ -107,7 +107,7 @@ defmodule RateLimiter.Health.MonitorTest do
     pid = Registry.whereis({:monitor, space})
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+    assert_receive {:DOWN, ^ref, _, _, _}, 30_000
     Supervisor.which_children(Space.get(space, :loops))
     assert open(context) == before
 

@@ -92,7 +92,7 @@ defmodule RateLimiter.Instance.SweeperTest do
     test "ticks by itself" do
       start_supervised!({RateLimiter, name: :sweeping})
       :erlang.trace(sweeper(:sweeping), true, [:receive])
-      assert_receive {:trace, _sweeper, :receive, :tick}, 5_000
+      assert_receive {:trace, _sweeper, :receive, :tick}, 30_000
     end
 
     defp sweeper(instance) do

@@ -47,7 +47,7 @@ defmodule RateLimiter.Redis.AskTest do
   test "a call that is taken back too late has its answer", %{limiter: limiter} do
     reference = make_ref()
     ticket = under_way(limiter, reference)
-    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]}}, 20_000
+    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]}}, 30_000
     assert Native.remote_cancel(ticket) == :told
   end
 

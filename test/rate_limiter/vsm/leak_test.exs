@@ -49,7 +49,7 @@ defmodule RateLimiter.VSM.LeakTest do
   defp kill(supervisor) do
     Process.flag(:trap_exit, true)
     Process.exit(supervisor, :kill)
-    assert_receive {:EXIT, ^supervisor, :killed}, 5_000
+    assert_receive {:EXIT, ^supervisor, :killed}, 30_000
   end
 
   defp size do
@@ -77,7 +77,7 @@ defmodule RateLimiter.VSM.LeakTest do
         do: {key, before[key], later[key]}
   end
 
-  defp eventually(fun, tries \\ 50),
+  defp eventually(fun, tries \\ 1_000),
     do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
 
   describe "hundreds of lives" do
@@ -104,7 +104,7 @@ defmodule RateLimiter.VSM.LeakTest do
         test = self()
         work = fn -> send(test, :at_work) && Process.sleep(:infinity) end
         pid = spawn(fn -> VSM.run(:a, "u", work, instance: :vsm_leak) end)
-        assert_receive :at_work, 5_000
+        assert_receive :at_work, 30_000
         Process.exit(pid, :kill)
       end)
 

@@ -125,7 +125,7 @@ defmodule RateLimiter.VSM.ScalesTest do
       assert %{s1: %{in_flight: 0}, s5: %{in_flight: 0}} = VSM.subsystem_metrics()
     end
 
-    defp eventually(fun, tries \\ 5_000),
+    defp eventually(fun, tries \\ 20_000),
       do: fun.() || (tries > 0 && Process.sleep(1) && eventually(fun, tries - 1))
 
     test "is judged by the work of all who share it", %{} do

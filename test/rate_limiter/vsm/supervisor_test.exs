@@ -38,7 +38,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
   defp kill(pid) do
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
   # The supervisor answers after it has dealt with its child's end.
@@ -205,7 +205,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       :sys.get_state(replaced(name, :a, pid))
       refute Subsystem.flag?(Space.subsystem(space(name), :a), :called)
       RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
-      assert_receive {:step, ^key, %{pain: pain}, _}, 5_000
+      assert_receive {:step, ^key, %{pain: pain}, _}, 30_000
       assert map_size(pain) == 1
     end
   end
@@ -232,7 +232,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
       for _ <- 1..3,
           do:
-            assert_receive({:step, :alone, %{elapsed_ms: elapsed}, _now} when elapsed > 0, 5_000)
+            assert_receive({:step, :alone, %{elapsed_ms: elapsed}, _now} when elapsed > 0, 30_000)
     end
 
     test "end with their instance, and a place at work is given back to nobody", %{name: name} do
@@ -243,7 +243,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert {:ok, :done} =
                VSM.run(:a, "u", fn -> stop_supervised!(name) && :done end, instance: name)
 
-      assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+      assert_receive {:DOWN, ^ref, _, _, _}, 30_000
 
       assert_raise ArgumentError, ~r/no instance/, fn ->
         VSM.check_subsystem_limit(:a, "u", instance: name)
@@ -334,7 +334,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
         RateLimiter.start_link(name: name, vsm: [subsystems: subsystems, interval: @never])
 
       Process.exit(pid, :kill)
-      assert_receive {:EXIT, ^pid, :killed}, 5_000
+      assert_receive {:EXIT, ^pid, :killed}, 30_000
       :telemetry.execute(event, %{}, %{})
       :telemetry.execute(event, %{}, %{})
       assert :telemetry.list_handlers(event) == []

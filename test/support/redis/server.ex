@@ -8,8 +8,8 @@ defmodule RateLimiter.Support.Redis.Server do
   # Below those that the kernel gives to outgoing connections, one of which could take it before the server does.
   @ports 15_000..31_999
   @attempts 3
-  @ready_ms 10_000
-  @answer_ms 5_000
+  @ready_ms 60_000
+  @answer_ms 20_000
 
   @enforce_keys [:program, :directory, :port, :bus_port]
   defstruct [:program, :directory, :port, :bus_port, :user, :certificates]

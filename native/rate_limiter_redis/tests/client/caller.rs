@@ -16,7 +16,7 @@ use crate::servers::until;
 pub(crate) const MAX: u64 = 1_000_000;
 
 /// Longer than any test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client and what it tells.
 pub(crate) struct Caller {
@@ -92,6 +92,25 @@ impl Caller {
         let caller = Self::with(config);
         caller.wait_until_well();
         caller
+    }
+
+    /// Waits for words. They need not come before the breaker opens: on a busy machine an attempt may time out first.
+    pub(crate) fn wait_until_heard(&self, words: &str) {
+        let start = Instant::now();
+        while !self.told.heard(words) {
+            let connections = self.told.connections.lock().unwrap().clone();
+            assert!(
+                start.elapsed() < PATIENCE,
+                "not heard: {words}, but: {connections:?}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn wait_until_open(&self) {
+        until("the breaker opens", PATIENCE, || {
+            self.told.turned(BreakerState::Closed, BreakerState::Open)
+        });
     }
 
     pub(crate) fn wait_until_well(&self) {
@@ -180,9 +199,9 @@ pub(crate) fn one(answers: &Receiver<(u64, Answer)>) -> Answer {
     answer
 }
 
-/// By its deadline, as far as a busy machine lets anybody say so: far below what any of the faults last.
+/// By its deadline, as far as a busy machine lets anybody say so: far below what a fault lasts that nobody ends.
 pub(crate) fn assert_in_time(answer: &Answer) {
-    assert!(answer.took < Duration::from_secs(1), "{:?}", answer.took);
+    assert!(answer.took < Duration::from_secs(10), "{:?}", answer.took);
 }
 
 /// Whether a reply is that to a call of this cost.

@@ -4,10 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rate_limiter_redis::{
-    BreakerState::{Closed, Open},
-    Config, Done, Topology, Transport,
-};
+use rate_limiter_redis::{Config, Done, Topology, Transport};
 
 use crate::caller::{assert_in_time, hasty, is_for, patient, Answer, Caller, PATIENCE};
 use crate::servers::{until, Cluster};
@@ -96,7 +93,7 @@ fn a_primary_that_is_lost_takes_none_but_its_own_slots_along() {
         ids.next().unwrap()
     };
     let (lost, kept) = (id_at(1), id_at(2));
-    assert!(is_for(&caller.ask(&lost, 1).result.unwrap(), 1));
+    assert!(is_for(&caller.ask_until_answered(&lost, 1), 1));
     cluster.nodes[1].kill();
     let mut told = 0;
     until("the breaker of one opens", PATIENCE, || {
@@ -117,8 +114,6 @@ fn a_node_that_is_taken_for_a_server_of_its_own_is_not_trusted() {
     // The client tries a server by this key, unless it knows that it is one of a cluster.
     let owner = Cluster::owner(cluster.slot("!probe"));
     let caller = Caller::with(patient(cluster.nodes[(owner + 1) % 3].endpoint()));
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
-    assert!(caller.told.heard("got: a node of a cluster"));
+    caller.wait_until_open();
+    caller.wait_until_heard("got: a node of a cluster");
 }

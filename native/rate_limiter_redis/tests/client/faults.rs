@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rate_limiter_redis::{
     BreakerState::{Closed, HalfOpen, Open},
@@ -69,9 +70,7 @@ fn a_server_that_was_never_there() {
         "127.0.0.1",
         crate::servers::free_port(),
     )));
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
+    caller.wait_until_open();
     assert_eq!(caller.ask("x", 1).result, Err(Failure::Away));
     let problem = caller.client.status().servers[0].problem.clone();
     assert!(problem.unwrap().contains("refused"));
@@ -121,7 +120,7 @@ fn connections_that_are_killed() {
         !caller.told.turned(Closed, Open),
         "it was there all the time"
     );
-    assert!(caller.told.heard("down"));
+    caller.wait_until_heard("down");
     assert!(caller.client.epoch() > 0);
 }
 
@@ -129,7 +128,7 @@ fn connections_that_are_killed() {
 fn a_pause_of_all_clients() {
     let server = Server::start();
     let caller = Caller::ready(hasty(server.endpoint()));
-    server.tell("CLIENT PAUSE 1000 ALL");
+    server.tell("CLIENT PAUSE 4000 ALL");
     caller.ask_until_open();
     assert_recovers(&caller);
 }
@@ -141,7 +140,7 @@ fn a_server_that_sleeps() {
     let sleeper = std::thread::spawn({
         let port = server.port;
         // Its answer comes too late for whoever asks, too.
-        move || drop(crate::servers::ask(port, "DEBUG SLEEP 1"))
+        move || drop(crate::servers::ask(port, "DEBUG SLEEP 4"))
     });
     caller.ask_until_open();
     assert_recovers(&caller);
@@ -182,9 +181,7 @@ fn a_server_that_becomes_a_replica() {
     server.tell(&format!("REPLICAOF 127.0.0.1 {nobody}"));
     let answer = caller.ask("x", 1);
     assert!(is_refused(&answer, "READONLY"), "{:?}", answer.result);
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
+    caller.wait_until_open();
     server.tell("REPLICAOF NO ONE");
     assert_recovers(&caller);
 }
@@ -215,6 +212,8 @@ fn a_script_that_does_not_end() {
 fn a_queue_that_is_full() {
     let server = Server::start();
     let mut config = hasty(server.endpoint());
+    // Long enough that all are sent before the first gives up and the breaker opens.
+    config.timeout = Duration::from_secs(5);
     config.max_queue = 10;
     let caller = Caller::ready(config);
     server.pause();

@@ -1,7 +1,7 @@
 //! Encryption, users, and passwords that change: and that nobody sees them.
 
 use rate_limiter_redis::{
-    BreakerState::{Closed, HalfOpen, Open},
+    BreakerState::{Closed, HalfOpen},
     Config, Credentials, Identity, Tls, Topology, Transport,
 };
 
@@ -22,11 +22,8 @@ fn config(secured: &Secured, password: &str) -> Config {
 
 fn cannot_connect(config: Config, because: &str) {
     let caller = Caller::with(config);
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
-    let connections = caller.told.connections.lock().unwrap().clone();
-    assert!(caller.told.heard(because), "{connections:?}");
+    caller.wait_until_open();
+    caller.wait_until_heard(because);
 }
 
 #[test]
@@ -74,10 +71,8 @@ fn who_is_not_trusted_is_not_spoken_to() {
 fn a_wrong_password_is_told_apart_and_can_be_replaced() {
     let secured = Secured::start(PASSWORD);
     let caller = Caller::with(config(&secured, OTHER));
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
-    assert!(caller.told.heard("refused: WRONGPASS"));
+    caller.wait_until_open();
+    caller.wait_until_heard("refused: WRONGPASS");
     let right = Credentials::new(Some(Secured::USER), Some(PASSWORD));
     caller.client.set_credentials(right);
     until("the breaker closes", PATIENCE, || {
@@ -128,10 +123,8 @@ fn a_password_that_was_changed_behind_our_back_is_asked_for_and_taken() {
     });
     secured.set_password(OTHER);
     secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
-    assert!(caller.told.heard("refused: WRONGPASS"));
+    caller.wait_until_open();
+    caller.wait_until_heard("refused: WRONGPASS");
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
     assert!(is_for(&caller.ask_until_answered("x", 5), 5));
@@ -149,9 +142,7 @@ fn no_secret_is_printed() {
     let key = String::from_utf8(key).unwrap();
     let of_config = format!("{config:?}");
     let caller = Caller::with(config);
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
+    caller.wait_until_open();
     let (status, told) = (caller.client.status(), &caller.told);
     let printed = format!("{of_config} {:?} {status:?} {told:?}", caller.client);
     assert!(printed.contains("WRONGPASS"), "{printed}");

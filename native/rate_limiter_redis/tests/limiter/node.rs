@@ -13,7 +13,7 @@ use rate_limiter_redis::{
 use crate::servers::until;
 
 /// Longer than any test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Node {
     pub(crate) client: Arc<Client>,

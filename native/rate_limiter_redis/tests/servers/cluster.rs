@@ -9,7 +9,7 @@ use super::process::free_port;
 use super::server::{until, Server};
 
 /// How long nodes may take to agree, on a machine that does other things as well.
-const AGREE: Duration = Duration::from_secs(30);
+const AGREE: Duration = Duration::from_mins(1);
 
 /// What each primary has at first.
 const SLOTS: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
@@ -85,7 +85,7 @@ impl Cluster {
         for key in &keys {
             let key: Vec<u8> = redis::from_redis_value(key.clone()).unwrap();
             let mut migrate = redis::cmd("MIGRATE");
-            migrate.arg("127.0.0.1").arg(to).arg(key).arg(0).arg(1_000);
+            migrate.arg("127.0.0.1").arg(to).arg(key).arg(0).arg(10_000);
             from.command(&migrate).unwrap();
         }
         keys.len()
@@ -151,7 +151,7 @@ fn node() -> Server {
     Server::with(&[
         &["cluster-enabled", "yes"],
         &["cluster-port", &bus],
-        &["cluster-node-timeout", "1000"],
+        &["cluster-node-timeout", "2000"],
         &["cluster-replica-validity-factor", "0"],
         // A replica counts from the first byte on that it was sent: the first ping, if there is nothing else.
         &["repl-ping-replica-period", "1"],

@@ -51,10 +51,25 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, and that this process hands out once. Below those that the system gives to
+/// outgoing connections, one of which could take it before the server does.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static HANDED_OUT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(997);
+    loop {
+        let number = HANDED_OUT.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            number < COUNT,
+            "expected a free port below {}",
+            FIRST + COUNT
+        );
+        let port = u16::try_from(FIRST + start.wrapping_add(number) % COUNT).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The program that the servers are: `redis-server`, or what `REDIS_SERVER` names.

@@ -8,7 +8,7 @@ use redis::Value;
 use super::server::{until, Server};
 
 /// How long a failover may take, on a machine that does other things as well.
-const FAILOVER: Duration = Duration::from_secs(30);
+const FAILOVER: Duration = Duration::from_mins(1);
 
 pub(crate) struct Sentinel {
     pub(crate) primary: Server,
@@ -50,7 +50,11 @@ impl Sentinel {
 
     /// Has the sentinels promote the replica while the primary is well.
     pub(crate) fn fail_over(&self) {
-        self.sentinels[0].tell(&format!("SENTINEL FAILOVER {}", Self::GROUP));
+        // It is refused while the sentinel has not heard from the replica for a moment.
+        let failover = format!("SENTINEL FAILOVER {}", Self::GROUP);
+        until("a sentinel begins the failover", FAILOVER, || {
+            self.sentinels[0].ask(&failover).is_ok()
+        });
         self.wait_until_promoted();
     }
 

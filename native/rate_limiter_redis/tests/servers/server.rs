@@ -8,7 +8,7 @@ use rate_limiter_redis::Endpoint;
 use super::process::{free_port, program, Directory, Process};
 
 /// How long a server may take to start.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_mins(1);
 
 /// A server without a disk, and how to reach it without anything between.
 pub(crate) struct Server {
@@ -134,7 +134,7 @@ pub(crate) fn ask(port: u16, words: &str) -> redis::RedisResult<redis::Value> {
 
 fn connect(port: u16) -> redis::RedisResult<redis::Connection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    client.get_connection_with_timeout(Duration::from_secs(1))
+    client.get_connection_with_timeout(Duration::from_secs(10))
 }
 
 /// Looks again and again until something is so.
