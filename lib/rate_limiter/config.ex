@@ -135,7 +135,7 @@ defmodule RateLimiter.Config do
       )
 
     for {name, limiter} <- config.limiters, do: check_store!(limiter, config.store, path!(name))
-    config
+    %{config | vsm: config.vsm && VSM.Config.for_store(config.vsm, config.store)}
   end
 
   @doc false

@@ -16,6 +16,10 @@ defmodule RateLimiter.Health do
   | `:timer` | how late a timer of 10 ms is, in milliseconds: the 99th of 100 | 5 / 20 / 100 |
   | `:memory` | memory of the runtime, as a share of `:limit` bytes | 0.70 / 0.80 / 0.92 |
   | `:mailboxes` | the longest message queue of the processes that `:watch` names | 100 / 1,000 / 10,000 |
+  | `:store` | where the store is Redis: the share of what it was asked that it did not do, and of servers that are away | 0.01 / 0.05 / 0.25 |
+
+  The store moves no gate. Calls that it does not count are counted by this node (`:on_outage`); how much is allowed does
+  not depend on it. That it came to that, and that it is over, `RateLimiter.VSM.explain/1` says.
 
   A sensor that fails is no opinion: it counts for nothing, and `report/1` and `RateLimiter.VSM.explain/1` say that it failed.
 
@@ -46,7 +50,7 @@ defmodule RateLimiter.Health do
   @typedoc "What a sensor keeps from one reading to the next."
   @type state :: term
 
-  @doc "What to begin with; gets the options of the sensor."
+  @doc "What to begin with; gets the options of the sensor, and as `:instance` whose it is."
   @callback init(options :: keyword) :: state
 
   @doc "One reading."

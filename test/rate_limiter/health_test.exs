@@ -11,6 +11,7 @@ defmodule RateLimiter.HealthTest do
     Reading,
     RunQueue,
     Schedulers,
+    Store,
     Timer
   }
 
@@ -26,11 +27,12 @@ defmodule RateLimiter.HealthTest do
 
   describe "the sensors of an instance" do
     test "are those that come with the library, but for mailboxes that nobody names" do
-      assert [schedulers, run_queue, timer, memory] = Config.new!([], [])
+      assert [schedulers, run_queue, timer, memory, store] = Config.new!([], [])
       assert {:schedulers, Schedulers, [], {0.80, 0.90, 0.98}} = schedulers
       assert {:run_queue, RunQueue, [], {1, 4, 8}} = run_queue
       assert {:timer, Timer, [], {5, 20, 100}} = timer
       assert {:memory, Memory, [limit: nil], {0.70, 0.80, 0.92}} = memory
+      assert {:store, Store, [], {0.01, 0.05, 0.25}} = store
     end
 
     test "can be left out, set otherwise, and added to" do
@@ -44,6 +46,7 @@ defmodule RateLimiter.HealthTest do
             timer: false,
             memory: [limit: 1_000, warn: 0.85],
             mailboxes: [watch: [:a, self()]],
+            store: false,
             pool: [measure: fun, ok: 1, warn: 2, crit: 3],
             odd: [module: Odd, begin: 5, ok: 1, warn: 2, crit: 3]
           ],

@@ -3,7 +3,7 @@ defmodule RateLimiter.Health.Config do
   # The sensors that an instance has, with their thresholds.
 
   alias RateLimiter.Adaptive.Stress
-  alias RateLimiter.Health.{Function, Mailboxes, Memory, RunQueue, Schedulers, Timer}
+  alias RateLimiter.Health.{Function, Mailboxes, Memory, RunQueue, Schedulers, Store, Timer}
   alias RateLimiter.Options
 
   @curves Stress.gate_curves()
@@ -12,7 +12,8 @@ defmodule RateLimiter.Health.Config do
     run_queue: {RunQueue, @curves.run_queue},
     timer: {Timer, @curves.timer_ms},
     memory: {Memory, @curves.memory},
-    mailboxes: {Mailboxes, @curves.mailbox}
+    mailboxes: {Mailboxes, @curves.mailbox},
+    store: {Store, {0.01, 0.05, 0.25}}
   ]
 
   @number {:that, &is_number/1, "a number"}
@@ -58,6 +59,10 @@ defmodule RateLimiter.Health.Config do
   @doc "Whether it reads this BEAM, as it comes with the library."
   @spec built_in?(sensor) :: boolean
   def built_in?({name, _module, _options, _thresholds}), do: Keyword.has_key?(@built_in, name)
+
+  @doc "Whether it reads the store, which no gate follows."
+  @spec of_store?(sensor) :: boolean
+  def of_store?({_name, module, _options, _thresholds}), do: module == Store
 
   @doc false
   def watchable?(list),

@@ -11,7 +11,7 @@ defmodule RateLimiter.Health.Monitor do
   @silent 3
 
   alias RateLimiter.Adaptive.{Observation, Signals}
-  alias RateLimiter.Health.Reading
+  alias RateLimiter.Health.{Config, Reading}
   alias RateLimiter.Registry
   alias RateLimiter.VSM.{Engine, History, Scales, Space}
 
@@ -28,9 +28,11 @@ defmodule RateLimiter.Health.Monitor do
   def init(table) do
     config = Space.config(table)
 
+    instance = Space.get(table, :instance)
+
     sensors =
       for {name, module, options, thresholds} <- config.sensors,
-          do: {name, module, module.init(options), thresholds}
+          do: {name, module, module.init([instance: instance] ++ options), thresholds}
 
     schedule(table, config)
 
@@ -40,6 +42,8 @@ defmodule RateLimiter.Health.Monitor do
        config: config,
        sensors: sensors,
        silent: %{},
+       moves: for(sensor <- config.sensors, not Config.of_store?(sensor), do: elem(sensor, 0)),
+       store: :well,
        scale: Space.get(table, :gate, 1.0),
        law: Signals.new(scale: Space.get(table, :gate, 1.0), floor: 0.1, ceiling: 1.0),
        at_ms: Space.now_ms(table)
@@ -69,7 +73,37 @@ defmodule RateLimiter.Health.Monitor do
           do: {name, Map.get(state.silent, name, 0) + 1}
 
     for {name, @silent} <- silent, do: say_silent(state, name, report[name].no_opinion)
-    %{state | sensors: sensors, silent: silent}
+    look_at_store(%{state | sensors: sensors, silent: silent}, report[:store])
+  end
+
+  # Where calls are counted has changed. Said once: at the worst, and when all is well again.
+  defp look_at_store(%{store: :well} = state, %{stress: 1.0, value: lost}) do
+    say_store(
+      state,
+      1.0,
+      "Redis left #{percent(lost)} of what it was asked undone: it is counted here, and no limit is lower for it"
+    )
+
+    %{state | store: :away}
+  end
+
+  defp look_at_store(%{store: :away} = state, %{stress: 0.0}) do
+    say_store(state, 0.0, "Redis does all that it is asked again")
+    %{state | store: :well}
+  end
+
+  defp look_at_store(state, _usual), do: state
+
+  defp say_store(state, stress, sentence) do
+    History.note(state.table, nil, %{
+      action: :hold,
+      held_by: :store,
+      binding: :store,
+      stress: stress,
+      from: state.scale,
+      to: state.scale,
+      sentence: sentence
+    })
   end
 
   defp read_one({name, module, sensor, thresholds}) do
@@ -92,7 +126,7 @@ defmodule RateLimiter.Health.Monitor do
     now = Space.now_ms(table)
 
     pain =
-      for {name, %{stress: stress}} <- Space.get(table, :sensors, %{}),
+      for {name, %{stress: stress}} <- Map.take(Space.get(table, :sensors, %{}), state.moves),
           stress != nil,
           into: %{},
           do: {name, stress}

@@ -30,6 +30,7 @@ defmodule RateLimiter.Top.Page do
       "\n",
       Screen.rule(screen, instance.name),
       "#{store(instance)}, #{Words.count(instance.keys)} ids, #{bytes(instance.memory)}#{health(instance.health)}\n",
+      redis(instance, old, seconds, screen),
       limiters(instance, old, seconds, screen),
       subsystems(instance, old, seconds, screen),
       sensors(instance.sensors, screen)
@@ -41,6 +42,47 @@ defmodule RateLimiter.Top.Page do
 
   defp health(:ok), do: ""
   defp health(other), do: ", #{inspect(other)}"
+
+  ## Redis
+
+  defp redis(%{redis: nil}, _old, _seconds, _screen), do: []
+
+  defp redis(%{redis: redis}, old, seconds, screen) do
+    before = old[:redis]
+
+    numbers =
+      for key <- [:calls, :batches, :timeouts, :refused],
+          do: "#{rate(redis, before, key, seconds)} #{key}/s"
+
+    problem = if redis.problem, do: ["  #{redis.problem}"], else: []
+
+    [
+      "nodes #{redis.nodes}, ",
+      Enum.join(numbers, ", "),
+      "\n",
+      for(line <- problem, do: cut(line, :red, screen)),
+      for(server <- redis.servers, do: server(server, screen))
+    ]
+  end
+
+  defp server(%{breaker: :closed, connections: connections} = server, screen)
+       when connections > 0,
+       do: cut("  #{about(server)}", :faint, screen)
+
+  defp server(%{problem: problem} = server, screen),
+    do: cut("  #{about(server)}#{if problem, do: ": #{problem}"}", :red, screen)
+
+  defp about(server) do
+    "#{server.server}  breaker #{breaker(server.breaker)}, connections #{server.connections}, " <>
+      "pending #{server.pending}"
+  end
+
+  defp breaker(:half_open), do: "half open"
+  defp breaker(:opened), do: "open"
+  defp breaker(:closed), do: "closed"
+
+  defp cut(line, style, screen),
+    do: Screen.style(screen, style, [Words.at_most(line, Screen.columns()), "\n"])
 
   ## Limiters
 

@@ -25,6 +25,7 @@ defmodule RateLimiter.Top.Snapshot do
       name: inspect(limiters.instance),
       health: Instance.health(limiters),
       store: stats.store,
+      redis: stats[:redis],
       keys: stats.keys,
       memory: stats.memory,
       limiters:

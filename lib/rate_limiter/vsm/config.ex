@@ -185,6 +185,14 @@ defmodule RateLimiter.VSM.Config do
   def new!(other, path), do: Options.expected!(path, "true, false or a keyword list", other)
 
   @doc false
+  # What counts here is never away, and has no sensor.
+  @spec for_store(t, RateLimiter.Config.store()) :: t
+  def for_store(config, {:redis, _options}), do: config
+
+  def for_store(config, :local),
+    do: %{config | sensors: Enum.reject(config.sensors, &Health.Config.of_store?/1)}
+
+  @doc false
   @spec subsystem!(term, Options.path()) :: subsystem
   def subsystem!(options, path) do
     options =
