@@ -134,14 +134,9 @@ fn update_limit<'a>(
         let Some((_, old, _)) = windows.iter().find(|(known, ..)| *known == tag) else {
             return Err(CallError::UnknownWindow);
         };
-        let algorithm = match old.algorithm() {
-            Algorithm::TokenBucket { .. } => Algorithm::TokenBucket { burst },
-            other => other,
-        };
-        let new = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
-        let updated = validate(&new)
+        let updated = changed(old, limit, per_ns, burst)
             .map_err(UpdateError::from)
-            .and_then(|()| limiter.update_limit(epoch, tag, &new));
+            .and_then(|new| limiter.update_limit(epoch, tag, &new));
         match updated {
             Ok(()) => Ok(atoms::ok().to_term(env)),
             Err(UpdateError::Call(error)) => Err(error),
@@ -165,19 +160,7 @@ fn plan<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
         let windows: Vec<Term> = limiter
             .limits(epoch)?
             .into_iter()
-            .map(|(tag, limit, max)| {
-                let per = u64::try_from(limit.per().as_nanos()).unwrap_or(u64::MAX);
-                let (algorithm, burst) = encode_algorithm(&limit);
-                (
-                    word::to_atom(env, tag),
-                    algorithm,
-                    limit.limit(),
-                    per,
-                    burst,
-                    max,
-                )
-                    .encode(env)
-            })
+            .map(|(tag, limit, max)| planned(env, tag, &limit, max))
             .collect();
         Ok((limiter.scale().ppm(), windows).encode(env))
     })
@@ -251,9 +234,32 @@ pub(crate) fn decode_limits(windows: Term) -> NifResult<Limits> {
     Ok(Ok(limits))
 }
 
+/// A limit with other numbers: of the same algorithm, with the burst where that has one.
+pub(crate) fn changed(
+    old: &Limit,
+    limit: u64,
+    per_ns: u64,
+    burst: Option<u64>,
+) -> Result<Limit, LimitError> {
+    let algorithm = match old.algorithm() {
+        Algorithm::TokenBucket { .. } => Algorithm::TokenBucket { burst },
+        other => other,
+    };
+    let new = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
+    validate(&new).map(|()| new)
+}
+
+/// A window as `plan` tells it.
+pub(crate) fn planned<'a>(env: Env<'a>, tag: Tag, limit: &Limit, max: u64) -> Term<'a> {
+    let per = u64::try_from(limit.per().as_nanos()).unwrap_or(u64::MAX);
+    let (algorithm, burst) = encode_algorithm(limit);
+    let name = word::to_atom(env, tag);
+    (name, algorithm, limit.limit(), per, burst, max).encode(env)
+}
+
 /// What Erlang hands over as a cost fits 63 bits, so a limit above could never be reached, nor a cost above it told
 /// from one that is meant never to be paid.
-pub(crate) fn validate(limit: &Limit) -> Result<(), LimitError> {
+fn validate(limit: &Limit) -> Result<(), LimitError> {
     let max = i64::MAX.unsigned_abs();
     if limit.limit() > max {
         return Err(LimitError::LimitTooHigh {
@@ -284,7 +290,7 @@ pub(crate) fn decode_algorithm(
     }
 }
 
-pub(crate) fn encode_algorithm(limit: &Limit) -> (Atom, Option<u64>) {
+fn encode_algorithm(limit: &Limit) -> (Atom, Option<u64>) {
     match limit.algorithm() {
         Algorithm::TokenBucket { burst } => {
             (atoms::token_bucket(), Some(burst.unwrap_or(limit.limit())))

@@ -53,16 +53,12 @@ fn gate_check<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
-        let call = match decode(env, limiter, id, window, cost)? {
-            Ok(call) => call,
-            Err(answer) => return Ok(answer),
-        };
-        Ok(match gate.0.check(|| call.judge()) {
+    with_call(env, limiter, id, window, cost, |call| {
+        match gate.0.check(|| call.judge()) {
             Ok(Entry::Allowed(usage, ()) | Entry::Denied(usage)) => call.usage(env, &usage),
             Ok(entry) => turned_away(env, &entry),
             Err(error) => encode::call_error(env, error),
-        })
+        }
     })
 }
 
@@ -76,12 +72,8 @@ fn gate_enter<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
-        let call = match decode(env, limiter, id, window, cost)? {
-            Ok(call) => call,
-            Err(answer) => return Ok(answer),
-        };
-        Ok(match gate.0.enter(|| call.judge()) {
+    with_call(env, limiter, id, window, cost, |call| {
+        match gate.0.enter(|| call.judge()) {
             Ok(Entry::Allowed(usage, permit)) => {
                 let permit = ResourceArc::new(HeldPermit(permit));
                 (permit, call.usage(env, &usage)).encode(env)
@@ -89,7 +81,7 @@ fn gate_enter<'a>(
             Ok(Entry::Denied(usage)) => call.usage(env, &usage),
             Ok(entry) => turned_away(env, &entry),
             Err(error) => encode::call_error(env, error),
-        })
+        }
     })
 }
 
@@ -187,28 +179,29 @@ impl<'a> Call<'a> {
     }
 }
 
-fn decode<'a>(
+fn with_call<'a>(
     env: Env<'a>,
     limiter: Term<'a>,
     id: Term<'a>,
     window: Term<'a>,
     cost: i64,
-) -> NifResult<Result<Call<'a>, Term<'a>>> {
-    let target = match find(env, limiter)? {
-        Ok(target) => target,
-        Err(answer) => return Ok(Err(answer)),
-    };
-    if id::key(id).is_none() {
-        return Ok(Err(atoms::bad_id().to_term(env)));
-    }
-    let key = id::key(window).ok_or(Error::BadArg)?;
-    let cost = units(cost);
-    Ok(Ok(Call {
-        target,
-        window,
-        key,
-        cost,
-    }))
+    answer: impl FnOnce(&Call<'a>) -> Term<'a>,
+) -> NifResult<Term<'a>> {
+    guard(|| {
+        let target = match find(env, limiter)? {
+            Ok(target) => target,
+            Err(answer) => return Ok(answer),
+        };
+        if id::key(id).is_none() {
+            return Ok(atoms::bad_id().to_term(env));
+        }
+        Ok(answer(&Call {
+            target,
+            window,
+            key: id::key(window).ok_or(Error::BadArg)?,
+            cost: units(cost),
+        }))
+    })
 }
 
 fn turned_away<'a, P>(env: Env<'a>, entry: &Entry<P>) -> Term<'a> {

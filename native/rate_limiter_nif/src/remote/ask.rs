@@ -46,30 +46,20 @@ fn remote_ask<'a>(
     reference: Term<'a>,
     id: Term<'a>,
     windows: Term<'a>,
-    (op, cost, request): WhatTerm<'a>,
+    what: WhatTerm<'a>,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
-        let op = decode_op(op)?;
-        let Some(remote) = named(limiter) else {
-            return Ok(atoms::unknown_limiter().to_term(env));
+    with_ask(env, limiter, id, windows, what, |remote, ask, op| {
+        let caller = Caller::new(env, reference);
+        let ticket = caller.ticket.clone();
+        let events = remote.events;
+        let done = move |outcome: Outcome| {
+            caller.tell(|env| encode::outcome(env, events, op, &outcome));
         };
-        let request = request.map(decode_request);
-        with_select(windows, |select| {
-            let Some(ask) = ask(&remote, id, select, op, cost, request) else {
-                return atoms::bad_id().to_term(env);
-            };
-            let caller = Caller::new(env, reference);
-            let ticket = caller.ticket.clone();
-            let events = remote.events;
-            let done = move |outcome: Outcome| {
-                caller.tell(|env| encode::outcome(env, events, op, &outcome));
-            };
-            match remote.limiter.ask(ask, done) {
-                Ok(None) => sent(env, &remote, ticket),
-                Ok(Some(outcome)) => encode::outcome(env, events, op, &outcome),
-                Err(error) => crate::encode::call_error(env, error),
-            }
-        })
+        match remote.limiter.ask(ask, done) {
+            Ok(None) => sent(env, remote, ticket),
+            Ok(Some(outcome)) => encode::outcome(env, events, op, &outcome),
+            Err(error) => crate::encode::call_error(env, error),
+        }
     })
 }
 
@@ -80,7 +70,28 @@ fn remote_alone<'a>(
     limiter: Term<'a>,
     id: Term<'a>,
     windows: Term<'a>,
+    what: WhatTerm<'a>,
+) -> NifResult<Term<'a>> {
+    with_ask(
+        env,
+        limiter,
+        id,
+        windows,
+        what,
+        |remote, ask, op| match remote.limiter.alone(ask) {
+            Ok(outcome) => encode::outcome(env, remote.events, op, &outcome),
+            Err(error) => crate::encode::call_error(env, error),
+        },
+    )
+}
+
+fn with_ask<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    windows: Term<'a>,
     (op, cost, request): WhatTerm<'a>,
+    answer: impl FnOnce(&Remote, Ask<'_>, Op) -> Term<'a>,
 ) -> NifResult<Term<'a>> {
     guard(|| {
         let op = decode_op(op)?;
@@ -89,12 +100,9 @@ fn remote_alone<'a>(
         };
         let request = request.map(decode_request);
         with_select(windows, |select| {
-            let Some(ask) = ask(&remote, id, select, op, cost, request) else {
-                return atoms::bad_id().to_term(env);
-            };
-            match remote.limiter.alone(ask) {
-                Ok(outcome) => encode::outcome(env, remote.events, op, &outcome),
-                Err(error) => crate::encode::call_error(env, error),
+            match ask(&remote, id, select, op, cost, request) {
+                Some(ask) => answer(&remote, ask, op),
+                None => atoms::bad_id().to_term(env),
             }
         })
     })

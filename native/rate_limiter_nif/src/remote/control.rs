@@ -1,15 +1,13 @@
 //! The calls that make, change and describe limiters whose counts are in Redis.
 
-use std::time::Duration;
-
-use rate_limiter_core::{Algorithm, Clock, Limit, Scale, Tag};
+use rate_limiter_core::{Clock, Limit, Scale, Tag};
 use rate_limiter_redis::{
     Meter, Namespace, OnOutage, RemoteLimiter, RemoteOptions, RemoteUpdateError,
 };
 use rustler::{Atom, Encoder, Env, Error, NifResult, Term};
 
 use super::{named, open, Remote};
-use crate::control::{decode_events, decode_limits, encode_algorithm, validate, Owner};
+use crate::control::{changed, decode_events, decode_limits, planned, Owner};
 use crate::guard::guard;
 use crate::{atoms, encode, redis, word};
 
@@ -73,13 +71,12 @@ fn remote_new<'a>(
 #[rustler::nif]
 fn remote_plan<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
     on_remote(env, limiter, |remote| {
-        let window = |(tag, limit, max): (Tag, Limit, u64)| {
-            let per = u64::try_from(limit.per().as_nanos()).unwrap_or(u64::MAX);
-            let (algorithm, burst) = encode_algorithm(&limit);
-            let name = word::to_atom(env, tag);
-            (name, algorithm, limit.limit(), per, burst, max).encode(env)
-        };
-        let windows: Vec<Term> = remote.limiter.limits().into_iter().map(window).collect();
+        let windows: Vec<Term> = remote
+            .limiter
+            .limits()
+            .into_iter()
+            .map(|(tag, limit, max)| planned(env, tag, &limit, max))
+            .collect();
         Ok((remote.limiter.scale().ppm(), windows).encode(env))
     })
 }
@@ -99,14 +96,10 @@ fn remote_update_limit<'a>(
         let Some((_, old, _)) = windows.iter().find(|(known, ..)| *known == tag) else {
             return Ok(atoms::unknown_window().to_term(env));
         };
-        let algorithm = match old.algorithm() {
-            Algorithm::TokenBucket { .. } => Algorithm::TokenBucket { burst },
-            other => other,
+        let new = match changed(old, limit, per_ns, burst) {
+            Ok(new) => new,
+            Err(error) => return Ok((atoms::error(), error.to_string()).encode(env)),
         };
-        let new = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
-        if let Err(error) = validate(&new) {
-            return Ok((atoms::error(), error.to_string()).encode(env));
-        }
         Ok(match remote.limiter.update_limit(tag, &new) {
             Ok(()) => atoms::ok().to_term(env),
             Err(RemoteUpdateError::Call(error)) => encode::call_error(env, error),
