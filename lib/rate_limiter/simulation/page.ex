@@ -46,7 +46,7 @@ defmodule RateLimiter.Simulation.Page do
       "Every controller meets the same calls.</p>\n",
       legend(),
       "</header>\n",
-      runs |> Enum.with_index() |> Enum.map(&figure/1),
+      figures(runs),
       decisions(runs),
       "</body>\n</html>\n"
     ]
@@ -58,9 +58,19 @@ defmodule RateLimiter.Simulation.Page do
       ~s(<span class="key-change">a change of scale</span></p>\n)
   end
 
-  defp figure({{{key, title, _module}, seconds, decisions, goodput}, index}) do
+  # All have one axis: they are there to be compared.
+  defp figures(runs) do
+    levels =
+      for {_member, seconds, _decisions, _goodput} <- runs,
+          second <- seconds,
+          do: max(second.oracle, second.good)
+
+    ticks = levels |> Enum.max() |> ceil() |> Svg.ticks()
+    runs |> Enum.with_index() |> Enum.map(&figure(&1, ticks))
+  end
+
+  defp figure({{{key, title, _module}, seconds, decisions, goodput}, index}, ticks) do
     box = Svg.box()
-    ticks = seconds |> Enum.map(&max(&1.oracle, &1.good)) |> Enum.max() |> ceil() |> Svg.ticks()
     highest = List.last(ticks)
     span = length(seconds)
     x = fn at -> box.left + (box.right - box.left) * at / span end
