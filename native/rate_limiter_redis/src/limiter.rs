@@ -37,6 +37,9 @@ use asked::{Asked, Prepared};
 /// - A lost answer, or one that comes too late: the cost of that call, charged with the next.
 /// - Data lost by Redis: what was used of a key since the node that asks first heard of it, at most the limit once;
 ///   and all of it for keys that no node remembers any more (`remember` of them each).
+/// - A node that starts while Redis is away goes by its own time until it hears Redis's, and what it let through
+///   until then is charged as of that time: of a clock that is behind by more than a window is long, not at all, at
+///   most its share once; of one that is ahead, a bucket's debt as much later.
 /// - More keys in an outage than `remember`: those beyond are judged together, and not charged.
 ///
 /// The other way, a charge that is lost on its way back counts twice, up to a full bucket or for as long as a window

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that unwraps says enough when it fails
 
+mod clocks;
 mod members;
 mod node;
 mod outage;

@@ -32,12 +32,24 @@ impl Observer for Deaf {
 
 impl Node {
     pub(crate) fn new(name: &str, endpoint: Endpoint, limit: &Limit) -> Self {
+        Self::with_clock(name, endpoint, limit, Clock::Monotonic)
+    }
+
+    /// One whose own clock, by which it measures spans and knows the time until it hears Redis's, is this one.
+    pub(crate) fn with_clock(name: &str, endpoint: Endpoint, limit: &Limit, clock: Clock) -> Self {
+        let node = Self::alone(name, endpoint, limit, clock);
+        node.wait_until_well();
+        node
+    }
+
+    /// One that has not waited for its server.
+    pub(crate) fn alone(name: &str, endpoint: Endpoint, limit: &Limit, clock: Clock) -> Self {
         let mut config = Config::new(Topology::Server(endpoint));
         config.timeout = Duration::from_secs(5);
         let client = Client::start(config, Arc::new(Deaf)).unwrap();
         let members = Arc::new(Members::new("test", name, 1, Duration::from_secs(15)));
         let options = RemoteOptions {
-            clock: Clock::Monotonic,
+            clock,
             on_outage: OnOutage::Share,
             members: Arc::clone(&members),
             cache_denials: true,
@@ -46,13 +58,11 @@ impl Node {
         let transport = Arc::clone(&client) as Arc<dyn Transport>;
         let windows = [(1, "only", limit.clone())];
         let limiter = RemoteLimiter::new(&windows, options, transport).unwrap();
-        let node = Self {
+        Self {
             client,
             members,
             limiter,
-        };
-        node.wait_until_well();
-        node
+        }
     }
 
     pub(crate) fn wait_until_well(&self) {

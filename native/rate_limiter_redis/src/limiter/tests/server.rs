@@ -77,11 +77,11 @@ struct State {
 
 impl World {
     /// As many nodes as there are skews: what each node's clock is ahead of the server's, in seconds.
-    pub(super) fn new(limits: &[Limit], skews: &[u64], on_outage: OnOutage) -> Self {
+    pub(super) fn new(limits: &[Limit], skews: &[i64], on_outage: OnOutage) -> Self {
         let limits: Vec<(Tag, Limit)> = (1..).zip(limits.iter().cloned()).collect();
         let server = Arc::new(Server::new(&limits));
         let count = skews.len();
-        let node = |(rank, skew): (usize, &u64)| Node::new(&server, rank, count, *skew, on_outage);
+        let node = |(rank, skew): (usize, &i64)| Node::new(&server, rank, count, *skew, on_outage);
         let nodes = skews.iter().enumerate().map(node).collect();
         Self { server, nodes }
     }
@@ -125,7 +125,7 @@ impl Node {
         server: &Arc<Server>,
         rank: usize,
         count: usize,
-        skew: u64,
+        skew: i64,
         on_outage: OnOutage,
     ) -> Self {
         let line = Arc::new(Line {
@@ -136,8 +136,8 @@ impl Node {
             arriving: Mutex::default(),
             gate: Mutex::default(),
         });
-        let skew = Nanos(skew * 1_000_000_000);
-        let clock = Arc::new(ManualClock::new(START.saturating_add(skew)));
+        let now = START.0.saturating_add_signed(skew * 1_000_000_000);
+        let clock = Arc::new(ManualClock::new(Nanos(now)));
         let members = Arc::new(Members::new(
             "test",
             &rank.to_string(),
