@@ -314,6 +314,8 @@ defmodule RateLimiter do
       words; or `{:redis, words}`, where it is not known which servers there are.
     * `{:full, limiters}` - limiters that keep as many ids as their `:max_keys` allows (a log's stamps count, too): those
       ids stay exact, and newcomers are judged together, strictly, until others leave.
+    * `{:evicts, servers}` - Redis servers that answer, and forget keys when their memory is full, by the policy that
+      each has as `:evicts`: an evicted key is a free reset. Set `maxmemory-policy noeviction` there.
 
       iex> RateLimiter.health_check()
       :ok
@@ -322,7 +324,7 @@ defmodule RateLimiter do
   """
   @spec health_check(instance :: term) ::
           :ok
-          | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]}}
+          | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]} | {:evicts, [map]}}
           | {:error, :not_running}
   def health_check(instance \\ __MODULE__),
     do: instance |> Registry.instance() |> Instance.health()
@@ -345,8 +347,8 @@ defmodule RateLimiter do
     * `:away?` - of each limiter, whether this node answers alone.
 
   and the instance has `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
-  `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending` and `:problem`; a `:problem` with finding
-  them; and totals since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis,
+  `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending`, `:problem` and `:evicts` (the
+  `maxmemory-policy` by which it forgets keys when it is full, or `nil`); a `:problem` with finding them; and totals since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis,
   `:unsent`, `:reconnections`, and how often a breaker `:opened`.
 
   Raises `ArgumentError` where no such instance runs.

@@ -121,17 +121,21 @@ defmodule RateLimiter.Instance do
   @doc "Whether all is well with the instance."
   @spec health(Limiters.t() | nil) ::
           :ok
-          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]}}
+          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]} | {:evicts, [map]}}
           | {:error, :not_running}
   def health(nil), do: {:error, :not_running}
 
   def health(limiters) do
-    with :ok <- redis_health(limiters), do: room(limiters)
+    # What stops calls goes before what may make them forget.
+    with {:ok, servers} <- servers(limiters),
+         :ok <- servers |> Enum.reject(&well?/1) |> degraded(:redis),
+         :ok <- limiters |> full() |> degraded(:full),
+         do: servers |> Enum.filter(& &1.evicts) |> degraded(:evicts)
   end
 
-  defp redis_health(%{store: :local}), do: :ok
+  defp servers(%{store: :local}), do: {:ok, []}
 
-  defp redis_health(%{store: {:redis, store}}) do
+  defp servers(%{store: {:redis, store}}) do
     case Redis.Engine.status(store) do
       nil ->
         {:error, :not_running}
@@ -140,21 +144,18 @@ defmodule RateLimiter.Instance do
         {:degraded, {:redis, problem || "no server is known yet"}}
 
       %{servers: servers} ->
-        servers |> Enum.reject(&well?/1) |> ailing()
+        {:ok, servers}
     end
   end
 
   defp well?(%{breaker: breaker, connections: connections}),
     do: breaker == :closed and connections > 0
 
-  defp ailing([]), do: :ok
-  defp ailing(servers), do: {:degraded, {:redis, servers}}
+  defp full(limiters),
+    do: for({name, handle, _config} <- Limiters.all(limiters), Engine.full?(handle), do: name)
 
-  defp room(limiters) do
-    full = for {name, handle, _config} <- Limiters.all(limiters), Engine.full?(handle), do: name
-
-    if full == [], do: :ok, else: {:degraded, {:full, full}}
-  end
+  defp degraded([], _how), do: :ok
+  defp degraded(which, how), do: {:degraded, {how, which}}
 
   # Said before anything starts, since what fails in a supervisor's init takes its caller along.
   defp check_names!(config) do

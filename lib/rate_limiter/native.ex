@@ -267,11 +267,12 @@ defmodule RateLimiter.Native do
            failure :: String.t() | nil, missed :: non_neg_integer}
           | {:connection, server :: String.t() | nil, :up | :down | :failed | :refused,
              reason :: String.t() | nil}
+          | {:eviction, server :: String.t(), policy :: String.t(), maxmemory :: pos_integer}
           | {:breaker, server :: String.t(), from :: breaker, to :: breaker, reason :: String.t()}
   @type redis_status ::
           {[
              {server :: String.t(), breaker, connections :: non_neg_integer,
-              pending :: non_neg_integer, problem :: String.t() | nil}
+              pending :: non_neg_integer, problem :: String.t() | nil, evicts :: String.t() | nil}
            ], problem :: String.t() | nil,
            {calls :: non_neg_integer, batches :: non_neg_integer, timeouts :: non_neg_integer,
             refused :: non_neg_integer, unsent :: non_neg_integer,

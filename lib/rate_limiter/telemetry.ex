@@ -51,6 +51,15 @@ defmodule RateLimiter.Telemetry do
     * Metadata: `:instance` and `:server` as above; `:change`, which is `:up`, `:down`, `:failed` or `:refused` (the
       server does not take the credentials); `:reason`, in words, `nil` for `:up`.
 
+  ## `[:rate_limiter, :redis, :eviction]`
+
+  A Redis server was found to evict keys when its memory is full: what such a key has used is forgotten, as by a reset.
+  Told once for each server, until its policy is another; not where the user may not ask (`+info`).
+
+    * Measurements: `:maxmemory`, the bytes from which on it does.
+    * Metadata: `:instance` and `:server` as above; `:policy`, its `maxmemory-policy`; `:reason`, in words, with what to
+      change.
+
   ## `[:rate_limiter, :circuit_breaker, :opened]`, `:half_open` and `:closed`
 
   The breaker of a Redis server changed: after several failures in a row it opens, and no caller waits any more; then
@@ -119,6 +128,7 @@ defmodule RateLimiter.Telemetry do
 
   @command [:rate_limiter, :redis, :command]
   @connection [:rate_limiter, :redis, :connection]
+  @eviction [:rate_limiter, :redis, :eviction]
 
   @secret {__MODULE__, :secret}
 
@@ -207,6 +217,15 @@ defmodule RateLimiter.Telemetry do
   def redis(instance, {:connection, server, change, reason}) do
     metadata = %{instance: instance, server: server, change: change, reason: reason}
     :telemetry.execute(@connection, %{count: 1}, metadata)
+  end
+
+  def redis(instance, {:eviction, server, policy, maxmemory}) do
+    reason =
+      "expected maxmemory-policy noeviction, got: #{policy}, by which keys are forgotten when memory is short, and with " <>
+        "them what was used; CONFIG SET maxmemory-policy noeviction, or give limits a Redis of their own"
+
+    metadata = %{instance: instance, server: server, policy: policy, reason: reason}
+    :telemetry.execute(@eviction, %{maxmemory: maxmemory}, metadata)
   end
 
   def redis(instance, {:breaker, server, from, to, reason}) do

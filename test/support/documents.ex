@@ -24,6 +24,14 @@ defmodule RateLimiter.Support.Documents do
     |> Enum.reject(&(&1 =~ ~r/^iex>/m))
   end
 
+  @doc "The user that the guide to Redis describes, as `ACL SETUSER` takes it."
+  def rights do
+    [_all, rights] =
+      Regex.run(~r/<!-- acl -->\n```\nuser (.*?)\n```/s, File.read!(path("guides/redis.md")))
+
+    rights
+  end
+
   @doc "Where a file's links and pictures lead, but for those to other sites."
   def links(file) do
     ~r/\]\((?!https?:)([^)#]+)/

@@ -44,13 +44,14 @@ defmodule RateLimiter.Redis.Engine do
     end
   end
 
-  defp server({server, breaker, connections, pending, problem}) do
+  defp server({server, breaker, connections, pending, problem, evicts}) do
     %{
       server: server,
       breaker: breaker,
       connections: connections,
       pending: pending,
-      problem: problem
+      problem: problem,
+      evicts: evicts
     }
   end
 

@@ -45,6 +45,7 @@ rustler::atoms! {
     batch,
     connection,
     breaker,
+    eviction,
     up,
     down,
     failed,

@@ -43,6 +43,17 @@ pub(crate) enum Trouble {
     Unfit(Refusal),
 }
 
+/// What a server is among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Station {
+    /// The only one.
+    Alone,
+    /// A primary, as a Sentinel says.
+    Named,
+    /// One of a cluster's primaries.
+    Sharded,
+}
+
 /// What connecting needs to know besides where.
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
@@ -67,11 +78,14 @@ impl Connection {
         manner: &Manner,
         credentials: &Credentials,
         probe: &Call,
-        sharded: bool,
+        station: Station,
     ) -> Result<(Self, JoinHandle<()>), Trouble> {
         let raising = async {
             let (connection, driver) = Self::introduce(endpoint, manner, credentials).await?;
-            connection.greet(probe, sharded).await?;
+            if station == Station::Named {
+                connection.check_primary().await?;
+            }
+            connection.greet(probe, station).await?;
             Ok((connection, driver))
         };
         within(raising).await
@@ -120,9 +134,25 @@ impl Connection {
         }
     }
 
-    /// Has the real script run, loading it if the server does not have it. One of a cluster, `sharded`, may say that it
-    /// should run elsewhere.
-    pub(crate) async fn greet(&self, probe: &Call, sharded: bool) -> Result<(), Trouble> {
+    /// Makes sure that it is a primary, before anything is written: one that takes writes need not be.
+    async fn check_primary(&self) -> Result<(), Trouble> {
+        match self.ask(&redis::cmd("ROLE")).await {
+            Ok(Value::Array(role)) => match role.first() {
+                Some(Value::BulkString(word)) if word != b"master" => {
+                    Err(Trouble::demoted(&String::from_utf8_lossy(word)))
+                }
+                _ => Ok(()),
+            },
+            Ok(_) => Ok(()),
+            // Who may not ask learns it from the first write, as a rule.
+            Err(error) if error.code() == Some("NOPERM") => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the real script run, loading it if the server does not have it. One of a cluster may say that it should run
+    /// elsewhere.
+    pub(crate) async fn greet(&self, probe: &Call, station: Station) -> Result<(), Trouble> {
         let command = wire::encode(std::iter::once(probe), None);
         let mut result = self.ask(&command).await;
         if said(&result, "NOSCRIPT") || said(&result, "MOVED") {
@@ -132,7 +162,7 @@ impl Connection {
         }
         if said(&result, "MOVED") {
             // Slots are moving from here, or to here: it works, and says what is whose.
-            return if sharded {
+            return if station == Station::Sharded {
                 Ok(())
             } else {
                 Err(Trouble::cluster())
@@ -199,6 +229,16 @@ impl Trouble {
             code: "MOVED".into(),
             message: "MOVED: expected one server, got: a node of a cluster; name its nodes as such"
                 .into(),
+        })
+    }
+
+    fn demoted(role: &str) -> Self {
+        Self::Unfit(Refusal {
+            code: "ROLE".into(),
+            message: format!(
+                "expected a primary, got: a {role}; the Sentinel that named it is behind"
+            )
+            .into(),
         })
     }
 

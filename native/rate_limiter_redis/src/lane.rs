@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 use crate::breaker::State;
 use crate::call::Failure;
 use crate::config::Endpoint;
+use crate::connection::Station;
 use crate::context::Context;
+use crate::eviction::Eviction;
 use crate::status::ServerStatus;
 use crate::ticket::Ticket;
 
@@ -48,6 +50,7 @@ pub(crate) struct Board {
     connections: AtomicUsize,
     state: AtomicU8,
     problem: Mutex<Option<String>>,
+    eviction: Mutex<Option<Eviction>>,
 }
 
 /// What a lane tells whoever knows the topology.
@@ -72,6 +75,18 @@ pub(crate) struct Role {
     pub(crate) notes: Option<mpsc::UnboundedSender<Note>>,
     /// A slot that the server has, if it is one of a cluster: all keys of a command must lie in the same.
     pub(crate) home: Option<Arc<AtomicU16>>,
+    /// Whether it is a Sentinel that says it is primary: it may not know yet that another is.
+    pub(crate) is_named: bool,
+}
+
+impl Role {
+    fn station(&self) -> Station {
+        match &self.home {
+            Some(_) => Station::Sharded,
+            None if self.is_named => Station::Named,
+            None => Station::Alone,
+        }
+    }
 }
 
 impl Lane {
@@ -173,6 +188,7 @@ impl Board {
             connections: AtomicUsize::new(0),
             state: AtomicU8::new(number(State::Closed)),
             problem: Mutex::default(),
+            eviction: Mutex::default(),
         }
     }
 
@@ -210,7 +226,17 @@ impl Board {
         *self.problem.lock() = problem;
     }
 
+    /// Whether the server was not known to do so.
+    pub(crate) fn set_eviction(&self, eviction: Option<Eviction>) -> bool {
+        let mut known = self.eviction.lock();
+        let policy = |eviction: &Option<Eviction>| Some(eviction.as_ref()?.policy.clone());
+        let is_new = policy(&known) != policy(&eviction);
+        *known = eviction;
+        is_new
+    }
+
     fn status(&self) -> ServerStatus {
+        let evicts = self.eviction.lock().clone();
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         ServerStatus {
             server: self.server.to_string(),
@@ -218,6 +244,7 @@ impl Board {
             connections: read(&self.connections),
             pending: read(&self.queued) + read(&self.flying),
             problem: self.problem.lock().clone(),
+            evicts: evicts.map(|eviction| eviction.policy.into()),
         }
     }
 }

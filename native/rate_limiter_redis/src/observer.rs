@@ -18,6 +18,11 @@ pub trait Observer: Send + Sync {
         let _ = event;
     }
 
+    /// A server was found to forget keys when its memory is full. Told once, until it is another policy.
+    fn eviction(&self, event: &EvictionEvent<'_>) {
+        let _ = event;
+    }
+
     /// Calls that travelled together were answered, or will not be.
     fn batch(&self, event: &BatchEvent<'_>) {
         let _ = event;
@@ -61,6 +66,17 @@ pub enum Change<'a> {
     Failed(&'a str),
     /// The server does not take the credentials: its words. Whoever gives them out should give new ones.
     Refused(&'a str),
+}
+
+/// A server that forgets keys when its memory is full: whoever they are about begins anew, as if after a reset.
+#[derive(Clone, Copy, Debug)]
+pub struct EvictionEvent<'a> {
+    /// The server, as `host:port` or a path.
+    pub server: &'a str,
+    /// Its `maxmemory-policy`, which should be `noeviction`.
+    pub policy: &'a str,
+    /// Its `maxmemory`, in bytes.
+    pub maxmemory: u64,
 }
 
 /// The end of a batch.

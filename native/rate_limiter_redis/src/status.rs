@@ -26,6 +26,8 @@ pub struct ServerStatus {
     pub pending: usize,
     /// The last that went wrong, in the server's words or the system's, while it matters: cleared by success.
     pub problem: Option<String>,
+    /// The `maxmemory-policy` by which it forgets keys when its memory is full, if it does and lets us know.
+    pub evicts: Option<String>,
 }
 
 /// What was done since the start, over all servers.

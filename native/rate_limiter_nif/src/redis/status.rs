@@ -5,13 +5,22 @@ use rustler::{Atom, Encoder, Env, Term};
 
 use crate::atoms;
 
-/// `{[{server, breaker, connections, pending, problem | nil}], problem | nil, totals, nodes}`, the totals as `{calls,
+/// `{[{server, breaker, connections, pending, problem | nil, evicts | nil}], problem | nil, totals, nodes}`, the totals as `{calls,
 /// batches, timeouts, refused, unsent, reconnections, opened}`.
 pub(super) fn encode<'a>(env: Env<'a>, status: &Status, share: Share) -> Term<'a> {
     let server = |server: &ServerStatus| {
         let breaker = breaker(server.breaker);
         let counts = (server.connections, server.pending);
-        (&server.server, breaker, counts.0, counts.1, &server.problem).encode(env)
+        let words = (&server.problem, &server.evicts);
+        (
+            &server.server,
+            breaker,
+            counts.0,
+            counts.1,
+            words.0,
+            words.1,
+        )
+            .encode(env)
     };
     let servers: Vec<Term> = status.servers.iter().map(server).collect();
     let totals = status.totals;

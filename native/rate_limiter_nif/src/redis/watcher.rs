@@ -4,7 +4,9 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rate_limiter_redis::{BatchEvent, BreakerEvent, Change, ConnectionEvent, Observer};
+use rate_limiter_redis::{
+    BatchEvent, BreakerEvent, Change, ConnectionEvent, EvictionEvent, Observer,
+};
 use rustler::{thread, Atom, Encoder, Env, LocalPid, OwnedEnv, Term};
 
 use super::status::breaker;
@@ -43,6 +45,11 @@ pub(super) enum Event {
         server: String,
         change: Atom,
         reason: Option<String>,
+    },
+    Eviction {
+        server: String,
+        policy: String,
+        maxmemory: u64,
     },
 }
 
@@ -117,6 +124,14 @@ impl Observer for Watcher {
         });
     }
 
+    fn eviction(&self, event: &EvictionEvent<'_>) {
+        self.tell(Event::Eviction {
+            server: event.server.to_owned(),
+            policy: event.policy.to_owned(),
+            maxmemory: event.maxmemory,
+        });
+    }
+
     fn batch(&self, event: &BatchEvent<'_>) {
         if !self.listens.load(Ordering::Relaxed) {
             return;
@@ -153,6 +168,11 @@ impl Encoder for Event {
                 change,
                 reason,
             } => (atoms::connection(), server, *change, reason).encode(env),
+            Self::Eviction {
+                server,
+                policy,
+                maxmemory,
+            } => (atoms::eviction(), server, policy, *maxmemory).encode(env),
         }
     }
 }

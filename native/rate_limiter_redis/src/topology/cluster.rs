@@ -194,6 +194,7 @@ impl Atlas {
             let role = Role {
                 notes: Some(notes.clone()),
                 home: Some(Arc::clone(&home)),
+                is_named: false,
             };
             let lane = Lane::open(&ground.context, server.clone(), role);
             let used = Instant::now();

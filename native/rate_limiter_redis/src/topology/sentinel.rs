@@ -63,7 +63,11 @@ impl Watch {
         loop {
             let pause = if self.is_well() { CALM } else { ALARMED };
             tokio::select! {
-                _ = heard.recv() => sleep(ALARMED.min(pause) / 10).await,
+                _ = heard.recv() => {
+                    // Perhaps the one that was believed is behind: another is asked first.
+                    self.sentinels.rotate_left(1);
+                    sleep(ALARMED.min(pause) / 10).await;
+                }
                 () = sleep(pause) => {}
             }
             // What was said meanwhile was about the same.
@@ -124,6 +128,7 @@ impl Watch {
         let role = Role {
             notes: Some(self.notes.clone()),
             home: None,
+            is_named: true,
         };
         let lane = Lane::open(&self.ground.context, primary, role);
         self.ground.map.set(Routes::One(Arc::clone(&lane)));

@@ -9,6 +9,7 @@ pub(super) fn explore(endpoint: Endpoint, ground: &Ground) {
     let role = Role {
         notes: None,
         home: None,
+        is_named: false,
     };
     let lane = Lane::open(&ground.context, endpoint, role);
     ground.map.set(Routes::One(lane));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rate_limiter_core::{Limit, Scale};
 use rate_limiter_redis::{
     BatchEvent, BreakerEvent, BreakerState, Call, Change, Client, Config, ConnectionEvent,
-    Endpoint, Failure, Meter, Observer, Op, Reply, Topology, Transport, WindowCall,
+    Endpoint, EvictionEvent, Failure, Meter, Observer, Op, Reply, Topology, Transport, WindowCall,
 };
 
 use crate::servers::until;
@@ -37,6 +37,7 @@ pub(crate) struct Told {
     pub(crate) breaker: Mutex<Vec<(BreakerState, BreakerState, String)>>,
     pub(crate) connections: Mutex<Vec<String>>,
     pub(crate) batches: Mutex<Vec<(usize, Option<String>)>>,
+    pub(crate) evictions: Mutex<Vec<(String, u64)>>,
 }
 
 impl Observer for Told {
@@ -54,6 +55,11 @@ impl Observer for Told {
             other => format!("{other:?}"),
         };
         self.connections.lock().unwrap().push(words);
+    }
+
+    fn eviction(&self, event: &EvictionEvent<'_>) {
+        let told = (event.policy.to_owned(), event.maxmemory);
+        self.evictions.lock().unwrap().push(told);
     }
 
     fn batch(&self, event: &BatchEvent<'_>) {

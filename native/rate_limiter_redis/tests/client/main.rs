@@ -5,6 +5,7 @@
 mod batches;
 mod caller;
 mod cluster;
+mod eviction;
 mod faults;
 mod secured;
 mod sentinel;

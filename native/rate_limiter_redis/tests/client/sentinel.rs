@@ -1,9 +1,13 @@
 //! A primary is followed from one server to another.
 
-use rate_limiter_redis::{Config, Credentials, Failure, Topology, Transport};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use rate_limiter_redis::{Config, Credentials, Endpoint, Failure, Topology, Transport};
 
 use crate::caller::{assert_in_time, hasty, is_for, patient, Caller, PATIENCE};
-use crate::servers::{until, Sentinel};
+use crate::servers::{until, Sentinel, Server};
 
 fn config(group: &Sentinel, name: &str) -> Config {
     let topology = Topology::Sentinel {
@@ -70,4 +74,53 @@ fn a_group_that_nobody_knows_is_a_problem_that_is_told() {
     };
     until("the problem is told", PATIENCE, told);
     assert_eq!(caller.ask("x", 1).result, Err(Failure::Away));
+}
+
+/// A sentinel that is behind: whatever it is asked, it names the same server, for as long as the test runs.
+fn stale(named: &Server) -> Endpoint {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let digits = named.port.to_string();
+    let reply = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{digits}\r\n", digits.len());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let reply = reply.clone();
+            thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while let Some(Ok(line)) = lines.next() {
+                    // The last word of the only question.
+                    if line == Sentinel::GROUP && stream.write_all(reply.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Endpoint::tcp("127.0.0.1", port)
+}
+
+#[test]
+fn a_replica_that_a_sentinel_takes_for_the_primary_decides_nothing_though_it_takes_writes() {
+    let group = Sentinel::start();
+    group.replica.tell("CONFIG SET replica-read-only no");
+    let sentinels = std::iter::once(stale(&group.replica)).chain(group.endpoints());
+    let caller = Caller::with(Config {
+        topology: Topology::Sentinel {
+            sentinels: sentinels.collect(),
+            group: Sentinel::GROUP.to_owned(),
+            credentials: Credentials::default(),
+        },
+        ..patient(group.primary.endpoint())
+    });
+    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+    assert!(caller.told.heard("expected a primary, got: a slave"));
+    let primary = group.primary.endpoint().to_string();
+    let servers = caller.client.status().servers;
+    assert!(
+        servers.iter().all(|server| server.server == primary),
+        "{servers:?}"
+    );
+    // What it holds came from the primary.
+    let asked = format!("{:?}", group.replica.tell("INFO commandstats"));
+    assert!(!asked.contains("cmdstat_evalsha"), "{asked}");
 }

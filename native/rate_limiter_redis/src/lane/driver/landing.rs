@@ -93,8 +93,8 @@ impl Driver {
     fn load(&mut self, number: usize) {
         let line = &mut self.lines[number];
         if let Some(connection) = line.connection.clone() {
-            let (probe, sharded) = (Arc::clone(&self.probe), self.role.home.is_some());
-            line.load(async move { connection.greet(&probe, sharded).await });
+            let (probe, station) = (Arc::clone(&self.probe), self.role.station());
+            line.load(async move { connection.greet(&probe, station).await });
         }
     }
 

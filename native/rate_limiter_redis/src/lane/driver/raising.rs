@@ -7,6 +7,7 @@ use super::{home, Driver, RETRY};
 use crate::breaker::State;
 use crate::connection::{Connection, Trouble};
 use crate::context::{count, jitter};
+use crate::eviction;
 use crate::lane::line::Raised;
 use crate::lane::probe::probe;
 use crate::observer::Change;
@@ -39,7 +40,7 @@ impl Driver {
             self.probe = Arc::new(probe(&context.prefix, home(&self.role)));
         }
         let probe = Arc::clone(&self.probe);
-        let sharded = self.role.home.is_some();
+        let station = self.role.station();
         let credentials = self.credentials.borrow_and_update().clone();
         self.lines[number].raise(async move {
             Connection::raise(
@@ -47,7 +48,7 @@ impl Driver {
                 &context.manner,
                 &credentials,
                 &probe,
-                sharded,
+                station,
             )
             .await
         });
@@ -79,12 +80,21 @@ impl Driver {
                 }
                 line.was_up = true;
                 line.set(connection, end);
+                self.look_at_memory(number);
                 self.trouble(None);
                 self.tell(Change::Up);
                 let change = self.breaker.probe_succeeded();
                 self.turned(change, "it was tried and works");
             }
             Err(trouble) => self.not_raised(number, now, &trouble),
+        }
+    }
+
+    /// Has it found out what becomes of keys in the server when that is full. One connection is enough to ask.
+    fn look_at_memory(&self, number: usize) {
+        if let (0, Some(connection)) = (number, &self.lines[number].connection) {
+            let (context, board) = (Arc::clone(&self.context), Arc::clone(&self.board));
+            tokio::spawn(eviction::watch(Arc::downgrade(connection), context, board));
         }
     }
 
