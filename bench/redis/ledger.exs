@@ -11,18 +11,8 @@ defmodule Bench.Redis.Ledger do
   alias RateLimiter.Support.Ledger
 
   @guide Path.expand("../../guides/redis.md", __DIR__)
-  @headings [
-              "fault",
-              "calls",
-              "answered",
-              "alone",
-              "longest ms",
-              "admitted",
-              "allowed",
-              "over",
-              "bound"
-            ] ++
-              ["open ms", "recover ms"]
+  @headings ["fault", "calls", "answered", "alone", "longest ms", "admitted", "allowed"] ++
+              Enum.map(Ledger.windows(), &"#{&1} over") ++ ["open ms", "recover ms"]
   @full [calm: 2_000, fault: 2_000, settle: 1_000]
   @quick [calm: 300, fault: 400, settle: 300]
 
@@ -40,7 +30,8 @@ defmodule Bench.Redis.Ledger do
     Table.print(@headings, Enum.map(lines, &row/1))
 
     for line <- lines,
-        line.raised + line.leftover > 0 or line.over > line.bound,
+        line.raised + line.leftover > 0 or
+          Enum.any?(Ledger.windows(), &(line.over[&1] > line.bound[&1])),
         do: IO.puts("BROKEN: #{inspect(line)}")
 
     IO.puts("Load average at the end: #{Machine.load()}.\n")
@@ -79,13 +70,14 @@ defmodule Bench.Redis.Ledger do
     IO.puts("""
     #{terms.nodes} BEAM nodes, operating-system processes of this machine, each with #{terms.workers} processes that ask about the same \
     #{terms.keys} keys with a
-    millisecond between two calls. A key's token bucket has #{terms.limit} a second and a burst of #{terms.burst}. All is well for \
-    #{times[:calm]} ms, the
-    fault lasts for #{times[:fault]} ms where that is ours to say, and the nodes go on until all answers come from Redis again.
+    millisecond between two calls. A key has three windows, asked one by one: a token bucket of #{terms.limit} a second with a burst of
+    #{terms.burst}, a strict sliding window of #{terms.limit} in a second, and a fixed one. All is well for #{times[:calm]} ms, the fault lasts for
+    #{times[:fault]} ms where that is ours to say, and the nodes go on until all answers come from Redis again.
 
-    `alone` were answered without Redis. `over` is the worst stretch of the worst key, in calls above `burst + d * rate`;
-    `bound` is what is promised. `open` is the time from the fault's beginning until the last node's breaker was open,
-    `recover` that from its end until the last answer without Redis.
+    `alone` were answered without Redis. `over`, of each window, is the worst stretch of the worst key, in calls above what
+    is allowed in a stretch `d` (`burst + d * rate`; the limit in any second; the limit in each second of the calendar), and
+    behind it what is promised at most. `open` is the time from the fault's beginning until the last node's breaker was
+    open, `recover` that from its end until the last answer without Redis.
     """)
   end
 
@@ -97,12 +89,10 @@ defmodule Bench.Redis.Ledger do
       Table.count(line.alone),
       Table.decimal(line.longest_ms),
       Table.count(line.admitted),
-      Table.count(line.allowed),
-      Table.count(line.over),
-      Table.count(line.bound),
-      told(line.opened_ms),
-      told(line.recovered_ms)
-    ]
+      Table.count(line.allowed)
+    ] ++
+      for(window <- Ledger.windows(), do: "#{line.over[window]} of #{line.bound[window]}") ++
+      [told(line.opened_ms), told(line.recovered_ms)]
   end
 
   defp told(nil), do: "-"

@@ -3,7 +3,7 @@ defmodule RateLimiter.Support.Ledger do
   # What several nodes admit together through one Redis while something happens to it, held against the contract.
   #
   # Every admitted call is written down with the moments between which it was decided. Afterwards each stretch of time is
-  # held against the arrival curve: in `d` no more than `burst + d * rate` may be decided. Nothing is sampled.
+  # held against what its window allows in as long. Nothing is sampled.
 
   alias RateLimiter.Support.{Ledger.Curve, Ledger.Fault, Ledger.Hammer, Nodes, Redis}
 
@@ -12,6 +12,14 @@ defmodule RateLimiter.Support.Ledger do
   @keys 4
   @limit 100
   @burst 50
+
+  # Each window with its contract, and with what a key of it can hold: that is what a fault's bound is counted in.
+  @windows [
+    bucket: [limit: @limit, per: :second, burst: @burst],
+    sliding: [algorithm: :sliding_window, limit: @limit, per: :second],
+    fixed: [algorithm: :fixed_window, limit: @limit, per: :second]
+  ]
+  @holds %{bucket: @burst, sliding: @limit, fixed: @limit}
 
   @enforce_keys [
     :fault,
@@ -33,8 +41,8 @@ defmodule RateLimiter.Support.Ledger do
     * `leftover` - messages that were left in a caller's mailbox
     * `longest_ms` - the longest that a caller waited
     * `admitted`, `allowed` - by all nodes together, and what the contract allows in as long
-    * `over` - by how much the worst stretch of the worst key was above the curve, and the `bound` that is promised:
-      0 where all answers came from Redis
+    * `over` - of each window, by how much the worst stretch of the worst key was above its contract, and the `bound`
+      that is promised: 0 where all answers came from Redis
     * `opened_ms` - from the fault's beginning until the last node's breaker was open; `nil` where none opened
     * `recovered_ms` - from the fault's end until the last answer without Redis; `nil` where there was none
   """
@@ -43,6 +51,10 @@ defmodule RateLimiter.Support.Ledger do
   @doc "What was asked of whom: for whoever prints the lines."
   @spec terms() :: map
   def terms, do: %{nodes: @nodes, workers: @workers, keys: @keys, limit: @limit, burst: @burst}
+
+  @doc "The windows of every key, in the order in which they are told of."
+  @spec windows() :: [atom]
+  def windows, do: Keyword.keys(@windows)
 
   @doc "Starts the nodes that a ledger needs."
   @spec start_nodes!() :: [Nodes.t()]
@@ -68,7 +80,7 @@ defmodule RateLimiter.Support.Ledger do
     from = now_us()
 
     for node <- nodes,
-        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, @keys], 30_000)
+        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 30_000)
 
     Process.sleep(times[:calm])
     began = now_us()
@@ -88,11 +100,12 @@ defmodule RateLimiter.Support.Ledger do
     [
       store: {:redis, store},
       stats_interval: :infinity,
-      limiters: [
-        ledger: [windows: [rate: [limit: @limit, per: :second, burst: @burst]], events: :none]
-      ]
+      limiters: [ledger: [windows: @windows, events: :none]]
     ]
   end
+
+  # What a worker asks about, one after the other.
+  defp asked, do: for(key <- 1..@keys, window <- windows(), do: {window, key})
 
   defp settled?(node), do: Nodes.call(node, Hammer, :settled?, [])
   defp finish(node), do: Nodes.call(node, Hammer, :finish, [], 30_000)
@@ -104,6 +117,7 @@ defmodule RateLimiter.Support.Ledger do
       |> Enum.group_by(&elem(&1, 0), &Tuple.delete_at(&1, 0))
 
     seconds = (times[:to] - times[:from]) / 1_000_000
+    bursts = if total(results, :alone) == 0, do: 0, else: fault.bursts
 
     %__MODULE__{
       fault: fault.name,
@@ -114,19 +128,27 @@ defmodule RateLimiter.Support.Ledger do
       leftover: total(results, :leftover),
       longest_ms: (results |> Enum.map(& &1.longest_us) |> Enum.max()) / 1_000,
       admitted: admissions |> Map.values() |> Enum.map(&length/1) |> Enum.sum(),
-      allowed: round(@keys * (@burst + seconds * @limit)),
+      allowed:
+        for(window <- windows(), do: contract(window).(times[:from], times[:to]))
+        |> Enum.sum()
+        |> Kernel.*(@keys),
       seconds: seconds,
-      over:
-        admissions
-        |> Map.values()
-        |> Enum.map(&Curve.excess(&1, @burst, @limit))
-        |> Enum.max(fn -> 0 end),
-      bound: if(total(results, :alone) == 0, do: 0, else: fault.bursts * @burst),
+      over: Map.new(windows(), &{&1, over(admissions, &1)}),
+      bound: Map.new(@holds, fn {window, holds} -> {window, bursts * holds} end),
       opened_ms: since(times[:began], for(%{opened: [first | _]} <- results, do: first)),
       recovered_ms:
         since(times[:ended], for(%{fallback: at} <- results, at && at > times[:began], do: at))
     }
   end
+
+  defp over(admissions, window) do
+    excess = for {{^window, _key}, spans} <- admissions, do: Curve.excess(spans, contract(window))
+    Enum.max(excess, fn -> 0 end)
+  end
+
+  defp contract(:bucket), do: Curve.bucket(@burst, @limit)
+  defp contract(:sliding), do: Curve.sliding(@limit)
+  defp contract(:fixed), do: Curve.fixed(@limit)
 
   defp total(results, field), do: results |> Enum.map(&Map.fetch!(&1, field)) |> Enum.sum()
 

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Support.Ledger.Hammer do
   @moduledoc false
-  # One node's part of the ledger: an instance, and processes that ask it about the same few keys without end.
+  # One node's part of the ledger: an instance, and processes that ask it about the same few windows of keys without end.
 
   use GenServer
 
@@ -13,10 +13,10 @@ defmodule RateLimiter.Support.Ledger.Hammer do
   @breaker [:rate_limiter, :circuit_breaker, :opened]
 
   @doc "Starts the instance and the workers."
-  @spec start(keyword, pos_integer, pos_integer) :: :ok
-  def start(instance, workers, keys) do
+  @spec start(keyword, pos_integer, [{atom, pos_integer}, ...]) :: :ok
+  def start(instance, workers, asked) do
     # By itself: who calls is a process of a moment.
-    {:ok, _pid} = GenServer.start(__MODULE__, {instance, workers, keys}, name: __MODULE__)
+    {:ok, _pid} = GenServer.start(__MODULE__, {instance, workers, asked}, name: __MODULE__)
     :ok
   end
 
@@ -33,13 +33,14 @@ defmodule RateLimiter.Support.Ledger.Hammer do
     do: send(hammer, {:opened, System.os_time(:microsecond)})
 
   @impl true
-  def init({instance, workers, keys}) do
+  def init({instance, workers, asked}) do
     # What a test sees on its terminal is its own.
     Logger.configure(level: :none)
     :ok = :telemetry.attach(__MODULE__, @breaker, &__MODULE__.opened/4, self())
     {:ok, supervisor} = RateLimiter.start_link(resolve(instance))
     # A node that starts knows nothing of the others yet: that is another matter.
-    Redis.ready!(:ledger, :rate)
+    [{window, _key} | _] = asked
+    Redis.ready!(:ledger, window)
     # One word for each worker: whether its last answer came from Redis; and one to stop them all.
     flags = :atomics.new(workers + 1, [])
     made = :counters.new(1, [])
@@ -47,7 +48,14 @@ defmodule RateLimiter.Support.Ledger.Hammer do
 
     for number <- 1..workers do
       spawn_link(fn ->
-        worker = %{number: number, flags: flags, made: made, keys: keys, turn: number}
+        worker = %{
+          number: number,
+          flags: flags,
+          made: made,
+          asked: List.to_tuple(asked),
+          turn: number
+        }
+
         send(hammer, {:done, worker |> Map.merge(blank()) |> work()})
       end)
     end
@@ -131,30 +139,30 @@ defmodule RateLimiter.Support.Ledger.Hammer do
   end
 
   defp ask(worker) do
-    key = rem(worker.turn, worker.keys)
+    asked = elem(worker.asked, rem(worker.turn, tuple_size(worker.asked)))
     :counters.add(worker.made, 1, 1)
     from = System.os_time(:microsecond)
-    answer = check(key)
+    answer = check(asked)
     to = System.os_time(:microsecond)
 
     %{worker | turn: worker.turn + 1, longest_us: max(worker.longest_us, to - from)}
-    |> note(answer, key, from, to)
+    |> note(answer, asked, from, to)
   end
 
-  defp check(key) do
-    RateLimiter.check_and_track(:ledger, key, :rate)
+  defp check({window, key}) do
+    RateLimiter.check_and_track(:ledger, key, window)
   rescue
     error -> {:raised, error}
   end
 
-  defp note(worker, {:raised, _error}, _key, _from, _to),
+  defp note(worker, {:raised, _error}, _asked, _from, _to),
     do: %{worker | raised: worker.raised + 1}
 
-  defp note(worker, answer, key, from, to) do
+  defp note(worker, answer, asked, from, to) do
     worker = %{worker | answered: worker.answered + 1} |> source(answer, to)
 
     case answer do
-      {:ok, _usage} -> %{worker | admitted: [{key, from, to} | worker.admitted]}
+      {:ok, _usage} -> %{worker | admitted: [{asked, from, to} | worker.admitted]}
       {:error, _why, _usage} -> worker
     end
   end
