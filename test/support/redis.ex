@@ -19,9 +19,14 @@ defmodule RateLimiter.Support.Redis do
 
   ## To start
 
-  @doc "The servers that are on the path: all of them are to be tested."
+  @doc "The servers that are to be tested: the one that `REDIS_SERVER` names, or all that are on the path."
   @spec programs() :: [String.t()]
-  def programs, do: Enum.filter(@programs, &System.find_executable/1)
+  def programs do
+    case System.get_env("REDIS_SERVER") do
+      nil -> Enum.filter(@programs, &System.find_executable/1)
+      program -> [program]
+    end
+  end
 
   @doc "One server, with the options of `Server.start!/1`."
   @spec start!(keyword) :: Server.t()

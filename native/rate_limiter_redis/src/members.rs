@@ -1,11 +1,16 @@
 //! How many nodes share the limits, and which of them this one is.
 //!
 //! Each node says now and then, in a sorted set in Redis, that it is there, and reads who else is. While Redis is away
-//! nothing is heard, and what was heard last holds: nobody's share grows by an outage.
+//! nothing is heard, and what was heard last holds: nobody's share grows by an outage. A Redis that comes back without
+//! its data has forgotten the nodes, too, until each of them was there again: so fewer than before are believed only
+//! when they are heard for some time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use rate_limiter_core::{monotonic, Nanos};
 
 use crate::call::{Command, Failure, Transport};
 
@@ -19,6 +24,8 @@ pub struct Members {
     keep: Duration,
     /// The present [`Share`]: nodes in the upper half, rank in the lower.
     share: AtomicU64,
+    /// Since when fewer nodes are heard than share the limits here.
+    fewer_since: Mutex<Option<Nanos>>,
 }
 
 /// A part of a limit.
@@ -57,6 +64,7 @@ impl Members {
             node: node.as_bytes().into(),
             keep,
             share: AtomicU64::new(pack(share)),
+            fewer_since: Mutex::new(None),
         }
     }
 
@@ -106,15 +114,32 @@ impl Members {
 
     /// Takes up what the script has answered. An answer in which this node is missing says nothing of its share.
     pub(crate) fn heard(&self, nodes: &[redis::Value]) {
+        self.heard_at(nodes, monotonic());
+    }
+
+    pub(crate) fn heard_at(&self, nodes: &[redis::Value], now: Nanos) {
         let is_this = |node: &redis::Value| match node {
             redis::Value::BulkString(name) => **name == *self.node,
             _ => false,
         };
         let rank = nodes.iter().position(is_this);
         if let (Some(Ok(rank)), Ok(nodes)) = (rank.map(u32::try_from), u32::try_from(nodes.len())) {
-            let share = pack(Share { nodes, rank });
-            self.share.store(share, Ordering::Relaxed);
+            let mut fewer_since = self.fewer_since.lock();
+            if nodes < self.share().nodes {
+                let since = *fewer_since.get_or_insert(now);
+                if now.saturating_sub(since) < self.doubt() {
+                    return;
+                }
+            }
+            *fewer_since = None;
+            self.share
+                .store(pack(Share { nodes, rank }), Ordering::Relaxed);
         }
+    }
+
+    /// For how long fewer nodes must be heard: all that are there have said so again meanwhile.
+    fn doubt(&self) -> Nanos {
+        Nanos::from(self.keep / 4)
     }
 }
 
@@ -141,6 +166,26 @@ mod tests {
         assert_eq!(Members::new("app", "b", 0, KEEP).share().nodes, 1);
         members.heard(&names(&["a", "b", "c", "d"]));
         assert_eq!(members.share(), Share { nodes: 4, rank: 1 });
+    }
+
+    #[test]
+    fn a_server_that_has_forgotten_the_nodes_makes_nobodys_share_larger() {
+        let members = Members::new("app", "b", 3, KEEP);
+        let (doubt, four) = (members.doubt(), Share { nodes: 4, rank: 1 });
+        let hear = |nodes: &[&str], at| {
+            members.heard_at(&names(nodes), Nanos(at));
+            members.share()
+        };
+        assert_eq!(hear(&["a", "b", "c", "d"], 5), four);
+        // It begins anew with this one, and then the others say that they are there.
+        assert_eq!(hear(&["b"], 10), four);
+        assert_eq!(hear(&["a", "b", "d"], 9 + doubt.0), four);
+        assert_eq!(hear(&["a", "b", "c", "d"], 10 + doubt.0), four);
+        // One that does not has gone.
+        assert_eq!(hear(&["b", "c", "d"], 100 + doubt.0), four);
+        let three = Share { nodes: 3, rank: 0 };
+        assert_eq!(hear(&["b", "c", "d"], 100 + 2 * doubt.0), three);
+        assert_eq!(hear(&["a", "b", "c", "d"], 101 + 2 * doubt.0), four);
     }
 
     #[test]

@@ -11,9 +11,9 @@ defmodule RateLimiter.Support.Ledger.Fault do
   @typedoc """
   `prepare` starts what is needed, `store` tells the nodes where it is, `strike` makes the fault last for so many
   milliseconds, and returns when it is over. `bursts` is what is promised where some calls were answered without Redis, by
-  key and outage, in full
-  buckets or windows. At its beginning the nodes do not know what the others were let through since they asked
-  last; at its end Redis does not; and where it has lost data, what the nodes put back, each what it heard last, is not all.
+  key and outage, in full buckets or windows. At its beginning the nodes do not know what the others were let through
+  since they asked last; at its end Redis does not; and where it has lost data, what the nodes put back, each what it
+  heard last, is not all.
   """
   @type t :: %__MODULE__{
           name: String.t(),

@@ -28,16 +28,14 @@ defmodule RateLimiter.Support.Redis.Sentinel do
     replica = Server.start!(Keyword.update(options, :config, follow, &(&1 ++ follow)))
     Redis.eventually(fn -> Redis.info(replica, "master_link_status") == "up" end)
 
-    sentinel =
-      Server.start!(
-        program: Keyword.get(options, :program, "redis-server"),
-        arguments: ["--sentinel"],
-        config: [
-          "sentinel monitor": "#{@group} 127.0.0.1 #{primary.port} 1",
-          "sentinel down-after-milliseconds": "#{@group} #{@down_after_ms}",
-          "sentinel failover-timeout": "#{@group} 3000"
-        ]
-      )
+    watch = [
+      "sentinel monitor": "#{@group} 127.0.0.1 #{primary.port} 1",
+      "sentinel down-after-milliseconds": "#{@group} #{@down_after_ms}",
+      "sentinel failover-timeout": "#{@group} 3000"
+    ]
+
+    program = Keyword.take(options, [:program])
+    sentinel = Server.start!(program ++ [arguments: ["--sentinel"], config: watch])
 
     sentinels = %__MODULE__{group: @group, primary: primary, replica: replica, sentinel: sentinel}
     Redis.eventually(fn -> promotable?(sentinels) end)

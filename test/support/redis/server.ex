@@ -26,7 +26,7 @@ defmodule RateLimiter.Support.Redis.Server do
   @doc """
   Starts a server, and returns when it answers. Options:
 
-    * `:program` - the executable, default `redis-server`
+    * `:program` - the executable, default what `REDIS_SERVER` names, or `redis-server`
     * `:arguments` - of the executable, behind the configuration
     * `:config` - more lines of the configuration, as `{name, values}` or as text
     * `:user` - name and password with which tests look into the server
@@ -116,11 +116,13 @@ defmodule RateLimiter.Support.Redis.Server do
   end
 
   defp run(server, options) do
-    executable = executable!(Keyword.get(options, :program, "redis-server"))
+    executable = executable!(Keyword.get_lazy(options, :program, &program/0))
     arguments = [configuration(server) | Keyword.get(options, :arguments, [])]
     {:ok, program} = Program.start_link(server.directory, executable, arguments)
     %{server | program: program}
   end
+
+  defp program, do: System.get_env("REDIS_SERVER", "redis-server")
 
   defp configuration(%{directory: directory}), do: Path.join(directory, "redis.conf")
 

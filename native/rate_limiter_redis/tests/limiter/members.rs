@@ -12,8 +12,8 @@ use crate::servers::{until, Server};
 fn node(name: &str, server: &Server) -> Node {
     let limit = Limit::token_bucket(10, Duration::from_hours(1));
     let mut node = Node::new(name, server.endpoint(), &limit);
-    // Of many, so that what is heard is another number.
-    node.members = Arc::new(Members::new("test", name, 9, Duration::from_secs(15)));
+    // Fewer are believed after a quarter of that.
+    node.members = Arc::new(Members::new("test", name, 1, Duration::from_secs(15)));
     node
 }
 
@@ -42,6 +42,9 @@ fn nodes_hear_of_each_other_until_they_leave_or_fall_silent() {
     beat_until(&second, 2, 1);
 
     first.members.leave(&*first.client).unwrap();
+    // Not because they are heard no more once: a server that has lost its data has heard of nobody.
+    second.members.beat(&*second.client).unwrap();
+    assert_eq!(second.members.share(), Share { nodes: 2, rank: 1 });
     beat_until(&second, 1, 0);
     // Nobody's share grows by an outage.
     let mut server = server;

@@ -265,8 +265,10 @@ fn nodes_that_leave_and_come_share_anew_and_what_was_used_stays_used() {
     world.weather(Weather::Away);
     node.take(1, 3);
     assert_eq!(node.remaining(1), 3);
-    node.members
-        .heard(&[redis::Value::BulkString(b"0".to_vec())]);
+    let alone = [redis::Value::BulkString(b"0".to_vec())];
+    for seconds in [1, 60] {
+        node.members.heard_at(&alone, Nanos(seconds * SECOND.0));
+    }
     assert_eq!(node.remaining(1), 9);
     world.weather(Weather::Fair);
     assert_eq!(node.remaining(1), 9);
