@@ -242,6 +242,9 @@ defmodule RateLimiter.Native do
 
   @type store :: pos_integer
   @type credentials :: {username :: String.t() | nil, password :: String.t() | nil}
+  @type tls ::
+          {authorities :: binary | nil, {certificate :: binary, key :: binary} | nil,
+           verify? :: boolean}
   @type redis_config :: %{
           prefix: String.t(),
           topology:
@@ -249,10 +252,7 @@ defmodule RateLimiter.Native do
              [{host_or_path :: String.t(), port_or_0 :: 0..65_535}],
              {group :: String.t(), credentials} | nil},
           database: non_neg_integer,
-          tls:
-            {authorities :: binary | nil, {certificate :: binary, key :: binary} | nil,
-             verify? :: boolean}
-            | nil,
+          tls: tls | nil,
           timeout_ms: pos_integer,
           connections: pos_integer,
           max_queue: pos_integer,
@@ -295,6 +295,9 @@ defmodule RateLimiter.Native do
 
   @spec redis_credentials(store, credentials) :: :ok | :unknown_store
   def redis_credentials(_store, _credentials), do: not_loaded()
+
+  @spec redis_tls(store, tls) :: :ok | {:error, String.t()} | :unknown_store
+  def redis_tls(_store, _tls), do: not_loaded()
 
   @spec redis_beat(store) :: :ok | :unknown_store
   def redis_beat(_store), do: not_loaded()

@@ -50,7 +50,9 @@ defmodule RateLimiter.Instance.Limiters do
   def connect!(%__MODULE__{} = limiters, :local), do: limiters
 
   def connect!(%__MODULE__{table: table} = limiters, {:redis, config}) do
-    case Redis.Engine.start(config, Redis.Keyring.open(table, config)) do
+    tls = Redis.Certificates.open!(table, config)
+
+    case Redis.Engine.start(config, tls, Redis.Keyring.open(table, config)) do
       {:ok, store, owner} ->
         :ets.insert(table, {{:redis, :owner}, owner})
         %{limiters | store: {:redis, store}}

@@ -67,7 +67,8 @@ defmodule RateLimiter.Redis.Config do
     ssl: [
       type: {:by, &__MODULE__.ssl!/2, "true, false or a keyword list"},
       doc:
-        "whether to speak TLS, or with which files. Default: what the `:url` says, else `false`.",
+        "whether to speak TLS, or with which files, which are read again whenever a connection is lost. Default: what " <>
+          "the `:url` says, else `false`.",
       keys: @tls
     ],
     sentinels: [

@@ -8,16 +8,17 @@ defmodule RateLimiter.Redis.Engine do
   ## The way to Redis
 
   @doc "Begins to connect, in the background. The way is open as long as its owner lives."
-  @spec start(Redis.Config.t(), Native.credentials()) ::
+  @spec start(Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
           {:ok, Native.store(), Native.owner()} | {:error, String.t()}
-  def start(%Redis.Config{} = config, credentials),
-    do: config |> to_native() |> Native.redis_start(credentials)
+  def start(%Redis.Config{} = config, tls, credentials),
+    do: config |> to_native(tls) |> Native.redis_start(credentials)
 
   defdelegate stop(owner), to: Native, as: :redis_stop
   defdelegate watch(store, watcher), to: Native, as: :redis_watch
   defdelegate listen(store, listen?), to: Native, as: :redis_listen
   defdelegate heard(store), to: Native, as: :redis_heard
   defdelegate put_credentials(store, credentials), to: Native, as: :redis_credentials
+  defdelegate put_tls(store, tls), to: Native, as: :redis_tls
   defdelegate beat(store), to: Native, as: :redis_beat
   defdelegate leave(store), to: Native, as: :redis_leave
 
@@ -105,12 +106,12 @@ defmodule RateLimiter.Redis.Engine do
     end
   end
 
-  defp to_native(config) do
+  defp to_native(config, tls) do
     %{
       prefix: config.prefix,
       topology: topology(config),
       database: config.database,
-      tls: config.ssl && tls(config.ssl),
+      tls: tls,
       timeout_ms: config.timeout,
       connections: config.connections,
       max_queue: config.max_queue,
@@ -142,11 +143,6 @@ defmodule RateLimiter.Redis.Engine do
 
   defp address({:tcp, host, port}), do: {host, port}
   defp address({:unix, path}), do: {path, 0}
-
-  defp tls(%{cacertfile: ca, certfile: certificate, keyfile: key, verify: verify}) do
-    identity = certificate && {File.read!(certificate), File.read!(key)}
-    {ca && File.read!(ca), identity, verify == :verify_peer}
-  end
 
   # Drawn at each start: a node that starts again is another one than that which was silent.
   defp node_name, do: Base.encode16(:crypto.strong_rand_bytes(16), case: :lower)

@@ -9,7 +9,7 @@ defmodule RateLimiter.Redis.Keyring do
 
   alias RateLimiter.{Native, Options, Registry, Telemetry}
   alias RateLimiter.Instance.Limiters
-  alias RateLimiter.Redis.{Config, Engine, Secret}
+  alias RateLimiter.Redis.{Certificates, Config, Engine, Secret}
 
   @row {:redis, :credentials}
 
@@ -64,14 +64,20 @@ defmodule RateLimiter.Redis.Keyring do
   @impl true
   def handle_call({:put, credentials}, _from, limiters) do
     case read(credentials) do
-      {:ok, read} -> {:reply, use_now(limiters, credentials, read), limiters, :hibernate}
-      {:error, reason} -> {:reply, {:error, reason}, limiters}
+      {:ok, read} ->
+        # Before connections are made anew.
+        Certificates.look(limiters)
+        {:reply, use_now(limiters, credentials, read), limiters, :hibernate}
+
+      {:error, reason} ->
+        {:reply, {:error, reason}, limiters}
     end
   end
 
   @impl true
   def handle_info(:look, limiters) do
     drain()
+    Certificates.look(limiters)
     look_up(limiters)
     {:noreply, limiters, :hibernate}
   end

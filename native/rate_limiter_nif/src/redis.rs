@@ -14,7 +14,7 @@ use crate::atoms;
 use crate::guard::guard;
 use crate::shelf::Shelf;
 
-use config::{ConfigTerm, CredentialsTerm};
+use config::{ConfigTerm, CredentialsTerm, TlsTerm};
 use watcher::Watcher;
 
 /// A way to Redis.
@@ -155,6 +155,20 @@ fn redis_credentials(store: u64, credentials: CredentialsTerm) -> NifResult<Atom
     on_link(store, |link| {
         link.client
             .set_credentials(Credentials::new(username, password));
+    })
+}
+
+/// What the next connections trust and show. `{:error, reason}` where that cannot be used, and nothing has changed.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_tls<'a>(env: Env<'a>, store: u64, tls: TlsTerm<'a>) -> NifResult<Term<'a>> {
+    guard(|| {
+        Ok(match find(store) {
+            None => atoms::unknown_store().to_term(env),
+            Some(link) => match link.client.set_tls(&config::tls(tls)) {
+                Ok(()) => atoms::ok().to_term(env),
+                Err(error) => (atoms::error(), error.to_string()).encode(env),
+            },
+        })
     })
 }
 

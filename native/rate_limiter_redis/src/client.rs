@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::call::{Call, Command, CommandDone, Done, Failure, Transport, Unsent};
-use crate::config::{Config, Topology};
+use crate::config::{Config, Tls, Topology};
 use crate::connection::{Encryption, Manner};
 use crate::context::{count, Context, Counts};
 use crate::credentials::Credentials;
@@ -101,6 +101,15 @@ impl Client {
     /// go of the old one.
     pub fn set_credentials(&self, credentials: Credentials) {
         self.context.credentials.send_replace(credentials);
+    }
+
+    /// Trusts and shows these from the next connection on. An error says why they cannot be used; then all stays as it
+    /// was. Takes its time where the system's certificates are to be read. Connections that are not encrypted stay so.
+    pub fn set_tls(&self, tls: &Tls) -> Result<(), ConfigError> {
+        match &self.context.manner.encryption {
+            Some(encryption) => encryption.replace(tls),
+            None => Ok(()),
+        }
     }
 
     /// Closes all connections; what waits is answered by its deadline at the latest. Later calls are handed back.

@@ -20,7 +20,7 @@ type TopologyTerm<'a> = (
 );
 
 /// `{authorities | nil, {certificate, key} | nil, verify?}`, all as PEM.
-type TlsTerm<'a> = (Option<Binary<'a>>, Option<(Binary<'a>, Binary<'a>)>, bool);
+pub(super) type TlsTerm<'a> = (Option<Binary<'a>>, Option<(Binary<'a>, Binary<'a>)>, bool);
 
 #[derive(NifMap)]
 pub(super) struct ConfigTerm<'a> {
@@ -83,7 +83,7 @@ fn endpoint((host, port): (&str, u16)) -> Endpoint {
     }
 }
 
-fn tls((roots, identity, verify): TlsTerm) -> Tls {
+pub(super) fn tls((roots, identity, verify): TlsTerm) -> Tls {
     Tls {
         roots: roots.map(|pem| pem.as_slice().to_vec()),
         identity: identity.map(|(certificate, key)| Identity {

@@ -20,10 +20,12 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Tls;
 use crate::error::ConfigError;
+use crate::swap::Swap;
 
-/// Made once: reading the system's certificates takes too long for the thread that serves everybody.
+/// Made by whoever starts or changes a client: reading the system's certificates takes too long for the thread that
+/// serves everybody. Copies are of the same one.
 #[derive(Clone)]
-pub(crate) struct Encryption(Arc<ClientConfig>);
+pub(crate) struct Encryption(Arc<Swap<ClientConfig>>);
 
 impl std::fmt::Debug for Encryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,29 +35,13 @@ impl std::fmt::Debug for Encryption {
 
 impl Encryption {
     pub(crate) fn new(tls: &Tls) -> Result<Self, ConfigError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(wrong)?;
-        let builder = if tls.verify {
-            builder.with_root_certificates(roots(tls.roots.as_deref())?)
-        } else {
-            let trusting = Arc::new(Trusting(provider));
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(trusting)
-        };
-        let config = match &tls.identity {
-            Some(identity) => {
-                let certificates = certificates(&identity.certificate)?;
-                let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(wrong)?;
-                builder
-                    .with_client_auth_cert(certificates, key)
-                    .map_err(wrong)?
-            }
-            None => builder.with_no_client_auth(),
-        };
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(Swap::new(client(tls)?))))
+    }
+
+    /// Makes connections with these from now on, if they can be used.
+    pub(crate) fn replace(&self, tls: &Tls) -> Result<(), ConfigError> {
+        self.0.set(client(tls)?);
+        Ok(())
     }
 
     pub(super) async fn wrap(
@@ -64,8 +50,32 @@ impl Encryption {
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::clone(&self.0));
-        connector.connect(name, stream).await
+        TlsConnector::from(self.0.get()).connect(name, stream).await
+    }
+}
+
+fn client(tls: &Tls) -> Result<ClientConfig, ConfigError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?;
+    let builder = if tls.verify {
+        builder.with_root_certificates(roots(tls.roots.as_deref())?)
+    } else {
+        let trusting = Arc::new(Trusting(provider));
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(trusting)
+    };
+    match &tls.identity {
+        Some(identity) => {
+            let certificates = certificates(&identity.certificate)?;
+            let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(wrong)?;
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(wrong)
+        }
+        None => Ok(builder.with_no_client_auth()),
     }
 }
 

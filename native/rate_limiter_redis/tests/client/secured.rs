@@ -131,6 +131,34 @@ fn a_password_that_was_changed_behind_our_back_is_asked_for_and_taken() {
 }
 
 #[test]
+fn certificates_are_replaced_for_the_next_connection_and_useless_ones_are_not_taken() {
+    let secured = Secured::start(PASSWORD);
+    let stranger = Secured::start(PASSWORD);
+    let caller = Caller::with(Config {
+        tls: Some(stranger.tls()),
+        ..config(&secured, PASSWORD)
+    });
+    until("the breaker opens", PATIENCE, || {
+        caller.told.turned(Closed, Open)
+    });
+    assert!(caller.told.heard("certificate"));
+    caller.client.set_tls(&secured.tls()).unwrap();
+    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+
+    let mismatched = Tls {
+        identity: Some(Identity {
+            certificate: secured.tls().identity.unwrap().certificate,
+            key: stranger.tls().identity.unwrap().key,
+        }),
+        ..secured.tls()
+    };
+    let error = caller.client.set_tls(&mismatched).unwrap_err();
+    assert!(error.to_string().starts_with("expected TLS certificates"));
+    secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
+    assert!(is_for(&caller.ask_until_answered("y", 6), 6));
+}
+
+#[test]
 fn no_secret_is_printed() {
     let secured = Secured::start(PASSWORD);
     let config = config(&secured, OTHER);
