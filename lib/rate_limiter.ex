@@ -348,8 +348,9 @@ defmodule RateLimiter do
 
   and the instance has `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
   `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending`, `:problem` and `:evicts` (the
-  `maxmemory-policy` by which it forgets keys when it is full, or `nil`); a `:problem` with finding them; and totals since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis,
-  `:unsent`, `:reconnections`, and how often a breaker `:opened`.
+  `maxmemory-policy` by which it forgets keys when it is full, or `nil`); a `:problem` with finding them; and totals
+  since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis, `:unsent`,
+  `:reconnections`, and how often a breaker `:opened`.
 
   Raises `ArgumentError` where no such instance runs.
   """
