@@ -310,6 +310,8 @@ impl Limiter {
 
     #[inline]
     fn ask(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Ask {
+        // While the clock is read.
+        self.table.announce(key);
         Ask {
             epoch: epoch.0,
             key,

@@ -1,6 +1,7 @@
 //! Where states live: a table in memory, in stripes, each behind a lock of its own.
 
 mod budget;
+mod hint;
 mod keeper;
 #[cfg(all(loom, test))]
 mod loom_tests;

@@ -14,6 +14,7 @@ use crate::plan::{Plan, Select, Tag, Window};
 use crate::stats::Stats;
 use crate::verdict::Usage;
 
+use super::hint::Extent;
 use super::segment::{Segment, Slot, KEY_WORDS};
 use super::stripe::Ask;
 use super::tenancy::{Tenancy, Totals};
@@ -233,6 +234,12 @@ impl Keeper {
 
     pub(crate) fn slots(&self) -> usize {
         self.segment.slots()
+    }
+
+    /// Where the keys lie.
+    #[inline]
+    pub(crate) fn extent(&self, tenancy: &Tenancy) -> Extent {
+        self.segment.extent(stride(&tenancy.plan))
     }
 
     #[inline]

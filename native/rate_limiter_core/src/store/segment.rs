@@ -11,6 +11,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::algorithm::Logs;
 use crate::key::Key;
 
+use super::hint::Extent;
+
 /// Words of a key.
 pub(crate) const KEY_WORDS: usize = 2;
 
@@ -63,7 +65,6 @@ impl Segment {
     pub(crate) fn find(&self, key: Key, stride: usize) -> Option<usize> {
         let wanted = u128::from(tag(key.high)) * ONES;
         let mut slot = self.home(key.low);
-        self.prefetch(slot, stride);
         loop {
             // A segment without slots has no tags.
             let group = self.group(slot)?;
@@ -183,6 +184,17 @@ impl Segment {
         self.slots as usize
     }
 
+    /// Where it lies, with rows of `stride` words.
+    #[inline]
+    pub(crate) fn extent(&self, stride: usize) -> Extent {
+        Extent {
+            start: self.lines.as_ptr().addr(),
+            slots: self.slots,
+            #[allow(clippy::cast_possible_truncation)] // as many words as a plan's windows need
+            stride: (stride * size_of::<u64>()) as u32,
+        }
+    }
+
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
@@ -279,27 +291,9 @@ impl Segment {
         }
     }
 
-    /// Has the row of a slot, where the key probably is or near it, come from memory at the same time as its tags, which
-    /// say where.
     #[inline]
-    #[allow(unsafe_code)]
-    fn prefetch(&self, slot: usize, stride: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(word) = self.words().get(self.row(slot, stride)) {
-            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            // SAFETY: any address may be prefetched, and this one is valid; SSE belongs to x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (slot, stride);
-    }
-
-    /// The slot from which the search for a key begins. Spreads the key's low word evenly over any number of slots
-    /// (Lemire 2016, "A fast alternative to the modulo reduction").
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // less than `slots`
     fn home(&self, key_low: u64) -> usize {
-        ((u128::from(key_low) * u128::from(self.slots)) >> 64) as usize
+        home(key_low, self.slots)
     }
 
     /// Steps from one slot forward to another.
@@ -318,9 +312,17 @@ impl Segment {
     }
 }
 
+/// The slot from which the search for a key begins, of so many. Spreads the key's low word evenly over any number of slots
+/// (Lemire 2016, "A fast alternative to the modulo reduction").
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // less than `slots`
+pub(crate) fn home(key_low: u64, slots: u32) -> usize {
+    ((u128::from(key_low) * u128::from(slots)) >> 64) as usize
+}
+
 /// The word at which the rows of so many slots begin: on the line after their tags.
 #[inline]
-fn first_row(slots: usize) -> usize {
+pub(crate) fn first_row(slots: usize) -> usize {
     match slots {
         0 => 0,
         slots => (slots + GROUP - 1).div_ceil(size_of::<Line>()) * LINE_WORDS,

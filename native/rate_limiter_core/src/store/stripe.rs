@@ -10,6 +10,7 @@ use crate::scale::Scale;
 use crate::snapshot::Known;
 use crate::verdict::Usage;
 
+use super::hint::Extent;
 use super::keeper::{Adopt, Keeper, HOT_BYTES};
 use super::tenancy::Tenancy;
 
@@ -170,6 +171,13 @@ impl Stripe {
         let tenancy = self.tenancy.as_deref();
         self.keeper.keys() > before
             && tenancy.is_some_and(|tenancy| self.keeper.is_crowded(tenancy))
+    }
+
+    /// Where its keys lie.
+    #[inline]
+    pub(crate) fn extent(&self) -> Extent {
+        let tenancy = self.tenancy.as_deref();
+        tenancy.map_or_else(Extent::default, |tenancy| self.keeper.extent(tenancy))
     }
 
     #[inline]

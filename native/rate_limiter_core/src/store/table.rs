@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use crate::key::Key;
 use crate::sync::{AtomicUsize, Ordering};
 
+use super::hint::{fetch_to_write, Hint};
 use super::spin::SpinLock;
 use super::stripe::Stripe;
 
@@ -26,9 +27,35 @@ pub(crate) struct Table {
 }
 
 /// A stripe alone on its cache lines, so that neighbours do not slow each other down.
+///
+/// The hint lies on the second, which hardly ever changes: what every call touches of a stripe fills the first.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Padded(SpinLock<Stripe>);
+#[repr(C, align(128))]
+struct Padded {
+    stripe: SpinLock<Stripe>,
+    hint: Hint,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(std::mem::offset_of!(Padded, hint) >= 64 && size_of::<Padded>() == 128);
+
+impl Padded {
+    fn vacant() -> Self {
+        Self {
+            stripe: SpinLock::new(Stripe::default()),
+            hint: Hint::default(),
+        }
+    }
+
+    /// Runs `visit` on the stripe, alone.
+    fn with<R>(&self, visit: impl FnOnce(&mut Stripe) -> R) -> R {
+        self.stripe.with(|stripe| {
+            let result = visit(stripe);
+            self.hint.follow(stripe.extent());
+            result
+        })
+    }
+}
 
 impl Table {
     /// A table of vacant stripes.
@@ -39,6 +66,16 @@ impl Table {
             first_level: first.ilog2(),
             count: AtomicUsize::new(first),
         }
+    }
+
+    /// Has what a call about `key` will touch come from memory, or from another core, while the caller does something
+    /// else.
+    #[inline]
+    pub(crate) fn announce(&self, key: Key) {
+        let count = self.count.load(Ordering::Acquire);
+        let padded = self.stripe(number_of(address(key.high), count));
+        fetch_to_write(std::ptr::from_ref(&padded.stripe).addr());
+        padded.hint.announce(key);
     }
 
     /// Runs `visit` on the stripe of `key`, alone. Afterwards `crowded` says whether it is time to split.
@@ -52,12 +89,14 @@ impl Table {
         let address = address(key.high);
         loop {
             let number = number_of(address, self.count.load(Ordering::Acquire));
-            let mut entered = self.stripe(number).enter();
+            let Padded { stripe, hint } = self.stripe(number);
+            let mut entered = stripe.enter();
             if entered.with(|stripe| stripe.owns(address, number)) {
                 return entered.with(|stripe| {
                     let before = stripe.keeper().keys();
                     let result = visit(stripe);
                     *crowded = stripe.has_become_crowded(before);
+                    hint.follow(stripe.extent());
                     result
                 });
             }
@@ -115,7 +154,7 @@ impl Table {
     }
 
     #[inline]
-    fn stripe(&self, number: usize) -> &SpinLock<Stripe> {
+    fn stripe(&self, number: usize) -> &Padded {
         // Chunk 0 has the first stripes; chunk n + 1 as many as all before it.
         let doublings = number >> self.first_level;
         let (chunk, before) = match doublings.checked_ilog2() {
@@ -123,14 +162,13 @@ impl Table {
             Some(n) => (n as usize + 1, 1 << (self.first_level + n)),
         };
         let stripes = self.chunks[chunk].get_or_init(|| vacant(before.max(1 << self.first_level)));
-        &stripes[number - before].0
+        &stripes[number - before]
     }
 }
 
 #[cold]
 fn vacant(stripes: usize) -> Box<[Padded]> {
-    let stripe = |_| Padded(SpinLock::new(Stripe::default()));
-    (0..stripes).map(stripe).collect()
+    (0..stripes).map(|_| Padded::vacant()).collect()
 }
 
 /// The bits of a key that choose its stripe. The lowest bit of `high` is always set.
