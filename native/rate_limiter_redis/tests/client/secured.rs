@@ -138,10 +138,8 @@ fn certificates_are_replaced_for_the_next_connection_and_useless_ones_are_not_ta
         tls: Some(stranger.tls()),
         ..config(&secured, PASSWORD)
     });
-    until("the breaker opens", PATIENCE, || {
-        caller.told.turned(Closed, Open)
-    });
-    assert!(caller.told.heard("certificate"));
+    caller.wait_until_open();
+    caller.wait_until_heard("certificate");
     caller.client.set_tls(&secured.tls()).unwrap();
     assert!(is_for(&caller.ask_until_answered("x", 5), 5));
 

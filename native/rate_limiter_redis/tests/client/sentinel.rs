@@ -113,7 +113,7 @@ fn a_replica_that_a_sentinel_takes_for_the_primary_decides_nothing_though_it_tak
         ..patient(group.primary.endpoint())
     });
     assert!(is_for(&caller.ask_until_answered("x", 5), 5));
-    assert!(caller.told.heard("expected a primary, got: a slave"));
+    caller.wait_until_heard("expected a primary, got: a slave");
     let primary = group.primary.endpoint().to_string();
     let servers = caller.client.status().servers;
     assert!(
