@@ -33,6 +33,8 @@ defmodule RateLimiter.Adaptive do
     * `step/3` is called about once a second, with what was seen since the last call
     * `now_ms` is a monotonic clock, in milliseconds, and never goes back
     * after a `:cut`, work that began before it is told apart (`earlier`) from work that began after it (`fresh`)
+    * where nodes agree through Redis, the observation is of all of them, `observation.limit` is the sum of their limits,
+      the clock is Redis's, and the state may come from another node: it is data, not processes or functions
     * a decision is applied before the next step; `observation.limit` is the limit as configured, before any scale
 
   A law that raises loses its step and its state, not the scale: the process goes on with the last one.
@@ -52,4 +54,12 @@ defmodule RateLimiter.Adaptive do
 
   @doc "One step: what was seen since the last, and what follows from it."
   @callback step(state, Observation.t(), now_ms :: integer) :: {state, Decision.t()}
+
+  @doc """
+  The state for observations of `factor` times as many nodes: where nodes agree on a scale, what they saw is added
+  up, and a law that remembers rates has to know when nodes come and go. Without it the state goes on as it is.
+  """
+  @callback resize(state, factor :: float) :: state
+
+  @optional_callbacks resize: 2
 end

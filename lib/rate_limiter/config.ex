@@ -135,6 +135,7 @@ defmodule RateLimiter.Config do
       )
 
     for {name, limiter} <- config.limiters, do: check_store!(limiter, config.store, path!(name))
+    check_agreement!(config)
     %{config | vsm: config.vsm && VSM.Config.for_store(config.vsm, config.store)}
   end
 
@@ -206,6 +207,16 @@ defmodule RateLimiter.Config do
   # The options of an instance, for its documentation.
   @spec docs() :: String.t()
   def docs, do: Options.docs(@instance)
+
+  defp check_agreement!(%{store: :local, vsm: %{agreement: true}}) do
+    Options.expected!(
+      [:vsm, :agreement],
+      "false or nothing with the store :local, since nodes agree through Redis",
+      true
+    )
+  end
+
+  defp check_agreement!(_config), do: :ok
 
   defp check_windows!(0, path), do: Options.misuse!(path, "expected at least one window")
 

@@ -35,7 +35,8 @@ defmodule RateLimiter.Instance do
     for {limiter, options} <- config.limiters, do: Limiters.add!(limiters, limiter, options)
 
     # No limiter's owner may stay on this heap: the table alone decides how long they live.
-    limiters = %{limiters | space: Space.new(config.vsm, name, limiters.clock), ready?: true}
+    space = Space.new(config.vsm, name, limiters.clock, agreement(config, limiters.store))
+    limiters = %{limiters | space: space, ready?: true}
     :erlang.garbage_collect()
     Registry.publish({:instance, name}, limiters)
 
@@ -52,6 +53,12 @@ defmodule RateLimiter.Instance do
 
   defp store(limiters),
     do: [{Redis.Keyring, limiters}, {Redis.Heartbeat, limiters}, {Redis.Watcher, limiters}]
+
+  defp agreement(%{vsm: %{agreement: agreement}, store: {_, redis}, name: name}, {:redis, store})
+       when agreement != false,
+       do: VSM.Agreement.new(store, redis.prefix, name)
+
+  defp agreement(_config, _store), do: nil
 
   defp vsm(nil), do: []
   defp vsm(space), do: [{VSM.Supervisor, space}]

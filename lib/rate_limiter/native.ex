@@ -305,6 +305,14 @@ defmodule RateLimiter.Native do
   @spec redis_leave(store) :: :ok | :unknown_store
   def redis_leave(_store), do: not_loaded()
 
+  # What is sent is answered to the caller, as `{reference, {:ok, reply} | {:error, failure}}`
+  @type failure :: :away | :full | :lost | String.t()
+  @type reply :: integer | binary | nil | [reply]
+
+  @spec redis_command(store, reference, key :: binary, words :: [binary, ...]) ::
+          {:sent, wait_ms :: pos_integer} | :away | :full | :unknown_store
+  def redis_command(_store, _reference, _key, _words), do: not_loaded()
+
   @spec redis_status(store) :: redis_status | :unknown_store
   def redis_status(_store), do: not_loaded()
 

@@ -119,6 +119,7 @@ defmodule RateLimiter.Telemetry do
   @violation [:rate_limiter, :violation]
   @stats [:rate_limiter, :stats]
   @adaptation [:rate_limiter, :vsm, :adaptation]
+  @adapted [:subsystem, :action, :binding, :held_by, :sentence, :dry_run, :agreement, :epoch]
   @signals %{
     pain: [:rate_limiter, :algedonic, :pain],
     pleasure: [:rate_limiter, :algedonic, :pleasure]
@@ -172,7 +173,7 @@ defmodule RateLimiter.Telemetry do
   @doc false
   @spec adaptation(term, map) :: :ok
   def adaptation(instance, entry) do
-    metadata = Map.take(entry, [:subsystem, :action, :binding, :held_by, :sentence, :dry_run])
+    metadata = Map.take(entry, @adapted)
     measurements = Map.take(entry, [:from, :to, :stress])
     :telemetry.execute(@adaptation, measurements, Map.put(metadata, :instance, instance))
   end

@@ -81,6 +81,19 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     end
   end
 
+  @impl true
+  def resize(%__MODULE__{} = state, factor) do
+    guard = if state.guard == :infinity, do: :infinity, else: max(1, ceil(state.guard * factor))
+
+    %{
+      state
+      | window: %Window{},
+        memory: Memory.resize(state.memory, factor),
+        chain: Audit.resize(state.chain, factor),
+        guard: guard
+    }
+  end
+
   ## A full window
 
   defp judge(state, observation, now) do

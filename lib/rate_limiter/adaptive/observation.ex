@@ -32,6 +32,7 @@ defmodule RateLimiter.Adaptive.Observation do
             signals: %{}
 
   @type level :: number
+  @type levels :: %{optional(term) => level}
   @type t :: %__MODULE__{
           limit: number,
           elapsed_ms: number,
@@ -41,8 +42,8 @@ defmodule RateLimiter.Adaptive.Observation do
           denied: non_neg_integer,
           guarded: non_neg_integer,
           in_flight: non_neg_integer,
-          pain: %{optional(term) => level},
-          pleasure: %{optional(term) => level},
+          pain: levels,
+          pleasure: levels,
           signals: %{optional(atom) => number}
         }
 

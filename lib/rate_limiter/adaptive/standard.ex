@@ -35,6 +35,10 @@ defmodule RateLimiter.Adaptive.Standard do
       else: told(state, observation, now_ms)
   end
 
+  @impl true
+  def resize(%__MODULE__{} = state, factor),
+    do: %{state | loop: ClosedLoop.resize(state.loop, factor)}
+
   defp closed(state, observation, now_ms) do
     {loop, decision} = ClosedLoop.step(state.loop, observation, now_ms)
     {%{state | loop: loop, signals: %{state.signals | scale: decision.scale}}, decision}

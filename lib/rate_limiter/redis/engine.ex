@@ -21,6 +21,7 @@ defmodule RateLimiter.Redis.Engine do
   defdelegate put_tls(store, tls), to: Native, as: :redis_tls
   defdelegate beat(store), to: Native, as: :redis_beat
   defdelegate leave(store), to: Native, as: :redis_leave
+  defdelegate command(store, reference, key, words), to: Native, as: :redis_command
 
   @doc "How it goes, or `nil` where the store is gone."
   @spec status(Native.store()) :: map | nil

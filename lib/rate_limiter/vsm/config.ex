@@ -98,6 +98,12 @@ defmodule RateLimiter.VSM.Config do
       default: 1_000,
       doc: "milliseconds between two steps of a law."
     ],
+    agreement: [
+      type: :boolean,
+      doc:
+        "whether the nodes of a Redis store agree on the scales, from what they all saw, or each goes by what it sees " <>
+          "itself. Default: `true` where the store is Redis; elsewhere there is nobody to agree with."
+    ],
     dry_run: [
       type: :boolean,
       default: false,
@@ -131,6 +137,7 @@ defmodule RateLimiter.VSM.Config do
   @enforce_keys [
     :subsystems,
     :interval,
+    :agreement,
     :dry_run,
     :ttl,
     :half_life,
@@ -156,7 +163,7 @@ defmodule RateLimiter.VSM.Config do
           dry_run: boolean,
           events: :all | :denials | :none
         }
-  @type t :: %__MODULE__{subsystems: [{atom, subsystem}]}
+  @type t :: %__MODULE__{subsystems: [{atom, subsystem}], agreement: boolean | nil}
 
   @doc "The options of `vsm:`, checked; `nil` where there are no subsystems."
   @spec new!(term, Options.path()) :: t | nil

@@ -8,6 +8,7 @@ defmodule RateLimiter.VSM.Controller do
   use GenServer
 
   alias RateLimiter.Registry
+  alias RateLimiter.VSM.Agreement.Member
   alias RateLimiter.VSM.{Loop, Space, Subsystem}
 
   # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
@@ -52,18 +53,19 @@ defmodule RateLimiter.VSM.Controller do
     loop = Loop.resume(table, name)
     # Pain that called the one that crashed would wait for it for ever.
     Subsystem.lower_flag(loop.subsystem, :called)
-    schedule(table)
-    {:noreply, %{loop: loop, table: table, called_ms: nil}}
+    state = %{loop: loop, table: table, called_ms: nil, member: Member.new(table, name)}
+    schedule(state)
+    {:noreply, state}
   end
 
   @impl true
-  def handle_call(:step, _from, state), do: {:reply, :ok, step(state)}
+  def handle_call(:step, _from, state), do: {:reply, :ok, take_step(state, false)}
   def handle_call(:settle, _from, state), do: {:reply, :ok, state}
 
   @impl true
   def handle_info(:tick, state) do
-    schedule(state.table)
-    {:noreply, step(state)}
+    schedule(state)
+    {:noreply, take_step(state, false)}
   end
 
   def handle_info(:called, state) do
@@ -72,18 +74,34 @@ defmodule RateLimiter.VSM.Controller do
 
     if state.called_ms != nil and now - state.called_ms < @apart_ms,
       do: {:noreply, state},
-      else: {:noreply, step(%{state | called_ms: now})}
+      else: {:noreply, take_step(%{state | called_ms: now}, true)}
+  end
+
+  def handle_info({reference, answer}, %{member: %Member{}} = state)
+      when is_reference(reference) do
+    {member, loop} = Member.hear(state.member, state.loop, reference, answer)
+    {:noreply, %{state | member: member, loop: loop}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp step(state), do: %{state | loop: Loop.step(state.loop)}
+  defp take_step(%{member: nil} = state, _urgent?), do: %{state | loop: Loop.step(state.loop)}
 
-  defp schedule(table) do
+  # With others a step is theirs, too: it is taken when they have answered.
+  defp take_step(state, urgent?) do
+    {member, loop} = Member.tick(state.member, state.loop, urgent?)
+    %{state | member: member, loop: loop}
+  end
+
+  defp schedule(%{table: table, member: member}) do
     if Space.live?(table) do
-      interval = Space.config(table).interval
-      spread = div(interval, @jitter)
-      Process.send_after(self(), :tick, interval - spread + :rand.uniform(2 * spread + 1) - 1)
+      delay = (member && Member.delay_ms(member, table)) || spread(Space.config(table).interval)
+      Process.send_after(self(), :tick, delay)
     end
+  end
+
+  defp spread(interval) do
+    spread = div(interval, @jitter)
+    interval - spread + :rand.uniform(2 * spread + 1) - 1
   end
 end

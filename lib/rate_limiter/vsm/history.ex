@@ -8,7 +8,7 @@ defmodule RateLimiter.VSM.History do
 
   @kept 32
 
-  @usual %{stress: 0.0, binding: nil, held_by: nil, dry_run: false}
+  @usual %{stress: 0.0, binding: nil, held_by: nil, dry_run: false, agreement: nil, epoch: nil}
 
   # A way in many small steps is one entry: what began it must not be pushed out by them.
   @stepwise [:grow, :idle]
@@ -30,7 +30,9 @@ defmodule RateLimiter.VSM.History do
           sentence: String.t(),
           since: DateTime.t(),
           steps: pos_integer,
-          dry_run: boolean
+          dry_run: boolean,
+          agreement: :agreed | :alone | nil,
+          epoch: pos_integer | nil
         }
 
   @doc "Notes what was decided of a subsystem, or of the gate where `name` is nil, and tells it as an event."

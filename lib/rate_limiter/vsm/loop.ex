@@ -24,10 +24,13 @@ defmodule RateLimiter.VSM.Loop do
     unjudged: %Work{},
     well: {false, 0},
     contained: [],
-    measure_failures: 0
+    measure_failures: 0,
+    agreement: nil,
+    epoch: nil
   ]
 
   @type t :: %__MODULE__{}
+  @type seen :: %{now: integer, observation: Observation.t(), pain: [map], level: float}
 
   @suffers 0.5
   @relieved 0.25
@@ -55,7 +58,14 @@ defmodule RateLimiter.VSM.Loop do
 
   @doc "One step at the present time of the space's clock."
   @spec step(t) :: t
-  def step(%__MODULE__{subsystem: %Subsystem{table: table, name: name} = subsystem} = loop) do
+  def step(%__MODULE__{} = loop) do
+    {loop, seen} = look(loop)
+    loop |> decide(seen.observation, seen.now) |> reflect(seen)
+  end
+
+  @doc "What was seen since the last look, of which nothing is decided yet."
+  @spec look(t) :: {t, seen}
+  def look(%__MODULE__{subsystem: %Subsystem{table: table, name: name} = subsystem} = loop) do
     now = Space.now_ms(table)
     Ledger.purge(table, name, now)
     {work, counts} = {Engine.drain(subsystem.gate), Engine.counts(subsystem.gate)}
@@ -64,11 +74,23 @@ defmodule RateLimiter.VSM.Loop do
     {levels, contained} = contain(loop, pain, now)
     observation = observe(loop, work, counts, levels, now)
 
-    loop = decide(%{loop | contained: named(loop, contained)}, observation, now)
-    loop = loop |> learn(observation) |> suffer(pain, strongest(levels), now) |> tell_measures()
-    loop = %{loop | at_ms: now, counts: counts}
-    Algedonic.settle(subsystem, :pain, strongest(levels))
+    loop = %{loop | contained: named(loop, contained), at_ms: now, counts: counts}
+    {loop, %{now: now, observation: observation, pain: pain, level: strongest(levels)}}
+  end
+
+  @doc "What follows from what was seen for this node alone, whoever decides."
+  @spec reflect(t, seen) :: t
+  def reflect(%__MODULE__{subsystem: subsystem} = loop, seen) do
+    %{observation: observation, pain: pain, level: level, now: now} = seen
+    loop = loop |> learn(observation) |> suffer(pain, level, now) |> tell_measures()
+    Algedonic.settle(subsystem, :pain, level)
     Algedonic.settle(subsystem, :pleasure, strongest(observation.pleasure))
+    keep(loop)
+  end
+
+  @doc "Leaves it for a successor."
+  @spec keep(t) :: t
+  def keep(%__MODULE__{subsystem: %Subsystem{table: table, name: name}} = loop) do
     Space.put(table, {:loop, name}, loop)
     loop
   end
@@ -89,12 +111,18 @@ defmodule RateLimiter.VSM.Loop do
     begin(loop)
   end
 
-  # The scale in force is told to a law that resumes; one that begins may have its own idea. One that does not begin
-  # again leaves its place to none: better a limit that stands still than one that nobody holds.
-  defp begin(%{law: {law, options}, subsystem: subsystem} = loop) do
-    resumes? = Space.get(subsystem.table, {:decision, subsystem.name}) != nil
-    scale = Subsystem.scale(subsystem)
-    %{loop | state: law.new(if(resumes?, do: Keyword.put(options, :scale, scale), else: options))}
+  # The scale in force is told to a law that resumes; one that begins may have its own idea.
+  defp begin(%{subsystem: subsystem} = loop) do
+    if Space.get(subsystem.table, {:decision, subsystem.name}) != nil,
+      do: begin(loop, scale: Subsystem.scale(subsystem)),
+      else: begin(loop, [])
+  end
+
+  @doc "Has the law begin anew, with these options besides its own."
+  @spec begin(t, keyword) :: t
+  # One that does not begin again leaves its place to none: better a limit that stands still than one that nobody holds.
+  def begin(%__MODULE__{law: {law, options}, subsystem: subsystem} = loop, more) do
+    %{loop | state: law.new(Keyword.merge(options, more))}
   rescue
     error ->
       say_failed(loop, error)
@@ -145,29 +173,65 @@ defmodule RateLimiter.VSM.Loop do
 
   ## Deciding
 
-  defp decide(%{law: {law, _options}} = loop, observation, now) do
-    {state, decision} = law.step(loop.state, observation, now)
-    applied(%{loop | state: state}, decision)
-  rescue
-    # A law that fails is no opinion: the scale stays, and the law begins again from there.
-    error -> failed(loop, error)
+  @doc "Asks the law, and does what it says."
+  @spec decide(t, Observation.t(), integer) :: t
+  def decide(%__MODULE__{} = loop, observation, now) do
+    case ask(loop, observation, now) do
+      {:ok, state, decision} -> applied(%{loop | state: state}, decision)
+      {:failed, loop} -> loop
+    end
   end
 
-  defp applied(%{subsystem: subsystem, own: own} = loop, %Decision{} = decision) do
+  @doc "What the law says, and its state then. Nothing is done."
+  @spec ask(t, Observation.t(), integer) :: {:ok, term, Decision.t()} | {:failed, t}
+  def ask(%__MODULE__{law: {law, _options}} = loop, observation, now) do
+    {state, %Decision{} = decision} = law.step(loop.state, observation, now)
+    {:ok, state, decision}
+  rescue
+    # A law that fails is no opinion: the scale stays, and the law begins again from there.
+    error -> {:failed, failed(loop, error)}
+  end
+
+  defp applied(%{subsystem: subsystem} = loop, %Decision{} = decision) do
     from = Subsystem.scale(subsystem)
-    unless own.dry_run, do: put(subsystem, decision)
-    snapshot(loop, decision)
+    put(loop, decision, cut?: decision.action == :cut)
     if decision.news?, do: note(loop, decision, decision.from || from)
 
     %{loop | hopeless: decision.escalate?}
   end
 
-  defp put(%Subsystem{table: table} = subsystem, decision) do
-    Subsystem.put_scale(subsystem, decision.scale)
+  @doc "Tells the law that from now on it is shown the work of so many times as many nodes."
+  @spec resize(t, float) :: t
+  def resize(%__MODULE__{} = loop, factor) when factor == 1, do: loop
+
+  def resize(%__MODULE__{law: {law, _options}} = loop, factor) do
+    if function_exported?(law, :resize, 2),
+      do: %{loop | state: law.resize(loop.state, factor)},
+      else: loop
+  rescue
+    error -> failed(loop, error)
+  end
+
+  @doc "Puts a decision on the subsystem. After a cut, work that began before it is told apart."
+  @spec put(t, Decision.t(), cut?: boolean) :: :ok
+  def put(%__MODULE__{subsystem: subsystem, own: own} = loop, decision, cut?: cut?) do
+    unless own.dry_run do
+      Subsystem.put_scale(subsystem, decision.scale)
+      put_guard(loop, decision.guard)
+      if cut?, do: Engine.cut(subsystem.gate)
+    end
+
+    snapshot(loop, decision)
+  end
+
+  @doc "Puts a guard on the subsystem's gate."
+  @spec put_guard(t, pos_integer | :infinity) :: :ok
+  def put_guard(%__MODULE__{own: %{dry_run: true}}, _guard), do: :ok
+
+  def put_guard(%__MODULE__{subsystem: %Subsystem{table: table} = subsystem}, guard) do
     # Before the scales: what is at work is shared, too.
-    Engine.set_guard(subsystem.gate, decision.guard)
+    Engine.set_guard(subsystem.gate, guard)
     Scales.apply(table, subsystem)
-    if decision.action == :cut, do: Engine.cut(subsystem.gate), else: :ok
   end
 
   defp snapshot(%{subsystem: %{table: table, name: name}}, decision),
@@ -318,15 +382,21 @@ defmodule RateLimiter.VSM.Loop do
     %{loop | measure_failures: failures}
   end
 
-  defp note(loop, decision, from) do
+  @doc "Tells of a decision."
+  @spec note(t, Decision.t(), float) :: :ok
+  def note(%__MODULE__{} = loop, decision, from) do
     decision
     |> Map.take([:action, :stress, :binding, :held_by])
     |> Map.merge(%{from: from, to: decision.scale, sentence: decision.sentence || ""})
     |> then(&say(loop, &1))
   end
 
-  defp say(%{subsystem: %{table: table, name: name}, own: own}, what),
-    do: History.note(table, name, Map.merge(%{action: :hold, dry_run: own.dry_run}, what))
+  @doc "Tells what happened to the subsystem."
+  @spec say(t, map) :: :ok
+  def say(%__MODULE__{subsystem: %{table: table, name: name}, own: own} = loop, what) do
+    usual = %{action: :hold, dry_run: own.dry_run, agreement: loop.agreement, epoch: loop.epoch}
+    History.note(table, name, Map.merge(usual, what))
+  end
 
   defp strongest(levels), do: levels |> Map.values() |> Enum.max(fn -> 0.0 end)
 

@@ -4,6 +4,7 @@ defmodule RateLimiter.VSM.Metrics do
 
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Algedonic.Ledger
+  alias RateLimiter.VSM.Agreement.Standing
   alias RateLimiter.VSM.{Engine, Loop, Space, Subsystem}
 
   @spec all(Space.t()) :: %{atom => map}
@@ -26,6 +27,7 @@ defmodule RateLimiter.VSM.Metrics do
       own_scale: Subsystem.scale(subsystem),
       demand: Subsystem.demand(subsystem),
       usage: Engine.usage(subsystem),
+      agreement: Standing.describe(table, name),
       emergencies: Space.get(table, {:granted, name}, 0)
     })
   end

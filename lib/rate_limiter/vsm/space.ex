@@ -6,20 +6,23 @@ defmodule RateLimiter.VSM.Space do
   # controller must not forget is a row here, so that it resumes after a crash.
 
   alias RateLimiter.{Engine, Errors, Options, Registry}
-  alias RateLimiter.VSM.{Config, Subsystem}
+  alias RateLimiter.VSM.{Agreement, Config, Subsystem}
   alias RateLimiter.VSM.Engine, as: Gates
 
   @type t :: :ets.tid()
 
   @doc "The subsystems of these options, owned by the calling process."
-  @spec new(Config.t() | nil, term, :monotonic | RateLimiter.Native.clock()) :: t | nil
-  def new(nil, _instance, _clock), do: nil
+  @spec new(Config.t() | nil, term, :monotonic | RateLimiter.Native.clock(), Agreement.t() | nil) ::
+          t | nil
+  def new(config, instance, clock, agreement \\ nil)
+  def new(nil, _instance, _clock, _agreement), do: nil
 
-  def new(%Config{} = config, instance, clock) do
+  def new(%Config{} = config, instance, clock, agreement) do
     table = :ets.new(__MODULE__, [:set, :public, read_concurrency: true])
     signals = :ets.new(RateLimiter.Algedonic, [:ordered_set, :public])
 
     :ets.insert(table, instance: instance, clock: clock, config: config, signals: signals)
+    :ets.insert(table, agreement: agreement)
     for {name, _own} <- config.subsystems, do: add(table, name, config, instance, clock)
     add_emergency(table, config, clock)
     table

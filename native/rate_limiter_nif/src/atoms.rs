@@ -41,6 +41,7 @@ rustler::atoms! {
     away,
     back,
     left,
+    lost,
     told,
     batch,
     connection,

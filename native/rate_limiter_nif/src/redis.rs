@@ -1,5 +1,6 @@
 //! The ways to Redis of this node: each with its client, and with what its instance is told.
 
+mod command;
 mod config;
 mod status;
 mod watcher;

@@ -27,6 +27,18 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
     %{chain | marks: Map.put_new(chain.marks, reading.binding, mark)}
   end
 
+  @doc "The chain of so many times as much work."
+  @spec resize(t | nil, float) :: t | nil
+  def resize(nil, _factor), do: nil
+
+  def resize(chain, factor) do
+    more = fn mark ->
+      %{mark | in_flight: mark.in_flight * factor, admitted: mark.admitted * factor}
+    end
+
+    %{chain | marks: Map.new(chain.marks, fn {binding, mark} -> {binding, more.(mark)} end)}
+  end
+
   @doc "Whether load was taken away since this signal first bound, and the signal stayed where it was."
   @spec failed?(map, map) :: boolean
   def failed?(%{chain: nil}, _reading), do: false

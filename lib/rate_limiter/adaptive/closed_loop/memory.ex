@@ -32,6 +32,11 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Memory do
     }
   end
 
+  @doc "The memory of so many times as much work."
+  @spec resize(t, float) :: t
+  def resize(%__MODULE__{} = memory, factor),
+    do: %{memory | rates: Enum.map(memory.rates, &(&1 * factor))}
+
   @doc "The highest rate that was lately answered well, calls per second."
   @spec proven(t) :: float
   def proven(%__MODULE__{rates: rates}), do: Enum.max(rates, fn -> 0.0 end)

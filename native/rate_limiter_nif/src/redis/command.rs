@@ -1,0 +1,100 @@
+//! Commands that are about no limiter: sent, and answered to the process that sent them.
+
+use std::sync::Arc;
+
+use rate_limiter_redis::{Command, Failure, Transport, Value};
+use rustler::env::SavedTerm;
+use rustler::{Binary, Encoder, Env, LocalPid, NewBinary, NifResult, OwnedEnv, Term};
+
+use super::find;
+use crate::guard::guard;
+use crate::{atoms, list};
+
+/// Where a reply goes.
+struct Caller {
+    env: OwnedEnv,
+    reference: SavedTerm,
+    pid: LocalPid,
+}
+
+/// Sends a command to the server of its key: `{:sent, wait_ms}`, or at once why not, `:away` or `:full`. Once sent,
+/// `{reference, {:ok, reply} | {:error, reason}}` comes within about that time.
+#[rustler::nif]
+fn redis_command<'a>(
+    env: Env<'a>,
+    store: u64,
+    reference: Term<'a>,
+    key: Binary<'a>,
+    words: Term<'a>,
+) -> NifResult<Term<'a>> {
+    guard(|| {
+        let words: Vec<Binary> = list::decode(words)?;
+        let Some(link) = find(store) else {
+            return Ok(atoms::unknown_store().to_term(env));
+        };
+        let command = Command {
+            key: Arc::from(key.as_slice()),
+            words: words.iter().map(|word| word.to_vec()).collect(),
+        };
+        let own = OwnedEnv::new();
+        let caller = Caller {
+            reference: own.save(reference),
+            env: own,
+            pid: env.pid(),
+        };
+        let done = move |reply| caller.tell(&reply);
+        Ok(match link.client.command(command, Box::new(done)) {
+            Ok(()) => (atoms::sent(), link.wait_ms()).encode(env),
+            Err(failure) => self::failure(env, &failure),
+        })
+    })
+}
+
+impl Caller {
+    /// Sends `{reference, reply}`. One that has died is told nothing.
+    fn tell(self, reply: &Result<Value, Failure>) {
+        let Self {
+            mut env,
+            reference,
+            pid,
+        } = self;
+        let _dead = env.send_and_clear(&pid, |env| {
+            let reply = match reply {
+                Ok(value) => (atoms::ok(), self::value(env, value)).encode(env),
+                Err(failure) => (atoms::error(), self::failure(env, failure)).encode(env),
+            };
+            (reference.load(env), reply)
+        });
+    }
+}
+
+/// Why there is no reply: an atom, or what the server said.
+fn failure<'a>(env: Env<'a>, failure: &Failure) -> Term<'a> {
+    match failure {
+        Failure::Full => atoms::full().to_term(env),
+        Failure::Lost => atoms::lost().to_term(env),
+        Failure::Refused { message, .. } => (&**message).encode(env),
+        _ => atoms::away().to_term(env),
+    }
+}
+
+/// What scripts reply: integers, strings as binaries, and lists of these; `nil` for all else.
+fn value<'a>(env: Env<'a>, value: &Value) -> Term<'a> {
+    match value {
+        Value::Int(number) => number.encode(env),
+        Value::BulkString(bytes) => binary(env, bytes),
+        Value::SimpleString(text) => binary(env, text.as_bytes()),
+        Value::Okay => binary(env, b"OK"),
+        Value::Array(items) => {
+            let items: Vec<Term> = items.iter().map(|item| self::value(env, item)).collect();
+            items.encode(env)
+        }
+        _ => atoms::nil().to_term(env),
+    }
+}
+
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
