@@ -67,20 +67,21 @@ for at = 9, #ARGV, 2 do
 end
 redis.call('PEXPIRE', open, keep)
 
+-- A step that another node was to take may be under way, or may never come.
+local held = number(closed, 'window')
+if held and (held > window or held < window - 4) then
+  redis.call('DEL', closed)
+  held = nil
+end
 local target = -1
-if ARGV[7] == 'urgent' and stepped < window then
+if stepped < window and (ARGV[7] == 'urgent' or held == window) then
   target = window
-elseif stepped < window - 1 and opened < window then
+elseif stepped < window - 1 and (opened < window or held == window - 1) then
   target = window - 1
 end
 
 local counts = {}
 if target >= 0 then
-  local held = number(closed, 'window')
-  if held and (held > target or held < window - 4) then
-    redis.call('DEL', closed)
-    held = nil
-  end
   -- Another node may be at this window's step already: then it is about the same counts.
   if held ~= target then
     local brought = redis.call('HGETALL', open)

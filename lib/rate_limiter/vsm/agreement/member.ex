@@ -6,6 +6,7 @@ defmodule RateLimiter.VSM.Agreement.Member do
   # either has no answer, the node steps alone, from the scale that is in force and with what itself saw. That may have
   # been counted by the others, too: it is what this node has to go by.
 
+  alias RateLimiter.Adaptive.Decision
   alias RateLimiter.VSM.{Agreement, Loop, Space, Subsystem}
   alias RateLimiter.VSM.Agreement.{Meeting, Presence, Record, Standing, Tally}
 
@@ -165,15 +166,23 @@ defmodule RateLimiter.VSM.Agreement.Member do
     loop = on(loop, base, meeting, size / stepped_by(member, meeting, from))
     observation = Meeting.observation(meeting, loop.own.rate)
 
+    {loop, decision} = judged(loop, observation, now, meeting.record)
+    facts = %{at_ms: now, by: member.way.label, nodes: size}
+    epoch = max(meeting.epoch, member.epoch) + 1
+    record = Record.next(meeting.record, epoch, facts, {loop.state, decision})
+    propose(member, loop, meeting, record, asked)
+  end
+
+  # A state with which the law fails must not go on from node to node: one that has begun anew takes its place.
+  defp judged(loop, observation, now, record) do
     case Loop.ask(loop, observation, now) do
       {:ok, state, decision} ->
-        epoch = max(meeting.epoch, member.epoch) + 1
-        facts = %{at_ms: now, by: member.way.label, nodes: size}
-        record = Record.next(meeting.record, epoch, facts, {state, decision})
-        propose(member, %{loop | state: state}, meeting, record, asked)
+        {%{loop | state: state}, decision}
 
       {:failed, loop} ->
-        {member, loop}
+        scale = Subsystem.scale(loop.subsystem)
+        guard = if record, do: record.decision.guard, else: :infinity
+        {loop, %Decision{scale: scale, from: scale, guard: guard}}
     end
   end
 
