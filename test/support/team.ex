@@ -1,0 +1,70 @@
+defmodule RateLimiter.Support.Team do
+  @moduledoc false
+  # The subsystems of several nodes, in one: each has its own way to Redis, as a user of its own, so that one can be cut
+  # off and the others not.
+
+  alias RateLimiter.Redis.Engine
+  alias RateLimiter.Support.Redis
+  alias RateLimiter.VSM
+  alias RateLimiter.VSM.{Agreement, Space}
+
+  @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
+
+  @doc "A server that knows so many nodes."
+  def server!(count) do
+    users = for n <- 1..count, do: {:user, "node#{n} on >secret ~* &* +@all"}
+    Redis.start!(config: users)
+  end
+
+  @doc "The child specification of a node: `{server, number, instance, options of vsm}`, and how
+  long Redis may take."
+  def child_spec({_server, number, _instance, _vsm} = argument),
+    do: %{
+      id: {__MODULE__, number},
+      start: {__MODULE__, :start_link, [argument]},
+      restart: :temporary
+    }
+
+  @doc false
+  def start_link(argument), do: Agent.start_link(fn -> open(argument) end)
+
+  @doc "The subsystems of a node."
+  def space(node), do: Agent.get(node, & &1.space)
+
+  @doc "Whether a node has its way to the server."
+  def connected?(node) do
+    %{store: store} = node |> space() |> Space.get(:agreement)
+    match?(%{servers: [%{connections: 1} | _]}, Engine.status(store))
+  end
+
+  @doc "How a node's subsystem is, as `subsystem_metrics/1` tells it."
+  def metrics(node, name \\ :a), do: node |> space() |> VSM.Metrics.all() |> Map.fetch!(name)
+
+  @doc "What a node's subsystem explains."
+  def explain(node, name \\ :a), do: node |> space() |> VSM.History.last(name)
+
+  @doc "Cuts a node off: it is no user any more, and its connections end."
+  def cut_off(server, number) do
+    Redis.command!(server, ["ACL", "SETUSER", "node#{number}", "off"])
+    Redis.command!(server, ["CLIENT", "KILL", "USER", "node#{number}"])
+    :ok
+  end
+
+  @doc "Lets it come back."
+  def let_back(server, number) do
+    Redis.command!(server, ["ACL", "SETUSER", "node#{number}", "on"])
+    :ok
+  end
+
+  defp open({server, number, instance, vsm}) do
+    {timeout, vsm} = Keyword.pop(vsm, :timeout, 5_000)
+    vsm = Keyword.merge([interval: 250, sensors: @quiet], vsm)
+    config = VSM.Config.new!(vsm, [:vsm])
+    redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
+    {:ok, store, owner} = Engine.start(redis, {"node#{number}", "secret"})
+    way = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
+    space = Space.new(config, instance, :monotonic, way)
+    {:ok, loops} = VSM.Supervisor.start_link(space)
+    %{space: space, owner: owner, loops: loops}
+  end
+end
