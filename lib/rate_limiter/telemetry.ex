@@ -83,8 +83,9 @@ defmodule RateLimiter.Telemetry do
 
     * Measurements: `:from` and `:to`, the scale before and after; `:stress`, from 0.0 to 1.0.
     * Metadata: `:instance`; `:subsystem`, `nil` where it is this node's gate; `:action`, `:cut`, `:audit`, `:grow`, `:idle` or
-      `:hold`; `:binding`, the signal that decided; `:held_by`, what held it, or `nil`; `:sentence`, the same in words;
-      `:dry_run`, whether it was applied.
+      `:hold`, `:alone` where the nodes ceased to agree, `:join` where this one took up what they agreed on; `:binding`, the signal that decided; `:held_by`, what held it, or `nil`; `:sentence`, the same in words;
+      `:dry_run`, whether it was applied; `:agreement`, `:agreed`, `:alone`, or `nil` where there is nobody to agree with;
+      `:epoch`, the step of all nodes that it was, or `nil`.
 
   ## `[:rate_limiter, :algedonic, :pain]` and `[:rate_limiter, :algedonic, :pleasure]`
 

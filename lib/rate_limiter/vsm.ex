@@ -148,6 +148,9 @@ defmodule RateLimiter.VSM do
     * `:scale` - the factor that is on the limit, and `:own_scale`, what its law asks for: a parent's may be less
     * `:stress`, `:binding`, `:action`, `:held_by`, `:sentence` - what its law last said, and why; `nil` before its first step
     * `:usage` - how much of the limit is used
+    * `:agreement` - with a Redis store, how the nodes agree: `:state`, `:agreed` or `:alone`; `:epoch`, how many steps they have
+      taken together; `:nodes`, how many they are; `:by`, which of them reckoned the last step. `nil` where there is
+      nobody to agree with
     * `:guard` and `:in_flight` - how many may be at work at once, and how many are
     * `:open` - the share of calls that this node's gate lets go on
     * `:demand` - calls a second that ask
@@ -169,7 +172,8 @@ defmodule RateLimiter.VSM do
   The last changes of a subsystem's scale and of this node's gate, and what kept them from changing: at most 32, the newest first.
 
   Each is a map: `:at`, a `DateTime`; `:action`; `:from` and `:to`, scales; `:stress`; `:binding`, the signal that decided;
-  `:held_by`; `:sentence`, the same in words; `:subsystem`, `nil` where it is the gate; `:dry_run`. Steps of growth in a row are one
+  `:held_by`; `:sentence`, the same in words; `:subsystem`, `nil` where it is the gate; `:dry_run`; `:agreement` and `:epoch`,
+  whether nodes agreed on it. Steps of growth in a row are one
   entry, with `:since` and `:steps`: then `:from` is where the first one began, and all else is of the last.
 
   ## Examples

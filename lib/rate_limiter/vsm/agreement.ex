@@ -14,8 +14,10 @@ defmodule RateLimiter.VSM.Agreement do
   @settle_lua Path.join(@lua, "settle.lua")
   @external_resource @meet_lua
   @external_resource @settle_lua
-  @meet File.read!(@meet_lua)
-  @settle File.read!(@settle_lua)
+  # What is said to people does not travel.
+  comment = ~r/^\s*--.*\n/m
+  @meet Regex.replace(comment, File.read!(@meet_lua), "")
+  @settle Regex.replace(comment, File.read!(@settle_lua), "")
 
   # Changes with what is written and how it is judged: nodes that differ in it do not read each other.
   @format 1

@@ -131,6 +131,39 @@ defmodule RateLimiter.Adaptive.LawsTest do
     end
   end
 
+  describe "of other nodes' work, too" do
+    test "a state that is told of so many nodes more knows as many times the rates, and holds the scale" do
+      for_all seed, 30 do
+        {state, _now} = some_state(ClosedLoop, seed)
+        three = ClosedLoop.resize(state, 3.0)
+        assert three.scale == state.scale
+        rates = fn state -> Enum.map(state.memory.rates, &Float.round(&1, 6)) end
+        assert rates.(three) == Enum.map(state.memory.rates, &Float.round(&1 * 3, 6))
+        assert rates.(ClosedLoop.resize(three, 1 / 3)) == rates.(state)
+        assert three.guard == :infinity or three.guard >= state.guard
+      end
+    end
+
+    test "three nodes with a third of the work each are one node with all of it" do
+      work = fn n, ms ->
+        Enum.reduce(1..n, %Work{}, fn _, w -> Work.record(w, :ok, ms * 1_000) end)
+      end
+
+      observe = fn n, ms -> %{calm(n * 1.0) | fresh: work.(n, ms), asked: n} end
+
+      {one, three} =
+        Enum.reduce(1..10, {ClosedLoop.new([]), ClosedLoop.new([])}, fn second, {one, three} ->
+          {one, _} = ClosedLoop.step(one, observe.(30, 20), second * 1_000)
+          {three, _} = ClosedLoop.step(three, observe.(90, 20), second * 1_000)
+          {one, three}
+        end)
+
+      assert_in_delta Enum.sum(ClosedLoop.resize(one, 3.0).memory.rates),
+                      Enum.sum(three.memory.rates),
+                      1.0e-6
+    end
+  end
+
   describe "with reported work" do
     test "from anywhere, twenty calm windows bring the scale back to 1" do
       for_all seed, 30 do

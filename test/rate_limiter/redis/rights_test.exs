@@ -13,7 +13,9 @@ defmodule RateLimiter.Redis.RightsTest do
 
     window = [limit: 10, per: :hour]
     limiters = [rights: [windows: [a: window, b: window]]]
-    instance = start_supervised!({RateLimiter, name: :rights, store: store, limiters: limiters})
+    vsm = [subsystems: [work: [limit: 10, per: :second]], interval: 200]
+    options = [name: :rights, store: store, limiters: limiters, vsm: vsm]
+    instance = start_supervised!({RateLimiter, options})
 
     Redis.ready!(:rights, :a)
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:rights, 1)
@@ -25,6 +27,14 @@ defmodule RateLimiter.Redis.RightsTest do
     assert {:ok, [_, _]} = RateLimiter.get_usage_batch(:rights, [1, 2])
     # Whether the server forgets keys when it is full.
     Redis.eventually(fn -> used?(server, "info") end)
+    # That the nodes of the subsystems agree, and forget one that has gone.
+    assert {:ok, _usage} = RateLimiter.VSM.check_subsystem_limit(:work, 1, instance: :rights)
+    nodes = fn -> Redis.command!(server, ["KEYS", "*vsm*:nodes"]) end
+    Redis.eventually(fn -> match?([_], nodes.()) end)
+    Redis.command!(server, ["HSET", hd(nodes.()), "gone", "1 long ago"])
+    agreed = fn -> RateLimiter.VSM.subsystem_metrics(:rights).work.agreement.state == :agreed end
+    Redis.eventually(agreed)
+    Redis.eventually(fn -> used?(server, "hdel") and used?(server, "hincrby") end)
     # That this node is there, and that it leaves.
     Redis.eventually(fn -> used?(server, "zadd") end)
     Supervisor.stop(instance)

@@ -132,6 +132,19 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert usages |> Enum.map(fn {_id, usage} -> usage.current end) |> Enum.sum() == 303
       end
 
+      test "Cluster: nodes agree on each subsystem, wherever its slot is", %{program: program} do
+        cluster = Redis.start_cluster!(program: program)
+        addresses = for node <- cluster.nodes, do: "127.0.0.1:#{node.port}"
+        options = [name: :agreeing, store: {:redis, [cluster: addresses] ++ @patient}]
+        start_supervised!({RateLimiter, options ++ [vsm: [interval: 200]]})
+
+        Redis.eventually(fn ->
+          :agreeing
+          |> RateLimiter.VSM.subsystem_metrics()
+          |> Enum.all?(fn {_name, %{agreement: agreement}} -> agreement.state == :agreed end)
+        end)
+      end
+
       test "Cluster: goes on when a primary is killed and its replica takes over", %{
         program: program
       } do

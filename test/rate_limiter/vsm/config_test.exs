@@ -160,6 +160,31 @@ defmodule RateLimiter.VSM.ConfigTest do
     assert options[:target] == 50
   end
 
+  describe "agreement:" do
+    defp agreement!(store, vsm), do: RateLimiter.Config.new!(store: store, vsm: vsm).vsm.agreement
+
+    test "is on where the store is Redis, unless it is turned off" do
+      assert agreement!({:redis, []}, true) == nil
+      assert agreement!({:redis, []}, agreement: true) == true
+      assert agreement!({:redis, []}, agreement: false) == false
+      assert agreement!(:local, agreement: false) == false
+    end
+
+    test "cannot be asked for where there is nobody to agree with" do
+      message =
+        "vsm.agreement: expected false or nothing with the store :local, since nodes agree through Redis, " <>
+          "got: true"
+
+      assert_raise ArgumentError, message, fn -> agreement!(:local, agreement: true) end
+    end
+
+    test "is a boolean" do
+      assert_raise ArgumentError, ~r/agreement: expected .*, got: :often/, fn ->
+        agreement!({:redis, []}, agreement: :often)
+      end
+    end
+  end
+
   test "every option is documented" do
     docs = Config.docs("")
     for {key, _} <- Config.schema(), do: assert(docs =~ "* `#{inspect(key)}` - ")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rate_limiter_redis::{Command, Failure, Transport, Value};
 use rustler::env::SavedTerm;
-use rustler::{Binary, Encoder, Env, LocalPid, NewBinary, NifResult, OwnedEnv, Term};
+use rustler::{Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, OwnedEnv, Term};
 
 use super::find;
 use crate::guard::guard;
@@ -29,6 +29,9 @@ fn redis_command<'a>(
 ) -> NifResult<Term<'a>> {
     guard(|| {
         let words: Vec<Binary> = list::decode(words)?;
+        if words.is_empty() {
+            return Err(Error::BadArg);
+        }
         let Some(link) = find(store) else {
             return Ok(atoms::unknown_store().to_term(env));
         };
