@@ -205,9 +205,13 @@ defmodule RateLimiter.Top.Page do
         do: ["dry run: would be #{percent(subsystem[:asked_scale] || 1.0)}"],
         else: []
 
-    for line <- said ++ open ++ contained ++ dry,
+    for line <- said ++ agreement(subsystem[:agreement]) ++ open ++ contained ++ dry,
         do: Screen.style(screen, :faint, ["  ", Words.at_most(line, Screen.columns() - 2), "\n"])
   end
+
+  # A sentence says how many agreed; that none do is worth a line for as long as it lasts.
+  defp agreement(%{state: :alone}), do: ["alone: this node goes by what it sees itself"]
+  defp agreement(_agreed), do: []
 
   ## Sensors
 

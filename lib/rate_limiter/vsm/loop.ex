@@ -6,7 +6,7 @@ defmodule RateLimiter.VSM.Loop do
   alias RateLimiter.Adaptive.{Decision, Fixed, Histogram, Observation, Work}
   alias RateLimiter.Algedonic
   alias RateLimiter.Algedonic.{Containment, Ledger}
-  alias RateLimiter.VSM.{Config, Engine, History, Scales, Space, Subsystem}
+  alias RateLimiter.VSM.{Config, Demand, Engine, History, Scales, Space, Subsystem}
 
   @enforce_keys [:subsystem, :own, :law, :state, :at_ms, :counts]
   defstruct [
@@ -39,9 +39,6 @@ defmodule RateLimiter.VSM.Loop do
 
   # How long what work said of itself is true.
   @verdict_ms 10_000
-
-  # Over how long the usual demand is reckoned.
-  @usual_ms 10_000
 
   # How fast a new measure of demand and of the mean duration counts.
   @learns 0.3
@@ -260,23 +257,13 @@ defmodule RateLimiter.VSM.Loop do
   defp learn(%{subsystem: subsystem} = loop, observation) do
     demand = observation.asked * 1_000 / observation.elapsed_ms
     Subsystem.put_demand(subsystem, toward(Subsystem.demand(subsystem), demand))
-    loop = %{loop | usual: usual(loop.usual, demand, observation.elapsed_ms)}
-    Subsystem.put_need(subsystem, max(Subsystem.demand(subsystem), ready_for(loop.usual)))
+    loop = %{loop | usual: Demand.usual(loop.usual, demand, observation.elapsed_ms)}
+    Subsystem.put_need(subsystem, max(Subsystem.demand(subsystem), Demand.ready_for(loop.usual)))
 
     case Histogram.mean(observation.fresh.latency) do
       nil -> loop
       mean -> learn_durations(loop, observation, mean)
     end
-  end
-
-  defp usual(usual, demand, ms), do: demand + (usual - demand) * :math.exp(-ms / @usual_ms)
-
-  # Calls come by chance: where a span has brought so many, the next one may well bring so many more. One that is seldom
-  # called, such as the emergency stop, is so never taken for one that nobody needs.
-  defp ready_for(usual) do
-    span = @usual_ms / 1_000
-    calls = usual * span
-    (calls + 2 * :math.sqrt(calls) + 1) / span
   end
 
   defp learn_durations(%{subsystem: subsystem} = loop, observation, mean) do

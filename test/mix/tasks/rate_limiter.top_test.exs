@@ -61,7 +61,8 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
         guard: 7,
         in_flight: 6,
         open: 0.5,
-        contained: [:probe]
+        contained: [:probe],
+        agreement: %{state: :alone, epoch: 7, nodes: 1, by: "shop@db1"}
     }
 
     sensors = %{
@@ -74,7 +75,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     assert page =~ ~r/^work +10\/min +███▍ +42 % +0\.73 +0 +0 +6 of 7$/mu
 
     assert page =~
-             "  cut 0.60 -> 0.42: calls wait 80 ms\n  this node lets 50 % go on\n  :probe is contained\n"
+             "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node goes by what it sees itself\n  this node lets 50 % go on\n  :probe is contained\n"
 
     assert page =~ "sensors  memory 0.5   pool no opinion\n"
   end

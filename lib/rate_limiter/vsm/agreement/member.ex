@@ -163,14 +163,28 @@ defmodule RateLimiter.VSM.Agreement.Member do
     now = max(until, last_ms(member, meeting, from))
     base = if now - until > @most_back_ms, do: anew(member, loop, meeting, from), else: from
     now = if base == from, do: now, else: until
-    loop = on(loop, base, meeting, size / stepped_by(member, meeting, from))
+    ready = on(loop, base, meeting, size / stepped_by(member, meeting, from))
     observation = Meeting.observation(meeting, loop.own.rate)
 
-    {loop, decision} = judged(loop, observation, now, meeting.record)
+    {ready, decision} = judged(ready, observation, now, meeting.record)
     facts = %{at_ms: now, by: member.way.label, nodes: size}
     epoch = max(meeting.epoch, member.epoch) + 1
-    record = Record.next(meeting.record, epoch, facts, {loop.state, decision})
-    propose(member, loop, meeting, record, asked)
+    record = Record.next(meeting.record, epoch, facts, {ready.state, decision})
+
+    case propose(member, loop, meeting, record) do
+      {:sent, reference} ->
+        {%{member | under_way: {reference, {:settle, record, ready}, asked}}, loop}
+
+      {:error, why} ->
+        alone(member, loop, asked, why)
+    end
+  end
+
+  defp propose(member, loop, meeting, record) do
+    keep = Agreement.keep_ms(Space.config(loop.subsystem.table).interval)
+    epochs = ["#{meeting.epoch}", "#{record.epoch}"]
+    words = epochs ++ ["#{meeting.target}", Record.write(record), "#{keep}"]
+    Agreement.settle(member.way, member.keys, words)
   end
 
   # A state with which the law fails must not go on from node to node: one that has begun anew takes its place.
@@ -183,26 +197,6 @@ defmodule RateLimiter.VSM.Agreement.Member do
         scale = Subsystem.scale(loop.subsystem)
         guard = if record, do: record.decision.guard, else: :infinity
         {loop, %Decision{scale: scale, from: scale, guard: guard}}
-    end
-  end
-
-  defp propose(member, loop, meeting, record, asked) do
-    keep = Agreement.keep_ms(Space.config(loop.subsystem.table).interval)
-
-    words = [
-      "#{meeting.epoch}",
-      "#{record.epoch}",
-      "#{meeting.target}",
-      Record.write(record),
-      "#{keep}"
-    ]
-
-    case Agreement.settle(member.way, member.keys, words) do
-      {:sent, reference} ->
-        {%{member | under_way: {reference, {:settle, record, loop}, asked}}, loop}
-
-      {:error, why} ->
-        alone(member, loop, asked, why)
     end
   end
 
