@@ -76,7 +76,7 @@ fn failure<'a>(env: Env<'a>, failure: &Failure) -> Term<'a> {
     match failure {
         Failure::Full => atoms::full().to_term(env),
         Failure::Lost => atoms::lost().to_term(env),
-        Failure::Refused { message, .. } => (&**message).encode(env),
+        Failure::Refused { message, .. } => message.encode(env),
         _ => atoms::away().to_term(env),
     }
 }
