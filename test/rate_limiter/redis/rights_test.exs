@@ -46,5 +46,26 @@ defmodule RateLimiter.Redis.RightsTest do
         do: assert(used?(server, right), right)
   end
 
+  test "without those by which nodes agree, calls go to Redis as ever, and subsystems say what is missing" do
+    fewer = String.replace(Documents.rights(), ~r/ \+h\w+/, "")
+    server = Redis.start!(config: [user: fewer])
+
+    store =
+      {:redis, url: Redis.url(server), username: "limiter", password: "secret", timeout: 10_000}
+
+    limiters = [fewer_rights: [windows: [a: [limit: 1_000_000, per: :hour]]]]
+    vsm = [subsystems: [work: [limit: 10, per: :second]], interval: 20]
+    options = [name: :fewer_rights, store: store, limiters: limiters, vsm: vsm]
+    start_supervised!({RateLimiter, options})
+    Redis.ready!(:fewer_rights, :a)
+    Redis.eventually(fn -> RateLimiter.stats(:fewer_rights).redis.refused > 20 end)
+
+    assert %{opened: 0, servers: [%{breaker: :closed}]} = RateLimiter.stats(:fewer_rights).redis
+    assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:fewer_rights, 1)
+    assert RateLimiter.VSM.subsystem_metrics(:fewer_rights).work.agreement.state == :alone
+    assert [_ | _] = said = RateLimiter.VSM.explain(:work, :fewer_rights)
+    assert Enum.any?(said, &(&1.sentence =~ ~r/Redis says .*user/i))
+  end
+
   defp used?(server, command), do: Redis.info(server, "cmdstat_#{command}") != nil
 end

@@ -138,7 +138,7 @@ defmodule RateLimiter.VSM.Agreement.Standing do
   defp words(:full), do: "too much waits for Redis"
   defp words(:lost), do: "Redis did not answer in time"
   defp words(:unknown_store), do: "the way to Redis is closed"
-  defp words(said), do: "Redis says #{said}"
+  defp words(said), do: "Redis says #{String.trim_trailing(said, ".")}"
 
   defp number(number), do: :erlang.float_to_binary(number / 1, [:compact, decimals: 2])
 end

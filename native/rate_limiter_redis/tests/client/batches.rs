@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
 
-use rate_limiter_redis::{Command, Done, Transport, Value};
+use rate_limiter_redis::{Command, Done, Failure, Transport, Value};
 
 use crate::caller::{is_for, one, patient, Answer, Caller, PATIENCE};
 use crate::servers::Server;
@@ -76,6 +76,32 @@ fn a_command_goes_among_the_calls() {
     let result = answered.recv_timeout(PATIENCE).unwrap();
     assert_eq!(result, Ok(Value::Okay));
     assert_eq!(server.tell("GET beat"), Value::BulkString(b"7".to_vec()));
+}
+
+#[test]
+fn a_command_that_may_not_is_none_of_the_calls_trouble() {
+    let server = Server::start();
+    let caller = caller(&server);
+    server.tell("ACL SETUSER default -hset");
+    let script = "return redis.call('HSET', KEYS[1], 'a', 1)";
+    for words in [
+        &["HSET", "beat", "a", "1"][..],
+        &["EVAL", script, "1", "beat"],
+    ] {
+        for _ in 0..20 {
+            let (answers, answered) = channel();
+            let command = Command {
+                key: b"beat".as_slice().into(),
+                words: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            };
+            let done = move |result| answers.send(result).unwrap();
+            caller.client.command(command, Box::new(done)).unwrap();
+            let result = answered.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(result, Err(Failure::Refused { .. })), "{result:?}");
+        }
+    }
+    assert!(is_for(&caller.ask("x", 1).result.unwrap(), 1));
+    assert_eq!(caller.client.status().totals.opened, 0);
 }
 
 #[test]

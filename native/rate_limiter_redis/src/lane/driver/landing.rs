@@ -168,6 +168,10 @@ impl Driver {
         let refused = group.fail(&failure);
         count(&self.context.counts.refused, refused);
         self.trouble(Some(&refusal.message));
+        // What a command may not do, or finds in its way, says nothing of the server: calls go on.
+        if !group.calls_only() && matches!(&*refusal.code, "ERR" | "NOPERM" | "WRONGTYPE") {
+            return refusal.code;
+        }
         for _ in 0..refused {
             self.failed(now, &refusal.message);
         }
