@@ -61,7 +61,7 @@ defmodule RateLimiter.Support.Team do
     vsm = Keyword.merge([interval: 250, sensors: @quiet], vsm)
     config = VSM.Config.new!(vsm, [:vsm])
     redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
-    {:ok, store, owner} = Engine.start(redis, {"node#{number}", "secret"})
+    {:ok, store, owner} = Engine.start(redis, nil, {"node#{number}", "secret"})
     way = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
     space = Space.new(config, instance, :monotonic, way)
     {:ok, loops} = VSM.Supervisor.start_link(space)
