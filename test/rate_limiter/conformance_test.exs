@@ -82,7 +82,7 @@ defmodule RateLimiter.ConformanceTest do
                 end)
               end)
             end)
-            |> Task.await_many()
+            |> Task.await_many(:infinity)
             |> Enum.sum()
 
           assert admitted == 50
@@ -161,7 +161,7 @@ defmodule RateLimiter.ConformanceTest do
             windows = if rem(n, 2) == 0, do: [:token_bucket, :fixed_window], else: [:token_bucket]
             Task.async(fn -> {windows, elem(ask.(windows), 0)} end)
           end)
-          |> Task.await_many()
+          |> Task.await_many(:infinity)
 
         both = Enum.count(answers, &match?({[_, _], :ok}, &1))
         one = Enum.count(answers, &match?({[_], :ok}, &1))

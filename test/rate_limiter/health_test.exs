@@ -96,7 +96,7 @@ defmodule RateLimiter.HealthTest do
         for _ <- 1..:erlang.system_info(:schedulers_online),
             do: Task.async(fn -> Enum.sum(1..3_000_000) end)
 
-      Task.await_many(busy)
+      Task.await_many(busy, :infinity)
       assert {{:ok, share}, _state} = Reading.take(Schedulers, state)
       assert share > 0.0 and share <= 1.0
     end

@@ -242,7 +242,7 @@ defmodule RateLimiter.InstanceTest do
             end
           end)
         end)
-        |> Task.await_many()
+        |> Task.await_many(:infinity)
 
       assert [:ok] = Enum.filter(results, &(&1 == :ok))
       assert Enum.count(results, &(is_binary(&1) and &1 =~ "has a limiter of this name")) == 19

@@ -110,7 +110,7 @@ defmodule RateLimiter.LeakTest do
           self()
         end
         |> Task.async()
-        |> Task.await()
+        |> Task.await(:infinity)
         |> ended()
       end)
     end

@@ -48,7 +48,7 @@ defmodule RateLimiter.TestTest do
         end
 
       assert current() == 1
-      for counts <- Task.await_many(others), do: assert(counts == [1, 2, 3, 4, 5])
+      for counts <- Task.await_many(others, :infinity), do: assert(counts == [1, 2, 3, 4, 5])
       assert current() == 2
     end
 

@@ -26,7 +26,7 @@ defmodule RateLimiter.Support.Nodes do
 
   @doc "Calls a function in a node, and returns what it returns."
   @spec call(t, module, atom, [term], timeout) :: term
-  def call(node, module, function, arguments, timeout \\ 5_000),
+  def call(node, module, function, arguments, timeout \\ 60_000),
     do: :peer.call(node, module, function, arguments, timeout)
 
   @doc "Ends a node as `kill -9` does: nothing in it has the time to say goodbye."

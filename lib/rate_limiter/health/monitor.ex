@@ -27,7 +27,6 @@ defmodule RateLimiter.Health.Monitor do
   @impl true
   def init(table) do
     config = Space.config(table)
-
     instance = Space.get(table, :instance)
 
     sensors =

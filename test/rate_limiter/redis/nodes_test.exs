@@ -4,7 +4,6 @@ defmodule RateLimiter.Redis.NodesTest do
 
   alias RateLimiter.Support.{Nodes, Nodes.Guest, Redis}
 
-  @tag timeout: 120_000
   test "nodes count together, exactly, and know how many they are" do
     server = Redis.start!()
 

@@ -10,7 +10,6 @@ defmodule RateLimiter.VSM.AgreementTest do
   alias RateLimiter.VSM.{Agreement, Controller, Engine, Space, Subsystem}
 
   @moduletag :capture_log
-  @moduletag timeout: 120_000
 
   setup context do
     %{server: Team.server!(4), name: {__MODULE__, context.test}}

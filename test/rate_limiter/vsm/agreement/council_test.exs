@@ -7,8 +7,6 @@ defmodule RateLimiter.VSM.Agreement.CouncilTest do
   alias RateLimiter.Adaptive.Observation
   alias RateLimiter.Support.{Council, Redis}
 
-  @moduletag timeout: 120_000
-
   setup_all do
     %{server: Redis.start!()}
   end

@@ -7,7 +7,6 @@ defmodule RateLimiter.VSM.Agreement.NodesTest do
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Support.{Nodes, Nodes.Guest, Redis, Team}
 
-  @moduletag timeout: 240_000
   @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
 
   defp instance(server, number) do
