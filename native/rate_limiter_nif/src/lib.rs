@@ -20,6 +20,7 @@ mod redis;
 mod registry;
 mod remote;
 mod replay;
+mod reply;
 mod shelf;
 mod spin;
 mod word;

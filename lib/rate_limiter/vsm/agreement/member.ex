@@ -148,7 +148,7 @@ defmodule RateLimiter.VSM.Agreement.Member do
   defp mine(member, loop, asked) do
     %{
       epoch: member.epoch,
-      scale: held(member, loop),
+      scale: held(loop),
       standing: member.standing,
       urgent?: asked.urgent?,
       deferred: member.deferred
@@ -161,7 +161,7 @@ defmodule RateLimiter.VSM.Agreement.Member do
     size = Meeting.size(meeting)
     {_since, until} = meeting.span
     now = max(until, last_ms(member, meeting, from))
-    base = if now - until > @most_back_ms, do: anew(member, loop, meeting, from), else: from
+    base = if now - until > @most_back_ms, do: anew(loop, meeting, from), else: from
     now = if base == from, do: now, else: until
     ready = on(loop, base, meeting, size / stepped_by(member, meeting, from))
     observation = Meeting.observation(meeting, loop.own.rate)
@@ -204,8 +204,8 @@ defmodule RateLimiter.VSM.Agreement.Member do
   defp last_ms(%{stepped_ms: nil}, meeting, _own), do: elem(meeting.span, 1)
   defp last_ms(member, _meeting, _own), do: member.stepped_ms
 
-  defp anew(_member, _loop, meeting, :theirs), do: {:anew, meeting.record.decision.scale}
-  defp anew(member, loop, _meeting, _own), do: {:anew, held(member, loop)}
+  defp anew(_loop, meeting, :theirs), do: {:anew, meeting.record.decision.scale}
+  defp anew(loop, _meeting, _own), do: {:anew, held(loop)}
 
   defp stepped_by(_member, %{record: record}, :theirs), do: record.nodes
   defp stepped_by(%{standing: :agreed, record: record}, _meeting, _own), do: record.nodes
@@ -275,7 +275,7 @@ defmodule RateLimiter.VSM.Agreement.Member do
     presence = %Presence{
       node: member.way.label,
       group: member.group,
-      scale: held(member, loop),
+      scale: held(loop),
       in_flight: observation.in_flight,
       pain: observation.pain,
       pleasure: observation.pleasure
@@ -296,7 +296,7 @@ defmodule RateLimiter.VSM.Agreement.Member do
   end
 
   # In a dry run the scale that is in force is not the law's.
-  defp held(_member, %{subsystem: %{table: table, name: name} = subsystem}) do
+  defp held(%{subsystem: %{table: table, name: name} = subsystem}) do
     case Space.get(table, {:decision, name}) do
       nil -> Subsystem.scale(subsystem)
       decision -> decision.scale / 1

@@ -3,19 +3,12 @@
 use std::sync::Arc;
 
 use rate_limiter_redis::{Command, Failure, Transport, Value};
-use rustler::env::SavedTerm;
-use rustler::{Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, OwnedEnv, Term};
+use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
 
 use super::find;
 use crate::guard::guard;
+use crate::reply::ReplyTo;
 use crate::{atoms, list};
-
-/// Where a reply goes.
-struct Caller {
-    env: OwnedEnv,
-    reference: SavedTerm,
-    pid: LocalPid,
-}
 
 /// Sends a command to the server of its key: `{:sent, wait_ms}`, or at once why not, `:away` or `:full`. Once sent,
 /// `{reference, {:ok, reply} | {:error, reason}}` comes within about that time.
@@ -39,13 +32,8 @@ fn redis_command<'a>(
             key: Arc::from(key.as_slice()),
             words: words.iter().map(|word| word.to_vec()).collect(),
         };
-        let own = OwnedEnv::new();
-        let caller = Caller {
-            reference: own.save(reference),
-            env: own,
-            pid: env.pid(),
-        };
-        let done = move |reply| caller.tell(&reply);
+        let reply_to = ReplyTo::new(env, reference);
+        let done = move |reply| reply_to.send(|env| self::reply(env, &reply));
         Ok(match link.client.command(command, Box::new(done)) {
             Ok(()) => (atoms::sent(), link.wait_ms()).encode(env),
             Err(failure) => self::failure(env, &failure),
@@ -53,21 +41,10 @@ fn redis_command<'a>(
     })
 }
 
-impl Caller {
-    /// Sends `{reference, reply}`. One that has died is told nothing.
-    fn tell(self, reply: &Result<Value, Failure>) {
-        let Self {
-            mut env,
-            reference,
-            pid,
-        } = self;
-        let _dead = env.send_and_clear(&pid, |env| {
-            let reply = match reply {
-                Ok(value) => (atoms::ok(), self::value(env, value)).encode(env),
-                Err(failure) => (atoms::error(), self::failure(env, failure)).encode(env),
-            };
-            (reference.load(env), reply)
-        });
+fn reply<'a>(env: Env<'a>, reply: &Result<Value, Failure>) -> Term<'a> {
+    match reply {
+        Ok(value) => (atoms::ok(), self::value(env, value)).encode(env),
+        Err(failure) => (atoms::error(), self::failure(env, failure)).encode(env),
     }
 }
 

@@ -10,15 +10,13 @@ use crate::atoms;
 pub(super) fn encode<'a>(env: Env<'a>, status: &Status, share: Share) -> Term<'a> {
     let server = |server: &ServerStatus| {
         let breaker = breaker(server.breaker);
-        let counts = (server.connections, server.pending);
-        let words = (&server.problem, &server.evicts);
         (
             &server.server,
             breaker,
-            counts.0,
-            counts.1,
-            words.0,
-            words.1,
+            server.connections,
+            server.pending,
+            &server.problem,
+            &server.evicts,
         )
             .encode(env)
     };

@@ -8,27 +8,23 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rate_limiter_core::{Nanos, Select};
 use rate_limiter_redis::{Ask, Op, Outcome, Request};
-use rustler::env::SavedTerm;
-use rustler::{
-    Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, OwnedEnv, ResourceArc, Term,
-};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, ResourceArc, Term};
 
 use super::ticket::Ticket;
 use super::{encode, named, Remote};
 use crate::check::{units, with_select};
 use crate::guard::guard;
 use crate::registry::Events;
+use crate::reply::ReplyTo;
 use crate::spin::spin;
 use crate::{atoms, id, list};
 
 /// `{op, cost, {request, keep_ns} | nil}`
 type WhatTerm<'a> = (Atom, i64, Option<(Binary<'a>, u64)>);
 
-/// Where an answer goes that is not known at once.
+/// Whoever asks, and may stop waiting.
 struct Caller {
-    env: OwnedEnv,
-    reference: SavedTerm,
-    pid: LocalPid,
+    reply_to: ReplyTo,
     ticket: ResourceArc<Ticket>,
 }
 
@@ -241,25 +237,16 @@ fn all<'a>(env: Env<'a>, outcomes: &[Option<Outcome>], events: Events, op: Op) -
 
 impl Caller {
     fn new(env: Env, reference: Term) -> Self {
-        let own = OwnedEnv::new();
         Self {
-            reference: own.save(reference),
-            env: own,
-            pid: env.pid(),
+            reply_to: ReplyTo::new(env, reference),
             ticket: Ticket::new(),
         }
     }
 
-    /// Sends `{reference, answer}`, if the caller still waits. One that has died is told nothing.
+    /// Sends `{reference, answer}`, if the caller still waits.
     fn tell(self, answer: impl for<'e> FnOnce(Env<'e>) -> Term<'e>) {
-        let Self {
-            mut env,
-            reference,
-            pid,
-            ticket,
-        } = self;
-        if ticket.tell() {
-            let _dead = env.send_and_clear(&pid, |env| (reference.load(env), answer(env)));
+        if self.ticket.tell() {
+            self.reply_to.send(answer);
         }
     }
 }
