@@ -37,6 +37,12 @@ defmodule RateLimiter.Support.Team do
     match?(%{servers: [%{connections: 1} | _]}, Engine.status(store))
   end
 
+  @doc "How many commands of a node the server has refused."
+  def refused(node) do
+    %{store: store} = node |> space() |> Space.get(:agreement)
+    Engine.status(store).refused
+  end
+
   @doc "How a node's subsystem is, as `subsystem_metrics/1` tells it."
   def metrics(node, name \\ :a), do: node |> space() |> VSM.Metrics.all() |> Map.fetch!(name)
 
@@ -50,9 +56,9 @@ defmodule RateLimiter.Support.Team do
     :ok
   end
 
-  @doc "Lets it come back."
-  def let_back(server, number) do
-    Redis.command!(server, ["ACL", "SETUSER", "node#{number}", "on"])
+  @doc "Lets it come back, with other rights if need be."
+  def let_back(server, number, rights \\ "+@all") do
+    Redis.command!(server, ["ACL", "SETUSER", "node#{number}", "on", rights])
     :ok
   end
 

@@ -170,6 +170,19 @@ defmodule RateLimiter.VSM.AgreementTest do
                &(&1.sentence =~ "this node is the only one" or &1.action == :join)
              )
     end
+
+    test "and then refused is told what to change, once", context do
+      Team.cut_off(context.server, 1)
+      node = node(context, 1, [])
+      eventually(fn -> Enum.any?(Team.explain(node), &(&1.action == :alone)) end)
+
+      Team.let_back(context.server, 1, "-@hash")
+      refused = &(&1.sentence =~ ~r/Redis says .* can't run this command/)
+      eventually(fn -> Enum.any?(Team.explain(node), refused) end)
+      before = Team.refused(node)
+      eventually(fn -> Team.refused(node) > before + 3 end)
+      assert [_once] = Enum.filter(Team.explain(node), refused)
+    end
   end
 
   test "a Redis that hangs holds up nobody, and when it is back there is one scale again",

@@ -24,6 +24,8 @@ defmodule RateLimiter.VSM.Agreement.Member do
     epoch: 0,
     nodes: 1,
     standing: :fresh,
+    # What Redis refused for since this node is alone, and was told.
+    refusals: [],
     deferred: 0,
     stepped_ms: nil,
     urgent?: false

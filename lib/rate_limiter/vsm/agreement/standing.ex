@@ -58,13 +58,30 @@ defmodule RateLimiter.VSM.Agreement.Standing do
     {keep(member, loop), Loop.keep(loop)}
   end
 
-  @doc "Goes by what this node alone sees, and tells of it where that is new."
+  @doc "Goes by what this node alone sees, and tells of it where that is new, or why Redis refuses is."
   @spec leave(Member.t(), Loop.t(), term) :: {Member.t(), Loop.t()}
-  def leave(%{standing: :alone} = member, loop, _why), do: {keep(member, loop), loop}
+  def leave(%{standing: :alone} = member, loop, why) do
+    {member, new?} = refused(member, why)
+    if new?, do: tell_alone(member, loop, why, "still goes on alone")
+    {keep(member, loop), loop}
+  end
 
   def leave(member, loop, why) do
-    scale = Subsystem.scale(loop.subsystem)
+    {member, _new?} = refused(%{member | refusals: []}, why)
     loop = %{loop | agreement: :alone, epoch: nil}
+    tell_alone(member, loop, why, "goes on alone")
+    {keep(%{member | standing: :alone}, loop), loop}
+  end
+
+  # What has to be changed must be known, also where it came after an answer that was late. Once: a server that refuses
+  # now for this and now for that would push all else out of what is kept.
+  defp refused(member, why) when is_binary(why),
+    do: {%{member | refusals: Enum.uniq([why | member.refusals])}, why not in member.refusals}
+
+  defp refused(member, _why), do: {member, false}
+
+  defp tell_alone(member, loop, why, goes_on) do
+    scale = Subsystem.scale(loop.subsystem)
     from = if member.record, do: " of epoch #{member.record.epoch}", else: ""
 
     Loop.say(loop, %{
@@ -72,10 +89,8 @@ defmodule RateLimiter.VSM.Agreement.Standing do
       from: scale,
       to: scale,
       sentence:
-        "No agreement of the nodes: #{words(why)}. This node goes on alone, from the scale #{number(scale)}#{from}."
+        "No agreement of the nodes: #{words(why)}. This node #{goes_on}, from the scale #{number(scale)}#{from}."
     })
-
-    {keep(%{member | standing: :alone}, loop), loop}
   end
 
   # The floor and the ceiling hold, whatever is in Redis.
