@@ -76,6 +76,11 @@ defmodule RateLimiter.Usage do
   end
 
   @doc false
+  @spec from_remote_row(tuple, atom, {atom, pos_integer}, integer) :: t
+  def from_remote_row(row, limiter, {source, ppm}, cost),
+    do: %{from_row(row, limiter, cost, ppm) | source: source}
+
+  @doc false
   # Of windows about which nobody could say anything. A second later somebody may.
   @spec unknown([{atom, non_neg_integer}, ...], atom, {atom, pos_integer}, integer) :: t
   def unknown([{first, _max} | _] = windows, limiter, {source, ppm}, cost) do

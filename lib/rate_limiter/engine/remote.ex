@@ -115,6 +115,10 @@ defmodule RateLimiter.Engine.Remote do
     end
   end
 
+  # Who asks about one window is answered with one row, and gets no map of windows.
+  defp usage({_, _, source, ppm, _binding, [row]}, limiter, window, cost) when is_atom(window),
+    do: Usage.from_remote_row(row, limiter, {source, ppm}, cost)
+
   defp usage({_, _, _, _, _, _} = answer, limiter, windows, cost),
     do: answer |> Usage.from_remote(limiter, cost) |> Selection.only(windows)
 

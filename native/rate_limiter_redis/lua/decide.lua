@@ -66,6 +66,38 @@ end
 local lives, letters, reply = {}, {}, { now, '' }
 local asked, states, changed, places = {}, {}, {}, {}
 local place, argument = 0, meter_count + 2
+
+-- As the loop below does it, for what nearly all calls are: one window each from which a cost is taken, of different
+-- ids, and nothing else. A tenth of what a check costs the server goes into the general way.
+local function take_of_each(count, meter, cost)
+  local kind = meter.kind
+  local read, fits, take, write = kind.read, kind.fits, kind.take, kind.write
+  for here = place + 1, place + count do
+    local letter, value, life = 'X', values[here], nil
+    local state, changes = nil, nil
+    if value ~= FOREIGN then
+      state, changes = read(meter, value)
+    end
+    if state then
+      letter = 'D'
+      if fits(meter, state, cost) then
+        letter, state, changes = 'A', take(meter, state, cost), true
+      end
+      if changes then
+        local written, lasts = write(meter, state)
+        if written or value then
+          value, life = written, lasts
+        end
+      end
+    else
+      value = FOREIGN
+    end
+    values[here], lives[here] = value, life
+    letters[#letters + 1], reply[#reply + 1] = letter, value
+  end
+  place = place + count
+end
+
 while ARGV[argument] do
   local operation, count, cost, follows, windows, at = unpacked('>BHI7BB', ARGV[argument])
   for window = 1, windows do
@@ -77,6 +109,10 @@ while ARGV[argument] do
   local charged = follows >= CHARGES and argument
   argument = argument + 1 + (charged and windows or 0)
 
+  if operation == TAKE and cost > 0 and follows == 0 and windows == 1 and not first then
+    take_of_each(count, asked[1], cost)
+    count = 0
+  end
   for _ = 1, count do
     local letter = 'A'
     for window = 1, windows do
@@ -166,7 +202,7 @@ for place = 1, #KEYS do
     local life = lives[place] + slack
     local text = written[life]
     if not text then
-      text = string.format('%.0f', life)
+      text = string.format('%d', life)
       written[life] = text
     end
     call('SET', KEYS[place], values[place], 'PX', text)

@@ -1,6 +1,8 @@
 //! A limiter in Redis that is told the time, with the calls of the naive model.
 
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
 use rate_limiter_redis::{wire, Call, Failure, Kind, Meter, Namespace, Op, Reply, Row, WindowCall};
@@ -11,7 +13,7 @@ use crate::server::Server;
 
 pub(crate) struct Remote {
     pub(crate) connection: Connection,
-    _server: Server,
+    server: Server,
     namespace: Namespace,
     meters: Vec<(Tag, Arc<Meter>)>,
     scale: Scale,
@@ -25,7 +27,7 @@ impl Remote {
     pub(crate) fn on(mut server: Server, limits: &[(Tag, Limit)]) -> Self {
         let mut remote = Self {
             connection: server.connect(),
-            _server: server,
+            server,
             namespace: Namespace::new("", ""),
             meters: Vec::new(),
             scale: Scale::ONE,
@@ -115,6 +117,15 @@ impl Remote {
     pub(crate) fn update(&mut self, tag: Tag, limit: &Limit) {
         let changed = self.meters.iter_mut().find(|(known, _)| *known == tag);
         changed.expect("a window").1 = meter(tag, limit);
+    }
+
+    /// Another connection. Returns when the server has forgotten the one before.
+    pub(crate) fn reconnect(&mut self) {
+        self.connection = self.server.connect();
+        let alone = |clients: &str| clients.lines().any(|line| line == "connected_clients:1");
+        while !alone(&self.run::<String>(&["INFO", "clients"])) {
+            sleep(Duration::from_millis(5));
+        }
     }
 
     /// Any command.
