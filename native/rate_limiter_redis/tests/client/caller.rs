@@ -163,14 +163,27 @@ impl Caller {
 
     /// Asks until it is answered by the server.
     pub(crate) fn ask_until_answered(&self, id: &str, cost: u64) -> Reply {
+        self.answer_and_attempts(id, cost).0
+    }
+
+    /// Asks for something that was not asked for before, until it is answered by the server, which says that just this
+    /// was counted: an attempt that heard no answer may have been, too.
+    pub(crate) fn assert_counts(&self, id: &str, cost: u64) {
+        let (reply, attempts) = self.answer_and_attempts(id, cost);
+        let counted = (1..=attempts).any(|attempts| is_for(&reply, attempts * cost));
+        assert!(counted, "after {attempts} attempts: {reply:?}");
+    }
+
+    fn answer_and_attempts(&self, id: &str, cost: u64) -> (Reply, u64) {
         let start = Instant::now();
-        loop {
+        for attempts in 1.. {
             match self.ask(id, cost).result {
-                Ok(reply) => return reply,
+                Ok(reply) => return (reply, attempts),
                 Err(failure) => assert!(start.elapsed() < PATIENCE, "{failure:?}"),
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        unreachable!("it gives up before")
     }
 
     /// Asks until the breaker is open.

@@ -22,7 +22,7 @@ fn assert_recovers(caller: &Caller) {
         caller.told.turned(HalfOpen, Closed)
     });
     assert!(caller.told.turned(Closed, Open) && caller.told.turned(Open, HalfOpen));
-    assert!(is_for(&caller.ask_until_answered("after", 3), 3));
+    caller.assert_counts("after", 3);
     assert!(caller.client.status().is_well());
 }
 
@@ -111,10 +111,7 @@ fn connections_that_are_killed() {
     for round in 1..=10 {
         server.tell("CLIENT KILL TYPE normal SKIPME yes");
         let cost = 100 + round;
-        assert!(is_for(
-            &caller.ask_until_answered(&format!("id{cost}"), cost),
-            cost
-        ));
+        caller.assert_counts(&format!("id{cost}"), cost);
     }
     assert!(
         !caller.told.turned(Closed, Open),
@@ -229,7 +226,7 @@ fn a_queue_that_is_full() {
         .count();
     assert!(full >= 150, "expected most to find it full, got: {full}");
     server.resume();
-    assert!(is_for(&caller.ask_until_answered("after", 3), 3));
+    caller.assert_counts("after", 3);
     let idle = || caller.client.status().servers[0].pending == 0;
     until("nothing is pending", PATIENCE, idle);
 }

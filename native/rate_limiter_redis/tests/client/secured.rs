@@ -111,7 +111,7 @@ fn a_password_is_replaced_under_way_and_no_call_notices() {
     assert!(!caller.told.heard("down"));
     assert_eq!(caller.client.epoch(), 0, "nothing was lost");
     secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
-    assert!(is_for(&caller.ask_until_answered("after", 3), 3));
+    caller.assert_counts("after", 3);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_password_that_was_changed_behind_our_back_is_asked_for_and_taken() {
     caller.wait_until_heard("refused: WRONGPASS");
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
-    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+    caller.assert_counts("x", 5);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn certificates_are_replaced_for_the_next_connection_and_useless_ones_are_not_ta
     caller.wait_until_open();
     caller.wait_until_heard("certificate");
     caller.client.set_tls(&secured.tls()).unwrap();
-    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+    caller.assert_counts("x", 5);
 
     let mismatched = Tls {
         identity: Some(Identity {
@@ -153,7 +153,7 @@ fn certificates_are_replaced_for_the_next_connection_and_useless_ones_are_not_ta
     let error = caller.client.set_tls(&mismatched).unwrap_err();
     assert!(error.to_string().starts_with("expected TLS certificates"));
     secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
-    assert!(is_for(&caller.ask_until_answered("y", 6), 6));
+    caller.assert_counts("y", 6);
 }
 
 #[test]

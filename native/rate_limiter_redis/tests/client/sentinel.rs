@@ -32,7 +32,7 @@ fn assert_follows(caller: &Caller, group: &Sentinel) {
         let servers = caller.client.status().servers;
         answer.result.is_ok() && servers.iter().any(|server| server.server == replica)
     });
-    assert!(is_for(&caller.ask_until_answered("there", 5), 5));
+    caller.assert_counts("there", 5);
     let there = group.replica.tell("KEYS test:{there}*");
     assert!(matches!(there, redis::Value::Array(keys) if keys.len() == 1));
     assert!(caller.client.epoch() > 0, "it may not have heard all");
@@ -49,7 +49,7 @@ fn a_failover_that_was_asked_for() {
     });
     group.fail_over();
     assert_follows(&hasty, &group);
-    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+    caller.assert_counts("x", 5);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_replica_that_a_sentinel_takes_for_the_primary_decides_nothing_though_it_tak
         },
         ..patient(group.primary.endpoint())
     });
-    assert!(is_for(&caller.ask_until_answered("x", 5), 5));
+    caller.assert_counts("x", 5);
     caller.wait_until_heard("expected a primary, got: a slave");
     let primary = group.primary.endpoint().to_string();
     let servers = caller.client.status().servers;
