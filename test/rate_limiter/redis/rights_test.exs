@@ -58,9 +58,13 @@ defmodule RateLimiter.Redis.RightsTest do
     options = [name: :fewer_rights, store: store, limiters: limiters, vsm: vsm]
     start_supervised!({RateLimiter, options})
     Redis.ready!(:fewer_rights, :a)
-    Redis.eventually(fn -> RateLimiter.stats(:fewer_rights).redis.refused > 20 end)
+    # To connect may have taken a busy machine too long.
+    %{opened: before, refused: refused} = RateLimiter.stats(:fewer_rights).redis
+    Redis.eventually(fn -> RateLimiter.stats(:fewer_rights).redis.refused > refused + 20 end)
 
-    assert %{opened: 0, servers: [%{breaker: :closed}]} = RateLimiter.stats(:fewer_rights).redis
+    assert %{opened: ^before, servers: [%{breaker: :closed}]} =
+             RateLimiter.stats(:fewer_rights).redis
+
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:fewer_rights, 1)
     assert RateLimiter.VSM.subsystem_metrics(:fewer_rights).work.agreement.state == :alone
     said = fn -> RateLimiter.VSM.explain(:work, :fewer_rights) end
