@@ -80,20 +80,11 @@ defmodule RateLimiter.Redis.TopologyTest do
         Redis.eventually(fn -> Redis.keys(sentinels.replica) == [key] end)
 
         promoted = Sentinel.promote!(sentinels)
-        Redis.ready!(:sentinel, :w)
         assert used(:sentinel, 7) == 1
         assert {:ok, %{remaining: 998}} = RateLimiter.check_and_track(:sentinel, 7)
         Redis.eventually(fn -> Redis.info(promoted.replica, "master_link_status") == "up" end)
 
-        Redis.kill(promoted.primary)
-
-        Sentinel.await_promoted!(%{
-          promoted
-          | primary: promoted.replica,
-            replica: promoted.primary
-        })
-
-        Redis.ready!(:sentinel, :w)
+        Sentinel.lose_primary!(promoted)
         # Two, or if the last write was not replicated, what the node knew of it.
         assert used(:sentinel, 7) == 2
       end
@@ -102,7 +93,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         cluster = Redis.start_cluster!(program: program)
         [seed | _] = cluster.nodes
         start!(:cluster, cluster: ["127.0.0.1:#{seed.port}"])
-        Redis.ready!(:cluster, :w)
+        Redis.eventually(fn -> RateLimiter.health_check(:cluster) == :ok end)
 
         ids = Enum.to_list(1..300)
         answers = RateLimiter.check_batch(:cluster, Enum.map(ids, &{&1, 1}))
@@ -151,7 +142,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         cluster = Redis.start_cluster!(program: program)
         [seed, lost | _] = cluster.nodes
         start!(:lost, cluster: ["127.0.0.1:#{seed.port}", "127.0.0.1:#{lost.port}"])
-        Redis.ready!(:lost, :w)
+        Redis.eventually(fn -> RateLimiter.health_check(:lost) == :ok end)
         ids = Enum.to_list(1..100)
 
         for answer <- RateLimiter.check_batch(:lost, Enum.map(ids, &{&1, 1})),
@@ -161,7 +152,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         keys = Redis.keys(lost)
         Redis.eventually(fn -> length(Redis.keys(replica)) == length(keys) end)
 
-        Redis.kill(lost)
+        Cluster.lose!(cluster, lost)
         # Those of the others do not notice.
         assert Enum.any?(
                  RateLimiter.check_batch(:lost, Enum.map(ids, &{&1, 0})),
@@ -188,9 +179,16 @@ defmodule RateLimiter.Redis.TopologyTest do
     )
   end
 
+  # What Redis says, when it does: on its way from one primary to the other the node may be alone for a moment.
   defp used(limiter, id) do
-    {:ok, %{source: :redis, current: current}} = RateLimiter.get_usage(limiter, id)
-    current
+    case RateLimiter.get_usage(limiter, id) do
+      {:ok, %{source: :redis, current: current}} ->
+        current
+
+      _alone ->
+        Process.sleep(5)
+        used(limiter, id)
+    end
   end
 
   defp problem(instance) do

@@ -45,7 +45,7 @@ defmodule RateLimiter.Support.Ledger.Fault do
         name: "replica promoted",
         prepare: &Redis.start_sentinel!/0,
         store: &[sentinels: ["127.0.0.1:#{&1.sentinel.port}"], group: &1.group],
-        strike: fn sentinels, _ms -> promoted(sentinels) end,
+        strike: fn sentinels, _ms -> Sentinel.lose_primary!(sentinels) end,
         bursts: 3
       },
       %__MODULE__{
@@ -102,16 +102,6 @@ defmodule RateLimiter.Support.Ledger.Fault do
     Redis.command!(server, ["CONFIG", "SET", "maxmemory", 1])
     Process.sleep(ms)
     Redis.command!(server, ["CONFIG", "SET", "maxmemory", 0])
-  end
-
-  defp promoted(sentinels) do
-    Redis.kill(sentinels.primary)
-
-    Sentinel.await_promoted!(%{
-      sentinels
-      | primary: sentinels.replica,
-        replica: sentinels.primary
-    })
   end
 
   # The slots of all keys that are there, one after the other, in steps, so that calls come while they are half moved.

@@ -6,8 +6,9 @@ defmodule RateLimiter.Support.Redis.Cluster do
 
   @slots 16_384
   @primaries [0..5_460, 5_461..10_922, 10_923..16_383]
-  # How long a silent primary is waited for.
-  @node_timeout_ms 1_500
+  # How long a silent primary is waited for: longer than a machine stands still, until one is lost.
+  @node_timeout_ms 60_000
+  @lost_after_ms 1_500
 
   @enforce_keys [:nodes]
   defstruct [:nodes]
@@ -63,6 +64,19 @@ defmodule RateLimiter.Support.Redis.Cluster do
   @spec replica(t, Server.t()) :: Server.t()
   def replica(%__MODULE__{nodes: nodes}, primary),
     do: Enum.at(nodes, Enum.find_index(nodes, &(&1.port == primary.port)) + 3)
+
+  @doc "Kills a primary; the others soon have its replica take over."
+  @spec lose!(t, Server.t()) :: :ok
+  def lose!(%__MODULE__{nodes: nodes}, lost) do
+    :ok = Redis.kill(lost)
+
+    for node <- nodes, node.port != lost.port do
+      set = ["CONFIG", "SET", "cluster-node-timeout", @lost_after_ms]
+      "OK" = Server.command!(node, set)
+    end
+
+    :ok
+  end
 
   @doc """
   Begins to move a slot, as an operator would: the old owner answers `ASK` for the keys that it no longer has.

@@ -5,8 +5,9 @@ defmodule RateLimiter.Support.Redis.Sentinel do
   alias RateLimiter.Support.{Redis, Redis.Server}
 
   @group "mymaster"
-  # How long a silent primary is waited for.
-  @down_after_ms 500
+  # How long a silent primary is waited for: longer than a machine stands still, until one is lost.
+  @down_after_ms 60_000
+  @lost_after_ms 500
 
   @enforce_keys [:group, :primary, :replica, :sentinel]
   defstruct [:group, :primary, :replica, :sentinel]
@@ -31,7 +32,8 @@ defmodule RateLimiter.Support.Redis.Sentinel do
     watch = [
       "sentinel monitor": "#{@group} 127.0.0.1 #{primary.port} 1",
       "sentinel down-after-milliseconds": "#{@group} #{@down_after_ms}",
-      "sentinel failover-timeout": "#{@group} 3000"
+      # Also for how long a replica may take to be promoted.
+      "sentinel failover-timeout": "#{@group} 60000"
     ]
 
     program = Keyword.take(options, [:program])
@@ -53,20 +55,36 @@ defmodule RateLimiter.Support.Redis.Sentinel do
 
   @doc "Makes the replica the primary, and returns when it is; the old one, if it lives, follows it."
   @spec promote!(t) :: t
-  def promote!(%__MODULE__{primary: primary, replica: replica} = sentinels) do
-    "OK" = Server.command!(sentinels.sentinel, ["SENTINEL", "FAILOVER", @group])
-    await_promoted!(%{sentinels | primary: replica, replica: primary})
-  end
-
-  @doc "Returns when the server that is expected to be primary is, and Sentinel says so."
-  @spec await_promoted!(t) :: t
-  def await_promoted!(%__MODULE__{primary: primary} = sentinels) do
+  def promote!(%__MODULE__{} = sentinels) do
+    # It is refused while Sentinel has not heard from the replica for a moment.
     Redis.eventually(fn ->
-      Redis.info(primary, "role") == "master" and primary_port(sentinels) == primary.port
+      Server.command(sentinels.sentinel, ["SENTINEL", "FAILOVER", @group]) == {:ok, "OK"}
     end)
 
-    sentinels
+    await_promoted!(sentinels)
   end
+
+  @doc "Kills the primary, and returns when the replica is it."
+  @spec lose_primary!(t) :: t
+  def lose_primary!(%__MODULE__{primary: primary} = sentinels) do
+    :ok = Redis.kill(primary)
+    # One that fails is tried again after two timeouts.
+    set!(sentinels, "failover-timeout", 3_000)
+    set!(sentinels, "down-after-milliseconds", @lost_after_ms)
+    await_promoted!(sentinels)
+  end
+
+  # When the replica is primary, and Sentinel says so.
+  defp await_promoted!(%__MODULE__{primary: primary, replica: replica} = sentinels) do
+    Redis.eventually(fn ->
+      Redis.info(replica, "role") == "master" and primary_port(sentinels) == replica.port
+    end)
+
+    %{sentinels | primary: replica, replica: primary}
+  end
+
+  defp set!(%__MODULE__{sentinel: sentinel}, name, value),
+    do: "OK" = Server.command!(sentinel, ["SENTINEL", "SET", @group, name, value])
 
   defp promotable?(sentinels) do
     case Server.command!(sentinels.sentinel, ["SENTINEL", "REPLICAS", @group]) do
