@@ -59,18 +59,31 @@ defmodule RateLimiter.LeakTest do
     }
   end
 
-  # The first rounds load code and warm allocators; what grows after that is a leak.
+  # The first rounds load code and warm allocators; what grows after that is a leak. What has just been killed goes in its
+  # own time.
   defp assert_no_growth(round) do
     for _ <- 1..200, do: round.()
     before = size()
     for _ <- 1..1_000, do: round.()
-    later = size()
-    assert later.processes <= before.processes + 2
-    assert later.tables <= before.tables + 2
-    assert later.atoms - before.atoms < 10
-    assert later.runtime - before.runtime < @megabyte
-    assert later.resident - before.resident < 8 * @megabyte
+    assert eventually(fn -> grown(before, size()) == [] end), inspect(grown(before, size()))
   end
+
+  defp grown(before, later) do
+    most = [
+      processes: 2,
+      tables: 2,
+      atoms: 9,
+      runtime: @megabyte - 1,
+      resident: 8 * @megabyte - 1
+    ]
+
+    for {key, most} <- most,
+        later[key] - before[key] > most,
+        do: {key, before[key], later[key]}
+  end
+
+  defp eventually(fun, tries \\ 1_000),
+    do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
 
   describe "a thousand lives" do
     test "of an instance that is stopped leave nothing" do

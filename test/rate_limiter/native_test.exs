@@ -125,19 +125,20 @@ defmodule RateLimiter.NativeTest do
             :ok = Native.bind(:boundary_orphan, owner)
             assert Native.handle(:boundary_orphan) == handle
             {handle, :boundary_orphan}
-          end)
+          end),
+          :infinity
         )
 
       assert eventually(fn -> Native.handle(name) == nil end)
       assert Native.stats(handle) == :unknown_limiter
     end
 
-    # The runtime frees what a process held some moments after it has ended; until then this process steps aside.
-    defp eventually(done?, tries \\ 1_000_000)
+    # The runtime frees what a process held some moments after it has ended.
+    defp eventually(done?, tries \\ 20_000)
     defp eventually(_done?, 0), do: false
 
     defp eventually(done?, tries),
-      do: done?.() or (:erlang.yield() && eventually(done?, tries - 1))
+      do: done?.() or (Process.sleep(1) && eventually(done?, tries - 1))
   end
 
   describe "a panic inside" do

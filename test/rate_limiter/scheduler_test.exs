@@ -14,11 +14,20 @@ defmodule RateLimiter.SchedulerTest do
       config = Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
       {:ok, handle, owner} = Engine.new_limiter(config, :monotonic)
       entries = for n <- 1..300_000, do: {n, 1}
-      batch = Task.async(fn -> length(Native.check_batch_dirty(handle, entries, :w, :take)) end)
 
-      # The one scheduler is ours: who is seen to run meanwhile runs beside it.
-      assert seen_running(batch.pid)
-      assert Task.await(batch, :infinity) == 300_000
+      # The one scheduler is ours: who is seen to run meanwhile runs beside it. Where the machine leaves us no time while
+      # a batch runs, it is over before we look: then the next one is looked at.
+      assert Enum.any?(1..100, fn _batch ->
+               batch =
+                 Task.async(fn ->
+                   length(Native.check_batch_dirty(handle, entries, :w, :take))
+                 end)
+
+               seen? = seen_running(batch.pid)
+               assert Task.await(batch, :infinity) == 300_000
+               seen?
+             end)
+
       Native.drop(owner)
     end
 
