@@ -207,7 +207,8 @@ defmodule RateLimiter.AlgedonicTest do
           assert VSM.subsystem_metrics(name).a.pain == 0.8
           :sys.get_state(Registry.whereis({:controller, Space.fetch!(name), :a}))
           refute_received {:step, _, _, _}
-        end)
+        end),
+        :infinity
       )
     end
   end

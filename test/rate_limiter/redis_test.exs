@@ -96,7 +96,7 @@ defmodule RateLimiter.RedisTest do
     test "of a process that has a limiter of its own for a test stays local", context do
       %{name: name} = context
       start(context)
-      Task.await(Task.async(fn -> answers_locally(name) end))
+      Task.await(Task.async(fn -> answers_locally(name) end), :infinity)
       assert {:ok, %Usage{source: :redis}} = RateLimiter.check_and_track(name, "u", :a)
       assert {:ok, %Usage{source: :redis}} = RateLimiter.get_usage(name, "u")
       assert :ok = RateLimiter.update_limit(name, :a, burst: 11)

@@ -53,7 +53,8 @@ defmodule RateLimiter.RegistryTest do
           assert Registry.test().table == mine.table
           RateLimiter.Test.start(limiters: [])
           assert Registry.test().table != mine.table
-        end)
+        end),
+        :infinity
       )
 
       assert hd(Registry.all()).table == mine.table

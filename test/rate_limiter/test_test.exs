@@ -54,14 +54,23 @@ defmodule RateLimiter.TestTest do
 
     test "is seen by what the test calls and starts" do
       start()
-      assert Task.await(Task.async(fn -> current() end)) == 1
-      assert Task.await(Task.async(fn -> Task.await(Task.async(fn -> current() end)) end)) == 2
-      assert [{:ok, 3}] = Enum.to_list(Task.async_stream([1], fn _ -> current() end))
+      assert Task.await(Task.async(fn -> current() end), :infinity) == 1
+
+      assert Task.await(
+               Task.async(fn -> Task.await(Task.async(fn -> current() end), :infinity) end),
+               :infinity
+             ) == 2
+
+      assert [{:ok, 3}] =
+               Enum.to_list(Task.async_stream([1], fn _ -> current() end, timeout: :infinity))
+
       agent = start_supervised!({Agent, fn -> nil end})
       assert Agent.get(agent, fn _ -> current() end) == 4
       {:ok, linked} = Agent.start_link(fn -> nil end)
       assert Agent.get(linked, fn _ -> current() end) == 5
-      assert Agent.get(linked, fn _ -> Task.await(Task.async(fn -> current() end)) end) == 6
+
+      assert Agent.get(linked, fn _ -> Task.await(Task.async(fn -> current() end), :infinity) end) ==
+               6
     end
 
     test "is not seen by anybody else" do
@@ -224,7 +233,9 @@ defmodule RateLimiter.TestTest do
       assert Agent.get(worker, fn _ -> current() end) == 1
       RateLimiter.Test.advance(60_000)
       assert Agent.get(worker, fn _ -> current() end) == 1
-      assert Agent.get(worker, fn _ -> Task.await(Task.async(fn -> current() end)) end) == 2
+
+      assert Agent.get(worker, fn _ -> Task.await(Task.async(fn -> current() end), :infinity) end) ==
+               2
     end
 
     test "may be given on by who has it" do
@@ -283,7 +294,8 @@ defmodule RateLimiter.TestTest do
         Task.async(fn ->
           start()
           RateLimiter.Test.advance(:hour)
-        end)
+        end),
+        :infinity
       )
 
       assert RateLimiter.Test.now() == before

@@ -80,7 +80,7 @@ defmodule RateLimiter.Support.Ledger do
     from = now_us()
 
     for node <- nodes,
-        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 30_000)
+        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 180_000)
 
     Process.sleep(times[:calm])
     began = now_us()
@@ -108,7 +108,7 @@ defmodule RateLimiter.Support.Ledger do
   defp asked, do: for(key <- 1..@keys, window <- windows(), do: {window, key})
 
   defp settled?(node), do: Nodes.call(node, Hammer, :settled?, [])
-  defp finish(node), do: Nodes.call(node, Hammer, :finish, [], 30_000)
+  defp finish(node), do: Nodes.call(node, Hammer, :finish, [], 60_000)
 
   defp sum(fault, results, times) do
     admissions =

@@ -13,7 +13,8 @@ defmodule RateLimiter.Support.Redis do
   alias RateLimiter.Support.Redis.{Cluster, Connection, Sentinel, Server}
 
   @programs ~w(redis-server valkey-server)
-  @patience_ms 60_000
+  # A Sentinel that stood still for two seconds does nothing for half a minute.
+  @patience_ms 120_000
 
   @admin {"admin", "look inside"}
 

@@ -24,7 +24,7 @@ defmodule RateLimiter.Redis.NodesTest do
     [one, other] = nodes = Nodes.start!(2)
 
     for node <- nodes,
-        do: :ok = Nodes.call(node, Guest, :serve, [instance, :shared, :bucket], 30_000)
+        do: :ok = Nodes.call(node, Guest, :serve, [instance, :shared, :bucket], 180_000)
 
     for {window, limit} <- [bucket: 500, window: 400] do
       # In turns, and then all at once.

@@ -109,7 +109,7 @@ defmodule RateLimiter.VSM.ScalesTest do
           {:at_work, ^pid} -> pid
           {:answer, ^pid, {:error, :rate_limited, %{window: :in_flight}}} -> :full
         after
-          5_000 -> flunk("neither")
+          30_000 -> flunk("neither")
         end
       end
 

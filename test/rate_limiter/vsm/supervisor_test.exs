@@ -271,7 +271,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
         1..20
         |> Task.async_stream(
           fn _ -> for(_ <- 1..100, do: VSM.run(:a, "u", work, instance: name)) end,
-          max_concurrency: 20
+          max_concurrency: 20,
+          timeout: :infinity
         )
         |> Enum.flat_map(fn {:ok, answers} -> answers end)
 

@@ -8,7 +8,7 @@ defmodule RateLimiter.Support.Ledger.Hammer do
 
   # Between two calls of a worker: the machine has to have time for all nodes and for Redis, too.
   @pause_ms 1
-  @answer_ms 20_000
+  @answer_ms 60_000
 
   @breaker [:rate_limiter, :circuit_breaker, :opened]
 

@@ -21,7 +21,7 @@ defmodule RateLimiter.VSM.Agreement.NodesTest do
 
   defp serve(server, nodes) do
     for {node, number} <- Enum.with_index(nodes, 1),
-        do: :ok = Nodes.call(node, Guest, :serve, [instance(server, number), :door, :w], 60_000)
+        do: :ok = Nodes.call(node, Guest, :serve, [instance(server, number), :door, :w], 180_000)
   end
 
   defp work(node), do: Nodes.call(node, VSM, :subsystem_metrics, [], 20_000).work
