@@ -81,10 +81,13 @@ defmodule RateLimiter.HealthTest do
     end
   end
 
+  # Longer than a machine stands still.
+  @patient_ms 30_000
+
   # What a sensor says at its second reading.
   defp second(module, options \\ []) do
-    {_first, state} = Reading.take(module, module.init(options))
-    {reading, _state} = Reading.take(module, state)
+    {_first, state} = Reading.take(module, module.init(options), @patient_ms)
+    {reading, _state} = Reading.take(module, state, @patient_ms)
     reading
   end
 
@@ -107,9 +110,12 @@ defmodule RateLimiter.HealthTest do
     end
 
     test "of memory tells the share of what there may be" do
-      total = :erlang.memory(:total)
-      assert {:ok, half} = second(Memory, limit: 2 * total)
-      assert_in_delta half, 0.5, 0.25
+      # Other tests take memory and give it back.
+      assert Enum.any?(1..1_000, fn _reading ->
+               total = :erlang.memory(:total)
+               assert {:ok, half} = second(Memory, limit: 2 * total)
+               abs(half - 0.5) < 0.25
+             end)
 
       assert {:no_opinion, "this system does not say how much memory there is: give it a :limit"} =
                elem(Reading.take(Memory, nil), 0)
@@ -166,14 +172,15 @@ defmodule RateLimiter.HealthTest do
       for {state, why} <- [
             {:exit, "exit: :gone"},
             {:throw, "throw: :ball"},
-            {:odd, "expected a reading, got: :what"},
-            {:slow, "it took longer than 500 ms"}
+            {:odd, "expected a reading, got: :what"}
           ] do
-        assert Reading.take(Odd, state) == {{:no_opinion, why}, state}
+        assert Reading.take(Odd, state, @patient_ms) == {{:no_opinion, why}, state}
       end
 
+      assert Reading.take(Odd, :slow) == {{:no_opinion, "it took longer than 500 ms"}, :slow}
+
       assert {{:no_opinion, "it raised RuntimeError: no pool"}, _} =
-               Reading.take(Function, fn -> raise "no pool" end)
+               Reading.take(Function, fn -> raise "no pool" end, @patient_ms)
     end
   end
 

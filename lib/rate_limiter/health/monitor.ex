@@ -61,7 +61,8 @@ defmodule RateLimiter.Health.Monitor do
   def handle_info(_late_answer, state), do: {:noreply, state}
 
   defp read(state) do
-    {sensors, report} = state.sensors |> Enum.map(&read_one/1) |> Enum.unzip()
+    deadline_ms = Reading.deadline_ms(Space.live?(state.table))
+    {sensors, report} = state.sensors |> Enum.map(&read_one(&1, deadline_ms)) |> Enum.unzip()
     report = Map.new(report)
     Space.put(state.table, :sensors, report)
 
@@ -105,8 +106,8 @@ defmodule RateLimiter.Health.Monitor do
     })
   end
 
-  defp read_one({name, module, sensor, thresholds}) do
-    {reading, sensor} = Reading.take(module, sensor)
+  defp read_one({name, module, sensor, thresholds}, deadline_ms) do
+    {reading, sensor} = Reading.take(module, sensor, deadline_ms)
     {{name, module, sensor, thresholds}, {name, Reading.report(reading, thresholds)}}
   end
 
