@@ -74,11 +74,17 @@ impl Line {
         self.connection = None;
         self.end = None;
         self.loading = None;
+        self.retry_at = None;
     }
 
-    /// Tries to connect again then, if it must.
+    /// Tries to connect again then.
     pub(super) fn retry(&mut self, at: Instant) {
-        self.retry_at = self.connection.is_none().then_some(at);
+        self.retry_at = Some(at);
+    }
+
+    /// Whether a connection is missing, or one with other credentials.
+    pub(super) fn lacks_one(&self) -> bool {
+        self.connection.is_none() || self.retry_at.is_some()
     }
 
     /// Stops trying to connect.

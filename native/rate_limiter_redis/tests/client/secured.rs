@@ -20,6 +20,12 @@ fn config(secured: &Secured, password: &str) -> Config {
     }
 }
 
+/// How many connections have come up.
+fn ups(caller: &Caller) -> usize {
+    let told = caller.told.connections.lock().unwrap();
+    told.iter().filter(|told| *told == "up").count()
+}
+
 fn cannot_connect(config: Config, because: &str) {
     let caller = Caller::with(config);
     caller.wait_until_open();
@@ -89,16 +95,6 @@ fn a_password_is_replaced_under_way_and_no_call_notices() {
     secured.set_password(OTHER);
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
-    let ups = || {
-        caller
-            .told
-            .connections
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|told| *told == "up")
-            .count()
-    };
     let mut cost = 1;
     until("there is a new connection", PATIENCE, || {
         cost += 1;
@@ -106,12 +102,26 @@ fn a_password_is_replaced_under_way_and_no_call_notices() {
             &caller.ask(&format!("id{cost}"), cost).result.unwrap(),
             cost
         ));
-        ups() == 2
+        ups(&caller) == 2
     });
     assert!(!caller.told.heard("down"));
     assert_eq!(caller.client.epoch(), 0, "nothing was lost");
     secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
     caller.assert_counts("after", 3);
+}
+
+#[test]
+fn a_password_that_a_server_had_no_time_for_is_tried_again() {
+    let secured = Secured::start(PASSWORD);
+    let caller = Caller::ready(config(&secured, PASSWORD));
+    secured.set_password(OTHER);
+    secured.server.pause();
+    let new = Credentials::new(Some(Secured::USER), Some(OTHER));
+    caller.client.set_credentials(new);
+    caller.wait_until_heard("failed: no answer within");
+    secured.server.resume();
+    until("there is a new connection", PATIENCE, || ups(&caller) == 2);
+    assert!(!caller.told.heard("down"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Driver {
         for number in 0..tried {
             let line = &self.lines[number];
             let due = line.retry_at.is_none_or(|due| due <= now);
-            if line.connection.is_none() && !line.is_raising() && due {
+            if line.lacks_one() && !line.is_raising() && due {
                 self.raise_line(number);
             }
         }
@@ -109,7 +109,11 @@ impl Driver {
         let change = if self.breaker.state() == State::HalfOpen {
             self.breaker.probe_failed(now, jitter())
         } else if self.lines.iter().any(|line| line.connection.is_some()) {
-            self.lines[number].retry(now + RETRY);
+            // Where one is up, this was one with other credentials: those that are refused will be so again.
+            let is_up = self.lines[number].connection.is_some();
+            if !is_up || matches!(trouble, Trouble::Failed(_)) {
+                self.lines[number].retry(now + RETRY);
+            }
             None
         } else {
             self.breaker.trip(now, jitter())
