@@ -188,12 +188,29 @@ impl Caller {
 
     /// Asks until the breaker is open.
     pub(crate) fn ask_until_open(&self) {
-        let open = || {
-            let answer = self.ask("whoever", 1);
-            assert_in_time(&answer);
-            self.told.turned(BreakerState::Closed, BreakerState::Open)
-        };
-        until("the breaker opens", PATIENCE, open);
+        until("the breaker opens", PATIENCE, || self.ask_and_look());
+    }
+
+    /// Asks until the breaker is open, through something that ends by itself: it begins again where the machine left
+    /// nobody the time to notice.
+    pub(crate) fn ask_until_open_through(&self, mut begin: impl FnMut()) {
+        until("the breaker opens", PATIENCE, || {
+            begin();
+            (0..20).any(|_| self.ask_and_look())
+        });
+    }
+
+    fn ask_and_look(&self) -> bool {
+        assert_in_time(&self.ask("whoever", 1));
+        self.told.turned(BreakerState::Closed, BreakerState::Open)
+    }
+
+    /// Waits until this is what is wrong with the server.
+    pub(crate) fn wait_for_problem(&self, words: &str) {
+        until(words, PATIENCE, || {
+            let problem = self.client.status().servers[0].problem.clone();
+            problem.is_some_and(|problem| problem.contains(words))
+        });
     }
 }
 

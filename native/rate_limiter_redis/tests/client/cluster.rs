@@ -94,7 +94,7 @@ fn a_primary_that_is_lost_takes_none_but_its_own_slots_along() {
     };
     let (lost, kept) = (id_at(1), id_at(2));
     caller.assert_counts(&lost, 1);
-    cluster.nodes[1].kill();
+    cluster.lose(1);
     let mut told = 0;
     until("the breaker of one opens", PATIENCE, || {
         assert_in_time(&caller.ask(&lost, 1));

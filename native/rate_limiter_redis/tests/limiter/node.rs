@@ -67,7 +67,8 @@ impl Node {
 
     pub(crate) fn wait_until_well(&self) {
         until("the server is connected", PATIENCE, || {
-            self.client.status().is_well()
+            let status = self.client.status();
+            status.is_well() && status.servers.iter().all(|server| server.connections > 0)
         });
     }
 

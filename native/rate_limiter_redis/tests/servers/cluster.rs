@@ -113,6 +113,14 @@ impl Cluster {
         SLOTS.iter().position(has).expect("every slot has an owner")
     }
 
+    /// Kills a primary, and has the others notice soon.
+    pub(crate) fn lose(&mut self, primary: usize) {
+        self.nodes[primary].kill();
+        for number in (0..self.nodes.len()).filter(|number| *number != primary) {
+            self.nodes[number].tell("CONFIG SET cluster-node-timeout 2000");
+        }
+    }
+
     pub(crate) fn wait_until_promoted(&self, replica: usize) {
         let primary = || match self.nodes[replica].tell("ROLE") {
             Value::Array(role) => role[0] == Value::BulkString(b"master".to_vec()),
@@ -151,7 +159,8 @@ fn node() -> Server {
     Server::with(&[
         &["cluster-enabled", "yes"],
         &["cluster-port", &bus],
-        &["cluster-node-timeout", "2000"],
+        // Nobody is given up who only stands still.
+        &["cluster-node-timeout", "60000"],
         &["cluster-replica-validity-factor", "0"],
         // A replica counts from the first byte on that it was sent: the first ping, if there is nothing else.
         &["repl-ping-replica-period", "1"],

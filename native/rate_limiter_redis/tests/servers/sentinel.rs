@@ -7,8 +7,9 @@ use redis::Value;
 
 use super::server::{until, Server};
 
-/// How long a failover may take, on a machine that does other things as well.
-const FAILOVER: Duration = Duration::from_mins(1);
+/// How long a failover may take, on a machine that does other things as well: a sentinel that stood still for two seconds
+/// does nothing for half a minute.
+const FAILOVER: Duration = Duration::from_mins(2);
 
 pub(crate) struct Sentinel {
     pub(crate) primary: Server,
@@ -58,7 +59,18 @@ impl Sentinel {
         self.wait_until_promoted();
     }
 
-    pub(crate) fn wait_until_promoted(&self) {
+    /// Kills the primary, and has the sentinels notice soon.
+    pub(crate) fn lose_primary(&mut self) {
+        self.primary.kill();
+        for sentinel in &self.sentinels {
+            // One that fails is tried again after two timeouts.
+            set(sentinel, "failover-timeout", 2_000);
+            set(sentinel, "down-after-milliseconds", 500);
+        }
+        self.wait_until_promoted();
+    }
+
+    fn wait_until_promoted(&self) {
         let promoted = || {
             self.known_primary() == self.replica.port
                 && contains(&self.replica.tell("INFO replication"), "role:master")
@@ -79,13 +91,15 @@ fn watch(primary: u16) -> Server {
     let sentinel = Server::as_sentinel();
     let group = Sentinel::GROUP;
     sentinel.tell(&format!("SENTINEL MONITOR {group} 127.0.0.1 {primary} 2"));
-    for (name, value) in [
-        ("down-after-milliseconds", 500),
-        ("failover-timeout", 2_000),
-    ] {
-        sentinel.tell(&format!("SENTINEL SET {group} {name} {value}"));
-    }
+    // Nobody is given up who only stands still, and no promotion that takes its time.
+    set(&sentinel, "down-after-milliseconds", 60_000);
+    set(&sentinel, "failover-timeout", 60_000);
     sentinel
+}
+
+fn set(sentinel: &Server, name: &str, value: u32) {
+    let group = Sentinel::GROUP;
+    sentinel.tell(&format!("SENTINEL SET {group} {name} {value}"));
 }
 
 fn contains(reply: &Value, text: &str) -> bool {
