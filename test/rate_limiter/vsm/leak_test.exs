@@ -92,8 +92,8 @@ defmodule RateLimiter.VSM.LeakTest do
 
   describe "many calls" do
     setup do
-      {:ok, supervisor} = RateLimiter.start_link(options())
-      on_exit(fn -> Process.exit(supervisor, :shutdown) end)
+      start_supervised!({RateLimiter, options()})
+      :ok
     end
 
     test "that run, raise or are killed leave nothing" do

@@ -1,7 +1,5 @@
 //! One server.
 
-use std::error::Error;
-use std::io::ErrorKind;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -135,19 +133,8 @@ pub(crate) fn ask(port: u16, words: &str) -> redis::RedisResult<redis::Value> {
 }
 
 fn connect(port: u16) -> redis::RedisResult<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    loop {
-        match client.get_connection_with_timeout(START) {
-            // A process that was stopped meanwhile, as with its whole container, begins anew.
-            Err(error) if is_interrupted(&error) => {}
-            connected => return connected,
-        }
-    }
-}
-
-fn is_interrupted(error: &redis::RedisError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref());
-    cause.is_some_and(|cause: &std::io::Error| cause.kind() == ErrorKind::Interrupted)
+    // Without a deadline: with one, a process that is stopped and goes on, as with its whole container, is interrupted.
+    redis::Client::open(format!("redis://127.0.0.1:{port}"))?.get_connection()
 }
 
 /// Looks again and again until something is so.
