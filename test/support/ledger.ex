@@ -21,6 +21,9 @@ defmodule RateLimiter.Support.Ledger do
   ]
   @holds %{bucket: @burst, sliding: @limit, fixed: @limit}
 
+  # Outages are this far apart.
+  @apart_us 250_000
+
   @enforce_keys [
     :fault,
     :calls,
@@ -42,7 +45,7 @@ defmodule RateLimiter.Support.Ledger do
     * `longest_ms` - the longest that a caller waited
     * `admitted`, `allowed` - by all nodes together, and what the contract allows in as long
     * `over` - of each window, by how much the worst stretch of the worst key was above its contract, and the `bound`
-      that is promised: 0 where all answers came from Redis
+      that is promised, by outage: 0 where all answers came from Redis
     * `opened_ms` - from the fault's beginning until the last node's breaker was open; `nil` where none opened
     * `recovered_ms` - from the fault's end until the last answer without Redis; `nil` where there was none
   """
@@ -117,13 +120,14 @@ defmodule RateLimiter.Support.Ledger do
       |> Enum.group_by(&elem(&1, 0), &Tuple.delete_at(&1, 0))
 
     seconds = (times[:to] - times[:from]) / 1_000_000
-    bursts = if total(results, :alone) == 0, do: 0, else: fault.bursts
+    alone_at = Enum.flat_map(results, & &1.alone_at)
+    bursts = fault.bursts * outages(alone_at)
 
     %__MODULE__{
       fault: fault.name,
       calls: total(results, :calls),
       answered: total(results, :answered),
-      alone: total(results, :alone),
+      alone: length(alone_at),
       raised: total(results, :raised),
       leftover: total(results, :leftover),
       longest_ms: (results |> Enum.map(& &1.longest_us) |> Enum.max()) / 1_000,
@@ -136,9 +140,17 @@ defmodule RateLimiter.Support.Ledger do
       over: Map.new(windows(), &{&1, over(admissions, &1)}),
       bound: Map.new(@holds, fn {window, holds} -> {window, bursts * holds} end),
       opened_ms: since(times[:began], for(%{opened: [first | _]} <- results, do: first)),
-      recovered_ms:
-        since(times[:ended], for(%{fallback: at} <- results, at && at > times[:began], do: at))
+      recovered_ms: since(times[:ended], for(at <- alone_at, at > times[:began], do: at))
     }
+  end
+
+  # A machine that stands still for a moment is one, too. While one lasts, somebody is answered without Redis all the time.
+  defp outages([]), do: 0
+
+  defp outages(alone_at) do
+    sorted = Enum.sort(alone_at)
+    gaps = Enum.zip_with(sorted, tl(sorted), fn one, next -> next - one end)
+    1 + Enum.count(gaps, &(&1 > @apart_us))
   end
 
   defp over(admissions, window) do

@@ -3,7 +3,7 @@ defmodule RateLimiter.Support.Nodes do
   # Real BEAM nodes: operating-system processes that end with the process that started them. Not distributed: they are
   # spoken to through their standard input and output, so that no name and no port is taken.
 
-  @boot_ms 60_000
+  @boot_ms 180_000
 
   @type t :: pid
 

@@ -3,7 +3,7 @@ defmodule RateLimiter.Demo.Node do
   # One of the two nodes: a BEAM of its own, in an operating-system process that ends with the demo, however that ends.
   # It is spoken to through its standard input and output, so that no name and no port is taken.
 
-  @boot_ms 30_000
+  @boot_ms 120_000
 
   @type t :: pid
   @type tick :: %{

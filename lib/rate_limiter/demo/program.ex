@@ -26,7 +26,7 @@ defmodule RateLimiter.Demo.Program do
   rm -rf "$directory"
   """
 
-  @answer_ms 10_000
+  @answer_ms 60_000
 
   @type t :: pid
 

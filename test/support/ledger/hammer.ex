@@ -92,14 +92,12 @@ defmodule RateLimiter.Support.Ledger.Hammer do
     %{
       calls: :counters.get(state.made, 1),
       answered: results |> Enum.map(& &1.answered) |> Enum.sum(),
-      alone: results |> Enum.map(& &1.alone) |> Enum.sum(),
+      alone_at: Enum.flat_map(results, & &1.alone_at),
       raised: results |> Enum.map(& &1.raised) |> Enum.sum(),
       leftover: results |> Enum.map(& &1.leftover) |> Enum.sum(),
       longest_us: results |> Enum.map(& &1.longest_us) |> Enum.max(),
       admitted: Enum.flat_map(results, & &1.admitted),
-      opened: state.opened,
-      fallback:
-        results |> Enum.map(& &1.fallback) |> Enum.reject(&is_nil/1) |> Enum.max(fn -> nil end)
+      opened: state.opened
     }
   end
 
@@ -118,12 +116,11 @@ defmodule RateLimiter.Support.Ledger.Hammer do
   defp blank,
     do: %{
       answered: 0,
-      alone: 0,
+      alone_at: [],
       raised: 0,
       leftover: 0,
       longest_us: 0,
-      admitted: [],
-      fallback: nil
+      admitted: []
     }
 
   defp work(worker) do
@@ -175,7 +172,7 @@ defmodule RateLimiter.Support.Ledger.Hammer do
 
       :fallback ->
         :atomics.put(worker.flags, worker.number, 0)
-        %{worker | fallback: to, alone: worker.alone + 1}
+        %{worker | alone_at: [to | worker.alone_at]}
     end
   end
 
