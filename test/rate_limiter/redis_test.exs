@@ -446,6 +446,8 @@ defmodule RateLimiter.RedisTest do
   describe "an instance" do
     test "tells how it goes", %{name: name, server: server} = context do
       start(context)
+      # To connect may have taken a busy machine too long.
+      %{redis: %{opened: opened}} = RateLimiter.stats(name)
       {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
       {:error, :rate_limited, _} = RateLimiter.check_and_track(name, "u", :a, cost: 11)
       address = "127.0.0.1:#{server.port}"
@@ -456,7 +458,9 @@ defmodule RateLimiter.RedisTest do
       assert %{servers: [%{server: ^address, breaker: :closed, connections: 1, problem: nil}]} =
                stats.redis
 
-      assert %{nodes: 1, calls: calls, batches: batches, timeouts: 0, opened: 0} = stats.redis
+      assert %{nodes: 1, calls: calls, batches: batches, timeouts: 0, opened: ^opened} =
+               stats.redis
+
       assert calls >= 2 and batches in 1..calls
       assert %{checks: 2, away?: false} = stats.limiters[name]
 
