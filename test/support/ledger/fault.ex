@@ -38,7 +38,7 @@ defmodule RateLimiter.Support.Ledger.Fault do
       one("CLIENT KILL", fn server, ms -> often(ms, fn -> kill_clients(server) end) end),
       one("CLIENT PAUSE", &paused/2),
       one("DEBUG SLEEP", fn server, ms ->
-        Server.command!(server, ["DEBUG", "SLEEP", ms / 1_000], ms + 5_000)
+        Server.command!(server, ["DEBUG", "SLEEP", ms / 1_000], ms + 60_000)
       end),
       one("maxmemory reached", &full/2),
       %__MODULE__{
