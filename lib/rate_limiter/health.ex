@@ -50,7 +50,10 @@ defmodule RateLimiter.Health do
   @typedoc "What a sensor keeps from one reading to the next."
   @type state :: term
 
-  @doc "What to begin with; gets the options of the sensor, and as `:instance` whose it is."
+  @doc """
+  What to begin with, asked at the first reading; gets the options of the sensor, and as `:instance` whose it is. Where it
+  fails it is asked again at the next one.
+  """
   @callback init(options :: keyword) :: state
 
   @doc "One reading."

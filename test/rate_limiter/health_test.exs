@@ -22,7 +22,13 @@ defmodule RateLimiter.HealthTest do
     def measure(:throw), do: throw(:ball)
     def measure(:odd), do: :what
     def measure(:slow), do: Process.sleep(:infinity)
+    def measure(:silent), do: {:no_opinion, {:no, "words"}, :silent}
+    def measure(:endless), do: {:ok, Integer.pow(10, 400), :endless}
     def measure(n), do: {:ok, n, n + 1}
+  end
+
+  defmodule Beginless do
+    def measure(state), do: {:ok, 1, state}
   end
 
   describe "the sensors of an instance" do
@@ -72,6 +78,13 @@ defmodule RateLimiter.HealthTest do
             {[pool: [measure: fn -> 1 end]], "sensors.pool.ok: is required: a number"},
             {[pool: [module: Nobody, ok: 1, warn: 2, crit: 3]],
              "sensors.pool.module: expected a module that implements RateLimiter.Health, got: Nobody"},
+            {[pool: [module: Beginless, ok: 1, warn: 2, crit: 3]],
+             "sensors.pool.module: expected a module that implements RateLimiter.Health, got: "},
+            {[scheduler: [ok: 0.5]],
+             "sensors: unknown sensor :scheduler, did you mean :schedulers?"},
+            {[memroy: false], "sensors: unknown sensor :memroy, did you mean :memory?"},
+            {[mailbox: %{watch: []}],
+             "sensors: unknown sensor :mailbox, did you mean :mailboxes?"},
             {[mailboxes: [watch: ["a"]]],
              "sensors.mailboxes.watch: expected a list of registered names and pids, got: [\"a\"]"}
           ] do
@@ -172,12 +185,17 @@ defmodule RateLimiter.HealthTest do
       for {state, why} <- [
             {:exit, "exit: :gone"},
             {:throw, "throw: :ball"},
-            {:odd, "expected a reading, got: :what"}
+            {:odd, "expected a reading, got: :what"},
+            {:silent, "{:no, \"words\"}"}
           ] do
         assert Reading.take(Odd, state, @patient_ms) == {{:no_opinion, why}, state}
       end
 
       assert Reading.take(Odd, :slow) == {{:no_opinion, "it took longer than 500 ms"}, :slow}
+
+      # What no float holds cannot be told, nor set against a threshold.
+      assert {{:no_opinion, "expected a reading, got: {:ok, 1000" <> _}, :endless} =
+               Reading.take(Odd, :endless, @patient_ms)
 
       assert {{:no_opinion, "it raised RuntimeError: no pool"}, _} =
                Reading.take(Function, fn -> raise "no pool" end, @patient_ms)

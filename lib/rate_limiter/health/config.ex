@@ -45,6 +45,7 @@ defmodule RateLimiter.Health.Config do
   def new!(options, path) do
     given = Options.named!(options, path, fn value, _path -> value end)
     own = for {name, own} <- given, not Keyword.has_key?(@built_in, name), do: {name, own}
+    for {name, own} <- own, do: check_name!(name, own, path)
 
     built_in =
       for {name, {module, {ok, warn, crit}}} <- @built_in,
@@ -71,6 +72,19 @@ defmodule RateLimiter.Health.Config do
   @doc false
   def measure?(value), do: is_function(value, 0)
 
+  # What measures nothing is none of the application's own: if it is called nearly as one of these, that was meant.
+  defp check_name!(name, own, path) do
+    near = Options.nearest(name, Keyword.keys(@built_in))
+
+    if near != nil and not own?(own),
+      do: Options.misuse!(path, "unknown sensor #{inspect(name)}, did you mean #{inspect(near)}?")
+  end
+
+  defp own?(own) when is_map(own) or is_list(own),
+    do: Enum.any?(own, &match?({key, _} when key in [:measure, :module], &1))
+
+  defp own?(_false), do: false
+
   # A sensor of the application's own is a function, or a module.
   defp own(name, options, path) do
     given = Options.named!(options, path, fn value, _path -> value end)
@@ -83,7 +97,7 @@ defmodule RateLimiter.Health.Config do
 
   defp of_module(name, module, options, path) do
     unless is_atom(module) and Code.ensure_loaded?(module) and
-             function_exported?(module, :measure, 1),
+             function_exported?(module, :init, 1) and function_exported?(module, :measure, 1),
            do:
              Options.expected!(
                path ++ [:module],

@@ -31,7 +31,7 @@ defmodule RateLimiter.Health.Monitor do
 
     sensors =
       for {name, module, options, thresholds} <- config.sensors,
-          do: {name, module, module.init([instance: instance] ++ options), thresholds}
+          do: {name, module, {:not_begun, [instance: instance] ++ options}, thresholds}
 
     schedule(table, config)
 
@@ -106,9 +106,17 @@ defmodule RateLimiter.Health.Monitor do
     })
   end
 
-  defp read_one({name, module, sensor, thresholds}, deadline_ms) do
-    {reading, sensor} = Reading.take(module, sensor, deadline_ms)
-    {{name, module, sensor, thresholds}, {name, Reading.report(reading, thresholds)}}
+  # It begins when it is first read; one that cannot tries again each time.
+  defp read_one({name, module, {:not_begun, options}, thresholds} = sensor, deadline_ms) do
+    case Reading.begin(module, options) do
+      {:ok, state} -> read_one({name, module, {:begun, state}, thresholds}, deadline_ms)
+      {:failed, why} -> {sensor, {name, Reading.report({:no_opinion, why}, thresholds)}}
+    end
+  end
+
+  defp read_one({name, module, {:begun, state}, thresholds}, deadline_ms) do
+    {reading, state} = Reading.take(module, state, deadline_ms)
+    {{name, module, {:begun, state}, thresholds}, {name, Reading.report(reading, thresholds)}}
   end
 
   defp say_silent(state, name, why) do

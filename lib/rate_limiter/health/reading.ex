@@ -11,6 +11,9 @@ defmodule RateLimiter.Health.Reading do
   @still_deadline_ms 30_000
   @own [Memory, RunQueue, Schedulers, Timer]
 
+  # More is not to be reckoned with.
+  @most 1.0e300
+
   @type t :: {:ok, number} | {:no_opinion, String.t()}
 
   @doc "How long a sensor may take: `live?` where time passes by itself."
@@ -18,12 +21,16 @@ defmodule RateLimiter.Health.Reading do
   def deadline_ms(true), do: @deadline_ms
   def deadline_ms(false), do: @still_deadline_ms
 
+  @doc "What a sensor begins with, or why it does not."
+  @spec begin(module, keyword) :: {:ok, term} | {:failed, String.t()}
+  def begin(module, options), do: caught(fn -> {:ok, module.init(options)} end)
+
   @doc "The reading, and the sensor's new state; after a failure it begins anew with the old one."
   @spec take(module, term, pos_integer) :: {t, term}
   def take(module, state, deadline_ms \\ @deadline_ms) do
     case measure(module, state, deadline_ms) do
-      {:ok, value, state} when is_number(value) -> {{:ok, value}, state}
-      {:no_opinion, why, state} -> {{:no_opinion, to_string(why)}, state}
+      {:ok, value, state} when is_number(value) and abs(value) <= @most -> {{:ok, value}, state}
+      {:no_opinion, why, state} -> {{:no_opinion, words(why)}, state}
       {:failed, why} -> {{:no_opinion, why}, state}
       other -> {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
     end
@@ -36,12 +43,17 @@ defmodule RateLimiter.Health.Reading do
 
   def report({:no_opinion, why}, _thresholds), do: %{value: nil, stress: nil, no_opinion: why}
 
+  defp words(why), do: if(is_binary(why), do: why, else: inspect(why, limit: 5))
+
   # The runtime's own numbers come at once, and some belong to the process that asks.
-  defp measure(module, state, _deadline_ms) when module in @own, do: caught(module, state)
+  defp measure(module, state, _deadline_ms) when module in @own,
+    do: caught(fn -> module.measure(state) end)
+
   defp measure(module, state, deadline_ms), do: apart(module, state, deadline_ms)
 
   defp apart(module, state, deadline_ms) do
-    {pid, ref} = spawn_monitor(fn -> exit({:measured, caught(module, state)}) end)
+    {pid, ref} =
+      spawn_monitor(fn -> exit({:measured, caught(fn -> module.measure(state) end)}) end)
 
     receive do
       {:DOWN, ^ref, :process, _pid, {:measured, answer}} ->
@@ -57,8 +69,8 @@ defmodule RateLimiter.Health.Reading do
     end
   end
 
-  defp caught(module, state) do
-    module.measure(state)
+  defp caught(fun) do
+    fun.()
   rescue
     error -> {:failed, "it raised #{inspect(error.__struct__)}: #{Exception.message(error)}"}
   catch

@@ -96,6 +96,45 @@ defmodule RateLimiter.Health.MonitorTest do
     assert %{pool: %{value: nil, no_opinion: "it raised" <> _}} = Health.report(context.name)
   end
 
+  defmodule Late do
+    @behaviour RateLimiter.Health
+
+    @impl true
+    def init(options) do
+      if :counters.get(options[:ready], 1) == 0, do: raise("not yet")
+      options[:instance]
+    end
+
+    @impl true
+    def measure(state), do: {:ok, 5, state}
+  end
+
+  test "a sensor that cannot begin is no opinion, and begins when it can", context do
+    name = {:late, context.test}
+    ready = :counters.new(1, [])
+    sensors = for own <- [:schedulers, :run_queue, :timer, :memory], do: {own, false}
+    late = [late: [module: Late, ready: ready, ok: 10, warn: 20, crit: 30]]
+
+    start_supervised!(
+      {RateLimiter,
+       name: name,
+       vsm: [
+         interval: 86_400_000,
+         sensors: late ++ sensors,
+         subsystems: [a: [limit: 1, per: :day, law: Fixed]]
+       ]}
+    )
+
+    space = Space.fetch!(name)
+    Monitor.step(space)
+    assert %{late: %{value: nil, no_opinion: why}} = Health.report(name)
+    assert why == "it raised RuntimeError: not yet"
+
+    :counters.put(ready, 1, 1)
+    Monitor.step(space)
+    assert Health.report(name) == %{late: %{value: 5, stress: 0.0, no_opinion: nil}}
+  end
+
   test "a monitor that is killed leaves the gates as they are, and its successor goes on from there",
        context do
     reads(context, 25)
