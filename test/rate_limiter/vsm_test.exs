@@ -22,7 +22,8 @@ defmodule RateLimiter.VSMTest do
 
   @subsystems [
     front: [limit: 10, per: :second, law: Fixed],
-    back: [limit: 5, per: :minute, law: Fixed, dry_run: true]
+    back: [limit: 5, per: :minute, law: Fixed, dry_run: true],
+    quiet: [limit: 5, per: :minute, law: Fixed, events: :none]
   ]
 
   setup do
@@ -85,9 +86,23 @@ defmodule RateLimiter.VSMTest do
                        %{limiter: :front, id_hash: <<_::16-bytes>>}}
     end
 
+    test "makes no event of the calls that its options leave out, whatever turns them away" do
+      listen([[:rate_limiter, :check], [:rate_limiter, :violation]])
+      {:error, :rate_limited, %{window: :rate}} = VSM.check_subsystem_limit(:quiet, "a", cost: 9)
+      Engine.set_guard(gate(:quiet), 1)
+
+      {:ok, {:error, :rate_limited, %{window: :in_flight}}} =
+        VSM.run(:quiet, "a", fn -> VSM.run(:quiet, "a", fn -> flunk("ran") end) end)
+
+      Engine.set_open(gate(:quiet), 0.0)
+      for _ <- 1..2, do: VSM.check_subsystem_limit(:quiet, "a")
+      for _ <- 1..3, do: assert_received({:event, [:rate_limiter, :violation], _, _})
+      refute_received {:event, [:rate_limiter, :check], _, _}
+    end
+
     test "raises where it is misused, and says what there is" do
       for {message, call} <- [
-            {"unknown subsystem :frnt of RateLimiter, did you mean :front? Known are :front and :back",
+            {"unknown subsystem :frnt of RateLimiter, did you mean :front? Known are :front, :back and :quiet",
              fn -> VSM.check_subsystem_limit(:frnt, "a") end},
             {"nil is no id: all callers without an id would share one limit. Pass who is asking (a user's id, an address, a " <>
                "tenant), or an id that says that they share it, such as :anonymous",
@@ -587,6 +602,43 @@ defmodule RateLimiter.VSMTest do
 
         Test.advance(:second)
         assert VSM.subsystem_metrics().top.scale == 0.6
+      end)
+    end
+
+    test "that ends in another way than with a decision says so, too", %{own: own} do
+      own.(fn key ->
+        for {law, sentence} <- [
+              {fn _, _ -> throw(:ball) end, "the law threw :ball: the scale stays at 1.0"},
+              {fn _, _ -> exit(:timeout) end,
+               "the law exited with :timeout: the scale stays at 1.0"},
+              {fn _, _ -> %Decision{scale: :half} end,
+               "the law raised ArgumentError (expected a number as the scale, got: :half): the scale stays at 1.0"}
+            ] do
+          ScriptedLaw.say({key, :top}, law)
+          Test.advance(:second)
+          assert [%{held_by: :law_failed, sentence: ^sentence} | _] = VSM.explain(:top)
+          assert VSM.subsystem_metrics().top.scale == 1.0
+        end
+      end)
+    end
+
+    test "that goes on failing leaves room for what happened before", %{own: own} do
+      own.(fn key ->
+        ScriptedLaw.say({key, :top}, %Decision{scale: 0.5, action: :cut, news?: true})
+        Test.advance(:second)
+        ScriptedLaw.say({key, :top}, fn _, _ -> raise "again" end)
+        Test.advance({40, :second})
+        assert [%{held_by: :law_failed, steps: 40}, %{action: :cut}] = VSM.explain(:top)
+      end)
+    end
+
+    test "is kept between the floor and the ceiling, whosever law it is", %{own: own} do
+      own.(fn key ->
+        for {said, applied} <- [{7.5, 1.0}, {-1, 0.1}, {1.0e300, 1.0}, {0.4, 0.4}] do
+          ScriptedLaw.say({key, :top}, %Decision{scale: said})
+          Test.advance(:second)
+          assert VSM.subsystem_metrics().top.scale == applied
+        end
       end)
     end
 

@@ -60,12 +60,17 @@ defmodule RateLimiter.VSM.History do
   end
 
   defp onto(%{action: action} = entry, [%{action: action} = last | before] = history) do
-    if small?(entry) and entry.dry_run == last.dry_run and entry.held_by == last.held_by,
-      do: [%{entry | from: last.from, since: last.since, steps: last.steps + 1} | before],
-      else: [entry | history]
+    if (small?(entry) or again?(entry, last)) and entry.dry_run == last.dry_run and
+         entry.held_by == last.held_by,
+       do: [%{entry | from: last.from, since: last.since, steps: last.steps + 1} | before],
+       else: [entry | history]
   end
 
   defp onto(entry, history), do: [entry | history]
+
+  # What goes on failing in the same way says it in each step.
+  defp again?(%{held_by: :law_failed, sentence: same}, %{sentence: same}), do: true
+  defp again?(_entry, _last), do: false
 
   defp small?(%{action: action}) when action in @stepwise, do: true
   defp small?(%{action: :cut, from: from, to: to}), do: to > (1 - @small) * from

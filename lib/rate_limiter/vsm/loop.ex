@@ -25,6 +25,7 @@ defmodule RateLimiter.VSM.Loop do
     well: {false, 0},
     contained: [],
     measure_failures: 0,
+    measure_told_ms: nil,
     agreement: nil,
     epoch: nil
   ]
@@ -39,6 +40,9 @@ defmodule RateLimiter.VSM.Loop do
 
   # How long what work said of itself is true.
   @verdict_ms 10_000
+
+  # Between two words about a measure that goes on failing: each step's would push all else out of the history.
+  @again_ms 60_000
 
   # How fast a new measure of demand and of the mean duration counts.
   @learns 0.3
@@ -79,7 +83,7 @@ defmodule RateLimiter.VSM.Loop do
   @spec reflect(t, seen) :: t
   def reflect(%__MODULE__{subsystem: subsystem} = loop, seen) do
     %{observation: observation, pain: pain, level: level, now: now} = seen
-    loop = loop |> learn(observation) |> suffer(pain, level, now) |> tell_measures()
+    loop = loop |> learn(observation) |> suffer(pain, level, now) |> tell_measures(now)
     Algedonic.settle(subsystem, :pain, level)
     Algedonic.settle(subsystem, :pleasure, strongest(observation.pleasure))
     keep(loop)
@@ -118,13 +122,18 @@ defmodule RateLimiter.VSM.Loop do
   @doc "Has the law begin anew, with these options besides its own."
   @spec begin(t, keyword) :: t
   # One that does not begin again leaves its place to none: better a limit that stands still than one that nobody holds.
-  def begin(%__MODULE__{law: {law, options}, subsystem: subsystem} = loop, more) do
+  def begin(%__MODULE__{law: {law, options}} = loop, more) do
     %{loop | state: law.new(Keyword.merge(options, more))}
   rescue
-    error ->
-      say_failed(loop, error)
-      scale = Subsystem.scale(subsystem)
-      %{loop | law: {Fixed, scale: scale}, state: Fixed.new(scale: scale)}
+    error -> stand_still(loop, raised(error))
+  catch
+    kind, reason -> stand_still(loop, ended(kind, reason))
+  end
+
+  defp stand_still(loop, how) do
+    say_failed(loop, how)
+    scale = Subsystem.scale(loop.subsystem)
+    %{loop | law: {Fixed, scale: scale}, state: Fixed.new(scale: scale)}
   end
 
   ## Looking
@@ -183,11 +192,19 @@ defmodule RateLimiter.VSM.Loop do
   @spec ask(t, Observation.t(), integer) :: {:ok, term, Decision.t()} | {:failed, t}
   def ask(%__MODULE__{law: {law, _options}} = loop, observation, now) do
     {state, %Decision{} = decision} = law.step(loop.state, observation, now)
-    {:ok, state, decision}
+    {:ok, state, %{decision | scale: within(loop.own, decision.scale)}}
   rescue
     # A law that fails is no opinion: the scale stays, and the law begins again from there.
-    error -> {:failed, failed(loop, error)}
+    error -> {:failed, failed(loop, raised(error))}
+  catch
+    kind, reason -> {:failed, failed(loop, ended(kind, reason))}
   end
+
+  # Whatever a law says, the floor and the ceiling hold.
+  defp within(own, scale) when is_number(scale), do: scale |> max(own.floor) |> min(own.ceiling)
+
+  defp within(_own, other),
+    do: raise(ArgumentError, "expected a number as the scale, got: #{inspect(other, limit: 5)}")
 
   defp applied(%{subsystem: subsystem} = loop, %Decision{} = decision) do
     from = Subsystem.scale(subsystem)
@@ -206,7 +223,9 @@ defmodule RateLimiter.VSM.Loop do
       do: %{loop | state: law.resize(loop.state, factor)},
       else: loop
   rescue
-    error -> failed(loop, error)
+    error -> failed(loop, raised(error))
+  catch
+    kind, reason -> failed(loop, ended(kind, reason))
   end
 
   @doc "Puts a decision on the subsystem. After a cut, work that began before it is told apart."
@@ -234,23 +253,29 @@ defmodule RateLimiter.VSM.Loop do
   defp snapshot(%{subsystem: %{table: table, name: name}}, decision),
     do: Space.put(table, {:decision, name}, decision)
 
-  defp failed(loop, error) do
-    say_failed(loop, error)
+  defp failed(loop, how) do
+    say_failed(loop, how)
     begin(loop)
   end
 
-  defp say_failed(loop, error) do
+  defp say_failed(loop, how) do
     scale = Subsystem.scale(loop.subsystem)
-    why = error |> Exception.message() |> String.slice(0, 200)
 
     say(loop, %{
       held_by: :law_failed,
       from: scale,
       to: scale,
-      sentence:
-        "the law raised #{inspect(error.__struct__)} (#{why}): the scale stays at #{number(scale)}"
+      sentence: "the law #{how}: the scale stays at #{number(scale)}"
     })
   end
+
+  defp raised(error) do
+    why = error |> Exception.message() |> String.slice(0, 200)
+    "raised #{inspect(error.__struct__)} (#{why})"
+  end
+
+  defp ended(:exit, reason), do: "exited with #{inspect(reason, limit: 5)}"
+  defp ended(:throw, value), do: "threw #{inspect(value, limit: 5)}"
 
   ## Learning
 
@@ -350,23 +375,28 @@ defmodule RateLimiter.VSM.Loop do
   end
 
   # A measure that fails is no opinion, and says so.
-  defp tell_measures(%{subsystem: %{table: table, name: name}} = loop) do
+  defp tell_measures(%{subsystem: %{table: table, name: name}, measure_told_ms: told} = loop, now) do
     failures = Space.get(table, {:measure_failed, name}, 0)
-    more = failures - loop.measure_failures
 
-    if more > 0 do
-      scale = Subsystem.scale(loop.subsystem)
-      event = loop.own.health && inspect(elem(loop.own.health, 0))
-
-      say(loop, %{
-        held_by: :no_opinion,
-        from: scale,
-        to: scale,
-        sentence: "the measure of #{event} failed #{more} times: no opinion from it"
-      })
+    if failures > loop.measure_failures and (told == nil or now - told >= @again_ms) do
+      say_measures(loop, failures - loop.measure_failures)
+      %{loop | measure_failures: failures, measure_told_ms: now}
+    else
+      loop
     end
+  end
 
-    %{loop | measure_failures: failures}
+  defp say_measures(loop, failures) do
+    scale = Subsystem.scale(loop.subsystem)
+    event = loop.own.health && inspect(elem(loop.own.health, 0))
+    times = if failures == 1, do: "once", else: "#{failures} times"
+
+    say(loop, %{
+      held_by: :no_opinion,
+      from: scale,
+      to: scale,
+      sentence: "the measure of #{event} failed #{times}: no opinion from it"
+    })
   end
 
   @doc "Tells of a decision."

@@ -317,6 +317,29 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert sentence == "the measure of #{inspect(event)} failed 3 times: no opinion from it"
     end
 
+    test "that goes on failing is told again and again, but leaves room for all else" do
+      event = [:my_app, :failing]
+
+      RateLimiter.Test.start(
+        vsm: [
+          subsystems: [
+            a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> throw(:no) end}]
+          ]
+        ]
+      )
+
+      for _ <- 1..121 do
+        :telemetry.execute(event, %{}, %{})
+        RateLimiter.Test.advance(1_000)
+      end
+
+      assert for(%{sentence: sentence} <- VSM.explain(:a), do: sentence) == [
+               "the measure of #{inspect(event)} failed 60 times: no opinion from it",
+               "the measure of #{inspect(event)} failed 60 times: no opinion from it",
+               "the measure of #{inspect(event)} failed once: no opinion from it"
+             ]
+    end
+
     test "is heard by nobody when the instance has stopped, or was killed", %{name: name} do
       event = [:my_app, :stopped]
 
