@@ -160,7 +160,7 @@ defmodule RateLimiter.VSM.Engine do
 
     denied(
       %{usage | window: :gate, cost: cost, remaining: 0, retry_after_ms: @gate_retry_ms},
-      :denials,
+      subsystem.events,
       id
     )
   end
@@ -176,7 +176,7 @@ defmodule RateLimiter.VSM.Engine do
         cost: cost,
         retry_after_ms: next_place_ms(subsystem, in_flight)
       },
-      :denials,
+      subsystem.events,
       id
     )
   end

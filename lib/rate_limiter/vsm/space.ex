@@ -160,7 +160,8 @@ defmodule RateLimiter.VSM.Space do
         limiter: limiter,
         gate: Gates.new_gate(clock, whole),
         cells: Subsystem.new_cells(),
-        table: table
+        table: table,
+        events: own.events
       }
 
       :ets.insert(table, [{{:owner, name}, owner}, {{:subsystem, name}, subsystem}])

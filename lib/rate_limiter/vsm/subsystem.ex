@@ -4,7 +4,7 @@ defmodule RateLimiter.VSM.Subsystem do
 
   alias RateLimiter.Native
 
-  @enforce_keys [:instance, :name, :limiter, :gate, :cells, :table]
+  @enforce_keys [:instance, :name, :limiter, :gate, :cells, :table, :events]
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
@@ -13,7 +13,8 @@ defmodule RateLimiter.VSM.Subsystem do
           limiter: Native.handle(),
           gate: Native.gate(),
           cells: :atomics.atomics_ref(),
-          table: :ets.tid()
+          table: :ets.tid(),
+          events: :all | :denials | :none
         }
 
   # The scale of its own law and the share of its parent's capacity, in parts per million; microseconds that its work
