@@ -375,8 +375,10 @@ defmodule RateLimiter do
   defp cost(options), do: Options.validate!(options, @call, []).cost
 
   defp pop_instance(options, instance) do
-    if Keyword.keyword?(options),
-      do: Keyword.pop(options, :instance, instance),
-      else: {instance, options}
+    cond do
+      Keyword.keyword?(options) -> Keyword.pop(options, :instance, instance)
+      is_map(options) and not is_struct(options) -> Map.pop(options, :instance, instance)
+      true -> {instance, options}
+    end
   end
 end

@@ -89,7 +89,7 @@ defmodule RateLimiter.Algedonic do
   @doc """
   Has the calling process hear of pain or pleasure from now on, until it ends or unsubscribes.
 
-  Returns `:ok`, also where it heard already. It gets `{:algedonic, :pain, news}` when an alarm begins or ends and when
+  Returns `:ok`, also where it heard already, and where no such instance runs yet. It gets `{:algedonic, :pain, news}` when an alarm begins or ends and when
   pain is escalated: not for each signal, of which there may be many. `news` is a map:
 
     * `:event` - `:began` (a source said 0.5 or more), `:ended` (all sources together are below 0.25 again), or

@@ -68,7 +68,7 @@ defmodule RateLimiter.Config do
       keys: VSM.Config.schema()
     ],
     stats_interval: [
-      type: {:or, [:pos_integer, {:in, [:infinity]}]},
+      type: {:or, [:milliseconds, {:in, [:infinity]}]},
       default: 10_000,
       doc: "milliseconds between two `[:rate_limiter, :stats]` events, or `:infinity` for none."
     ]

@@ -72,11 +72,22 @@ defmodule RateLimiter.Errors do
     do: error("expected a limiter's name, which is an atom, got: #{show(limiter)}")
 
   @spec bad_windows(term) :: Exception.t()
+  def bad_windows([{_, _} | _] = options) do
+    error(
+      "expected a window, or a list of windows, each once, got: #{show(options)}. Options of a call that takes some are " <>
+        "said once, and last"
+    )
+  end
+
   def bad_windows(windows) do
     error(
       "expected a window, a list of windows, each once, or options such as [cost: 1], got: #{show(windows)}"
     )
   end
+
+  @spec bad_function(term) :: Exception.t()
+  def bad_function(other),
+    do: error("expected a function of no argument as the work, got: #{show(other)}")
 
   @spec bad_entry(term) :: Exception.t()
   def bad_entry(entry),

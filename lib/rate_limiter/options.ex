@@ -8,6 +8,9 @@ defmodule RateLimiter.Options do
 
   @max 9_223_372_036_854_775_807
 
+  # Nine years: what a timer can be set to, and more than anybody waits.
+  @max_ms 283_824_000_000
+
   @type path :: [term]
   @type schema :: keyword(keyword)
 
@@ -142,6 +145,7 @@ defmodule RateLimiter.Options do
   defp valid?(:any, _value), do: true
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:pos_integer, value), do: valid?({:integer, 1, @max}, value)
+  defp valid?(:milliseconds, value), do: valid?({:integer, 1, @max_ms}, value)
   defp valid?({:integer, min, max}, value), do: is_integer(value) and value in min..max
   defp valid?({:in, choices}, value), do: value in choices
   defp valid?({:or, types}, value), do: Enum.any?(types, &valid?(&1, value))
@@ -152,7 +156,12 @@ defmodule RateLimiter.Options do
   defp expectation(:pos_integer, value) when is_integer(value) and value > @max,
     do: "an integer of at most #{@max}"
 
-  defp expectation(:pos_integer, _value), do: "a positive integer"
+  defp expectation(:milliseconds, value) when is_integer(value) and value > @max_ms,
+    do: "at most #{@max_ms} milliseconds, which are nine years"
+
+  defp expectation(type, _value) when type in [:pos_integer, :milliseconds],
+    do: "a positive integer"
+
   defp expectation({:integer, min, max}, _value), do: "an integer from #{min} to #{max}"
   defp expectation({:in, [choice]}, _value), do: inspect(choice)
 

@@ -96,6 +96,12 @@ defmodule RateLimiter.Test do
     end
   end
 
+  def allow(owner, other) do
+    if is_pid(owner),
+      do: Options.expected!([:allow], "a pid as the second argument", other),
+      else: Options.expected!([:allow], "the pid of the test as the first argument", owner)
+  end
+
   @doc """
   Moves the test's clock on, by milliseconds or by a period.
 
@@ -145,6 +151,8 @@ defmodule RateLimiter.Test do
     _now = Engine.manual_clock_set(clock!(), DateTime.to_unix(time, :nanosecond))
     :ok
   end
+
+  def set(other), do: Options.expected!([:set], "a DateTime", other)
 
   @doc """
   The time on the test's clock.

@@ -36,7 +36,7 @@ defmodule RateLimiter.VSM do
   subsystem of another instance. All calls take the option `:instance`, or the instance as the last argument.
   """
 
-  alias RateLimiter.{Options, Usage}
+  alias RateLimiter.{Errors, Options, Usage}
   alias RateLimiter.Algedonic.Bypass
   alias RateLimiter.VSM.{History, Metrics, Outcome, Space}
   alias RateLimiter.VSM.Engine, as: Gates
@@ -135,17 +135,22 @@ defmodule RateLimiter.VSM do
   @spec run(atom, RateLimiter.id(), (() -> result), keyword) ::
           {:ok, result} | {:error, :rate_limited, Usage.t()}
         when result: term
-  def run(name, id, fun, options \\ []) when is_function(fun, 0) do
+  def run(name, id, fun, options \\ [])
+
+  def run(name, id, fun, options) when is_function(fun, 0) do
     options = options!(options, @run)
     subsystem = Space.subsystem!(options.instance, name)
 
     with {:ok, permit} <- enter(subsystem, id, options), do: work(permit, fun, options.outcome)
   end
 
+  def run(_name, _id, other, _options), do: raise(Errors.bad_function(other))
+
   @doc """
   How each subsystem is, by name.
 
-    * `:scale` - the factor that is on the limit, and `:own_scale`, what its law asks for: a parent's may be less
+    * `:scale` - the factor that is on the limit; `:own_scale`, what its own law put there: a parent's may be less; and
+      `:asked_scale`, what the law last said, which a dry run does not apply
     * `:stress`, `:binding`, `:action`, `:held_by`, `:sentence` - what its law last said, and why; `nil` before its first step
     * `:usage` - how much of the limit is used
     * `:agreement` - with a Redis store, how the nodes agree: `:state`, `:agreed` or `:alone`; `:epoch`, how many steps they have

@@ -108,6 +108,11 @@ defmodule RateLimiter.ConfigTest do
       says("stats_interval: expected a positive integer or :infinity, got: 0",
         stats_interval: 0
       )
+
+      says(
+        "stats_interval: expected at most 283824000000 milliseconds, which are nine years or :infinity, got: 283824000001",
+        stats_interval: 283_824_000_001
+      )
     end
 
     test "refuses a limiter's options of another kind" do

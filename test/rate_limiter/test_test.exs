@@ -223,6 +223,21 @@ defmodule RateLimiter.TestTest do
     end
   end
 
+  test "what is no time and no process is told" do
+    RateLimiter.Test.start(limiters: [])
+
+    for {message, call} <- [
+          {"set: expected a DateTime, got: ~N[2025-01-01 00:00:00]",
+           fn -> RateLimiter.Test.set(~N[2025-01-01 00:00:00]) end},
+          {"allow: expected a pid as the second argument, got: :worker",
+           fn -> RateLimiter.Test.allow(self(), :worker) end},
+          {"allow: expected the pid of the test as the first argument, got: nil",
+           fn -> RateLimiter.Test.allow(nil, self()) end}
+        ] do
+      assert Exception.message(catch_error(call.())) == message
+    end
+  end
+
   describe "allow/2" do
     test "lets a process use the limiters and the clock" do
       start()

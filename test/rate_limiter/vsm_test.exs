@@ -114,7 +114,11 @@ defmodule RateLimiter.VSMTest do
             {"options: unknown option :cots, did you mean :cost?",
              fn -> VSM.check_subsystem_limit(:front, "a", cots: 1) end},
             {"no instance :nobody runs on this node; there run RateLimiter",
-             fn -> VSM.check_subsystem_limit(:front, "a", instance: :nobody) end}
+             fn -> VSM.check_subsystem_limit(:front, "a", instance: :nobody) end},
+            {"expected a function of no argument as the work, got: :work",
+             fn -> VSM.run(:front, "a", :work) end},
+            {"expected a function of no argument as the work, got: #Function<",
+             fn -> VSM.run(:front, "a", fn _ -> :never end, cost: 2) end}
           ] do
         assert Exception.message(catch_error(call.())) =~ message
       end

@@ -15,7 +15,7 @@ defmodule RateLimiter.VSM.Config do
   ]
 
   @share {:that, &__MODULE__.share?/1, "a number above 0, and at most 1"}
-  @weight {:that, &__MODULE__.weight?/1, "a number above 0"}
+  @weight {:that, &__MODULE__.weight?/1, "a number above 0, and below 1,000,000"}
   @law {:that, &__MODULE__.law?/1,
         "a module that implements RateLimiter.Adaptive, or {module, options}"}
   @health {:that, &__MODULE__.health?/1,
@@ -28,7 +28,7 @@ defmodule RateLimiter.VSM.Config do
     ],
     floor: [type: @share, default: 0.1, doc: "the least scale."],
     ceiling: [
-      type: {:that, &__MODULE__.ceiling?/1, "a number from 1.0"},
+      type: {:that, &__MODULE__.ceiling?/1, "a number from 1.0, and below 1,000,000"},
       default: 1.0,
       doc:
         "the greatest scale. Above 1.0, the limit may grow beyond the one configured while demand asks for it."
@@ -94,7 +94,7 @@ defmodule RateLimiter.VSM.Config do
       keys: @limit ++ @own
     ],
     interval: [
-      type: :pos_integer,
+      type: :milliseconds,
       default: 1_000,
       doc: "milliseconds between two steps of a law."
     ],
@@ -238,10 +238,13 @@ defmodule RateLimiter.VSM.Config do
     do: is_atom(module) and Code.ensure_loaded?(module) and function_exported?(module, :step, 3)
 
   @doc false
-  def health?({event, fun}),
-    do: match?([_ | _], event) and Enum.all?(event, &is_atom/1) and is_function(fun, 2)
+  def health?({event, fun}), do: event?(event) and is_function(fun, 2)
 
   def health?(_other), do: false
+
+  defp event?([name]), do: is_atom(name)
+  defp event?([name | names]), do: is_atom(name) and event?(names)
+  defp event?(_other), do: false
 
   # Who shares a capacity would take another's queue for its own, and give way however much it matters.
   defp law(%{law: nil, parent: parent}, subsystems) when parent != nil do

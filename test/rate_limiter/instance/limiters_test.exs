@@ -94,6 +94,12 @@ defmodule RateLimiter.Instance.LimitersTest do
     test "takes maps for options" do
       assert RateLimiter.add_limiter(:more, %{windows: %{w: %{limit: 3, per: :second}}}) == :ok
       assert {:ok, %Usage{max: 3}} = RateLimiter.check_and_track(:more, "u", :w)
+
+      options = %{windows: %{w: %{limit: 3, per: :second}}, instance: :nobody}
+
+      assert_raise ArgumentError, ~r/^no instance :nobody runs/, fn ->
+        RateLimiter.add_limiter(:other, options)
+      end
     end
 
     test "by the thousand leaves each with its own counts" do
