@@ -4,7 +4,7 @@ defmodule Telemetry.MixProject do
   def project do
     [
       app: :telemetry,
-      version: "1.3.0",
+      version: "1.4.0",
       description: "Stand-in for the telemetry library, for machines without Hex",
       language: :erlang,
       erlc_options: [:debug_info, :warn_unused_import, :warn_export_vars, :warn_missing_spec],

@@ -7,7 +7,7 @@
 -module(telemetry).
 
 -export([attach/4, attach_many/4, detach/1, list_handlers/1]).
--export([execute/2, execute/3, span/3]).
+-export([execute/2, execute/3, span/3, persist/0]).
 %% For the logger.
 -export([report_cb/1]).
 
@@ -81,7 +81,8 @@ detach(HandlerId) ->
 %% @doc Lists the handlers of the events whose name starts with the prefix.
 %%
 %% A handler attached to several such events is listed once for each. The empty
-%% prefix lists everything.
+%% prefix lists everything. While the application is not started there is none,
+%% which a warning says.
 -spec list_handlers(event_prefix()) -> [handler()].
 list_handlers(EventPrefix) ->
     assert_event_prefix(EventPrefix),
@@ -164,6 +165,15 @@ span(EventPrefix, StartMetadata, SpanFunction) ->
                                  Context)),
             erlang:raise(Class, Reason, Stacktrace)
     end.
+
+%% @doc Keeps the handlers where {@link execute/3} finds them fastest, until the
+%% application stops.
+%%
+%% From now on each attach and detach makes the runtime look through all its
+%% processes. Call it where all is attached that will be.
+-spec persist() -> ok.
+persist() ->
+    telemetry_handler_table:persist().
 
 %% @private
 %% Words the log report about a local function.

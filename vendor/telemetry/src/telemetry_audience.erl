@@ -16,7 +16,9 @@
 %% <ul>
 %% <li>under the name of this module, the state of the house: `vacant' until
 %%     the first handler is attached, `occupied' from then on, absent while
-%%     the application is not started. It changes once per start and stop;</li>
+%%     the application is not started. It changes once per start and stop,
+%%     unless `telemetry:persist/0' asks for more: then it is a map from each
+%%     event to its handlers, and nobody asks ETS any more;</li>
 %% <li>under `[telemetry_audience | EventName]', an atomic counter of the
 %%     handlers of that event. Adding a new key scans nothing, and from then on
 %%     only the counter moves, never the term. The key outlives its handlers;
@@ -31,7 +33,7 @@
 %% returned does not.
 -module(telemetry_audience).
 
--export([open/0, close/0, join/1, leave/1, present/1]).
+-export([open/0, close/0, join/1, leave/1, present/1, persist/1, persisted/0]).
 
 -define(COUNTER(EventName), [?MODULE | EventName]).
 
@@ -59,16 +61,30 @@ join(EventName) ->
         Counter ->
             ok = atomics:add(Counter, 1, 1)
     end,
-    %% Does nothing unless the house was vacant.
-    persistent_term:put(?MODULE, occupied).
+    case persistent_term:get(?MODULE) of
+        vacant -> persistent_term:put(?MODULE, occupied);
+        _ -> ok
+    end.
 
 %% @doc Counts one handler of the event less.
 -spec leave(telemetry:event_name()) -> ok.
 leave(EventName) ->
     atomics:sub(persistent_term:get(?COUNTER(EventName)), 1, 1).
 
-%% @doc Tells whether anybody listens to the event.
--spec present(telemetry:event_name()) -> boolean() | closed.
+%% @doc Declares these to be all handlers that there are.
+-spec persist(#{telemetry:event_name() => [telemetry_handler_table:row(), ...]}) -> ok.
+persist(Rows) ->
+    persistent_term:put(?MODULE, Rows).
+
+%% @doc Tells whether the handlers themselves are kept here.
+-spec persisted() -> boolean().
+persisted() ->
+    is_map(persistent_term:get(?MODULE, closed)).
+
+%% @doc Tells whether anybody listens to the event, and who where that is kept
+%% here.
+-spec present(telemetry:event_name()) ->
+          boolean() | [telemetry_handler_table:row(), ...] | closed.
 present(EventName) ->
     case persistent_term:get(?MODULE, closed) of
         vacant ->
@@ -78,6 +94,10 @@ present(EventName) ->
                 none -> false;
                 Counter -> atomics:get(Counter, 1) > 0
             end;
+        #{EventName := Rows} ->
+            Rows;
+        #{} ->
+            false;
         closed ->
             closed
     end.

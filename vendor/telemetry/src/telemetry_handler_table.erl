@@ -9,7 +9,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, insert/4, delete/1, list_for_event/1, list_by_prefix/1]).
+-export([start_link/0, insert/4, delete/1, persist/0, list_for_event/1, list_by_prefix/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -export_type([row/0]).
@@ -40,6 +40,11 @@ insert(HandlerId, EventNames, Function, Config) ->
 delete(HandlerId) ->
     gen_server:call(?MODULE, {delete, HandlerId}).
 
+%% @doc Keeps the rows in a persistent term, too, now and after each change.
+-spec persist() -> ok.
+persist() ->
+    gen_server:call(?MODULE, persist).
+
 %% @doc Returns the rows of exactly this event, in the order of attaching.
 %%
 %% Never fails: when the application is not started it logs a warning and
@@ -50,13 +55,14 @@ list_for_event(EventName) ->
     case telemetry_audience:present(EventName) of
         false -> [];
         true -> lookup(EventName);
-        closed -> no_table()
+        closed -> no_table();
+        Rows -> Rows
     end.
 
 %% @doc Returns the rows of all events whose name starts with the prefix.
 -spec list_by_prefix(telemetry:event_prefix()) -> [row()].
 list_by_prefix(EventPrefix) ->
-    [Row || {EventName, _, _, _} = Row <- ets:tab2list(?MODULE),
+    [Row || {EventName, _, _, _} = Row <- all(),
             lists:prefix(EventPrefix, EventName)].
 
 %%% gen_server
@@ -77,13 +83,17 @@ handle_call({insert, HandlerId, EventNames, Function, Config}, _From, State) ->
     true = ets:insert(?MODULE, [{EventName, HandlerId, Function, Config}
                                 || EventName <- EventNames]),
     lists:foreach(fun telemetry_audience:join/1, EventNames),
+    ok = persist_again(),
     {reply, ok, State#{HandlerId => EventNames}};
+handle_call(persist, _From, State) ->
+    {reply, telemetry_audience:persist(by_event()), State};
 handle_call({delete, HandlerId}, _From, State) ->
     case maps:take(HandlerId, State) of
         {EventNames, NewState} ->
             lists:foreach(fun(EventName) -> delete_rows(EventName, HandlerId) end,
                           lists:usort(EventNames)),
             lists:foreach(fun telemetry_audience:leave/1, EventNames),
+            ok = persist_again(),
             {reply, ok, NewState};
         error ->
             {reply, {error, not_found}, State}
@@ -94,6 +104,27 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 %%% Internals
+
+-spec persist_again() -> ok.
+persist_again() ->
+    case telemetry_audience:persisted() of
+        true -> telemetry_audience:persist(by_event());
+        false -> ok
+    end.
+
+%% Those of one event in the order of attaching, as a lookup has them.
+-spec by_event() -> #{telemetry:event_name() => [row(), ...]}.
+by_event() ->
+    EventNames = lists:usort([EventName || {EventName, _, _, _} <- all()]),
+    maps:from_list([{EventName, ets:lookup(?MODULE, EventName)} || EventName <- EventNames]).
+
+-spec all() -> [row()].
+all() ->
+    try
+        ets:tab2list(?MODULE)
+    catch
+        error:badarg -> no_table()
+    end.
 
 %% The table can vanish between the check and the lookup.
 -spec lookup(telemetry:event_name()) -> [row()].
