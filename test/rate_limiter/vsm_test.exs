@@ -43,6 +43,25 @@ defmodule RateLimiter.VSMTest do
                usage
     end
 
+    test "is of any name, also of one that something else has in here" do
+      names = ~w(all source emergency instance clock config signals agreement gate loops sensors)a
+      subsystems = for name <- names, do: {name, [limit: 9, per: :second, law: Fixed]}
+
+      task =
+        Task.async(fn ->
+          Process.delete(:"$callers")
+          Test.start(vsm: [subsystems: subsystems])
+          # What nobody owns is gone after this.
+          :erlang.garbage_collect()
+          for name <- names, do: {:ok, 1} = VSM.run(name, "a", fn -> 1 end)
+          for name <- names, do: {:ok, _} = VSM.check_subsystem_limit(name, name, emergency: true)
+          Test.advance(:second)
+          map_size(VSM.subsystem_metrics())
+        end)
+
+      assert Task.await(task, :infinity) == length(names)
+    end
+
     test "says the truth about when to come back" do
       {:ok, _} = VSM.check_subsystem_limit(:back, "a", cost: 5)
       {:error, :rate_limited, %{retry_after_ms: wait}} = VSM.check_subsystem_limit(:back, "a")

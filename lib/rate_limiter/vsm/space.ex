@@ -186,7 +186,7 @@ defmodule RateLimiter.VSM.Space do
     handles =
       Map.new(limits, fn {key, limit} ->
         {limiter, owner} = Gates.new_limiter(limit, :none, clock)
-        :ets.insert(table, {{:owner, key}, owner})
+        :ets.insert(table, {{:emergency_owner, key}, owner})
         {key, limiter}
       end)
 
