@@ -383,6 +383,23 @@ defmodule RateLimiter.VSMTest do
       assert VSM.subsystem_metrics().back.emergencies == 3
     end
 
+    test "takes from no more than a hundredth of all limits, where that is no whole number" do
+      task =
+        Task.async(fn ->
+          Process.delete(:"$callers")
+          Test.start(vsm: [subsystems: [all: [limit: 172, per: :second, law: Fixed]]])
+
+          for n <- 1..200 do
+            {:ok, usage} = VSM.check_subsystem_limit(:all, n, emergency: true)
+            Test.advance(50)
+            usage.window
+          end
+        end)
+
+      # 1.72 a second are one in 582 ms; who asks every 50 ms gets one in 600 ms.
+      assert %{bypass: 17} = task |> Task.await(:infinity) |> Enum.frequencies()
+    end
+
     test "goes through the usual limit when the budget is spent" do
       {:ok, _} = VSM.check_subsystem_limit(:front, "a", emergency: true)
       assert {:ok, %{window: :rate}} = VSM.check_subsystem_limit(:front, "a", emergency: true)

@@ -12,7 +12,7 @@ defmodule RateLimiter.Algedonic.Bypass do
   @doc "The limits of all emergencies, and of those of one source, where all subsystems sustain `rate` a second."
   @spec limits(float) :: [{:all | :source, Limit.t()}]
   def limits(rate) do
-    total = max(1, round(rate * @part))
+    total = max(1.0, rate * @part)
     [all: limit(total), source: limit(total * @source_part)]
   end
 
@@ -38,9 +38,15 @@ defmodule RateLimiter.Algedonic.Bypass do
     end
   end
 
-  # A fraction of one a second is one in so many milliseconds.
-  defp limit(rate) when rate >= 1, do: Limit.new!([limit: trunc(rate), per: :second], [])
+  # As many in a thousand seconds: one and a half a second is neither one nor two.
+  defp limit(rate) when rate >= 1 do
+    Limit.new!(
+      [limit: trunc(rate * 1_000), per: {1_000, :second}, burst: trunc(rate)],
+      []
+    )
+  end
 
+  # A fraction of one a second is one in so many milliseconds.
   defp limit(rate),
-    do: Limit.new!([limit: 1, per: {round(1_000 / rate), :millisecond}], [])
+    do: Limit.new!([limit: 1, per: {ceil(1_000 / rate), :millisecond}], [])
 end
