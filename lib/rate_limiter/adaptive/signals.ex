@@ -22,7 +22,7 @@ defmodule RateLimiter.Adaptive.Signals do
 
   @behaviour RateLimiter.Adaptive
 
-  alias RateLimiter.Adaptive.{Decision, Observation, Options}
+  alias RateLimiter.Adaptive.{Decision, FromTo, Observation, Options}
 
   @pain_memory 0.4
   @pleasure_memory 0.7
@@ -136,7 +136,7 @@ defmodule RateLimiter.Adaptive.Signals do
 
   defp change(state, to, action, felt, seen) do
     decision = decision(state, felt, seen)
-    sentence = "#{words(action, felt, state, seen)} from #{number(state.scale)} to #{number(to)}."
+    sentence = "#{words(action, felt, state, seen)} #{FromTo.words(state.scale, to)}."
 
     {%{state | scale: to, held: nil},
      %{decision | scale: to, action: action, news?: true, sentence: sentence}}

@@ -1,7 +1,9 @@
 defmodule RateLimiter.Adaptive.SignalsTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Adaptive.{Observation, Signals}
+  alias RateLimiter.Adaptive.{FromTo, Observation, Signals}
+
+  doctest FromTo
 
   # The decisions for these pains (a number is that of one source), one a second.
   defp tell(pains, options \\ []) do
@@ -22,6 +24,11 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert first.binding == {:pain, :db}
     assert first.sentence == "Pain of 0.36 from :db: the scale is cut from 1.0 to 0.93."
     assert second.scale < first.scale
+  end
+
+  test "a change too small for two digits is told with more" do
+    [decision] = tell([0.0], scale: 0.1)
+    assert decision.sentence == "Pain is 0.0, pleasure 0.0: the scale grows from 0.1 to 0.101."
   end
 
   test "of pain that cannot wait nothing is smoothed away, and it acts once a second" do

@@ -3,6 +3,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Words do
   # Why the scale changed, or why it did not, with the numbers, for people.
 
   alias RateLimiter.Adaptive.ClosedLoop.Memory
+  alias RateLimiter.Adaptive.FromTo
 
   @doc "Of a change."
   @spec change(map, map, map | nil) :: String.t()
@@ -99,7 +100,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Words do
   defp name({:pain, source}), do: "pain of #{inspect(source)}"
   defp name(name), do: to_string(name)
 
-  defp from_to(decision), do: "from #{number(decision.from)} to #{number(decision.scale)}"
+  defp from_to(decision), do: FromTo.words(decision.from, decision.scale)
   defp percent(share), do: "#{Float.round(share * 100.0, 1)} %"
   defp ms(value), do: "#{Float.round(value * 1.0, 1)} ms"
   defp number(value), do: "#{Float.round(value * 1.0, 2)}"
