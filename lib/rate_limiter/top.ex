@@ -9,6 +9,10 @@ defmodule RateLimiter.Top do
   @spec watch(Screen.t(), (() -> Snapshot.t()), pos_integer, pos_integer | :infinity) :: :ok
   def watch(screen, look, interval_ms, frames) do
     watch(screen, look, interval_ms, frames, look.())
+  rescue
+    # Who read it has seen enough, as `head` has.
+    error in ErlangError ->
+      if error.original == :terminated, do: :ok, else: reraise(error, __STACKTRACE__)
   end
 
   defp watch(_screen, _look, _interval_ms, 0, _before), do: :ok

@@ -10,7 +10,7 @@ defmodule Mix.Tasks.RateLimiter.Demo do
       mix rate_limiter.demo --redis
 
   The log is Common or Combined Log Format or JSON lines, plain or gzip; without one it is made up. `NO_COLOR` is
-  respected. The exit status is 1 where the log cannot be opened.
+  respected. The exit status is 1 where the log cannot be opened, and 2 where the command line is wrong.
 
   With `--redis` two nodes share a limit through a Redis that is started for it, killed, and started again; the exit
   status is 1 where there is no `redis-server`.
@@ -25,17 +25,18 @@ defmodule Mix.Tasks.RateLimiter.Demo do
     case argv do
       [] -> shown(RateLimiter.Demo.run(nil))
       ["--redis"] -> shown(RateLimiter.Demo.run_redis())
-      ["-" <> _ | _] -> IO.puts(@moduledoc)
+      [help] when help in ["-h", "--help"] -> IO.puts(@moduledoc)
+      ["-" <> _ = other | _] -> fail("expected a log, --redis or --help, got: #{other}", 2)
       [path] -> shown(RateLimiter.Demo.run(path))
-      _ -> fail("expected one log at most, got: #{length(argv)}")
+      _ -> fail("expected one log at most, got: #{length(argv)}", 2)
     end
   end
 
   defp shown(:ok), do: :ok
-  defp shown({:error, message}), do: fail(message)
+  defp shown({:error, message}), do: fail(message, 1)
 
-  defp fail(message) do
+  defp fail(message, status) do
     IO.puts(:stderr, "mix rate_limiter.demo: #{message}")
-    exit({:shutdown, 1})
+    exit({:shutdown, status})
   end
 end

@@ -28,27 +28,23 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   use Mix.Task
 
+  alias RateLimiter.CommandLine
   alias RateLimiter.Replay.Screen
   alias RateLimiter.Top
   alias RateLimiter.Top.Snapshot
 
+  @aliases [h: :help]
   @switches [node: :string, cookie: :string, interval: :integer, once: :boolean, help: :boolean]
 
   @impl true
   def run(argv) do
-    case OptionParser.parse(argv, strict: @switches, aliases: [h: :help]) do
-      {[help: true], [], []} ->
-        IO.puts(@moduledoc)
+    {options, rest, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
 
-      {options, [], []} ->
-        show(Map.new(options))
+    with {:error, message} <- CommandLine.check(invalid, @switches, @aliases),
+         do: fail(message, 2)
 
-      {_options, [extra | _], []} ->
-        fail("expected no argument, got: #{extra}", 2)
-
-      {_options, _rest, [{switch, value} | _]} ->
-        fail("expected one of the options of --help, got: #{switch} #{value}", 2)
-    end
+    if rest != [], do: fail("expected no argument, got: #{hd(rest)}", 2)
+    if options[:help], do: IO.puts(@moduledoc), else: show(Map.new(options))
   end
 
   defp show(%{interval: interval}) when interval < 1,
@@ -78,12 +74,20 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   # A long name has a dot behind its @.
   defp join(name) do
+    unless name =~ ~r/^[^@]+@[^@]+$/,
+      do: fail("--node: expected a name and a host, such as shop@db1, got: #{name}", 2)
+
     domain = if name =~ ~r/@.*\./, do: :longnames, else: :shortnames
     own = :"rate_limiter_top_#{System.pid()}@#{own_host(domain, name)}"
 
     with {:error, reason} <- :net_kernel.start(own, %{name_domain: domain, hidden: true}) do
       unless Node.alive?(),
-        do: fail("no Erlang distribution on this machine: #{inspect(reason)}", 1)
+        do:
+          fail(
+            "this machine has no Erlang distribution to join #{name} with. Is epmd running? It is started by: epmd -daemon " <>
+              "(#{inspect(reason, limit: 5)})",
+            1
+          )
     end
   end
 

@@ -2,6 +2,7 @@ defmodule RateLimiter.Replay.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.replay`.
 
+  alias RateLimiter.CommandLine
   alias RateLimiter.Replay.LimitText
 
   @switches [
@@ -47,7 +48,7 @@ defmodule RateLimiter.Replay.Arguments do
   def parse(argv) do
     {given, paths, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
 
-    with :ok <- known(invalid),
+    with :ok <- CommandLine.check(invalid, @switches, @aliases),
          false <- Keyword.get(given, :help, false),
          {:ok, options} <- options(given) do
       {:ok, paths(paths), options, output(given)}
@@ -56,29 +57,6 @@ defmodule RateLimiter.Replay.Arguments do
       {:error, message} -> {:error, message}
     end
   end
-
-  defp known([]), do: :ok
-
-  defp known([{name, nil} | _]) do
-    case OptionParser.parse([name], switches: @switches, aliases: @aliases) do
-      {_, _, [{^name, nil}]} -> {:error, "#{name}: expected a value"}
-      _ -> {:error, "#{name}: no such option#{nearest(name)}"}
-    end
-  end
-
-  defp known([{name, value} | _]),
-    do: {:error, "#{name}: expected #{type(name)}, got: #{inspect(value)}"}
-
-  defp type("--top"), do: "a whole number"
-  defp type(_flag), do: "no value"
-
-  defp nearest(name) do
-    names = for {switch, _} <- @switches, do: "--" <> dashed(switch)
-    near = Enum.max_by(names, &String.jaro_distance(&1, name))
-    if String.jaro_distance(near, name) > 0.8, do: ". Did you mean #{near}?", else: ""
-  end
-
-  defp dashed(switch), do: switch |> Atom.to_string() |> String.replace("_", "-")
 
   defp paths([]), do: ["-"]
   defp paths(paths), do: paths
@@ -141,7 +119,7 @@ defmodule RateLimiter.Replay.Arguments do
 
       {:ok, value} ->
         names = known |> Map.keys() |> Enum.sort() |> Enum.join(", ")
-        {:error, "--#{dashed(key)}: expected one of #{names}, got: #{inspect(value)}"}
+        {:error, "#{CommandLine.flag(key)}: expected one of #{names}, got: #{inspect(value)}"}
     end
   end
 

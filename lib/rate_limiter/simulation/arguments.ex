@@ -2,6 +2,7 @@ defmodule RateLimiter.Simulation.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.simulate`.
 
+  alias RateLimiter.CommandLine
   alias RateLimiter.Simulation.{Cast, Scenario, Service, Size}
 
   @switches [
@@ -32,11 +33,12 @@ defmodule RateLimiter.Simulation.Arguments do
   def parse(argv) do
     {given, rest, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
 
-    cond do
-      invalid != [] -> {:error, "#{elem(hd(invalid), 0)}: no such option, or no such value"}
-      rest != [] -> {:error, "expected options only, got: #{hd(rest)}"}
-      given[:help] -> :help
-      true -> options(given)
+    with :ok <- CommandLine.check(invalid, @switches, @aliases) do
+      cond do
+        rest != [] -> {:error, "expected options only, got: #{hd(rest)}"}
+        given[:help] -> :help
+        true -> options(given)
+      end
     end
   end
 

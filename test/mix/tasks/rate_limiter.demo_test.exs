@@ -99,4 +99,17 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
     assert_received {:out, ""}
     assert err == "mix rate_limiter.demo: #{dir}/none: no such file or directory\n"
   end
+
+  test "what is no log and no option is told, and nothing is shown" do
+    for {argv, message} <- [
+          {["--rediss"], "expected a log, --redis or --help, got: --rediss"},
+          {["--help", "a.log"], "expected a log, --redis or --help, got: --help"},
+          {["a.log", "b.log"], "expected one log at most, got: 2"}
+        ] do
+      err = capture_io(:stderr, fn -> assert catch_exit(Demo.run(argv)) == {:shutdown, 2} end)
+      assert err == "mix rate_limiter.demo: #{message}\n"
+    end
+
+    assert out(["--help"]) =~ "mix rate_limiter.demo access.log.gz"
+  end
 end

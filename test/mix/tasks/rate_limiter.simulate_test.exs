@@ -40,7 +40,10 @@ defmodule Mix.Tasks.RateLimiter.SimulateTest do
            "--service: expected one of constant, erlang, exponential, lognormal, got: slow"},
           {~w(--html x.html), "--html: expected one --scenario and one --size with it"},
           {~w(--jobs 0), "--jobs: expected a positive number, got: 0"},
-          {~w(--nothing), "--nothing: no such option, or no such value"},
+          {~w(--jobs many), "--jobs: expected a whole number, got: \"many\""},
+          {~w(--jobs), "--jobs: expected a value"},
+          {~w(--quik), "--quik: no such option. Did you mean --quick?"},
+          {~w(--nothing), "--nothing: no such option"},
           {~w(now), "expected options only, got: now"}
         ] do
       err =

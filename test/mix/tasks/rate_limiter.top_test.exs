@@ -100,10 +100,52 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     assert capture_io(fn -> Top.watch(@screen, &Snapshot.take/0, 1, 1) end) =~ ":top_shown"
   end
 
+  test "ends when nobody reads it any more" do
+    # A terminal that was closed, or `head` that has seen enough.
+    closed = spawn(fn -> refuse() end)
+
+    watcher =
+      Elixir.Task.async(fn ->
+        Process.group_leader(self(), closed)
+        Top.watch(@screen, &Snapshot.take/0, 1, :infinity)
+      end)
+
+    assert Elixir.Task.await(watcher, :infinity) == :ok
+    Process.exit(closed, :kill)
+  end
+
+  defp refuse do
+    receive do
+      {:io_request, from, reference, _request} ->
+        send(from, {:io_reply, reference, {:error, :terminated}})
+    end
+
+    refuse()
+  end
+
+  test "says what it needs where this machine cannot join another node" do
+    # A port where no epmd is.
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :ok = :gen_tcp.close(socket)
+
+    {out, status} =
+      System.cmd("mix", ~w(rate_limiter.top --once --node shop@localhost),
+        env: [{"ERL_EPMD_PORT", "#{port}"}, {"MIX_ENV", "test"}],
+        stderr_to_stdout: true
+      )
+
+    assert status == 1
+    assert out =~ "Is epmd running? It is started by: epmd -daemon"
+  end
+
   test "says what is wrong with a command line" do
     for {argv, message, status} <- [
           {["x"], "expected no argument, got: x", 2},
-          {["--nod", "a"], "expected one of the options of --help, got: --nod ", 2},
+          {["--nod", "a"], "--nod: no such option. Did you mean --node?", 2},
+          {["--interval", "x"], "--interval: expected a whole number, got: \"x\"", 2},
+          {["--node", "shop"], "--node: expected a name and a host, such as shop@db1, got: shop",
+           2},
           {["--interval", "0"], "--interval: expected a positive number of seconds, got: 0", 2}
         ] do
       error =

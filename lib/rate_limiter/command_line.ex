@@ -1,0 +1,38 @@
+defmodule RateLimiter.CommandLine do
+  @moduledoc false
+  # What the Mix tasks say of a switch that they do not have, or whose value is none.
+
+  @doc "What is wrong with the first that `OptionParser.parse/2` found to be invalid."
+  @spec check([{String.t(), String.t() | nil}], keyword, keyword) :: :ok | {:error, String.t()}
+  def check([], _switches, _aliases), do: :ok
+
+  def check([{name, nil} | _], switches, aliases) do
+    case OptionParser.parse([name], switches: switches, aliases: aliases) do
+      {_, _, [{^name, nil}]} -> {:error, "#{name}: expected a value"}
+      _ -> {:error, "#{name}: no such option#{nearest(name, switches)}"}
+    end
+  end
+
+  def check([{name, value} | _], switches, _aliases),
+    do: {:error, "#{name}: expected #{expected(name, switches)}, got: #{inspect(value)}"}
+
+  defp expected(name, switches) do
+    case Enum.find(switches, fn {switch, _type} -> flag(switch) == name end) do
+      {_switch, :integer} -> "a whole number"
+      _boolean -> "no value"
+    end
+  end
+
+  defp nearest(name, switches) do
+    near =
+      switches
+      |> Enum.map(fn {switch, _type} -> flag(switch) end)
+      |> Enum.max_by(&String.jaro_distance(&1, name))
+
+    if String.jaro_distance(near, name) > 0.8, do: ". Did you mean #{near}?", else: ""
+  end
+
+  @doc "A switch as it is written."
+  @spec flag(atom) :: String.t()
+  def flag(switch), do: "--" <> (switch |> Atom.to_string() |> String.replace("_", "-"))
+end
