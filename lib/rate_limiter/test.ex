@@ -37,6 +37,9 @@ defmodule RateLimiter.Test do
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
 
+  # 64 bits of nanoseconds since 1970 hold no more whole years.
+  @latest DateTime.to_unix(~U[2554-01-01 00:00:00Z], :nanosecond)
+
   @doc """
   Starts limiters that belong to the calling process.
 
@@ -120,8 +123,10 @@ defmodule RateLimiter.Test do
   @spec advance(non_neg_integer | Limit.period()) :: :ok
   def advance(duration) do
     ns = nanoseconds!(duration)
-
     clock = clock!()
+
+    if Engine.manual_clock_now(clock) + ns > @latest,
+      do: Options.expected!([:advance], "no more than leads to the year 2554", duration)
 
     case Registry.test() do
       %Limiters{space: nil} ->
@@ -136,7 +141,7 @@ defmodule RateLimiter.Test do
   @doc """
   Sets the test's clock: forwards, or backwards to see what a stale time does (it never gives anything back).
 
-  Returns `:ok`.
+  Returns `:ok`. The clock goes from 1970 to 2554.
 
   ## Examples
 
@@ -148,7 +153,9 @@ defmodule RateLimiter.Test do
   """
   @spec set(DateTime.t()) :: :ok
   def set(%DateTime{} = time) do
-    _now = Engine.manual_clock_set(clock!(), DateTime.to_unix(time, :nanosecond))
+    ns = DateTime.to_unix(time, :nanosecond)
+    unless ns in 0..@latest, do: Options.expected!([:set], "a time from 1970 to 2554", time)
+    _now = Engine.manual_clock_set(clock!(), ns)
     :ok
   end
 

@@ -229,6 +229,12 @@ defmodule RateLimiter.TestTest do
     for {message, call} <- [
           {"set: expected a DateTime, got: ~N[2025-01-01 00:00:00]",
            fn -> RateLimiter.Test.set(~N[2025-01-01 00:00:00]) end},
+          {"set: expected a time from 1970 to 2554, got: ~U[1969-12-31 23:59:59Z]",
+           fn -> RateLimiter.Test.set(~U[1969-12-31 23:59:59Z]) end},
+          {"set: expected a time from 1970 to 2554, got: ~U[9999-01-01 00:00:00Z]",
+           fn -> RateLimiter.Test.set(~U[9999-01-01 00:00:00Z]) end},
+          {"advance: expected no more than leads to the year 2554, got: 100000000000000000000",
+           fn -> RateLimiter.Test.advance(100_000_000_000_000_000_000) end},
           {"allow: expected a pid as the second argument, got: :worker",
            fn -> RateLimiter.Test.allow(self(), :worker) end},
           {"allow: expected the pid of the test as the first argument, got: nil",
