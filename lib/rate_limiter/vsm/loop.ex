@@ -44,7 +44,7 @@ defmodule RateLimiter.VSM.Loop do
   # Between two words about a measure that goes on failing: each step's would push all else out of the history.
   @again_ms 60_000
 
-  # How fast a new measure of demand and of the mean duration counts.
+  # How fast a new measure of demand (a second of it) and of the mean duration counts.
   @learns 0.3
 
   @doc "Where a controller goes on: with what its predecessor left, or anew from the scale that is in force."
@@ -281,7 +281,7 @@ defmodule RateLimiter.VSM.Loop do
 
   defp learn(%{subsystem: subsystem} = loop, observation) do
     demand = observation.asked * 1_000 / observation.elapsed_ms
-    Subsystem.put_demand(subsystem, toward(Subsystem.demand(subsystem), demand))
+    Subsystem.put_demand(subsystem, toward(Subsystem.demand(subsystem), demand, observation))
     loop = %{loop | usual: Demand.usual(loop.usual, demand, observation.elapsed_ms)}
     Subsystem.put_need(subsystem, max(Subsystem.demand(subsystem), Demand.ready_for(loop.usual)))
 
@@ -303,6 +303,10 @@ defmodule RateLimiter.VSM.Loop do
   end
 
   defp toward(old, new), do: old + @learns * (new - old)
+
+  # By how long it was seen: in the moment between a step and one out of turn, three calls are no thousand a second.
+  defp toward(old, new, %{elapsed_ms: ms}),
+    do: new + (old - new) * :math.pow(1 - @learns, ms / 1_000)
 
   ## Suffering: pain that the law did not resolve in time is told upwards
 

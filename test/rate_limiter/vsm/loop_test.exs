@@ -52,6 +52,16 @@ defmodule RateLimiter.VSM.LoopTest do
     assert metrics().scale == 1.0
   end
 
+  test "steps out of turn take no moment's calls for a second's" do
+    for _ <- 1..20 do
+      for _ <- 1..40, do: VSM.check_subsystem_limit(:work, "a")
+      Algedonic.pain(:work, 0.95, source: :probe)
+      Test.advance(:second)
+    end
+
+    assert_in_delta metrics().demand, 40, 20
+  end
+
   test "a subsystem that nobody asks comes back to its limit by itself" do
     for _ <- 1..5, do: Algedonic.pain(:work, 0.7, source: :probe) && Test.advance(:second)
     assert metrics().scale < 0.6
