@@ -65,7 +65,8 @@ defmodule RateLimiter.VSM do
                 "a function of the result, or one of :ok, :error, :timeout, :rejected and :none"},
              doc:
                "how the work ended, where its result says so in another way: a function that gets the result and " <>
-                 "returns `:ok`, `:error`, `:timeout`, `:rejected` or `:none` (no opinion), or one of these."
+                 "returns `:ok`, `:error`, `:timeout`, `:rejected` or `:none` (no opinion), or one of these. What it raises " <>
+                 "passes through, and counts as a failure."
            ]
          ]
 

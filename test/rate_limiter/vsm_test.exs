@@ -168,6 +168,8 @@ defmodule RateLimiter.VSMTest do
             {fn -> exit(:normal) end, nil, {:exit, :normal}},
             {fn -> exit(:shutdown) end, nil, {:exit, :shutdown}},
             {fn -> exit({:shutdown, :told}) end, nil, {:exit, {:shutdown, :told}}},
+            {fn -> exit({{:shutdown, :told}, {GenServer, :call, []}}) end, nil,
+             {:exit, {{:shutdown, :told}, {GenServer, :call, []}}}},
             {fn -> denial end, nil, {:ok, {:ok, denial}}}
           ] do
         assert caught(fn -> VSM.run(:front, "a", fun) end) == passed

@@ -35,6 +35,7 @@ defmodule RateLimiter.VSM.Outcome do
 
   defp of_exit(reason) when reason in [:normal, :shutdown], do: :none
   defp of_exit({reason, _call}) when reason in [:normal, :shutdown], do: :none
+  defp of_exit({{:shutdown, _reason}, _call}), do: :none
   defp of_exit(:timeout), do: :timeout
   defp of_exit({:timeout, _call}), do: :timeout
   defp of_exit(_reason), do: :error
