@@ -41,7 +41,8 @@ defmodule RateLimiter.Telemetry do
     * Measurements: `:calls`, how many travelled together; `:duration_us`, microseconds from sending to the last
       answer; `:missed`, how many such events were left out since the last one because handlers were too slow.
     * Metadata: `:instance`; `:server`, as `host:port` or the path of a socket; `:result`, `:ok` or `:error`;
-      `:reason`, `nil` or the first failure: `"timeout"`, `"closed"`, or the code that the server gave, as `"OOM"`.
+      `:reason`, `nil` or the first failure: `"timeout"`, `"closed"`, or the code that the server gave, as `"OOM"`;
+      `"WRONGTYPE"` also where the key of a call holds what no limiter wrote.
 
   ## `[:rate_limiter, :redis, :connection]`
 

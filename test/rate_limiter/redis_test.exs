@@ -303,6 +303,37 @@ defmodule RateLimiter.RedisTest do
     end
   end
 
+  describe "a key that holds what no limiter wrote" do
+    test "is left alone and told of, while the server serves others", %{name: name} = context do
+      Heard.listen(name)
+      server = context.server
+      start(context)
+      {:ok, %{source: :redis}} = RateLimiter.check_and_track(name, "mine", :a)
+      [key] = Redis.keys(server)
+      Redis.command!(server, ["DEL", key])
+      Redis.command!(server, ["LPUSH", key, "theirs"])
+
+      # An event is only made where it is known that somebody listens.
+      Redis.eventually(fn ->
+        assert {:ok, %{source: :fallback}} =
+                 RateLimiter.check_and_track(name, "mine", :a, cost: 0)
+
+        receive do
+          {:event, [:rate_limiter, :redis, :command], _, %{reason: "WRONGTYPE", result: :error}} ->
+            true
+        after
+          10 -> false
+        end
+      end)
+
+      assert Redis.command!(server, ["TYPE", key]) == "list"
+      assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(name, "other", :a)
+      assert RateLimiter.health_check(name) == :ok
+      assert %{refused: refused, opened: 0} = RateLimiter.stats(name).redis
+      assert refused > 0
+    end
+  end
+
   describe "credentials" do
     @user "limiter on ~rate_limiter:* &* +@all"
 

@@ -88,6 +88,7 @@ pub struct BatchEvent<'a> {
     pub calls: usize,
     /// From sending until the last of them was answered.
     pub duration: Duration,
-    /// `None` where all ran; else the code of the first failure: `timeout`, `closed`, or the server's, as `OOM`.
+    /// `None` where all ran; else the code of the first failure: `timeout`, `closed`, or the server's, as `OOM`; `WRONGTYPE`,
+    /// too, where a key of a call holds something else.
     pub failure: Option<&'a str>,
 }

@@ -39,7 +39,7 @@ pub struct Totals {
     pub batches: u64,
     /// Calls without an answer by their deadline.
     pub timeouts: u64,
-    /// Calls that the server refused.
+    /// Calls that the server refused, or for which it found a key that holds something else.
     pub refused: u64,
     /// Calls that were handed back: no connection, breaker open, or too many waiting.
     pub unsent: u64,

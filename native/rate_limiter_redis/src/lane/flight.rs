@@ -34,6 +34,15 @@ pub(super) struct Group {
     pub(super) asking: bool,
 }
 
+/// What a reply said about the calls of its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Something about each of them; of so many, that a key of theirs holds what is none of ours.
+    All { foreign: usize },
+    /// Not about each of them, or not what can be read.
+    Less,
+}
+
 impl Flight {
     /// Sends. In a cluster, `sharded`, only calls of one slot share a command.
     pub(super) fn start(
@@ -147,19 +156,24 @@ fn group(mut tickets: Vec<Ticket>, sharded: bool) -> Vec<Group> {
 }
 
 impl Group {
-    /// Hands out the reply to its command. Says whether it was one.
-    pub(super) fn answer(&mut self, reply: redis::Value) -> bool {
+    /// Hands out the reply to its command.
+    pub(super) fn answer(&mut self, reply: redis::Value) -> Said {
         if !self.calls_only() {
             self.tickets[0].value(reply);
-            return true;
+            return Said::All { foreign: 0 };
         }
         let replies = wire::decode(self.calls(), &reply);
-        let mut ran = true;
+        let (mut lost, mut foreign) = (false, 0);
         for (ticket, reply) in self.tickets.iter_mut().zip(replies) {
-            ran &= !matches!(reply, Err(Failure::Lost));
+            lost |= matches!(reply, Err(Failure::Lost));
+            foreign += usize::from(matches!(reply, Err(Failure::Foreign(_))));
             ticket.reply(reply);
         }
-        ran
+        if lost {
+            Said::Less
+        } else {
+            Said::All { foreign }
+        }
     }
 
     /// Tells all that are not answered the same. Returns how many those were.

@@ -255,4 +255,20 @@ fn somebody_elses_key() {
         answer.result
     );
     assert!(!caller.told.turned(Closed, Open), "the server works");
+    // And yet it is told, without the id that the key is about.
+    until("the problem is shown", PATIENCE, || {
+        caller.ask("mine", 1);
+        let status = caller.client.status();
+        let problem = status.servers[0].problem.as_deref().unwrap_or_default();
+        status.totals.refused > 0
+            && problem.starts_with("WRONGTYPE a key that begins with rate_limiter holds")
+    });
+    until("the batch is told of", PATIENCE, || {
+        let batches = caller.told.batches.lock().unwrap();
+        batches.contains(&(1, Some("WRONGTYPE".to_owned())))
+    });
+    until("the problem is over", PATIENCE, || {
+        caller.ask("other", 1);
+        caller.client.status().servers[0].problem.is_none()
+    });
 }

@@ -9,7 +9,7 @@ use crate::call::Failure;
 use crate::connection::Replies;
 use crate::context::count;
 use crate::error::{self, Fate, Refusal};
-use crate::lane::flight::{Flight, Group};
+use crate::lane::flight::{Flight, Group, Said};
 use crate::lane::Note;
 use crate::ticket::Ticket;
 
@@ -50,14 +50,16 @@ impl Driver {
         now: Instant,
     ) -> Option<Box<str>> {
         match reply {
-            Ok(value) => {
-                if group.answer(value) {
+            Ok(value) => match group.answer(value) {
+                Said::All { foreign } => {
                     self.succeeded();
-                    return None;
+                    self.found_foreign(foreign)
                 }
-                self.failed(now, &"the script's reply cannot be read");
-                Some("reply".into())
-            }
+                Said::Less => {
+                    self.failed(now, &"the script's reply cannot be read");
+                    Some("reply".into())
+                }
+            },
             Err(error) => match Fate::of(&error) {
                 Fate::Load if group.calls_only() => {
                     self.load(number);
@@ -87,6 +89,22 @@ impl Driver {
                 }
             },
         }
+    }
+
+    /// Keys of so many calls hold what is none of ours. The server works, and the breaker stays closed; but these calls
+    /// are answered without it until somebody clears that up.
+    fn found_foreign(&mut self, calls: usize) -> Option<Box<str>> {
+        if calls == 0 {
+            return None;
+        }
+        count(&self.context.counts.refused, calls);
+        let words = format!(
+            "WRONGTYPE a key that begins with {} holds what no limiter wrote: delete it, and give limits a prefix or a \
+             database of their own",
+            self.context.prefix
+        );
+        self.trouble(Some(&words));
+        Some("WRONGTYPE".into())
     }
 
     /// Loads the script where it is missing.
