@@ -218,7 +218,8 @@ defmodule RateLimiter do
   @doc """
   Gives back what a call took and did not need.
 
-  Returns `{:ok, usage}` as it is then. More than was taken gives back what was taken, and a negative cost nothing.
+  Returns `{:ok, usage}` as it is then. More than was taken gives back what was taken, and a negative cost nothing. With a
+  Redis that does not answer it may be `{:error, :unavailable, usage}`: see `RateLimiter.Redis`.
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
       iex> {:ok, usage} = RateLimiter.refund(:api, "user 1", :burst, cost: 2)
@@ -238,7 +239,8 @@ defmodule RateLimiter do
   @doc """
   Forgets what an id has used.
 
-  Returns `:ok`, also for an id that was never seen.
+  Returns `:ok`, also for an id that was never seen; or `{:error, :unavailable, nil}` while a limiter's Redis is away, since
+  nobody else can forget for all nodes.
 
       iex> RateLimiter.reset(:api, "user 1")
       :ok

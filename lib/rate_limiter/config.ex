@@ -36,7 +36,7 @@ defmodule RateLimiter.Config do
       default: :share,
       doc:
         "what happens while a Redis store is away: `:share` decides by this node's share of the limit, `:allow` lets " <>
-          "all calls through, `:deny` answers `{:error, :unavailable, usage}`."
+          "all calls through whose cost is within the limit, `:deny` answers `{:error, :unavailable, usage}`."
     ]
   ]
 

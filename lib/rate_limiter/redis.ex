@@ -14,9 +14,14 @@ defmodule RateLimiter.Redis do
 
   Each limiter's option `:on_outage` says what happens. With `:share`, the default, every node goes on with its part of
   the limit, from where Redis was last seen, and answers have `source: :fallback`. When Redis is back, it is told what was
-  let through meanwhile, before anything else about that id. With `:deny` the answer is
-  `{:error, :unavailable, usage}`, also from `RateLimiter.refund/4`; from `RateLimiter.reset/3` and
-  `RateLimiter.get_usage_batch/3` it is `{:error, :unavailable, nil}`.
+  let through meanwhile, before anything else about that id. With `:allow` all calls are let through but those whose cost
+  is negative or above the maximum, which Redis would never allow either. With `:deny` the answer is
+  `{:error, :unavailable, usage}`, also from `RateLimiter.refund/4`, and from `RateLimiter.get_usage_batch/3`
+  `{:error, :unavailable, nil}`.
+
+  Whatever `:on_outage` says, `RateLimiter.reset/3` is `{:error, :unavailable, nil}` then, since this node cannot forget for the
+  others, and `RateLimiter.refund/4` is `{:error, :unavailable, usage}` where Redis did not answer and may have done it: done
+  again, it would give back twice.
 
   ## Options
 

@@ -226,6 +226,25 @@ defmodule RateLimiter.RedisTest do
             assert({:ok, %Usage{source: :fallback}} = RateLimiter.check_and_track(name, "u", :a))
     end
 
+    test ":allow lets nothing through that Redis never would, and says what it says of the rest",
+         context do
+      %{name: name} = context
+      start(context, [], on_outage: :allow)
+      Redis.kill(context.server)
+
+      for cost <- [11, -1, 2 ** 70],
+          call <- [&RateLimiter.peek/4, &RateLimiter.check_and_track/4] do
+        assert {:error, :rate_limited, %Usage{retry_after_ms: :infinity}} =
+                 call.(name, "u", :a, cost: cost)
+      end
+
+      for {cost, remaining} <- [{4, 6}, {10, 0}, {1, 0}],
+          call <- [&RateLimiter.peek/4, &RateLimiter.check_and_track/4] do
+        assert {:ok, %Usage{source: :fallback, remaining: ^remaining, retry_after_ms: 0}} =
+                 call.(name, "u", :a, cost: cost)
+      end
+    end
+
     test "a node that starts has its share of the configured nodes", context do
       %{name: name, server: server} = context
       Redis.kill(server)

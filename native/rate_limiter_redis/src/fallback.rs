@@ -92,8 +92,8 @@ impl Fallback {
         })
     }
 
-    /// Takes the cost of this node's share of every window, or of none. What is used is recorded also where everything
-    /// is let through: then up to the share.
+    /// Takes the cost of this node's share of every window, or of none; or where everything is let through, of each as
+    /// much of it as there is.
     pub(crate) fn take(&self, question: Question, lets_all_through: bool) -> Answer {
         let shares = self.shares.get();
         let _turn = self.turns.of(question.key);
@@ -106,28 +106,28 @@ impl Fallback {
                 table.ask(key, select, cost, Limiter::check_all)
             }),
         };
-        if lets_all_through && !answer.allowed() {
-            for (tag, usage) in answer.usages() {
-                if !shares.is_zero(*tag) {
-                    let rest = usage.remaining.min(question.cost);
-                    let tags = [*tag];
-                    self.counts
-                        .ask(question.key, Select::Tags(&tags), rest, Limiter::check_all);
-                }
-            }
-        }
+        let answer = if lets_all_through && !answer.allowed() {
+            self.let_through(question, &shares, &answer, Limiter::check_all)
+        } else {
+            answer
+        };
         self.end(question, is_new);
         answer
     }
 
     /// What `take` would answer.
-    pub(crate) fn peek(&self, question: Question) -> Answer {
+    pub(crate) fn peek(&self, question: Question, lets_all_through: bool) -> Answer {
         let shares = self.shares.get();
         let _turn = self.turns.of(question.key);
         let is_new = self.begin(question, &shares);
         let answer = self.judge(question, &shares, |table, key, select, cost| {
             table.ask(key, select, cost, Limiter::peek_all)
         });
+        let answer = if lets_all_through && !answer.allowed() {
+            self.let_through(question, &shares, &answer, Limiter::peek_all)
+        } else {
+            answer
+        };
         self.end(question, is_new);
         answer
     }
@@ -341,6 +341,30 @@ impl Fallback {
         if is_new && self.counts.read(question.key, Select::All).is_some() {
             self.names.put(question.key, question.name);
         }
+    }
+
+    /// What was denied, as allowed: of each window as much is taken as there is.
+    fn let_through(
+        &self,
+        question: Question,
+        shares: &Shares,
+        denied: &Answer,
+        ask: AskAll,
+    ) -> Answer {
+        let usages = denied.usages().iter().map(|&(tag, usage)| {
+            let rest = usage.remaining.min(question.cost);
+            let usage = if shares.is_zero(tag) {
+                usage
+            } else {
+                let answer = self
+                    .counts
+                    .ask(question.key, Select::Tags(&[tag]), rest, ask);
+                answer.binding().1
+            };
+            let retry = Retry::Now;
+            (tag, Usage { retry, ..usage })
+        });
+        Answer::new(usages.collect())
     }
 
     /// What `ask` says; or where this node has no share of one window, that nothing can be let through.

@@ -110,16 +110,16 @@ impl Inner {
         self.fallback.renew(self.members.share());
         let last = || self.last(asked);
         let question = Question::of(asked, self.clock.shown(), &last);
+        let lets_all_through = self.on_outage == OnOutage::Allow && self.can_be_met(asked);
         let answer = match (asked.op, self.on_outage) {
             // Nobody but Redis can do that for all nodes. One that may have run cannot be done again.
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
             (Op::Refund, _) if *failure == Failure::Lost => None,
             (Op::Refund, _) => Some(self.fallback.refund(question)),
-            (Op::Peek, _) => Some(self.fallback.peek(question)),
-            (Op::Take, by) => Some(self.fallback.take(question, by == OnOutage::Allow)),
+            (Op::Peek, _) => Some(self.fallback.peek(question, lets_all_through)),
+            (Op::Take, _) => Some(self.fallback.take(question, lets_all_through)),
         };
-        let is_denied = self.on_outage == OnOutage::Share
-            && matches!(asked.op, Op::Take | Op::Peek)
+        let is_denied = matches!(asked.op, Op::Take | Op::Peek)
             && answer.as_ref().is_some_and(|answer| !answer.allowed());
         let verdict = match &answer {
             None => Verdict::Unavailable,
@@ -139,6 +139,13 @@ impl Inner {
             scale: asked.scale,
             turn: self.turn(failure),
         }
+    }
+
+    /// Whether the cost is within what every window holds when nothing is used: else Redis, too, would never allow it.
+    fn can_be_met(&self, asked: &Asked) -> bool {
+        let limits = self.mirror.limits();
+        let mut asked_about = limits.iter().filter(|(tag, ..)| asked.tags.contains(tag));
+        asked_about.all(|(_, _, max)| asked.cost <= *max)
     }
 
     /// A call that is lost now and then, or one key that another program holds, is no outage.

@@ -224,12 +224,34 @@ fn allow_lets_everything_through_and_charges_up_to_the_share() {
     let world = world(2, OnOutage::Allow);
     let node = &world.nodes[0];
     world.weather(Weather::Away);
-    for _ in 0..10 {
-        assert_eq!(node.take(1, 4).verdict, Verdict::Allowed);
+    for remaining in [2, 0, 0, 0] {
+        for op in [Op::Peek, Op::Take] {
+            let outcome = node.ask(1, op, 4).expect("an answer at once");
+            assert_eq!(outcome.verdict, Verdict::Allowed);
+            // What is let through is told as it is then, and nobody has to wait for it.
+            let answer = outcome.answer.expect("what each window says");
+            let (_, usage) = answer.binding();
+            assert_eq!((usage.remaining, usage.retry), (remaining, Retry::Now));
+        }
     }
-    assert_eq!(node.take(1, 1_000).verdict, Verdict::Allowed);
+    assert_eq!(node.take(1, 12).verdict, Verdict::Allowed);
     world.weather(Weather::Fair);
     assert_eq!(node.remaining(1), 6);
+}
+
+#[test]
+fn allow_lets_nothing_through_that_redis_never_would_and_charges_nothing_for_it() {
+    let world = world(2, OnOutage::Allow);
+    let node = &world.nodes[0];
+    world.weather(Weather::Away);
+    for (op, cost) in [(Op::Peek, 13), (Op::Take, 13), (Op::Take, u64::MAX)] {
+        let outcome = node.ask(1, op, cost).expect("an answer at once");
+        assert_eq!(outcome.verdict, Verdict::Denied);
+        let answer = outcome.answer.expect("what each window says");
+        assert_eq!(answer.binding().1.retry, Retry::Never);
+    }
+    world.weather(Weather::Fair);
+    assert_eq!(node.remaining(1), 12);
 }
 
 #[test]
