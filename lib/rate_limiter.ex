@@ -38,8 +38,8 @@ defmodule RateLimiter do
     * `:cost` - how much it takes, default `1`. `0` asks without taking. Any integer is a cost: one that is negative or
       above the window's maximum is denied, and `retry_after_ms` is `:infinity`.
     * `:request_id`, only of `check_and_track/4` - names the call among those of its id, so that when it is made again
-      after it was allowed it is allowed again and takes nothing: a retry is not charged twice. Any binary. A denied
-      call is not remembered.
+      after it was allowed it is allowed again and takes nothing: a retry is not charged twice. Any binary. A call that
+      was denied, or that took nothing, is not remembered.
     * `:request_ttl` - how long it is remembered, a period, default `{10, :minute}`.
 
   Misuse raises `ArgumentError` and says what to do: an unknown limiter or window, `nil` as an id, a cost that is no
@@ -163,7 +163,7 @@ defmodule RateLimiter do
   Decides many calls about one limiter at once, each by itself and in order.
 
   Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/3`. This is cheaper than as many
-  calls, and thousands hold up no scheduler.
+  calls (one round trip, where Redis counts), and thousands hold up no scheduler.
 
       iex> [{:ok, one}, {:ok, other}] = RateLimiter.check_batch(:api, [{"user 1", 1}, {"user 1", 3}], :burst)
       iex> {one.remaining, other.remaining}
@@ -204,7 +204,8 @@ defmodule RateLimiter do
   def get_usage(limiter, id, windows \\ []), do: Engine.peek(limiter, id, windows, 0)
 
   @doc """
-  What each of many ids has used, in their order.
+  What each of many ids has used, in their order: one round trip, where Redis counts. There it may also be
+  `{:error, :unavailable, nil}`, with `on_outage: :deny`.
 
       iex> {:ok, usages} = RateLimiter.get_usage_batch(:api, ["user 1", "user 2"], :sustained)
       iex> for {id, usage} <- usages, do: {id, usage.remaining}

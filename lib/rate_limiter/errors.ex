@@ -74,8 +74,8 @@ defmodule RateLimiter.Errors do
   @spec bad_windows(term) :: Exception.t()
   def bad_windows([{_, _} | _] = options) do
     error(
-      "expected a window, or a list of windows, each once, got: #{show(options)}. Options of a call that takes some are " <>
-        "said once, and last"
+      "expected a window or a list of windows, each once, and options, if the call has any, after these, " <>
+        "got: #{show(options)}"
     )
   end
 

@@ -224,6 +224,28 @@ defmodule RateLimiter.ConformanceTest do
         assert {:ok, %{remaining: 30}} =
                  RateLimiter.check_and_track(limiter, 1, :token_bucket, cost: 10, request_id: "b")
       end
+
+      test "a request that asks without taking is charged when it takes", %{limiter: limiter} do
+        for {cost, remaining} <- [{0, 50}, {10, 40}, {10, 40}] do
+          assert {:ok, %{remaining: ^remaining}} =
+                   RateLimiter.check_and_track(limiter, 1, :token_bucket,
+                     cost: cost,
+                     request_id: "a"
+                   )
+        end
+      end
+
+      test "misuse is told also where nobody is asked about", %{limiter: limiter} do
+        assert RateLimiter.check_batch(limiter, [], :token_bucket) == []
+        assert RateLimiter.get_usage_batch(limiter, [], [:token_bucket]) == {:ok, []}
+        assert RateLimiter.get_usage_batch(limiter, []) == {:ok, []}
+
+        for call <- [&RateLimiter.check_batch/3, &RateLimiter.get_usage_batch/3] do
+          assert_raise ArgumentError, ~r/^unknown window :none of limiter /, fn ->
+            call.(limiter, [], :none)
+          end
+        end
+      end
     end
   end
 

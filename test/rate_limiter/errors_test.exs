@@ -138,6 +138,20 @@ defmodule RateLimiter.ErrorsTest do
       assert {:ok, %{current: 0}} = RateLimiter.get_usage(:api, "u", :burst)
     end
 
+    test "and options where none are taken, or in its place, are not taken for one" do
+      message =
+        "expected a window or a list of windows, each once, and options, if the call has any, after these, got: [cost: 1]"
+
+      for call <- [
+            fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
+            fn -> RateLimiter.get_usage_batch(:api, ["u"], cost: 1) end,
+            fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
+            fn -> RateLimiter.reset(:api, "u", cost: 1) end,
+            fn -> RateLimiter.check_and_track(:api, "u", [cost: 1], cost: 2) end
+          ],
+          do: says(message, call)
+    end
+
     test "of update_limit lists the limiter's windows" do
       says("unknown window [:burst] of limiter :api; its windows are :burst and :slow", fn ->
         RateLimiter.update_limit(:api, [:burst], limit: 1)

@@ -84,6 +84,16 @@ defmodule RateLimiter.Engine.Remote do
     limiter |> Redis.Ask.one(id, Selection.native!(windows), what) |> straight(limiter)
   end
 
+  # Nobody is asked; but what is wrong with the call is told as ever.
+  defp batch(limiter, [], windows, _op) do
+    known = Keyword.keys(Named.windows!(limiter))
+    asked = Selection.native!(windows)
+
+    if asked == :all or asked -- known == [],
+      do: [],
+      else: Refusal.raise!(:unknown_window, limiter, nil, windows)
+  end
+
   defp batch(limiter, entries, windows, op) do
     case Redis.Ask.batch(limiter, entries, Selection.native!(windows), op) do
       answers when is_list(answers) -> Enum.map(answers, &straight(&1, limiter))

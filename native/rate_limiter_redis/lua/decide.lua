@@ -173,7 +173,7 @@ while ARGV[argument] do
           end
         end
       end
-      if request and letter == 'A' and operation == TAKE then
+      if request and letter == 'A' and operation == TAKE and cost > 0 then
         values[request], lives[request] = '1', keep
       end
       for window = 1, windows do

@@ -276,6 +276,11 @@ fn a_call_with_a_request_id_is_charged_once() {
         let life: u64 = remote.run(&["PTTL", &key]);
         assert!(life >= 60_000, "{key}: {life}");
     }
+    // One that costs nothing asks without taking, and leaves its name to the call that takes.
+    let asks = named(&remote, "c", Op::Take, 0);
+    assert!(allowed(&remote.ask(START, &asks)));
+    let takes = named(&remote, "c", Op::Take, 1);
+    assert_eq!(remaining(&remote.ask(START, &takes)), [3; 5]);
     // Another id has requests of its own.
     let mut other = named(&remote, "b", Op::Take, 6);
     other.key = remote.about(Op::Take, "bob", &all, 1).key;
