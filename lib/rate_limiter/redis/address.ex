@@ -12,6 +12,7 @@ defmodule RateLimiter.Redis.Address do
         }
 
   @ports 1..65_535
+  @databases 0..1_000_000
 
   @doc "What a URL says: `redis://`, `rediss://` for TLS, or `unix:` for a socket."
   @spec url(String.t()) :: {:ok, url} | :error
@@ -52,27 +53,40 @@ defmodule RateLimiter.Redis.Address do
 
   defp server(%URI{query: nil} = uri) do
     with {:ok, address} <- tcp(uri.host || "", uri.port || 6379),
-         {:ok, database} <- database(uri.path) do
-      {:ok, known(uri, address, uri.scheme == "rediss", database)}
-    end
+         {:ok, database} <- database(uri.path),
+         do: known(uri, address, uri.scheme == "rediss", database)
   end
 
   defp server(_uri), do: :error
 
   defp socket(%URI{path: "/" <> _ = path} = uri) when uri.host in [nil, ""] do
-    with {:ok, database} <- query(uri.query),
-         do: {:ok, known(uri, {:unix, URI.decode(path)}, false, database)}
+    path = URI.decode(path)
+
+    with true <- String.valid?(path) || :error,
+         {:ok, database} <- query(uri.query),
+         do: known(uri, {:unix, path}, false, database)
   end
 
   defp socket(_uri), do: :error
 
   defp known(uri, address, ssl, database) do
     {username, password} = userinfo(uri.userinfo)
-    %{address: address, ssl: ssl, username: username, password: password, database: database}
+
+    # What is written as %FF is no text.
+    if String.valid?(username || "") and String.valid?(password || "") do
+      {:ok,
+       %{address: address, ssl: ssl, username: username, password: password, database: database}}
+    else
+      :error
+    end
   end
 
-  defp tcp(host, port) when is_binary(host) and host != "" and port in @ports,
-    do: {:ok, {:tcp, host, port}}
+  @doc "Whether this can be a host's name or address: not a URL, which may hold a password and would be shown."
+  @spec host?(term) :: boolean
+  def host?(host), do: is_binary(host) and String.valid?(host) and host =~ ~r/\A[^\s\0\/@]+\z/
+
+  defp tcp(host, port) when port in @ports,
+    do: if(host?(host), do: {:ok, {:tcp, host, port}}, else: :error)
 
   defp tcp(_host, _port), do: :error
 
@@ -96,7 +110,7 @@ defmodule RateLimiter.Redis.Address do
 
   defp number(text) do
     case Integer.parse(text) do
-      {number, ""} when number >= 0 -> {:ok, number}
+      {number, ""} when number in @databases -> {:ok, number}
       _other -> :error
     end
   end

@@ -42,7 +42,7 @@ defmodule RateLimiter.Redis.Config do
           "What is said beside it goes before what it says."
     ],
     host: [
-      type: {:that, &__MODULE__.text?/1, "a host's name or address"},
+      type: {:by, &__MODULE__.host!/2, "a host's name or address"},
       doc: "the server, where no `:url` names it. Default: `\"localhost\"`."
     ],
     port: [
@@ -193,7 +193,7 @@ defmodule RateLimiter.Redis.Config do
       username: given.username || url[:username],
       password: Secret.hide(given.password || url[:password]),
       sentinel_username: given.sentinel_username,
-      sentinel_password: Secret.hide(given.sentinel_password),
+      sentinel_password: once!(given.sentinel_password, :sentinel_password),
       ssl: if(is_nil(given.ssl), do: ssl!(url[:ssl] == true, @path), else: given.ssl) || nil,
       prefix: given.prefix,
       timeout: given.timeout,
@@ -223,6 +223,11 @@ defmodule RateLimiter.Redis.Config do
   @doc "The store's options, for their documentation."
   @spec docs() :: String.t()
   def docs, do: Options.docs(@schema)
+
+  @doc false
+  def host!(host, path) do
+    if Address.host?(host), do: host, else: refused!(path, "a host's name or address", host)
+  end
 
   @doc false
   def addresses!([_ | _] = nodes, path) do
@@ -283,25 +288,43 @@ defmodule RateLimiter.Redis.Config do
         address
 
       :error ->
-        Options.expected!(path, "\"host:port\" or {host, port}, without user and password", node)
+        refused!(path, "\"host:port\" or {host, port}, without user and password", node)
     end
   end
 
   @spec not_nodes!(term, Options.path()) :: no_return
   defp not_nodes!(nodes, path),
-    do:
-      Options.expected!(
-        path,
-        "a non-empty list of nodes, each \"host:port\" or {host, port}",
-        nodes
-      )
+    do: refused!(path, "a non-empty list of nodes, each \"host:port\" or {host, port}", nodes)
+
+  # Who names nodes by URLs may have written a password there.
+  @spec refused!(Options.path(), String.t(), term) :: no_return
+  defp refused!(path, expected, got) do
+    if harmless?(got),
+      do: Options.expected!(path, expected, got),
+      else:
+        Options.misuse!(
+          path,
+          "expected #{expected}; what came is not shown, since it may hold a password"
+        )
+  end
+
+  defp harmless?(text) when is_binary(text), do: not String.contains?(text, "@")
+  defp harmless?([first | rest]), do: harmless?(first) and harmless?(rest)
+  defp harmless?({:password, _value}), do: false
+  defp harmless?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> harmless?()
+  defp harmless?(other), do: is_atom(other) or is_number(other) or other == []
 
   defp url!(nil), do: nil
 
-  defp url!(secret) do
+  defp url!(secret), do: once!(secret, :url).() |> Address.url() |> parsed!()
+
+  # What a secret says now, out of sight again.
+  defp once!(nil, _key), do: nil
+
+  defp once!(secret, key) do
     case secret |> Secret.hide() |> Secret.read() do
-      {:ok, string} -> parsed!(Address.url(string))
-      {:error, reason} -> Options.misuse!(@path ++ [:url], reason)
+      {:ok, string} -> Secret.hide(string)
+      {:error, reason} -> Options.misuse!(@path ++ [key], reason)
     end
   end
 

@@ -2,7 +2,7 @@ defmodule RateLimiter.Redis.Engine do
   @moduledoc false
   # The only caller of what the native library does with Redis: the way there, and the limiters that are counted there.
 
-  alias RateLimiter.{Config, Limit, Native, Options, Redis}
+  alias RateLimiter.{Config, Limit, Native, Redis}
   alias RateLimiter.Redis.{Heartbeat, Secret}
 
   ## The way to Redis
@@ -132,14 +132,13 @@ defmodule RateLimiter.Redis.Engine do
     do: {:sentinel, Enum.map(addresses, &address/1), {group, sentinel_credentials(config)}}
 
   # Of the Sentinels themselves, which seldom have any.
-  defp sentinel_credentials(%{sentinel_username: username, sentinel_password: password}),
-    do: {username, password && read!(password)}
+  defp sentinel_credentials(%{sentinel_username: username, sentinel_password: nil}),
+    do: {username, nil}
 
-  defp read!(secret) do
-    case Secret.read(secret) do
-      {:ok, value} -> value
-      {:error, reason} -> Options.misuse!([:store, :sentinel_password], reason)
-    end
+  # It was asked for when the options were checked, and is at hand.
+  defp sentinel_credentials(%{sentinel_username: username, sentinel_password: password}) do
+    {:ok, password} = Secret.read(password)
+    {username, password}
   end
 
   defp address({:tcp, host, port}), do: {host, port}

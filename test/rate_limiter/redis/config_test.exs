@@ -95,6 +95,11 @@ defmodule RateLimiter.Redis.ConfigTest do
             "redis://db:99999",
             "redis://db/x",
             "redis://db/-1",
+            "redis://db/1000001",
+            "redis://db/99999999999999999999",
+            "redis://ann%FF:secret@db",
+            "redis://ann:secret%FF@db",
+            "unix:/run/%FF.sock",
             "redis://db?db=1",
             "unix://db/sock",
             "unix:sock",
@@ -117,6 +122,14 @@ defmodule RateLimiter.Redis.ConfigTest do
       assert redis(host: "db").topology == {:server, {:tcp, "db", 6379}}
       assert redis(port: 7000).topology == {:server, {:tcp, "localhost", 7000}}
       says(".host: expected a host's name or address, got: {127, 0, 0, 1}", host: {127, 0, 0, 1})
+      says(".host: expected a host's name or address, got: \"a b\"", host: "a b")
+      says(".host: expected a host's name or address, got: \"redis://db\"", host: "redis://db")
+
+      says(
+        ".host: expected a host's name or address; #{@hidden}, since it may hold a password",
+        host: "redis://:secret@db"
+      )
+
       says(".port: expected an integer from 1 to 65535, got: \"6379\"", port: "6379")
     end
 
@@ -165,6 +178,23 @@ defmodule RateLimiter.Redis.ConfigTest do
       end
     end
 
+    test "show no password that was written where none belongs" do
+      for key <- [:sentinels, :cluster] do
+        url = "redis://ann:secret@db:7000"
+        hidden = "#{@hidden}, since it may hold a password"
+
+        says(".#{key}: expected a non-empty list of nodes, each #{@files}; #{hidden}", [
+          {key, url}
+        ])
+
+        for node <- [url, {url, 1}, [host: "db", password: "secret"], %{password: "secret"}] do
+          says(".#{key}: expected #{@files}, without user and password; #{hidden}", [
+            {key, ["a", node]}
+          ])
+        end
+      end
+    end
+
     test "have what belongs to them alone" do
       for key <- [:group, :sentinel_username, :sentinel_password],
           do: says(".#{key}: is only for :sentinels", [{:host, "db"}, {key, "x"}])
@@ -173,6 +203,11 @@ defmodule RateLimiter.Redis.ConfigTest do
                redis(sentinels: ["a"], sentinel_username: "ann", sentinel_password: "secret")
 
       assert Secret.read(password) == {:ok, "secret"}
+
+      says(".sentinel_password: the environment variable RATE_LIMITER_NOT_SET is not set",
+        sentinels: ["a"],
+        sentinel_password: {:system, "RATE_LIMITER_NOT_SET"}
+      )
 
       says(".database: expected 0, which is all that a cluster has, got: 1",
         cluster: ["a:1"],
