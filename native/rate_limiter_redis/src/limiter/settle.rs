@@ -17,30 +17,45 @@ use super::{Inner, RemoteLimiter};
 /// Keys that are on their way at once.
 const BATCH: usize = 32;
 
+/// As many are looked through at most before somebody else's turn comes, where what they owed has drained.
+const ROUNDS: usize = 8;
+
 /// After one that failed, no more are sent for so long.
 const PAUSE: Nanos = Nanos(100_000_000);
 
 impl RemoteLimiter {
     /// Sends the next few, unless some are on their way or have just failed.
     pub(super) fn settle(&self) {
+        for _ in 0..ROUNDS {
+            if !self.settle_some() {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether all of them have ended, so that nobody but who asks begins the next few.
+    fn settle_some(&self) -> bool {
         let inner = &self.0;
         if inner.fallback.names() == 0
             || inner.elapsed().0 < inner.settling_from.load(Ordering::Relaxed)
             || !inner.begin_settling()
         {
-            return;
+            return false;
         }
         // Each ends once, and the last one to end begins the next few.
         let names = inner.fallback.owing(BATCH);
         for _ in names.len()..BATCH {
             inner.settling.fetch_sub(1, Ordering::Relaxed);
         }
+        let mut ended = false;
         for name in &names {
-            self.tell(name);
+            ended = self.tell(name);
         }
+        ended
     }
 
-    fn tell(&self, name: &Name) {
+    /// Returns whether it has ended with that, and was the last on its way.
+    fn tell(&self, name: &Name) -> bool {
         let inner = &self.0;
         let plan = inner.plan.get();
         let asked = Asked {
@@ -74,13 +89,11 @@ impl RemoteLimiter {
             inner.transport.send(call, Box::new(done)).map(|()| true)
         });
         match sent {
-            Ok(true) => (),
-            Ok(false) => {
-                self.ended();
-            }
+            Ok(true) => false,
+            Ok(false) => self.ended(),
             Err((asked, failure)) => {
                 inner.missed(&asked, &failure);
-                self.ended();
+                self.ended()
             }
         }
     }

@@ -114,6 +114,26 @@ fn keys_that_nobody_asks_about_are_told_of_a_few_at_a_time() {
 }
 
 #[test]
+fn keys_that_owe_nothing_any_more_keep_none_waiting_that_does() {
+    let world = world(1, OnOutage::Share);
+    let node = &world.nodes[0];
+    world.weather(Weather::Away);
+    for id in 0..100 {
+        node.take(id, 1);
+    }
+    node.take(100, 12);
+    // All but the last have drained.
+    world.wait(SECOND);
+    world.weather(Weather::Fair);
+    node.sweep();
+    assert_eq!(node.limiter.stats().owing, 0);
+    assert_eq!(world.stored(0), None);
+    let debt = Nanos(11 * SECOND.0);
+    let known = world.stored(100).expect("a key that was told of");
+    assert_eq!(known.window(1), Some(&Snapshot::Bucket { debt }));
+}
+
+#[test]
 fn without_any_call_a_sweep_has_keys_told_of() {
     let world = world(1, OnOutage::Share);
     let node = &world.nodes[0];
