@@ -349,7 +349,8 @@ defmodule RateLimiter do
     * `:owing` - ids of which Redis is yet to be told what this node let through.
     * `:away?` - of each limiter, whether this node answers alone.
 
-  and the instance has `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
+  and the instance has `:breaker`, `:closed`, `:half_open` or `:opened`, of several servers that of the one that is worst
+  off, `nil` while none is known; and `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
   `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending`, `:problem` and `:evicts` (the
   `maxmemory-policy` by which it forgets keys when it is full, or `nil`); a `:problem` with finding them; and totals
   since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis, `:unsent`,

@@ -122,8 +122,18 @@ defmodule RateLimiter.Instance do
 
   defp with_redis(stats, %{store: :local}), do: stats
 
-  defp with_redis(stats, %{store: {:redis, store}}),
-    do: Map.merge(stats, %{store: :redis, redis: Redis.Engine.status(store)})
+  defp with_redis(stats, %{store: {:redis, store}}) do
+    status = Redis.Engine.status(store)
+    Map.merge(stats, %{store: :redis, redis: status, breaker: breaker(status)})
+  end
+
+  # Of several servers the worst off.
+  defp breaker(nil), do: nil
+
+  defp breaker(%{servers: servers}) do
+    states = Enum.map(servers, & &1.breaker)
+    Enum.find([:opened, :half_open, :closed], &(&1 in states))
+  end
 
   @doc "Whether all is well with the instance."
   @spec health(Limiters.t() | nil) ::

@@ -30,8 +30,8 @@ defmodule RateLimiter.Telemetry do
       `:checks`, `:denials`, `:overflowed` (newcomers that were judged together because `:max_keys` were kept)
       and `:swept` (idle keys that left) since the start. With Redis also `:cached_denials`, `:fallbacks`,
       `:unavailable`, `:pending` and `:owing`, as `RateLimiter.stats/1` explains them.
-    * Metadata: `:instance`, its name; `:store`; `:limiters`, a map from each limiter to its own numbers; `:redis`
-      with Redis, how that is doing.
+    * Metadata: `:instance`, its name; `:store`; `:limiters`, a map from each limiter to its own numbers; with
+      Redis also `:redis`, how that is doing, and `:breaker`, the state of the breaker that is worst off.
 
   ## `[:rate_limiter, :redis, :command]`
 
@@ -168,7 +168,7 @@ defmodule RateLimiter.Telemetry do
   @doc false
   @spec stats(term, map) :: :ok
   def stats(instance, stats) do
-    {metadata, measurements} = Map.split(stats, [:store, :limiters, :redis])
+    {metadata, measurements} = Map.split(stats, [:store, :limiters, :redis, :breaker])
     :telemetry.execute(@stats, measurements, Map.put(metadata, :instance, instance))
   end
 

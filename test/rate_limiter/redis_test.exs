@@ -505,6 +505,8 @@ defmodule RateLimiter.RedisTest do
       assert %{store: :redis, checks: 2, denials: 1, fallbacks: 0, pending: 0, owing: 0} =
                stats = RateLimiter.stats(name)
 
+      assert stats.breaker == :closed
+
       assert %{servers: [%{server: ^address, breaker: :closed, connections: 1, problem: nil}]} =
                stats.redis
 
@@ -531,6 +533,10 @@ defmodule RateLimiter.RedisTest do
 
       assert Enum.all?(measurements, fn {_key, value} -> is_integer(value) end)
       assert %{^name => %{away?: false}} = metadata.limiters
+      assert metadata.breaker in [:closed, :half_open, :opened, nil]
+
+      Redis.kill(context.server)
+      Redis.eventually(fn -> RateLimiter.stats(name).breaker == :opened end)
     end
 
     test "adds, changes and removes limiters", %{name: name} = context do
