@@ -12,8 +12,9 @@
 --   ...   the meters: kind, then what the kind's file says. One is a limit at a scale.
 --   ...   the calls, those in a row that ask the same only once:
 --           operation, how many, cost, what follows, number of windows, the meter of each window
---           what follows: 1: how long the request id is kept, in ms, where something is taken; 2: after this, an argument for each window: what it
---           is charged first, as two lists of (when, how much): at least, and on top; or nothing
+--           what follows: 1: how long the request id is kept, in ms, where something is taken; 2: after this, an
+--           argument for each window: what it is charged first, as two lists of (when, how much): at least, and on
+--           top; or nothing
 -- reply   an array: now; a letter for each call, in one string; then for each window of each call its state, as it is
 --         stored now: nil if it has none, 0 if its key holds something that is none. What remains, and when to come
 --         again, follows from the state: the caller reckons it, where it costs the server nothing.
