@@ -42,6 +42,16 @@ defmodule RateLimiter.Errors do
     end
   end
 
+  @spec ended() :: Exception.t()
+  def ended, do: error("the instance of these subsystems has just ended")
+
+  @spec not_running(term) :: Exception.t()
+  def not_running(instance) do
+    error(
+      "the instance #{inspect(instance)} is about to start, or has just ended: nothing was changed. Try again when it runs"
+    )
+  end
+
   @spec taken(atom, term) :: Exception.t()
   def taken(limiter, instance) do
     error(

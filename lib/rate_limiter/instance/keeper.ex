@@ -6,6 +6,7 @@ defmodule RateLimiter.Instance.Keeper do
 
   use GenServer
 
+  alias RateLimiter.Errors
   alias RateLimiter.Instance.Limiters
 
   @type change ::
@@ -20,8 +21,16 @@ defmodule RateLimiter.Instance.Keeper do
 
   @doc "Makes a change; what was wrong with it is raised here, in the caller."
   @spec change!(Limiters.t(), change) :: :ok
-  def change!(%Limiters{keeper: keeper}, change) do
-    with {:error, exception} <- GenServer.call(keeper, change, :infinity), do: raise(exception)
+  def change!(%Limiters{keeper: keeper, instance: instance}, change) do
+    with {:error, exception} <- call(keeper, change, instance), do: raise(exception)
+  end
+
+  # An instance is known a moment before it has a keeper, and a moment after.
+  defp call(keeper, change, instance) do
+    GenServer.call(keeper, change, :infinity)
+  catch
+    :exit, {reason, _call} when reason in [:noproc, :normal, :shutdown] ->
+      {:error, Errors.not_running(instance)}
   end
 
   @doc "Makes a change in the calling process."

@@ -14,8 +14,15 @@ defmodule RateLimiter.Top.Snapshot do
       node: node(),
       at_ms: System.monotonic_time(:millisecond),
       date: DateTime.utc_now(),
-      instances: Enum.map(Registry.instances(), &instance/1)
+      instances: for(limiters <- Registry.instances(), about = seen(limiters), do: about)
     }
+  end
+
+  # One that ends while it is looked at is not there.
+  defp seen(limiters) do
+    instance(limiters)
+  rescue
+    ArgumentError -> nil
   end
 
   defp instance(limiters) do

@@ -197,7 +197,7 @@ defmodule RateLimiter.VSM.Engine do
   defp answer!(:bad_id, id), do: raise(Errors.bad_id(id))
 
   defp answer!(:unknown_limiter, _id),
-    do: raise(ArgumentError, "the instance of this subsystem has just ended")
+    do: raise(Errors.ended())
 
   defp answer!(answer, _id), do: answer
 

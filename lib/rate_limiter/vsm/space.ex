@@ -57,7 +57,7 @@ defmodule RateLimiter.VSM.Space do
   end
 
   @spec config(t) :: Config.t()
-  def config(table), do: get(table, :config)
+  def config(table), do: get(table, :config) || raise(Errors.ended())
 
   @spec config(t, atom) :: Config.subsystem()
   def config(table, name), do: Keyword.fetch!(config(table).subsystems, name)
@@ -93,12 +93,12 @@ defmodule RateLimiter.VSM.Space do
 
   @doc "The limiters of emergency calls: of all sources together, and of one source."
   @spec emergency(t) :: %{all: RateLimiter.Native.handle(), source: RateLimiter.Native.handle()}
-  def emergency(table), do: get(table, :emergency)
+  def emergency(table), do: get(table, :emergency) || raise(Errors.ended())
 
   @doc "The time of this space's clock, in milliseconds."
   @spec now_ms(t) :: integer
   def now_ms(table) do
-    case get(table, :clock) do
+    case clock(table) do
       :monotonic -> System.monotonic_time(:millisecond)
       clock -> div(Engine.manual_clock_now(clock), 1_000_000)
     end
@@ -107,7 +107,7 @@ defmodule RateLimiter.VSM.Space do
   @doc "The time of this space's clock as a date: for people."
   @spec date(t) :: DateTime.t()
   def date(table) do
-    case get(table, :clock) do
+    case clock(table) do
       :monotonic -> DateTime.utc_now()
       clock -> clock |> Engine.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
     end
@@ -116,6 +116,8 @@ defmodule RateLimiter.VSM.Space do
   @doc "Whether time passes by itself, and is not moved by a test."
   @spec live?(t) :: boolean
   def live?(table), do: get(table, :clock) == :monotonic
+
+  defp clock(table), do: get(table, :clock) || raise(Errors.ended())
 
   @spec get(t, term, default) :: term | default when default: term
   def get(table, key, default \\ nil) do

@@ -6,6 +6,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
 
   alias Mix.Tasks.RateLimiter.Top, as: Task
   alias RateLimiter.Adaptive.Fixed
+  alias RateLimiter.Instance.Limiters
   alias RateLimiter.Replay.Words
   alias RateLimiter.{Top, VSM}
   alias RateLimiter.Top.{Page, Snapshot}
@@ -83,6 +84,17 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
   test "shows one that has just come, without a rate" do
     now = Snapshot.take()
     assert page(now, %{now | instances: []}) =~ ~r/^top_shown +- +- +0/mu
+  end
+
+  test "leaves out an instance that ends while it is looked at" do
+    gone = :ets.new(:gone, [])
+    :ets.delete(gone)
+    limiters = Limiters.new(instance: :top_gone, space: gone, ready?: true)
+    :ok = RateLimiter.Registry.register({:instance, :top_gone}, limiters)
+
+    names = for %{name: name} <- Snapshot.take().instances, do: name
+    assert ":top_shown" in names
+    refute ":top_gone" in names
   end
 
   test "shows a node without any" do

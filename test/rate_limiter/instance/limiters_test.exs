@@ -102,6 +102,22 @@ defmodule RateLimiter.Instance.LimitersTest do
       end
     end
 
+    test "says so where the instance is not there yet, or not any more" do
+      pid = start_supervised!({RateLimiter, name: :keeperless})
+      :ok = Supervisor.terminate_child(pid, RateLimiter.Instance.Keeper)
+
+      assert_raise ArgumentError,
+                   "the instance :keeperless is about to start, or has just ended: nothing was changed. Try again when it " <>
+                     "runs",
+                   fn ->
+                     RateLimiter.add_limiter(
+                       :late,
+                       [windows: [w: [limit: 1, per: :day]]],
+                       :keeperless
+                     )
+                   end
+    end
+
     test "by the thousand leaves each with its own counts" do
       names = for n <- 1..2_000, do: :"many_#{n}"
 

@@ -251,6 +251,22 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
+  test "who still asks about subsystems that have ended is told so", %{name: name} do
+    start(name, a: [limit: 1, per: :day, law: Fixed])
+    space = space(name)
+    subsystem = Space.subsystem!(name, :a)
+    stop_supervised!(name)
+
+    for late <- [
+          fn -> Space.config(space) end,
+          fn -> RateLimiter.VSM.Metrics.all(space) end,
+          fn -> RateLimiter.Algedonic.Bypass.take(subsystem, "u", 1) end,
+          fn -> Engine.check(subsystem, "u", 1) end
+        ],
+        do:
+          assert_raise(ArgumentError, ~r/^the instance of these subsystems has just ended/, late)
+  end
+
   describe "many processes at once" do
     test "never have more at work than the guard allows, nor more than the limit in all", %{
       name: name
