@@ -77,6 +77,31 @@ defmodule RateLimiter.AlgedonicTest do
       assert %{sources: %{pain: %{probe: 0.0}}} = metrics(context)
     end
 
+    test "is its own subsystem's, whatever that is called" do
+      name = {:patterns, self()}
+
+      start_supervised!(
+        {RateLimiter,
+         name: name,
+         vsm: [
+           interval: 86_400_000,
+           sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
+           subsystems: [
+             a: [limit: 1, per: :day, law: Fixed],
+             _: [limit: 1, per: :day, law: Fixed],
+             "$1": [limit: 1, per: :day, law: Fixed]
+           ]
+         ]}
+      )
+
+      Algedonic.pain(:a, 0.5, source: :one, instance: name)
+      Algedonic.pain(:"$1", 0.4, source: :other, instance: name)
+      metrics = VSM.subsystem_metrics(name)
+      assert metrics[:_].sources.pain == %{}
+      assert Map.keys(metrics[:"$1"].sources.pain) == [:other]
+      assert Map.keys(metrics[:a].sources.pain) == [:one]
+    end
+
     test "of a process is told under its registered name, or its own", context do
       Algedonic.pain(:low, 0.2, instance: context.name)
       Process.register(self(), :algedonic_test_source)

@@ -29,6 +29,7 @@ defmodule RateLimiter.Algedonic.Ledger do
   def put(%Subsystem{table: table, name: name}, kind, source, level, reason) do
     signals = Space.get(table, :signals)
     now = Space.now_ms(table)
+    name = literal(name)
     source = admitted(signals, kind, name, source)
     since = since(known(signals, kind, name, source), level, now)
     :ets.insert(signals, {{kind, name, source}, level, now, since, reason})
@@ -63,7 +64,7 @@ defmodule RateLimiter.Algedonic.Ledger do
   def purge(table, name, now) do
     %{ttl: ttl} = Space.config(table)
     signals = Space.get(table, :signals)
-    ended = [{{{:_, name, :_}, :_, :"$1", :_, :_}, [{:"=<", :"$1", now - ttl}], [true]}]
+    ended = [{{{:_, literal(name), :_}, :_, :"$1", :_, :_}, [{:"=<", :"$1", now - ttl}], [true]}]
     _count = :ets.select_delete(signals, ended)
     :ok
   end
@@ -75,10 +76,13 @@ defmodule RateLimiter.Algedonic.Ledger do
 
   defp rows(table, kind, name) do
     :ets.select(Space.get(table, :signals), [
-      {{{kind, name, :"$1"}, :"$2", :"$3", :"$4", :"$5"}, [],
+      {{{kind, literal(name), :"$1"}, :"$2", :"$3", :"$4", :"$5"}, [],
        [{{:"$1", :"$2", :"$3", :"$4", :"$5"}}]}
     ])
   end
+
+  # A subsystem may have any name, also one that means something in a pattern, such as :_.
+  defp literal(name), do: Atom.to_string(name)
 
   # A new source has a name of its own while there is room.
   defp admitted(signals, kind, name, source) do
