@@ -102,21 +102,6 @@ defmodule RateLimiter.ErrorsTest do
       end)
     end
 
-    test "is not an option that the call does not take, or that is said twice" do
-      for call <- [
-            fn -> RateLimiter.reset(:api, "u", cost: 1) end,
-            fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
-            fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
-            fn -> RateLimiter.refund(:api, "u", [cost: 1], cost: 1) end
-          ] do
-        says(
-          "expected a window, or a list of windows, each once, got: [cost: 1]. Options of a call that takes some are said " <>
-            "once, and last",
-          call
-        )
-      end
-    end
-
     test "is named in a list" do
       for call <- calls(:api, "u", [:burst, :bust]),
           do: says("unknown window :bust of limiter :api; its windows are :burst and :slow", call)
@@ -147,7 +132,8 @@ defmodule RateLimiter.ErrorsTest do
             fn -> RateLimiter.get_usage_batch(:api, ["u"], cost: 1) end,
             fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
             fn -> RateLimiter.reset(:api, "u", cost: 1) end,
-            fn -> RateLimiter.check_and_track(:api, "u", [cost: 1], cost: 2) end
+            fn -> RateLimiter.check_and_track(:api, "u", [cost: 1], cost: 2) end,
+            fn -> RateLimiter.refund(:api, "u", [cost: 1], cost: 1) end
           ],
           do: says(message, call)
     end
