@@ -217,6 +217,28 @@ defmodule RateLimiter.RedisTest do
       assert RateLimiter.stats(name).unavailable > 0
     end
 
+    test ":deny says so also to who waits while the limiter is removed",
+         %{name: name} = context do
+      start(context, [timeout: 60_000], on_outage: :deny)
+      {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
+      Redis.freeze(context.server)
+
+      waiting =
+        for call <- [
+              fn -> RateLimiter.check_and_track(name, "u", :a) end,
+              fn -> RateLimiter.peek(name, "u") end,
+              fn -> hd(RateLimiter.check_batch(name, [{"u", 1}], [:a, :b])) end
+            ],
+            do: Task.async(call)
+
+      Redis.eventually(fn -> pending(name) == 3 end)
+      :ok = RateLimiter.remove_limiter(name)
+      Redis.kill(context.server)
+
+      for answer <- Task.await_many(waiting, 60_000),
+          do: assert({:error, :unavailable, %Usage{limiter: ^name, remaining: 0}} = answer)
+    end
+
     test ":allow lets all through", %{name: name} = context do
       start(context, [], on_outage: :allow)
       Redis.kill(context.server)

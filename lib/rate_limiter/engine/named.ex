@@ -25,10 +25,16 @@ defmodule RateLimiter.Engine.Named do
   @spec windows!(atom) :: [{atom, max :: non_neg_integer}, ...]
   def windows!(limiter) do
     unless is_atom(limiter), do: raise(Errors.bad_call(limiter, 0))
+    windows(limiter) || raise(Errors.unknown_limiter(limiter))
+  end
 
-    case at(limiter, &plan/1) do
-      {_ppm, windows} -> for {name, _, _, _, _, max} <- windows, do: {name, max}
-      :unknown_limiter -> raise Errors.unknown_limiter(limiter)
+  @doc "The same; `nil` where the limiter is not there any more."
+  @spec windows(atom) :: [{atom, max :: non_neg_integer}, ...] | nil
+  def windows(limiter) do
+    with {_ppm, windows} <- at(limiter, &plan/1) do
+      for {name, _, _, _, _, max} <- windows, do: {name, max}
+    else
+      :unknown_limiter -> nil
     end
   end
 end

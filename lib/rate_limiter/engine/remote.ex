@@ -134,10 +134,17 @@ defmodule RateLimiter.Engine.Remote do
 
   # Nobody could say how much is left.
   defp usage({:unavailable, _events, source, ppm}, limiter, windows, cost) do
-    known = Named.windows!(limiter)
-    asked = if windows == [], do: known, else: Keyword.take(known, names(windows))
-    asked |> Usage.unknown(limiter, {source, ppm}, cost) |> Selection.only(windows)
+    windows
+    |> asked(Named.windows(limiter))
+    |> Usage.unknown(limiter, {source, ppm}, cost)
+    |> Selection.only(windows)
   end
+
+  # The limiter was removed while the call waited.
+  defp asked([], nil), do: [{nil, 0}]
+  defp asked(windows, nil), do: for(name <- names(windows), do: {name, 0})
+  defp asked([], known), do: known
+  defp asked(windows, known), do: Keyword.take(known, names(windows))
 
   defp names(window) when is_atom(window), do: [window]
   defp names(windows), do: windows
