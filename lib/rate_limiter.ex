@@ -82,10 +82,11 @@ defmodule RateLimiter do
            ]
 
   @doc "The instance as a child of a supervisor; takes the options of `start_link/1`."
-  @spec child_spec(keyword) :: Supervisor.child_spec()
+  @spec child_spec(keyword | map) :: Supervisor.child_spec()
   def child_spec(options) do
-    name =
-      if Keyword.keyword?(options), do: Keyword.get(options, :name, __MODULE__), else: __MODULE__
+    # What is no options is told of when it is started.
+    readable? = Keyword.keyword?(options) or (is_map(options) and not is_struct(options))
+    name = if readable?, do: Access.get(options, :name, __MODULE__), else: __MODULE__
 
     %{id: name, start: {__MODULE__, :start_link, [Config.hide(options)]}, type: :supervisor}
   end

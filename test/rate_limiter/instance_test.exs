@@ -133,6 +133,17 @@ defmodule RateLimiter.InstanceTest do
              } = RateLimiter.child_spec(limiters: [])
 
       assert %{id: {:tenant, 7}} = RateLimiter.child_spec(name: {:tenant, 7})
+      assert %{id: {:tenant, 8}} = RateLimiter.child_spec(%{name: {:tenant, 8}})
+      assert %{id: RateLimiter} = RateLimiter.child_spec(%{limiters: []})
+
+      # What is none is told of where it is started.
+      for none <- [
+            :none,
+            nil,
+            ["none"],
+            %Usage{limiter: 1, window: 1, max: 1, current: 1, remaining: 0}
+          ],
+          do: assert(%{id: RateLimiter} = RateLimiter.child_spec(none))
     end
   end
 
