@@ -15,6 +15,7 @@ defmodule RateLimiter.Doctor.Shared do
   @asked 20
   @timed 200
   @patience_ms 10_000
+  @agreed_ms 60_000
   @rights "the guide to Redis lists the rights that its user needs"
 
   @spec examine(:local | {:redis, keyword}) :: [Doctor.finding(), ...]
@@ -142,36 +143,38 @@ defmodule RateLimiter.Doctor.Shared do
   end
 
   defp agreement do
-    agreed? = &(&1.state == :agreed)
-    look = fn -> VSM.subsystem_metrics(@limiter)[@subsystem].agreement end
+    agreed? = fn -> VSM.subsystem_metrics(@limiter)[@subsystem].agreement.state == :agreed end
+    _known = wait(fn -> agreed?.() or alone() != nil end, & &1, @agreed_ms)
 
-    if agreed?.(wait(look, agreed?, @patience_ms)) do
+    if agreed?.() do
       {:ok, "agreement", "subsystems of several nodes would agree on their scales", nil}
     else
-      why =
-        Enum.find_value(
-          VSM.explain(@subsystem, @limiter),
-          "",
-          &(&1.action == :alone && &1.sentence)
-        )
-
-      {:warning, "agreement", "subsystems of several nodes would go each by its own: #{why}",
-       "only with `vsm:` this matters. #{String.capitalize(@rights)}"}
+      {:warning, "agreement", "subsystems of several nodes would go each by its own: #{alone()}",
+       "only with `vsm:` this matters; #{@rights}"}
     end
   end
 
-  defp wait(look, enough?, patience_ms) when patience_ms > 0 do
+  # Why Redis refuses, in words.
+  defp alone do
+    alone = &(&1.action == :alone and &1.sentence =~ "Redis says")
+
+    with %{sentence: sentence} <- Enum.find(VSM.explain(@subsystem, @limiter), alone),
+         do: sentence
+  end
+
+  defp wait(look, enough?, patience_ms),
+    do: wait_until(look, enough?, System.monotonic_time(:millisecond) + patience_ms)
+
+  defp wait_until(look, enough?, deadline_ms) do
     seen = look.()
 
-    if enough?.(seen) do
+    if enough?.(seen) or System.monotonic_time(:millisecond) > deadline_ms do
       seen
     else
       Process.sleep(20)
-      wait(look, enough?, patience_ms - 20)
+      wait_until(look, enough?, deadline_ms)
     end
   end
-
-  defp wait(look, _enough?, _none), do: look.()
 
   defp ms(us), do: Float.round(us / 1_000, 2)
 end

@@ -10,30 +10,38 @@ defmodule RateLimiter.Health.Store do
   alias RateLimiter.{Redis, Registry}
 
   @impl true
-  def init(options), do: {options[:instance], nil}
+  def init(options), do: {options[:instance], nil, 0.0}
 
   @impl true
-  def measure({instance, before}) do
+  def measure({instance, before, last}) do
     with %Limiters{store: {:redis, store}} <- Registry.instance(instance),
          %{} = status <- Redis.Engine.status(store) do
-      {:ok, missed(status, before), {instance, status}}
+      lost = lost(status, before, last)
+      {:ok, max(shut(status), lost), {instance, status, lost}}
     else
-      _gone -> {:no_opinion, "the instance has ended", {instance, nil}}
+      _gone -> {:no_opinion, "the instance has ended", {instance, nil, 0.0}}
     end
   end
 
   # A breaker that is open lets nobody ask.
-  defp missed(%{servers: servers} = status, before) do
+  defp shut(%{servers: []}), do: 1.0
+
+  defp shut(%{servers: servers}) do
     away = Enum.count(servers, &(&1.breaker != :closed or &1.connections == 0))
-    shut = if servers == [], do: 1.0, else: away / length(servers)
-    max(shut, lost(status, before))
+    away / length(servers)
   end
 
-  defp lost(_status, nil), do: 0.0
+  defp lost(_status, nil, _last), do: 0.0
 
-  defp lost(status, before) do
+  # Where nothing was asked, it is as it was.
+  defp lost(status, before, last) do
     since = fn key -> Map.fetch!(status, key) - Map.fetch!(before, key) end
     lost = since.(:timeouts) + since.(:refused) + since.(:unsent)
-    if lost > 0, do: min(lost / max(since.(:calls), lost), 1.0), else: 0.0
+
+    cond do
+      lost > 0 -> min(lost / max(since.(:calls), lost), 1.0)
+      since.(:calls) > 0 -> 0.0
+      true -> last
+    end
   end
 end

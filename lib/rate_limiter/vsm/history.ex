@@ -59,6 +59,13 @@ defmodule RateLimiter.VSM.History do
     |> Enum.take(@kept)
   end
 
+  # A store that comes and goes, and comes and goes again: how it is, and how it was.
+  defp onto(%{held_by: :store} = entry, [
+         %{held_by: :store} = was,
+         %{held_by: :store} = same | before
+       ]),
+       do: [%{entry | since: same.since, steps: same.steps + 1}, was | before]
+
   defp onto(%{action: action} = entry, [%{action: action} = last | before] = history) do
     if (small?(entry) or again?(entry, last)) and entry.dry_run == last.dry_run and
          entry.held_by == last.held_by,

@@ -72,6 +72,17 @@ defmodule RateLimiter.Health.StoreTest do
     await_stress(name, 0.0)
 
     assert [%{sentence: "Redis does all that it is asked again"}, ^entry] = VSM.explain(:a, name)
+
+    # One that comes and goes pushes nothing else out of what is explained.
+    for steps <- 2..3 do
+      :ok = Redis.kill(server)
+      await_stress(name, 1.0)
+      Redis.restart!(server)
+      await_stress(name, 0.0)
+
+      assert [%{steps: ^steps, stress: 0.0}, %{steps: ^steps, stress: 1.0}] =
+               VSM.explain(:a, name)
+    end
   end
 
   test "is no sensor where calls are counted here" do
