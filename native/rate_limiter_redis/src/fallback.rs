@@ -95,38 +95,37 @@ impl Fallback {
     /// Takes the cost of this node's share of every window, or of none; or where everything is let through, of each as
     /// much of it as there is.
     pub(crate) fn take(&self, question: Question, lets_all_through: bool) -> Answer {
-        let shares = self.shares.get();
-        let _turn = self.turns.of(question.key);
-        let is_new = self.begin(question, &shares);
-        let answer = match question.once {
-            Some(once) => self.judge(question, &shares, |table, key, select, cost| {
-                table.ask_once(key, select, cost, once)
-            }),
-            None => self.judge(question, &shares, |table, key, select, cost| {
-                table.ask(key, select, cost, Limiter::check_all)
-            }),
-        };
-        let answer = if lets_all_through && !answer.allowed() {
-            self.let_through(question, &shares, &answer, Limiter::check_all)
-        } else {
-            answer
-        };
-        self.end(question, is_new);
-        answer
+        self.answer(
+            question,
+            lets_all_through,
+            question.once,
+            Limiter::check_all,
+        )
     }
 
     /// What `take` would answer.
     pub(crate) fn peek(&self, question: Question, lets_all_through: bool) -> Answer {
+        self.answer(question, lets_all_through, None, Limiter::peek_all)
+    }
+
+    fn answer(
+        &self,
+        question: Question,
+        lets_all_through: bool,
+        once: Option<Once>,
+        ask: AskAll,
+    ) -> Answer {
         let shares = self.shares.get();
         let _turn = self.turns.of(question.key);
         let is_new = self.begin(question, &shares);
-        let answer = self.judge(question, &shares, |table, key, select, cost| {
-            table.ask(key, select, cost, Limiter::peek_all)
+        let judged = self.judge(question, &shares, |table, key, select, cost| match once {
+            Some(once) => table.ask_once(key, select, cost, once),
+            None => table.ask(key, select, cost, ask),
         });
-        let answer = if lets_all_through && !answer.allowed() {
-            self.let_through(question, &shares, &answer, Limiter::peek_all)
+        let answer = if lets_all_through && !judged.allowed() {
+            self.let_through(question, &shares, &judged, ask)
         } else {
-            answer
+            judged
         };
         self.end(question, is_new);
         answer
