@@ -1,6 +1,20 @@
 defmodule RateLimiter.CommandLine do
   @moduledoc false
-  # What the Mix tasks say of a switch that they do not have, or whose value is none.
+  # How the Mix tasks read their switches, and what they say where something is wrong.
+
+  @doc "The switches of a task that takes nothing else; or what is wrong."
+  @spec options([String.t()], keyword, keyword) :: {:ok, keyword} | :help | {:error, String.t()}
+  def options(argv, switches, aliases) do
+    {given, rest, invalid} = OptionParser.parse(argv, strict: switches, aliases: aliases)
+
+    with :ok <- check(invalid, switches, aliases) do
+      cond do
+        rest != [] -> {:error, "expected options only, got: #{hd(rest)}"}
+        given[:help] -> :help
+        true -> {:ok, given}
+      end
+    end
+  end
 
   @doc "What is wrong with the first that `OptionParser.parse/2` found to be invalid."
   @spec check([{String.t(), String.t() | nil}], keyword, keyword) :: :ok | {:error, String.t()}
@@ -30,6 +44,13 @@ defmodule RateLimiter.CommandLine do
       |> Enum.max_by(&String.jaro_distance(&1, name))
 
     if String.jaro_distance(near, name) > 0.8, do: ". Did you mean #{near}?", else: ""
+  end
+
+  @doc "Says why a task cannot go on, and ends it with this status."
+  @spec fail(String.t(), String.t(), pos_integer) :: no_return
+  def fail(task, message, status) do
+    IO.puts(:stderr, "mix rate_limiter.#{task}: #{message}")
+    exit({:shutdown, status})
   end
 
   @doc "A switch as it is written."

@@ -18,6 +18,8 @@ defmodule Mix.Tasks.RateLimiter.Demo do
 
   use Mix.Task
 
+  alias RateLimiter.CommandLine
+
   @requirements ["app.start"]
 
   @impl true
@@ -35,8 +37,6 @@ defmodule Mix.Tasks.RateLimiter.Demo do
   defp shown(:ok), do: :ok
   defp shown({:error, message}), do: fail(message, 1)
 
-  defp fail(message, status) do
-    IO.puts(:stderr, "mix rate_limiter.demo: #{message}")
-    exit({:shutdown, status})
-  end
+  @spec fail(String.t(), 1 | 2) :: no_return
+  defp fail(message, status), do: CommandLine.fail("demo", message, status)
 end

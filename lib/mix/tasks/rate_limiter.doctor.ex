@@ -42,13 +42,11 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
 
   @impl true
   def run(argv) do
-    {options, rest, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
-
-    with {:error, message} <- CommandLine.check(invalid, @switches, @aliases),
-         do: fail(message, 2)
-
-    if rest != [], do: fail("expected options only, got: #{hd(rest)}", 2)
-    if options[:help], do: IO.puts(@moduledoc), else: examine(options)
+    case CommandLine.options(argv, @switches, @aliases) do
+      {:ok, options} -> examine(options)
+      :help -> IO.puts(@moduledoc)
+      {:error, message} -> CommandLine.fail("doctor", message, 2)
+    end
   end
 
   defp examine(options) do
@@ -65,7 +63,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
     _valid = Config.store!(store, [:store])
     store
   rescue
-    error in ArgumentError -> fail(Exception.message(error), 2)
+    error in ArgumentError -> CommandLine.fail("doctor", Exception.message(error), 2)
   end
 
   defp store(options) do
@@ -77,10 +75,5 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
       {nil, [store: {:redis, redis}]} -> {:redis, redis ++ own ++ tls}
       {url, _environment} -> {:redis, [url: url] ++ own ++ tls}
     end
-  end
-
-  defp fail(message, status) do
-    IO.puts(:stderr, "mix rate_limiter.doctor: #{message}")
-    exit({:shutdown, status})
   end
 end

@@ -114,8 +114,5 @@ defmodule Mix.Tasks.RateLimiter.Top do
   end
 
   @spec fail(String.t(), 1 | 2) :: no_return
-  defp fail(message, status) do
-    IO.puts(:stderr, "mix rate_limiter.top: #{message}")
-    exit({:shutdown, status})
-  end
+  defp fail(message, status), do: CommandLine.fail("top", message, status)
 end

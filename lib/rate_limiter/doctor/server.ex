@@ -12,7 +12,7 @@ defmodule RateLimiter.Doctor.Server do
   @spec examine(Native.store(), String.t()) :: [Doctor.finding(), ...]
   def examine(store, key) do
     case ask(store, key) do
-      {:ok, info} when is_binary(info) -> [version(info), memory(info)]
+      {:ok, info} -> [version(info), memory(info)]
       {:error, why} -> [untold(why)]
     end
   end

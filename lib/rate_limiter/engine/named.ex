@@ -31,9 +31,8 @@ defmodule RateLimiter.Engine.Named do
   @doc "The same; `nil` where the limiter is not there any more."
   @spec windows(atom) :: [{atom, max :: non_neg_integer}, ...] | nil
   def windows(limiter) do
-    with {_ppm, windows} <- at(limiter, &plan/1) do
-      for {name, _, _, _, _, max} <- windows, do: {name, max}
-    else
+    case at(limiter, &plan/1) do
+      {_ppm, windows} -> for {name, _, _, _, _, max} <- windows, do: {name, max}
       :unknown_limiter -> nil
     end
   end

@@ -31,15 +31,7 @@ defmodule RateLimiter.Simulation.Arguments do
   @doc "The options of `RateLimiter.Simulation.run/1` with `:html`; or what is wrong."
   @spec parse([String.t()]) :: {:ok, keyword} | :help | {:error, String.t()}
   def parse(argv) do
-    {given, rest, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
-
-    with :ok <- CommandLine.check(invalid, @switches, @aliases) do
-      cond do
-        rest != [] -> {:error, "expected options only, got: #{hd(rest)}"}
-        given[:help] -> :help
-        true -> options(given)
-      end
-    end
+    with {:ok, given} <- CommandLine.options(argv, @switches, @aliases), do: options(given)
   end
 
   defp options(given) do
