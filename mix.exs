@@ -223,7 +223,7 @@ defmodule Mix.Tasks.Compile.RateLimiterNif do
     File.mkdir_p!(Path.dirname(manifest()))
     File.write!(manifest(), :erlang.term_to_binary({inputs, library_digest()}))
 
-    if :erlang.module_loaded(RateLimiter.Native) do
+    if :erlang.module_loaded(RateLimiter.Core.Native) do
       Mix.shell().info("The native library in this VM stays the old one until the VM restarts")
     end
 

@@ -44,7 +44,7 @@ defmodule Bench.Latency.Sweep do
   @moduledoc false
   # The sweep of idle keys: not at all, as an instance does it, or without a pause.
 
-  alias RateLimiter.Engine
+  alias RateLimiter.Store
   alias RateLimiter.Instance.Sweeper
 
   @slots 2_000
@@ -62,7 +62,7 @@ defmodule Bench.Latency.Sweep do
   end
 
   def during(_instance, {:without_pause, limiter}, fun) do
-    handle = Engine.handle(limiter)
+    handle = Store.handle(limiter)
     # On the other scheduler: on the same one it would take turns with the caller.
     other = System.schedulers_online()
     pid = :erlang.spawn_opt(fn -> forever(handle) end, [{:scheduler, other}])
@@ -72,7 +72,7 @@ defmodule Bench.Latency.Sweep do
   end
 
   defp forever(handle) do
-    Engine.sweep(handle, @slots)
+    Store.sweep(handle, @slots)
     forever(handle)
   end
 end

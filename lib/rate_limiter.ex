@@ -56,8 +56,9 @@ defmodule RateLimiter do
   starts with its options again.
   """
 
-  alias RateLimiter.{Config, Engine, Instance, Limit, Options, Registry, Usage}
-  alias RateLimiter.Instance.Keeper
+  alias RateLimiter.{Config, Instance, Store, Usage}
+  alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Instance.{Registry, Writer}
 
   @typedoc "Who asks."
   @type id :: binary | integer | atom | tuple | [id]
@@ -108,13 +109,13 @@ defmodule RateLimiter do
       ** (ArgumentError) limiters.mail.windows.hourly.limit: expected a positive integer, got: "5"
   """
   @spec start_link(keyword) :: Supervisor.on_start()
-  def start_link(options), do: options |> Config.new!() |> Instance.start_link()
+  def start_link(options), do: options |> Config.new!() |> Instance.Supervisor.start_link()
 
   @doc """
   Takes the call's cost from every window, if all of them allow it: `check_and_track/3` for every window.
   """
   @spec check_and_track(limiter, id) :: answer
-  def check_and_track(limiter, id), do: Engine.check(limiter, id, [], 1)
+  def check_and_track(limiter, id), do: Store.check(limiter, id, [], 1)
 
   @doc """
   Takes the call's cost if the limit allows it, in one step: what two callers take at once is never counted as one.
@@ -135,12 +136,12 @@ defmodule RateLimiter do
   """
   @spec check_and_track(limiter, id, windows | keyword) :: answer
   def check_and_track(limiter, id, window) when is_atom(window),
-    do: Engine.check(limiter, id, window, 1)
+    do: Store.check(limiter, id, window, 1)
 
   def check_and_track(limiter, id, [{_, _} | _] = options),
     do: take(limiter, id, [], options)
 
-  def check_and_track(limiter, id, windows), do: Engine.check(limiter, id, windows, 1)
+  def check_and_track(limiter, id, windows), do: Store.check(limiter, id, windows, 1)
 
   @doc """
   As `check_and_track/3`, with the options of a call.
@@ -174,7 +175,7 @@ defmodule RateLimiter do
   """
   @spec check_batch(limiter, [{id, cost :: integer}], windows | []) :: [answer]
   def check_batch(limiter, entries, windows \\ []),
-    do: Engine.check_batch(limiter, entries, windows)
+    do: Store.check_batch(limiter, entries, windows)
 
   @doc """
   What `check_and_track/4` would answer: the same numbers, but nothing is taken.
@@ -187,9 +188,9 @@ defmodule RateLimiter do
   def peek(limiter, id, windows \\ [], options \\ [])
 
   def peek(limiter, id, [{_, _} | _] = options, []),
-    do: Engine.peek(limiter, id, [], cost(options))
+    do: Store.peek(limiter, id, [], cost(options))
 
-  def peek(limiter, id, windows, options), do: Engine.peek(limiter, id, windows, cost(options))
+  def peek(limiter, id, windows, options), do: Store.peek(limiter, id, windows, cost(options))
 
   @doc """
   What an id has used. Takes nothing.
@@ -202,7 +203,7 @@ defmodule RateLimiter do
   """
   @spec get_usage(limiter, id, windows | []) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
-  def get_usage(limiter, id, windows \\ []), do: Engine.peek(limiter, id, windows, 0)
+  def get_usage(limiter, id, windows \\ []), do: Store.peek(limiter, id, windows, 0)
 
   @doc """
   What each of many ids has used, in their order: one round trip, where Redis counts. There it may also be
@@ -215,7 +216,7 @@ defmodule RateLimiter do
   @spec get_usage_batch(limiter, [id], windows | []) ::
           {:ok, [{id, Usage.t()}]} | {:error, :unavailable, nil}
   def get_usage_batch(limiter, ids, windows \\ []),
-    do: Engine.usage_batch(limiter, ids, windows)
+    do: Store.usage_batch(limiter, ids, windows)
 
   @doc """
   Gives back what a call took and did not need.
@@ -233,10 +234,10 @@ defmodule RateLimiter do
   def refund(limiter, id, windows \\ [], options \\ [])
 
   def refund(limiter, id, [{_, _} | _] = options, []),
-    do: Engine.refund(limiter, id, [], cost(options))
+    do: Store.refund(limiter, id, [], cost(options))
 
   def refund(limiter, id, windows, options),
-    do: Engine.refund(limiter, id, windows, cost(options))
+    do: Store.refund(limiter, id, windows, cost(options))
 
   @doc """
   Forgets what an id has used.
@@ -248,7 +249,7 @@ defmodule RateLimiter do
       :ok
   """
   @spec reset(limiter, id, windows | []) :: :ok | {:error, :unavailable, nil}
-  def reset(limiter, id, windows \\ []), do: Engine.reset(limiter, id, windows)
+  def reset(limiter, id, windows \\ []), do: Store.reset(limiter, id, windows)
 
   @doc """
   Changes a window's limit while it is in use. What was used stays used.
@@ -266,7 +267,10 @@ defmodule RateLimiter do
   """
   @spec update_limit(limiter, window :: atom, keyword) :: :ok
   def update_limit(limiter, window, changes),
-    do: limiter |> Instance.holder!() |> Keeper.change!({:update, limiter, window, changes})
+    do:
+      limiter
+      |> Instance.Supervisor.holder!()
+      |> Writer.change!({:update, limiter, window, changes})
 
   @doc """
   Adds a limiter to a running instance, which is the last argument or the option `:instance`.
@@ -282,9 +286,9 @@ defmodule RateLimiter do
     {instance, options} = pop_instance(options, instance)
     path = Config.path!(limiter)
     config = Config.limiter!(options, path)
-    limiters = Instance.fetch!(instance)
+    limiters = Instance.Supervisor.fetch!(instance)
     Config.check_store!(config, limiters.store, path)
-    Keeper.change!(limiters, {:add, limiter, config})
+    Writer.change!(limiters, {:add, limiter, config})
   end
 
   @doc """
@@ -295,7 +299,7 @@ defmodule RateLimiter do
   """
   @spec remove_limiter(limiter) :: :ok
   def remove_limiter(limiter),
-    do: limiter |> Instance.holder!() |> Keeper.change!({:remove, limiter})
+    do: limiter |> Instance.Supervisor.holder!() |> Writer.change!({:remove, limiter})
 
   @doc """
   The limiters of an instance with their windows: the limit as configured, and `:max`, what a window holds now.
@@ -307,7 +311,8 @@ defmodule RateLimiter do
   Raises `ArgumentError` where no such instance runs.
   """
   @spec limiters(instance :: term) :: [{limiter, map}]
-  def limiters(instance \\ __MODULE__), do: instance |> Instance.fetch!() |> Instance.describe()
+  def limiters(instance \\ __MODULE__),
+    do: instance |> Instance.Supervisor.fetch!() |> Instance.Supervisor.describe()
 
   @doc """
   Whether all is well with an instance.
@@ -331,7 +336,7 @@ defmodule RateLimiter do
           | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]} | {:evicts, [map]}}
           | {:error, :not_running}
   def health_check(instance \\ __MODULE__),
-    do: instance |> Registry.instance() |> Instance.health()
+    do: instance |> Registry.instance() |> Instance.Supervisor.health()
 
   @doc """
   What an instance holds and did: `:keys` and `:memory` in bytes now, `:checks`, `:denials`, `:overflowed` and
@@ -360,18 +365,19 @@ defmodule RateLimiter do
   Raises `ArgumentError` where no such instance runs.
   """
   @spec stats(instance :: term) :: map
-  def stats(instance \\ __MODULE__), do: instance |> Instance.fetch!() |> Instance.stats()
+  def stats(instance \\ __MODULE__),
+    do: instance |> Instance.Supervisor.fetch!() |> Instance.Supervisor.stats()
 
-  defp take(limiter, id, windows, cost: cost), do: Engine.check(limiter, id, windows, cost)
-  defp take(limiter, id, windows, []), do: Engine.check(limiter, id, windows, 1)
+  defp take(limiter, id, windows, cost: cost), do: Store.check(limiter, id, windows, cost)
+  defp take(limiter, id, windows, []), do: Store.check(limiter, id, windows, 1)
 
   defp take(limiter, id, windows, options) do
     case Options.validate!(options, @check, []) do
       %{request_id: nil, cost: cost} ->
-        Engine.check(limiter, id, windows, cost)
+        Store.check(limiter, id, windows, cost)
 
       %{request_id: request, cost: cost, request_ttl: ttl} ->
-        Engine.check_once(limiter, id, windows, cost, {request, Limit.nanoseconds(ttl)})
+        Store.check_once(limiter, id, windows, cost, {request, Limit.nanoseconds(ttl)})
     end
   end
 

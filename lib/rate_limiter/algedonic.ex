@@ -27,8 +27,9 @@ defmodule RateLimiter.Algedonic do
   it takes from a small bucket of its own, which no scale shrinks.
   """
 
-  alias RateLimiter.{Options, Telemetry}
-  alias RateLimiter.Algedonic.{Ledger, Subscribers}
+  alias RateLimiter.Telemetry
+  alias RateLimiter.Core.Options
+  alias RateLimiter.Signals.{Ledger, Subscribers}
   alias RateLimiter.VSM.{Controller, Space, Subsystem}
 
   # An alarm begins here, and ends at half of it: it does not flutter.

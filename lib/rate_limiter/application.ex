@@ -9,8 +9,8 @@ defmodule RateLimiter.Application do
     RateLimiter.Telemetry.start()
 
     children = [
-      RateLimiter.Registry,
-      RateLimiter.Algedonic.Subscribers,
+      RateLimiter.Instance.Registry,
+      RateLimiter.Signals.Subscribers,
       {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
     ]
 

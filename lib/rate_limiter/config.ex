@@ -8,7 +8,8 @@ defmodule RateLimiter.Config do
 
   # The options of an instance and of its limiters: one schema, checked before anything starts.
 
-  alias RateLimiter.{Engine, Limit, Options, Redis, VSM}
+  alias RateLimiter.{Redis, Store, VSM}
+  alias RateLimiter.Core.{Limit, Options}
 
   @max_windows 32
 
@@ -145,7 +146,7 @@ defmodule RateLimiter.Config do
   def check_store!(_limiter, :local, _path), do: :ok
 
   def check_store!(limiter, {:redis, _which}, path) do
-    with {:error, {window, reason}} <- Redis.Engine.fit(limiter) do
+    with {:error, {window, reason}} <- Redis.Client.fit(limiter) do
       below = if window, do: [:windows, window], else: []
       Options.refused!(path ++ below, reason)
     end
@@ -227,8 +228,8 @@ defmodule RateLimiter.Config do
 
   # Whether the arithmetic holds is for the library to say: it makes the limiter once, for as long as it takes.
   defp check_fit!(limiter, path) do
-    case Engine.new_limiter(%{limiter | max_keys: 1}, :monotonic) do
-      {:ok, _handle, owner} -> Engine.drop(owner)
+    case Store.new_limiter(%{limiter | max_keys: 1}, :monotonic) do
+      {:ok, _handle, owner} -> Store.drop(owner)
       {:error, {nil, reason}} -> Options.refused!(path, reason)
       {:error, {window, reason}} -> Options.refused!(path ++ [:windows, window], reason)
     end

@@ -3,8 +3,8 @@ defmodule RateLimiter.Demo do
   # What there is to see in a minute: the five subsystem limits in a storm, then in pain, and a replay of a log. And two
   # nodes that share a limit through Redis, where that is asked for.
 
-  alias RateLimiter.Demo.{AccessLog, Pain, Shared, Storm}
   alias RateLimiter.Replay
+  alias RateLimiter.Demo.{AccessLog, Pain, Shared, Storm}
   alias RateLimiter.Replay.{LimitText, Screen, Source, Table}
 
   @doc "Shows it all; `path` is a log to replay, without one it is made here."

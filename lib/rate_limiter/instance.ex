@@ -1,185 +1,176 @@
 defmodule RateLimiter.Instance do
   @moduledoc false
-  # A running instance: its supervisor, and what can be asked of it.
+  # The limiters of an instance: a table whose rows keep them alive.
   #
-  # The supervisor owns the table of limiters. A crash of a child loses no count, and when the supervisor
-  # ends, even by a kill, the runtime frees every limiter and its name.
+  # A native limiter lives as long as its owner, a term that the table holds: whoever owns the table
+  # holds the counts, and when that process ends, however it ends, the runtime frees them and their names.
+  # No other process may keep an owner, so nothing here reads one but to drop it.
+  #
+  # The way to Redis lies in the same table, and ends with it, too.
 
-  use Supervisor
+  alias RateLimiter.{Config, Redis, Store}
+  alias RateLimiter.Core.{Errors, Limit, Options}
+  alias RateLimiter.Instance.Registry
 
-  alias RateLimiter.{Config, Engine, Errors, Limit, Redis, Registry, VSM}
-  alias RateLimiter.Instance.{Keeper, Limiters, Reporter, Sweeper}
-  alias RateLimiter.VSM.Space
+  @enforce_keys [:instance, :keeper, :table]
+  defstruct [
+    :instance,
+    :keeper,
+    :table,
+    space: nil,
+    clock: :monotonic,
+    store: :local,
+    ready?: false
+  ]
 
-  @nothing %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
+  @type store :: :local | {:redis, RateLimiter.Core.Native.store()}
+  @type t :: %__MODULE__{
+          instance: term,
+          keeper: GenServer.server(),
+          table: :ets.tid(),
+          space: RateLimiter.VSM.Space.t() | nil,
+          clock: :monotonic | RateLimiter.Core.Native.clock(),
+          store: store,
+          ready?: boolean
+        }
 
-  @doc false
-  @spec start_link(Config.t()) :: Supervisor.on_start()
-  def start_link(%Config{} = config) do
-    key = {:instance, config.name}
+  @doc "An empty table, owned by the calling process. With a clock of its own, it is a test's."
+  @spec new(keyword) :: t
+  def new(fields) do
+    table = :ets.new(__MODULE__, [:ordered_set, :public, read_concurrency: true])
 
-    case Registry.whereis(key) do
-      nil ->
-        check_names!(config)
-        Supervisor.start_link(__MODULE__, config, name: Registry.via(key))
+    # A keeper is known by its table, not by the instance's name: it may outlive a kill by a moment, in which
+    # the next instance of the name starts.
+    struct!(
+      %__MODULE__{instance: nil, keeper: Registry.via({:keeper, table}), table: table},
+      fields
+    )
+  end
 
-      pid ->
-        {:error, {:already_started, pid}}
+  @doc "The same, with a way to the store."
+  @spec connect!(t, Config.store()) :: t
+  def connect!(%__MODULE__{} = limiters, :local), do: limiters
+
+  def connect!(%__MODULE__{table: table} = limiters, {:redis, config}) do
+    tls = Redis.Certificates.open!(table, config)
+
+    case Redis.Client.start(config, tls, Redis.Credentials.open(table, config)) do
+      {:ok, store, owner} ->
+        :ets.insert(table, {{:redis, :owner}, owner})
+        %{limiters | store: {:redis, store}}
+
+      {:error, reason} ->
+        Options.misuse!([:store], reason)
     end
   end
 
-  @impl true
-  def init(%Config{name: name} = config) do
-    limiters = [instance: name] |> Limiters.new() |> Limiters.connect!(config.store)
-    Registry.publish({:instance, name}, limiters)
-    for {limiter, options} <- config.limiters, do: Limiters.add!(limiters, limiter, options)
+  @doc "Makes a limiter and gives it its name."
+  @spec add!(t, atom, Config.limiter()) :: :ok
+  def add!(%__MODULE__{} = limiters, name, config) do
+    if :ets.member(limiters.table, name), do: raise(Errors.taken(name, limiters.instance))
+    {:ok, handle, owner} = make(limiters, name, config)
 
-    # No limiter's owner may stay on this heap: the table alone decides how long they live.
-    space = Space.new(config.vsm, name, limiters.clock, agreement(config, limiters.store))
-    limiters = %{limiters | space: space, ready?: true}
-    :erlang.garbage_collect()
-    Registry.publish({:instance, name}, limiters)
+    # The row comes before the name: who finds the name taken finds its holder, too.
+    :ets.insert(limiters.table, {name, handle, owner, config})
 
-    children = [
-      {Keeper, limiters},
-      {Sweeper, limiters},
-      {Reporter, {limiters, config.stats_interval}}
-    ]
-
-    Supervisor.init(children ++ store(limiters) ++ vsm(limiters.space), strategy: :one_for_one)
-  end
-
-  defp store(%{store: :local}), do: []
-
-  defp store(limiters),
-    do: [{Redis.Keyring, limiters}, {Redis.Heartbeat, limiters}, {Redis.Watcher, limiters}]
-
-  defp agreement(%{vsm: %{agreement: agreement}, store: {_, redis}, name: name}, {:redis, store})
-       when agreement != false,
-       do: VSM.Agreement.new(store, redis.prefix, name)
-
-  defp agreement(_config, _store), do: nil
-
-  defp vsm(nil), do: []
-  defp vsm(space), do: [{VSM.Supervisor, space}]
-
-  @doc "The limiters of the instance of this name, or an `ArgumentError` that lists those that run."
-  @spec fetch!(term) :: Limiters.t()
-  def fetch!(name), do: Registry.instance(name) || raise(Errors.unknown_instance(name))
-
-  @doc "The instance that holds a limiter, the calling test's own first."
-  @spec holder!(atom) :: Limiters.t()
-  def holder!(limiter) when is_atom(limiter) do
-    Enum.find(Registry.all(), &Limiters.fetch(&1, limiter)) ||
-      raise(Errors.unknown_limiter(limiter))
-  end
-
-  def holder!(other), do: raise(Errors.bad_call(other, 0))
-
-  @doc "The limiters with their limits, configured and effective."
-  @spec describe(Limiters.t()) :: [{atom, map}]
-  def describe(limiters) do
-    for {name, handle, config} <- Limiters.all(limiters), plan = Engine.plan(handle) do
-      windows =
-        for {window, limit} <- config.windows, do: {window, describe(limit, plan.maxima[window])}
-
-      {name, Map.merge(%{windows: windows, scale: plan.scale}, options(config, limiters.store))}
+    with {:taken, instance} <- claim(limiters, name, owner) do
+      drop(limiters, name)
+      raise Errors.taken(name, instance)
     end
   end
 
-  defp options(config, :local), do: Map.take(config, [:events, :max_keys])
-  defp options(config, {:redis, _}), do: Map.take(config, [:events, :max_keys, :on_outage])
-
-  defp describe(%Limit{} = limit, max) do
-    limit
-    |> Map.take([:algorithm, :limit, :per, :sub_windows, :aligned])
-    |> Map.merge(%{burst: Limit.burst(limit), max: max})
-    |> Map.reject(fn {_key, value} -> is_nil(value) end)
+  @doc "Forgets a limiter with all that it counted."
+  @spec remove!(t, atom) :: :ok
+  def remove!(%__MODULE__{} = limiters, name) do
+    unless drop(limiters, name), do: raise(Errors.unknown_limiter(name))
+    :ok
   end
 
-  @doc "What the limiters hold and did, each and in all."
-  @spec stats(Limiters.t()) :: map
-  def stats(limiters) do
-    each =
-      for {name, handle, _config} <- Limiters.all(limiters),
-          stats = Engine.stats(handle),
-          into: %{},
-          do: {name, stats}
-
-    each
-    |> Map.values()
-    |> Enum.reduce(@nothing, &add/2)
-    |> Map.merge(%{store: :local, limiters: each})
-    |> with_redis(limiters)
+  @doc "Forgets every limiter, and the way to the store."
+  @spec clear(t) :: :ok
+  def clear(%__MODULE__{table: table} = limiters) do
+    limiters |> names() |> Enum.each(&drop(limiters, &1))
+    for {_key, owner} <- :ets.take(table, {:redis, :owner}), do: Redis.Client.stop(owner)
+    :ok
   end
 
-  # A number that only one kind of limiter has is that kind's total.
-  defp add(one, total) do
-    one
-    |> Map.filter(fn {_key, value} -> is_integer(value) end)
-    |> Map.merge(total, fn _key, one, other -> one + other end)
+  @doc "Changes a window's limit, and keeps what was used."
+  @spec update!(t, atom, atom, term) :: :ok
+  def update!(%__MODULE__{} = limiters, name, window, changes) do
+    {handle, config} = fetch(limiters, name) || raise Errors.unknown_limiter(name)
+
+    path = Config.path!(name, [:windows, window])
+    limit = config |> window!(name, window) |> Limit.change!(changes, path)
+
+    with {:error, reason} <- Store.update_limit(handle, {window, limit}) do
+      Options.refused!(path, reason)
+    end
+
+    windows = Keyword.replace!(config.windows, window, limit)
+    :ets.update_element(limiters.table, name, {4, %{config | windows: windows}})
+    :ok
   end
 
-  defp with_redis(stats, %{store: :local}), do: stats
-
-  defp with_redis(stats, %{store: {:redis, store}}) do
-    status = Redis.Engine.status(store)
-    Map.merge(stats, %{store: :redis, redis: status, breaker: breaker(status)})
+  @doc "The handle of a limiter, and its configuration as it is now."
+  @spec fetch(t, atom) :: {RateLimiter.Core.Native.handle(), Config.limiter()} | nil
+  def fetch(%{table: table}, name) do
+    {:ets.lookup_element(table, name, 2), :ets.lookup_element(table, name, 4)}
+  rescue
+    ArgumentError -> nil
   end
 
-  # Of several servers the worst off.
-  defp breaker(nil), do: nil
-
-  defp breaker(%{servers: servers}) do
-    states = Enum.map(servers, & &1.breaker)
-    Enum.find([:opened, :half_open, :closed], &(&1 in states))
+  @doc "Each limiter's name, handle and configuration, ordered by name."
+  @spec all(t) :: [{atom, RateLimiter.Core.Native.handle(), Config.limiter()}]
+  def all(%{table: table}) do
+    :ets.select(table, [{{:"$1", :"$2", :_, :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
+  rescue
+    # Its owner has just taken the table along.
+    ArgumentError -> []
   end
 
-  @doc "Whether all is well with the instance."
-  @spec health(Limiters.t() | nil) ::
-          :ok
-          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]} | {:evicts, [map]}}
-          | {:error, :not_running}
-  def health(nil), do: {:error, :not_running}
+  @doc "The names of the limiters."
+  @spec names(t) :: [atom]
+  def names(limiters), do: for({name, _handle, _config} <- all(limiters), do: name)
 
-  def health(limiters) do
-    # What stops calls goes before what may make them forget.
-    with {:ok, servers} <- servers(limiters),
-         :ok <- servers |> Enum.reject(&well?/1) |> degraded(:redis),
-         :ok <- limiters |> full() |> degraded(:full),
-         do: servers |> Enum.filter(& &1.evicts) |> degraded(:evicts)
-  end
+  defp make(%{store: :local, clock: clock}, _name, config), do: Store.new_limiter(config, clock)
 
-  defp servers(%{store: :local}), do: {:ok, []}
+  defp make(%{store: {:redis, store}}, name, config),
+    do: Redis.Client.new_limiter(config, name, store)
 
-  defp servers(%{store: {:redis, store}}) do
-    case Redis.Engine.status(store) do
-      nil ->
-        {:error, :not_running}
-
-      %{servers: [], problem: problem} ->
-        {:degraded, {:redis, problem || "no server is known yet"}}
-
-      %{servers: servers} ->
-        {:ok, servers}
+  defp window!(%{windows: windows}, limiter, window) do
+    case List.keyfind(windows, window, 0) do
+      {^window, limit} -> limit
+      nil -> raise Errors.unknown_window(window, limiter, Keyword.keys(windows))
     end
   end
 
-  defp well?(%{breaker: breaker, connections: connections}),
-    do: breaker == :closed and connections > 0
-
-  defp full(limiters),
-    do: for({name, handle, _config} <- Limiters.all(limiters), Engine.full?(handle), do: name)
-
-  defp degraded([], _how), do: :ok
-  defp degraded(which, how), do: {:degraded, {how, which}}
-
-  # Said before anything starts, since what fails in a supervisor's init takes its caller along.
-  defp check_names!(config) do
-    for limiters <- Registry.instances(),
-        {name, _options} <- config.limiters,
-        Limiters.fetch(limiters, name) do
-      raise Errors.taken(name, limiters.instance)
+  defp drop(%{table: table}, name) do
+    case :ets.take(table, name) do
+      [{^name, _handle, owner, _config}] -> Store.drop(owner)
+      [] -> nil
     end
   end
+
+  # A test's limiters share the name with all other tests' and with production's.
+  defp claim(%{clock: clock}, name, _owner) when clock != :monotonic,
+    do: Store.set_test_owned(name, true)
+
+  defp claim(limiters, name, owner) do
+    with {:error, :taken} <- Store.bind(name, owner) do
+      holder = Store.handle(name)
+
+      case Enum.find(Registry.instances(), &holds?(&1, name, holder)) do
+        %{instance: instance} -> {:taken, instance}
+        nil -> inherit(limiters, name, holder, owner)
+      end
+    end
+  end
+
+  # The instance that had the name has just ended, and the runtime has yet to free it.
+  defp inherit(limiters, name, holder, owner) do
+    if holder, do: Store.unbind(name, holder)
+    claim(limiters, name, owner)
+  end
+
+  defp holds?(limiters, name, handle), do: match?({^handle, _config}, fetch(limiters, name))
 end

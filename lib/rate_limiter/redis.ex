@@ -32,9 +32,10 @@ defmodule RateLimiter.Redis do
   by its own limit until it was told, too.
   """
 
-  alias RateLimiter.{Instance, Options}
-  alias RateLimiter.Instance.Limiters
-  alias RateLimiter.Redis.{Keyring, Secret}
+  alias RateLimiter.Instance
+  alias RateLimiter.Core.Options
+  alias RateLimiter.Instance.Supervisor
+  alias RateLimiter.Redis.{Credentials, Secret}
 
   @credentials [
     username: [type: {:that, &RateLimiter.Redis.Config.text?/1, "a string"}],
@@ -65,9 +66,9 @@ defmodule RateLimiter.Redis do
 
     %{username: username, password: password} = Options.validate!(options, @credentials, [])
 
-    case Instance.fetch!(instance) do
-      %Limiters{store: {:redis, _store}} = limiters ->
-        Keyring.put!(limiters, %{username: username, password: Secret.hide(password)})
+    case Supervisor.fetch!(instance) do
+      %Instance{store: {:redis, _store}} = limiters ->
+        Credentials.put!(limiters, %{username: username, password: Secret.hide(password)})
 
       _local ->
         raise ArgumentError, "the instance #{inspect(instance)} has no Redis: its store is :local"

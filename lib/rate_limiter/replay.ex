@@ -51,7 +51,7 @@ defmodule RateLimiter.Replay do
   #{RateLimiter.Replay.Settings.docs()}
   """
 
-  alias RateLimiter.Limit
+  alias RateLimiter.Core.Limit
   alias RateLimiter.Replay.{Engine, Report, Settings, Source, Verdict}
 
   @doc """

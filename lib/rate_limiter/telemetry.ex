@@ -147,12 +147,12 @@ defmodule RateLimiter.Telemetry do
   end
 
   @doc false
-  @spec allowed(Usage.t(), RateLimiter.Native.events()) :: :ok
+  @spec allowed(Usage.t(), RateLimiter.Core.Native.events()) :: :ok
   def allowed(usage, :all), do: check(usage, :allowed)
   def allowed(_usage, _events), do: :ok
 
   @doc false
-  @spec denied(Usage.t(), RateLimiter.Native.events(), RateLimiter.id()) :: :ok
+  @spec denied(Usage.t(), RateLimiter.Core.Native.events(), RateLimiter.id()) :: :ok
   def denied(usage, :none, id), do: violation(usage, id)
 
   def denied(usage, _events, id) do
@@ -161,7 +161,7 @@ defmodule RateLimiter.Telemetry do
   end
 
   @doc false
-  @spec unavailable(Usage.t(), RateLimiter.Native.events()) :: :ok
+  @spec unavailable(Usage.t(), RateLimiter.Core.Native.events()) :: :ok
   def unavailable(_usage, :none), do: :ok
   def unavailable(usage, _events), do: check(usage, :unavailable)
 
@@ -209,7 +209,7 @@ defmodule RateLimiter.Telemetry do
 
   @doc false
   # What the native library tells of a Redis.
-  @spec redis(term, RateLimiter.Native.redis_event()) :: :ok
+  @spec redis(term, RateLimiter.Core.Native.redis_event()) :: :ok
   def redis(instance, {:batch, server, calls, duration_us, failure, missed}) do
     result = if failure, do: :error, else: :ok
     measurements = %{calls: calls, duration_us: duration_us, missed: missed}

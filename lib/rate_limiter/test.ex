@@ -29,10 +29,11 @@ defmodule RateLimiter.Test do
   State is in memory, whatever the application's store is.
   """
 
-  alias RateLimiter.{Config, Engine, Limit, Options, Registry}
-  alias RateLimiter.Instance.{Keeper, Limiters}
-  alias RateLimiter.Health.Config, as: HealthConfig
-  alias RateLimiter.Test.Instance
+  alias RateLimiter.{Config, Instance, Store}
+  alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Instance.{Registry, Writer}
+  alias RateLimiter.Sensors.Config, as: HealthConfig
+  alias RateLimiter.Test.Instance, as: TestInstance
   alias RateLimiter.VSM.Pace
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
@@ -69,7 +70,7 @@ defmodule RateLimiter.Test do
   def start(options) do
     config = Config.new!(options, [:name, :limiters, :vsm])
     limiters = own(config.name)
-    for {name, limiter} <- config.limiters, do: Keeper.change!(limiters, {:add, name, limiter})
+    for {name, limiter} <- config.limiters, do: Writer.change!(limiters, {:add, name, limiter})
     if config.vsm, do: add_subsystems(limiters, config.vsm), else: :ok
   end
 
@@ -91,7 +92,7 @@ defmodule RateLimiter.Test do
       Registry.test_of(owner) ||
         raise ArgumentError, "#{inspect(owner)} has no limiters of its own to share"
 
-    with {:error, {:already_registered, holder}} <- Instance.allow(limiters, pid),
+    with {:error, {:already_registered, holder}} <- TestInstance.allow(limiters, pid),
          true <- holder != limiters.keeper do
       raise ArgumentError, "#{inspect(pid)} already belongs to another test"
     else
@@ -125,15 +126,15 @@ defmodule RateLimiter.Test do
     ns = nanoseconds!(duration)
     clock = clock!()
 
-    if Engine.manual_clock_now(clock) + ns > @latest,
+    if Store.manual_clock_now(clock) + ns > @latest,
       do: Options.expected!([:advance], "no more than leads to the year 2554", duration)
 
     case Registry.test() do
-      %Limiters{space: nil} ->
-        _now = Engine.manual_clock_advance(clock, ns)
+      %Instance{space: nil} ->
+        _now = Store.manual_clock_advance(clock, ns)
         :ok
 
-      %Limiters{space: space} ->
+      %Instance{space: space} ->
         Pace.advance(space, clock, ns)
     end
   end
@@ -155,7 +156,7 @@ defmodule RateLimiter.Test do
   def set(%DateTime{} = time) do
     ns = DateTime.to_unix(time, :nanosecond)
     unless ns in 0..@latest, do: Options.expected!([:set], "a time from 1970 to 2554", time)
-    _now = Engine.manual_clock_set(clock!(), ns)
+    _now = Store.manual_clock_set(clock!(), ns)
     :ok
   end
 
@@ -171,15 +172,15 @@ defmodule RateLimiter.Test do
       ~U[2025-01-01 00:00:00.000000Z]
   """
   @spec now() :: DateTime.t()
-  def now, do: clock!() |> Engine.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
+  def now, do: clock!() |> Store.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
 
   # What is this process's own, or shared with it: what belongs to a test that called it is not its to add to.
   defp own(name) do
     case Registry.test_of(self()) do
-      %Limiters{instance: ^name} = limiters ->
+      %Instance{instance: ^name} = limiters ->
         limiters
 
-      %Limiters{instance: other} ->
+      %Instance{instance: other} ->
         raise ArgumentError, "name: this test's limiters already stand in for #{inspect(other)}"
 
       nil ->
@@ -191,18 +192,18 @@ defmodule RateLimiter.Test do
     :ok = Registry.expect_tests()
     own = Enum.reject(config.sensors, &HealthConfig.built_in?/1)
 
-    with :taken <- Instance.add_subsystems(limiters, %{config | sensors: own}),
+    with :taken <- TestInstance.add_subsystems(limiters, %{config | sensors: own}),
          do: Options.misuse!([:vsm], "this test has subsystems already")
   end
 
   defp begin(name) do
-    :ok = Instance.start(self(), name, @start)
+    :ok = TestInstance.start(self(), name, @start)
     Registry.test_of(self())
   end
 
   defp clock! do
     case Registry.test() do
-      %Limiters{clock: clock} ->
+      %Instance{clock: clock} ->
         clock
 
       nil ->

@@ -47,7 +47,7 @@ defmodule RateLimiter.Usage do
           windows: %{optional(atom) => t}
         }
 
-  alias RateLimiter.Native
+  alias RateLimiter.Core.Native
 
   @doc false
   @spec from_window(Native.answer(), atom, atom, integer) :: t

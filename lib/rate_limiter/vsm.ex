@@ -36,8 +36,9 @@ defmodule RateLimiter.VSM do
   subsystem of another instance. All calls take the option `:instance`, or the instance as the last argument.
   """
 
-  alias RateLimiter.{Errors, Options, Usage}
-  alias RateLimiter.Algedonic.Bypass
+  alias RateLimiter.Usage
+  alias RateLimiter.Core.{Errors, Options}
+  alias RateLimiter.Signals.Bypass
   alias RateLimiter.VSM.{History, Metrics, Outcome, Space}
   alias RateLimiter.VSM.Engine, as: Gates
 

@@ -3,9 +3,10 @@ defmodule RateLimiter.AlgedonicTest do
 
   import RateLimiter.Support.Events, only: [listen: 1]
 
+  alias RateLimiter.{Algedonic, Test, VSM}
   alias RateLimiter.Adaptive.{Decision, Fixed}
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.{Algedonic, Registry, Test, VSM}
   alias RateLimiter.VSM.{Controller, Space}
 
   # An instance of the test's own, since news go to all who subscribed to its name.

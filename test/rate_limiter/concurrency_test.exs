@@ -2,7 +2,8 @@ defmodule RateLimiter.ConcurrencyTest do
   # Many processes at once: what is admitted is counted, and is exactly the limit.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Engine, Native, Usage}
+  alias RateLimiter.{Store, Usage}
+  alias RateLimiter.Core.Native
 
   @processes 100
 
@@ -18,12 +19,12 @@ defmodule RateLimiter.ConcurrencyTest do
             fixed: [algorithm: :fixed_window, limit: 5_000, per: :minute],
             narrow: [algorithm: :fixed_window, limit: 1_000, per: :minute, aligned: false]
           ],
-          do: {window, RateLimiter.Limit.new!(options, [])}
+          do: {window, RateLimiter.Core.Limit.new!(options, [])}
 
     clock = Native.manual_clock(0)
 
     {:ok, _handle, owner} =
-      Engine.new_limiter(%{windows: windows, events: :none, max_keys: 100_000}, clock)
+      Store.new_limiter(%{windows: windows, events: :none, max_keys: 100_000}, clock)
 
     :ok = Native.bind(name, owner)
     on_exit(fn -> Native.drop(owner) end)

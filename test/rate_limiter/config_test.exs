@@ -2,7 +2,8 @@ defmodule RateLimiter.ConfigTest do
   # Every wrong option fails with its path, what was expected and what came.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Config, Limit}
+  alias RateLimiter.Config
+  alias RateLimiter.Core.Limit
 
   @window [limit: 100, per: :second]
 

@@ -3,7 +3,7 @@ defmodule RateLimiter.HealthTest do
 
   alias RateLimiter.Health
 
-  alias RateLimiter.Health.{
+  alias RateLimiter.Sensors.{
     Config,
     Function,
     Mailboxes,

@@ -1,272 +1,253 @@
-defmodule RateLimiter.InstanceTest do
-  # Limiters that belong to no test: an instance's life, and what outlives what.
+defmodule RateLimiter.Instance.Supervisor.LimitersTest do
+  # What an instance keeps, through the calls of the door that change and describe it.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Instance.{Keeper, Reporter, Sweeper}
-  alias RateLimiter.{Instance, Registry, Usage}
+  alias RateLimiter.Usage
 
-  @windows [w: [limit: 10, per: :day], v: [algorithm: :fixed_window, limit: 10, per: :day]]
-
-  @moduletag :capture_log
-
-  # A name of the test's own, since limiters are unique on a node.
-  setup context do
-    %{name: context.test, limiters: [{context.test, [windows: @windows]}]}
+  setup do
+    RateLimiter.Test.start(
+      limiters: [
+        api: [
+          events: :none,
+          max_keys: 1_000,
+          windows: [
+            bucket: [limit: 100, per: :second],
+            full: [limit: 100, per: :second, burst: 300],
+            slide: [algorithm: :sliding_window, limit: 100, per: {10, :second}, sub_windows: 5],
+            log: [algorithm: :sliding_log, limit: 100, per: :minute],
+            fixed: [algorithm: :fixed_window, limit: 100, per: :hour],
+            own: [algorithm: :fixed_window, limit: 100, per: :day, aligned: false]
+          ]
+        ]
+      ]
+    )
   end
 
-  defp start(context),
-    do: start_supervised!({RateLimiter, name: context.name, limiters: context.limiters})
+  describe "update_limit/3" do
+    test "keeps what was used, in every algorithm, up and down" do
+      for window <- [:bucket, :slide, :log, :fixed, :own] do
+        {:ok, _} = RateLimiter.check_and_track(:api, "u", window, cost: 40)
 
-  defp child(supervisor, module) do
-    [pid] = for {^module, pid, _, _} <- Supervisor.which_children(supervisor), do: pid
-    pid
-  end
+        assert RateLimiter.update_limit(:api, window, limit: 60) == :ok
 
-  defp kill(pid) do
-    ref = Process.monitor(pid)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
-  end
+        assert {:ok, %Usage{max: 60, current: 40, remaining: 20}} =
+                 RateLimiter.get_usage(:api, "u", window)
 
-  # The supervisor answers after it has dealt with its child's end.
-  defp replaced(supervisor, module, old) do
-    new = child(supervisor, module)
-    if is_pid(new) and new != old, do: new, else: replaced(supervisor, module, old)
-  end
+        assert {:error, :rate_limited, _} =
+                 RateLimiter.check_and_track(:api, "u", window, cost: 21)
 
-  describe "start_link/1" do
-    test "takes any term as a name", %{limiters: limiters} do
-      for name <- [:atom, "binary", 7, {:tenant, 7}, %{a: 1}, nil, self(), make_ref()] do
-        {:ok, pid} = RateLimiter.start_link(name: name, limiters: limiters)
-        assert RateLimiter.health_check(name) == :ok
-        assert [{_limiter, %{windows: [w: _, v: _]}}] = RateLimiter.limiters(name)
-        assert %{keys: 0} = RateLimiter.stats(name)
-        :ok = Supervisor.stop(pid)
-        assert RateLimiter.health_check(name) == {:error, :not_running}
+        assert RateLimiter.update_limit(:api, window, limit: 200) == :ok
+        assert {:ok, %Usage{max: 200, current: 40}} = RateLimiter.get_usage(:api, "u", window)
       end
     end
 
-    test "starts several instances that do not touch each other" do
-      for n <- 1..3,
-          do:
-            start_supervised!(
-              {RateLimiter,
-               name: {:several, n}, limiters: [{:"several_#{n}", [windows: @windows]}]}
-            )
+    test "of a limit below what was used leaves nothing, and no debt is forgiven" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :log, cost: 90)
+      :ok = RateLimiter.update_limit(:api, :log, limit: 50)
+      assert {:ok, %Usage{max: 50, remaining: 0}} = RateLimiter.get_usage(:api, "u", :log)
 
-      {:ok, _} = RateLimiter.check_and_track(:several_1, "u", :w, cost: 10)
+      assert {:error, :rate_limited, %Usage{retry_after_ms: 60_000}} =
+               RateLimiter.check_and_track(:api, "u", :log)
 
-      assert {:ok, %Usage{limiter: :several_2, current: 1}} =
-               RateLimiter.check_and_track(:several_2, "u", :w)
-
-      assert %{keys: 1, checks: 1} = RateLimiter.stats({:several, 1})
-      assert %{keys: 0, checks: 0} = RateLimiter.stats({:several, 3})
-
-      :ok = stop_supervised!({:several, 1})
-
-      assert_raise ArgumentError, ~r/^unknown limiter :several_1/, fn ->
-        RateLimiter.check_and_track(:several_1, "u", :w)
-      end
-
-      assert {:ok, %Usage{current: 2}} = RateLimiter.check_and_track(:several_2, "u", :w)
+      RateLimiter.Test.advance(60_000)
+      assert {:ok, %Usage{remaining: 49}} = RateLimiter.check_and_track(:api, "u", :log)
     end
 
-    test "needs no limiters", %{name: name} do
-      start_supervised!({RateLimiter, name: name})
-      assert RateLimiter.limiters(name) == []
+    test "a burst that was not configured follows the limit, another stays" do
+      :ok = RateLimiter.update_limit(:api, :bucket, limit: 50)
+      assert {:ok, %Usage{max: 50}} = RateLimiter.get_usage(:api, "u", :bucket)
+      :ok = RateLimiter.update_limit(:api, :full, limit: 50)
+      assert {:ok, %Usage{max: 300}} = RateLimiter.get_usage(:api, "u", :full)
     end
 
-    test "in a supervisor, fails the start with the words of the error", %{name: name} do
-      options = [name: name, limiters: [x: [windows: [w: [limit: 0, per: :second]]]]]
-      Process.flag(:trap_exit, true)
+    test "changes only what is named, also in several steps" do
+      :ok = RateLimiter.update_limit(:api, :bucket, burst: 7)
+      :ok = RateLimiter.update_limit(:api, :bucket, per: {2, :minute})
+      :ok = RateLimiter.update_limit(:api, :bucket, limit: 9)
 
-      assert {:error, {:shutdown, {:failed_to_start_child, ^name, reason}}} =
-               Supervisor.start_link([{RateLimiter, options}], strategy: :one_for_one)
-
-      assert {:EXIT,
-              {%ArgumentError{
-                 message: "limiters.x.windows.w.limit: expected a positive integer, got: 0"
-               }, _}} = reason
+      assert %{limit: 9, per: {2, :minute}, burst: 7, max: 7} =
+               RateLimiter.limiters()[:api].windows[:bucket]
     end
 
-    test "leaves nothing of what was begun when a name is taken", context do
-      start(context)
-      [{taken, _}] = context.limiters
-      limiters = [instance_left_over: [windows: @windows]] ++ context.limiters
-
-      assert_raise ArgumentError, ~r/has a limiter of this name/, fn ->
-        RateLimiter.start_link(name: :other, limiters: limiters)
-      end
-
-      assert RateLimiter.Native.handle(:instance_left_over) == nil
-      assert {:ok, _} = RateLimiter.check_and_track(taken, "u", :w)
+    test "takes a map as well" do
+      assert RateLimiter.update_limit(:api, :bucket, %{limit: 5, burst: 6}) == :ok
+      assert {:ok, %Usage{max: 6}} = RateLimiter.get_usage(:api, "u", :bucket)
     end
 
-    test "of a name that is taken while it starts, fails and takes nothing", context do
-      start(context)
-      Process.flag(:trap_exit, true)
+    test "changes how fast a bucket fills" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :bucket, cost: 100)
+      :ok = RateLimiter.update_limit(:api, :bucket, per: :minute)
 
-      config =
-        RateLimiter.Config.new!(
-          name: {:late, context.name},
-          limiters: [instance_late: [windows: @windows]] ++ context.limiters
-        )
-
-      # The race is one that the check before the start does not see.
-      {:error, {%ArgumentError{message: message}, _}} =
-        Supervisor.start_link(Instance, config, name: Registry.via({:instance, config.name}))
-
-      assert message =~ "has a limiter of this name"
-
-      start_supervised!(
-        {RateLimiter, name: :again, limiters: [instance_late: [windows: @windows]]}
-      )
+      assert {:error, :rate_limited, %Usage{retry_after_ms: 600}} =
+               RateLimiter.check_and_track(:api, "u", :bucket)
     end
-  end
-
-  describe "child_spec/1" do
-    test "is a supervisor's, one for each name" do
-      assert %{
-               id: RateLimiter,
-               type: :supervisor,
-               start: {RateLimiter, :start_link, [[limiters: []]]}
-             } = RateLimiter.child_spec(limiters: [])
-
-      assert %{id: {:tenant, 7}} = RateLimiter.child_spec(name: {:tenant, 7})
-      assert %{id: {:tenant, 8}} = RateLimiter.child_spec(%{name: {:tenant, 8}})
-      assert %{id: RateLimiter} = RateLimiter.child_spec(%{limiters: []})
-
-      # What is none is told of where it is started.
-      for none <- [
-            :none,
-            nil,
-            ["none"],
-            %Usage{limiter: 1, window: 1, max: 1, current: 1, remaining: 0}
-          ],
-          do: assert(%{id: RateLimiter} = RateLimiter.child_spec(none))
-    end
-  end
-
-  describe "the end of a child" do
-    test "loses no count, and all works on", context do
-      supervisor = start(context)
-      {:ok, _} = RateLimiter.check_and_track(context.name, "u", cost: 4)
-      :ok = RateLimiter.update_limit(context.name, :w, limit: 8)
-      :ok = RateLimiter.add_limiter(:instance_added, [windows: @windows], context.name)
-      {:ok, _} = RateLimiter.check_and_track(:instance_added, "u", :w)
-
-      for module <- [Keeper, Sweeper, Reporter] do
-        pid = child(supervisor, module)
-        kill(pid)
-        assert {:ok, %Usage{max: 8, current: 4}} = RateLimiter.get_usage(context.name, "u", :w)
-        replaced(supervisor, module, pid)
-      end
-
-      assert {:ok, %Usage{current: 1}} = RateLimiter.get_usage(:instance_added, "u", :w)
-      assert :ok = RateLimiter.update_limit(context.name, :w, per: :hour)
-
-      assert %{limit: 8, per: :hour} =
-               RateLimiter.limiters(context.name)[context.name].windows[:w]
-
-      assert :ok = RateLimiter.remove_limiter(:instance_added)
-      assert RateLimiter.health_check(context.name) == :ok
-    end
-  end
-
-  describe "the end of the supervisor" do
-    test "in order, frees limiters and names before it returns", context do
-      start(context)
-      {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
-      handle = RateLimiter.Native.handle(context.name)
-      :ok = stop_supervised(context.name)
-      assert RateLimiter.Native.handle(context.name) == nil
-      assert RateLimiter.Native.stats(handle) == :unknown_limiter
-    end
-
-    test "by a kill, frees them too: the next instance starts at once, from nothing", context do
-      Process.flag(:trap_exit, true)
-
-      for _ <- 1..50 do
-        {:ok, supervisor} = RateLimiter.start_link(name: context.name, limiters: context.limiters)
-        assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(context.name, "u", :w)
-        :ok = RateLimiter.add_limiter(:instance_killed, [windows: @windows], context.name)
-        kill(supervisor)
-      end
-    end
-
-    test "by a kill, leaves a name to any other instance", context do
-      Process.flag(:trap_exit, true)
-      {:ok, supervisor} = RateLimiter.start_link(name: context.name, limiters: context.limiters)
-      kill(supervisor)
-
-      {:ok, other} =
-        RateLimiter.start_link(name: {:heir, context.name}, limiters: context.limiters)
-
-      assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(context.name, "u", :w)
-      assert [_] = RateLimiter.limiters({:heir, context.name})
-      Supervisor.stop(other)
-    end
-
-    test "under a supervisor of its own, is a new beginning with the options", context do
-      supervisor = start(context)
-      {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
-      :ok = RateLimiter.update_limit(context.name, :w, limit: 3)
-      kill(supervisor)
-      started_again(supervisor, context.name)
-
-      assert {:ok, %Usage{current: 1, max: 10}} =
-               RateLimiter.check_and_track(context.name, "u", :w)
-    end
-  end
-
-  defp started_again(old, name) do
-    new = Registry.whereis({:instance, name})
-
-    if new in [nil, old] or RateLimiter.health_check(name) != :ok,
-      do: started_again(old, name),
-      else: new
   end
 
   describe "add_limiter/3" do
-    test "takes the instance as the last argument or as an option", context do
-      start(context)
-      assert RateLimiter.add_limiter(:instance_one, [windows: @windows], context.name) == :ok
+    test "makes a limiter that can be called at once" do
+      assert RateLimiter.add_limiter(:more, windows: [w: [limit: 3, per: :second]]) == :ok
 
-      assert RateLimiter.add_limiter(:instance_two, windows: @windows, instance: context.name) ==
-               :ok
-
-      names = Keyword.keys(RateLimiter.limiters(context.name))
-      assert :instance_one in names and :instance_two in names
+      assert {:ok, %Usage{limiter: :more, remaining: 2}} =
+               RateLimiter.check_and_track(:more, "u", :w)
     end
 
-    test "from many processes at once gives a name to one of them", context do
-      start(context)
+    test "takes maps for options" do
+      assert RateLimiter.add_limiter(:more, %{windows: %{w: %{limit: 3, per: :second}}}) == :ok
+      assert {:ok, %Usage{max: 3}} = RateLimiter.check_and_track(:more, "u", :w)
 
-      results =
-        1..20
-        |> Enum.map(fn _ ->
-          Task.async(fn ->
-            try do
-              RateLimiter.add_limiter(:instance_wanted, [windows: @windows], context.name)
-            rescue
-              error in ArgumentError -> error.message
-            end
-          end)
-        end)
-        |> Task.await_many(:infinity)
+      options = %{windows: %{w: %{limit: 3, per: :second}}, instance: :nobody}
 
-      assert [:ok] = Enum.filter(results, &(&1 == :ok))
-      assert Enum.count(results, &(is_binary(&1) and &1 =~ "has a limiter of this name")) == 19
+      assert_raise ArgumentError, ~r/^no instance :nobody runs/, fn ->
+        RateLimiter.add_limiter(:other, options)
+      end
+    end
+
+    test "says so where the instance is not there yet, or not any more" do
+      pid = start_supervised!({RateLimiter, name: :keeperless})
+      :ok = Supervisor.terminate_child(pid, RateLimiter.Instance.Writer)
+
+      assert_raise ArgumentError,
+                   "the instance :keeperless is about to start, or has just ended: nothing was changed. Try again when it " <>
+                     "runs",
+                   fn ->
+                     RateLimiter.add_limiter(
+                       :late,
+                       [windows: [w: [limit: 1, per: :day]]],
+                       :keeperless
+                     )
+                   end
+    end
+
+    test "by the thousand leaves each with its own counts" do
+      names = for n <- 1..2_000, do: :"many_#{n}"
+
+      for name <- names,
+          do:
+            :ok =
+              RateLimiter.add_limiter(name, max_keys: 10, windows: [w: [limit: 3, per: :second]])
+
+      for name <- names,
+          do: {:ok, %Usage{remaining: 2}} = RateLimiter.check_and_track(name, "u", :w)
+
+      for name <- names, do: :ok = RateLimiter.remove_limiter(name)
+      assert Keyword.keys(RateLimiter.limiters()) == [:api]
+    end
+  end
+
+  describe "remove_limiter/1" do
+    test "forgets all, and the name can be used again for something else" do
+      {:ok, _} = RateLimiter.check_and_track(:api, "u", :bucket, cost: 100)
+      assert RateLimiter.remove_limiter(:api) == :ok
+
+      assert_raise ArgumentError, ~r/^unknown limiter :api/, fn ->
+        RateLimiter.check_and_track(:api, "u", :bucket)
+      end
+
+      :ok = RateLimiter.add_limiter(:api, windows: [bucket: [limit: 5, per: :day]])
+      assert {:ok, %Usage{max: 5, remaining: 4}} = RateLimiter.check_and_track(:api, "u", :bucket)
+    end
+  end
+
+  describe "limiters/1" do
+    test "tells of every window: as configured, and what it holds now" do
+      assert RateLimiter.limiters() == [
+               api: %{
+                 events: :none,
+                 max_keys: 1_000,
+                 scale: 1.0,
+                 windows: [
+                   bucket: %{
+                     algorithm: :token_bucket,
+                     limit: 100,
+                     per: :second,
+                     burst: 100,
+                     max: 100
+                   },
+                   full: %{
+                     algorithm: :token_bucket,
+                     limit: 100,
+                     per: :second,
+                     burst: 300,
+                     max: 300
+                   },
+                   slide: %{
+                     algorithm: :sliding_window,
+                     limit: 100,
+                     per: {10, :second},
+                     sub_windows: 5,
+                     max: 100
+                   },
+                   log: %{algorithm: :sliding_log, limit: 100, per: :minute, max: 100},
+                   fixed: %{
+                     algorithm: :fixed_window,
+                     limit: 100,
+                     per: :hour,
+                     aligned: true,
+                     max: 100
+                   },
+                   own: %{
+                     algorithm: :fixed_window,
+                     limit: 100,
+                     per: :day,
+                     aligned: false,
+                     max: 100
+                   }
+                 ]
+               }
+             ]
+    end
+
+    test "keeps the name of the algorithm that was asked for" do
+      windows = [
+        a: [algorithm: :gcra, limit: 1, per: :second],
+        b: [algorithm: :leaky_bucket, limit: 1, per: :second, burst: 2]
+      ]
+
+      :ok = RateLimiter.add_limiter(:buckets, windows: windows)
+      windows = RateLimiter.limiters()[:buckets].windows
+      assert %{algorithm: :gcra, burst: 1} = windows[:a]
+      assert %{algorithm: :leaky_bucket, burst: 2} = windows[:b]
+    end
+  end
+
+  describe "stats/1" do
+    test "counts keys, checks and denials, of each limiter and in all" do
+      :ok = RateLimiter.add_limiter(:other, windows: [w: [limit: 1, per: :second]])
+      for id <- [1, 1, 2, 3], do: RateLimiter.check_and_track(:other, id, :w)
+      {:ok, _} = RateLimiter.check_and_track(:api, "u")
+      {:ok, _} = RateLimiter.peek(:api, "v")
+      {:ok, _} = RateLimiter.get_usage(:api, "v")
+
+      stats = RateLimiter.stats()
+      assert %{keys: 3, checks: 4, denials: 1, overflowed: 0, swept: 0} = stats.limiters.other
+      assert %{keys: 1, checks: 1, denials: 0} = stats.limiters.api
+      assert %{store: :local, keys: 4, checks: 5, denials: 1, overflowed: 0, swept: 0} = stats
+      assert stats.memory == stats.limiters.api.memory + stats.limiters.other.memory
+      assert stats.memory > 0
     end
   end
 
   describe "health_check/1" do
-    test "is an error before, ok during, and an error after", context do
-      assert RateLimiter.health_check(context.name) == {:error, :not_running}
-      start(context)
-      assert RateLimiter.health_check(context.name) == :ok
-      stop_supervised!(context.name)
-      assert RateLimiter.health_check(context.name) == {:error, :not_running}
+    test "names the limiters that keep as many ids as they may, until one leaves" do
+      :ok = RateLimiter.add_limiter(:small, max_keys: 2, windows: [w: [limit: 1, per: :second]])
+      assert RateLimiter.health_check() == :ok
+      for id <- 1..3, do: RateLimiter.check_and_track(:small, id, :w)
+      assert RateLimiter.health_check() == {:degraded, {:full, [:small]}}
+      :ok = RateLimiter.reset(:small, 1)
+      assert RateLimiter.health_check() == :ok
+    end
+
+    test "counts the stamps of logs, too" do
+      log = [algorithm: :sliding_log, limit: 1_000, per: :hour]
+      :ok = RateLimiter.add_limiter(:logs, max_keys: 4, windows: [w: log])
+
+      for _ <- 1..100 do
+        {:ok, _usage} = RateLimiter.check_and_track(:logs, "one", :w)
+        RateLimiter.Test.advance(1)
+      end
+
+      assert RateLimiter.stats().limiters.logs.keys == 1
+      assert RateLimiter.health_check() == {:degraded, {:full, [:logs]}}
     end
   end
 end

@@ -88,7 +88,7 @@ defmodule RateLimiter.LeakTest do
   describe "a thousand lives" do
     test "of an instance that is stopped leave nothing" do
       assert_no_growth(fn -> live(&Supervisor.stop/1) end)
-      assert RateLimiter.Native.handle(:leak) == nil
+      assert RateLimiter.Core.Native.handle(:leak) == nil
     end
 
     test "of an instance that is killed leave nothing" do
@@ -131,7 +131,7 @@ defmodule RateLimiter.LeakTest do
 
   # What a test owned ends with it: a moment later, when its instance has seen it.
   defp ended(pid) do
-    if RateLimiter.Registry.whereis({:test, pid}), do: ended(pid), else: :ok
+    if RateLimiter.Instance.Registry.whereis({:test, pid}), do: ended(pid), else: :ok
   end
 
   describe "many calls" do

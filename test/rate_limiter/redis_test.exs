@@ -5,8 +5,9 @@ defmodule RateLimiter.RedisTest do
 
   import ExUnit.CaptureLog
 
-  alias RateLimiter.{Registry, Usage}
-  alias RateLimiter.Redis.{Heartbeat, Keyring, Watcher}
+  alias RateLimiter.Usage
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Redis.{Credentials, Events, Heartbeat}
   alias RateLimiter.Support.Redis
   alias RateLimiter.Support.Redis.Heard
 
@@ -106,7 +107,7 @@ defmodule RateLimiter.RedisTest do
     test "is judged at the scale that is on the limit", %{name: name} = context do
       start(context)
       {:ok, _} = RateLimiter.check_and_track(name, "u", :a, cost: 2)
-      :ok = RateLimiter.Redis.Engine.set_scale(name, 500_000)
+      :ok = RateLimiter.Redis.Client.set_scale(name, 500_000)
       assert {:ok, %Usage{scale: 0.5, max: 5}} = RateLimiter.get_usage(name, "u", :a)
 
       assert %{scale: 0.5, windows: [a: %{limit: 1, max: 5}, b: _]} =
@@ -500,7 +501,7 @@ defmodule RateLimiter.RedisTest do
           refute seen.(RateLimiter.health_check(name)) =~ "secret"
           for event <- mailbox(), do: refute(seen.(event) =~ "secret")
 
-          for module <- [Keyring, Watcher, Heartbeat],
+          for module <- [Credentials, Events, Heartbeat],
               do: Process.exit(child(supervisor, module), :crash)
         end)
 
@@ -620,7 +621,7 @@ defmodule RateLimiter.RedisTest do
       {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
 
       capture_log(fn ->
-        for module <- [Keyring, Watcher, Heartbeat] do
+        for module <- [Credentials, Events, Heartbeat] do
           pid = child(supervisor, module)
           Process.exit(pid, :kill)
 

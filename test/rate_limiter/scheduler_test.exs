@@ -2,7 +2,8 @@ defmodule RateLimiter.SchedulerTest do
   # Not at once with other tests: the runtime is left with one scheduler, so that whoever keeps it is noticed.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.{Config, Engine, Native}
+  alias RateLimiter.{Config, Store}
+  alias RateLimiter.Core.Native
 
   setup do
     online = :erlang.system_flag(:schedulers_online, 1)
@@ -12,7 +13,7 @@ defmodule RateLimiter.SchedulerTest do
   describe "a batch of very many" do
     test "leaves the scheduler to others, who can watch it work" do
       config = Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
-      {:ok, handle, owner} = Engine.new_limiter(config, :monotonic)
+      {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
       entries = for n <- 1..300_000, do: {n, 1}
 
       # The one scheduler is ours: who is seen to run meanwhile runs beside it. Where the machine leaves us no time while

@@ -201,9 +201,8 @@ defmodule RateLimiter.TelemetryTest do
     end
 
     test "does not come where the interval is infinite" do
-      assert RateLimiter.Instance.Reporter.start_link(
-               {RateLimiter.Instance.Limiters.new([]), :infinity}
-             ) == :ignore
+      assert RateLimiter.Instance.Reporter.start_link({RateLimiter.Instance.new([]), :infinity}) ==
+               :ignore
     end
   end
 

@@ -1,7 +1,9 @@
 defmodule RateLimiter.UsageTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Engine, Native, Registry, Usage}
+  alias RateLimiter.{Store, Usage}
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Instance.Registry
 
   setup do
     RateLimiter.Test.start(
@@ -24,7 +26,7 @@ defmodule RateLimiter.UsageTest do
       assert {:ok, usage} = RateLimiter.check_and_track(:scaled, "u")
       assert %Usage{scale: 0.25, window: :v, max: 10} = usage
       assert usage.windows.w.scale == 0.25
-      assert %{scale: 0.25, maxima: %{w: 25, v: 10}} = Engine.plan(handle)
+      assert %{scale: 0.25, maxima: %{w: 25, v: 10}} = Store.plan(handle)
 
       assert %{scale: 0.25, windows: [w: %{limit: 100, max: 25}, v: %{limit: 40, max: 10}]} =
                RateLimiter.limiters()[:scaled]

@@ -2,7 +2,9 @@ defmodule RateLimiter.VectorsTest do
   # The cases that every implementation answers alike (test/vectors/README.md), asked through the door.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Native, Registry, Test, Usage}
+  alias RateLimiter.{Test, Usage}
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Instance.Registry
 
   # What the lines of a file say: cases with their windows and steps, each with the line it stands in.
   defmodule Vectors do

@@ -3,9 +3,9 @@ defmodule RateLimiter.VSMTest do
 
   import RateLimiter.Support.Events, only: [listen: 1]
 
+  alias RateLimiter.{Test, Usage, VSM}
   alias RateLimiter.Adaptive.{Decision, Fixed}
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.{Test, Usage, VSM}
   alias RateLimiter.VSM.{Engine, Space}
 
   defmodule Doctest do

@@ -3,10 +3,10 @@ defmodule RateLimiter.Support.Council do
   # Nodes that agree, as values: the real scripts in a real server, the real messages and verdicts, and no process and no
   # clock. A test says who does what, in which order, and what gets lost.
 
+  alias RateLimiter.Agreement
   alias RateLimiter.Adaptive.{Observation, Standard}
+  alias RateLimiter.Agreement.{Counters, Entry, Heartbeat, View}
   alias RateLimiter.Support.Redis
-  alias RateLimiter.VSM.Agreement
-  alias RateLimiter.VSM.Agreement.{Meeting, Presence, Record, Tally}
 
   @span 1_000
   @rate 100.0
@@ -43,7 +43,7 @@ defmodule RateLimiter.Support.Council do
 
   @doc "The node brings an observation at `now`: what it hears, read."
   def meet(council, node, observation, now, urgent? \\ false) do
-    presence = %Presence{
+    presence = %Heartbeat{
       node: node.name,
       group: node.group,
       scale: node.scale,
@@ -52,31 +52,31 @@ defmodule RateLimiter.Support.Council do
       pleasure: observation.pleasure
     }
 
-    counts = for {name, count} <- Tally.new(observation), word <- [name, count], do: word
+    counts = for {name, count} <- Counters.new(observation), word <- [name, count], do: word
 
     words = [
       now,
       @span,
       60_000,
       node.name,
-      Presence.write(presence),
+      Heartbeat.write(presence),
       node.epoch,
       if(urgent?, do: "urgent", else: ""),
       observation.elapsed_ms | counts
     ]
 
-    {:ok, meeting} = Meeting.read(eval(council, "meet", node.keys, words), node.group)
+    {:ok, meeting} = View.read(eval(council, "meet", node.keys, words), node.group)
     meeting
   end
 
   @doc "What follows for the node from what it heard."
   def verdict(node, meeting, urgent? \\ false) do
     mine = Map.take(node, [:epoch, :scale, :standing, :deferred])
-    Meeting.verdict(meeting, Map.put(mine, :urgent?, urgent?))
+    View.verdict(meeting, Map.put(mine, :urgent?, urgent?))
   end
 
   @doc "What all saw together."
-  def reckoned(meeting), do: Meeting.observation(meeting, @rate)
+  def reckoned(meeting), do: View.observation(meeting, @rate)
 
   @doc "The step that the node would take for all."
   def reckon(council, node, meeting, from) do
@@ -89,21 +89,21 @@ defmodule RateLimiter.Support.Council do
 
     observation = reckoned(meeting)
     now = elem(meeting.span, 1)
-    facts = %{at_ms: now, by: node.name, nodes: Meeting.size(meeting)}
+    facts = %{at_ms: now, by: node.name, nodes: View.size(meeting)}
     epoch = max(meeting.epoch, node.epoch) + 1
-    Record.next(meeting.record, epoch, facts, council.law.step(state, observation, now))
+    Entry.next(meeting.record, epoch, facts, council.law.step(state, observation, now))
   end
 
   @doc "The node takes it: `{:settled, node}`, or what another one took, `{:taken, record}`."
   def settle(council, node, meeting, record) do
     [_nodes, agreed, _open, closed] = node.keys
 
-    words = [meeting.epoch, record.epoch, meeting.target, Record.write(record), 60_000]
+    words = [meeting.epoch, record.epoch, meeting.target, Entry.write(record), 60_000]
 
     case eval(council, "settle", [agreed, closed], words) do
       [1, _epoch, _record] -> {:settled, adopt(node, record)}
       [0, _epoch, ""] -> {:taken, nil}
-      [0, _epoch, bytes] -> {:taken, bytes |> Record.read() |> elem(1)}
+      [0, _epoch, bytes] -> {:taken, bytes |> Entry.read() |> elem(1)}
     end
   end
 
@@ -153,8 +153,7 @@ defmodule RateLimiter.Support.Council do
   end
 
   defp eval(council, script, keys, words) do
-    source =
-      File.read!(Path.expand("../../lib/rate_limiter/vsm/agreement/#{script}.lua", __DIR__))
+    source = File.read!(Path.expand("../../lib/rate_limiter/agreement/#{script}.lua", __DIR__))
 
     Redis.command!(council.server, ["EVAL", source, length(keys)] ++ keys ++ words)
   end

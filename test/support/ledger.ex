@@ -5,7 +5,8 @@ defmodule RateLimiter.Support.Ledger do
   # Every admitted call is written down with the moments between which it was decided. Afterwards each stretch of time is
   # held against what its window allows in as long. Nothing is sampled.
 
-  alias RateLimiter.Support.{Ledger.Curve, Ledger.Fault, Ledger.Hammer, Nodes, Redis}
+  alias RateLimiter.Support.{Nodes, Redis}
+  alias RateLimiter.Support.Ledger.{Curve, Fault, Hammer}
 
   @nodes 4
   @workers 4

@@ -3,10 +3,10 @@ defmodule RateLimiter.Support.Team do
   # The subsystems of several nodes, in one: each has its own way to Redis, as a user of its own, so that one can be cut
   # off and the others not.
 
-  alias RateLimiter.Redis.Engine
+  alias RateLimiter.{Agreement, VSM}
+  alias RateLimiter.Redis.Client
   alias RateLimiter.Support.Redis
-  alias RateLimiter.VSM
-  alias RateLimiter.VSM.{Agreement, Space}
+  alias RateLimiter.VSM.Space
 
   @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
 
@@ -34,13 +34,13 @@ defmodule RateLimiter.Support.Team do
   @doc "Whether a node has its way to the server."
   def connected?(node) do
     %{store: store} = node |> space() |> Space.get(:agreement)
-    match?(%{servers: [%{connections: 1} | _]}, Engine.status(store))
+    match?(%{servers: [%{connections: 1} | _]}, Client.status(store))
   end
 
   @doc "How many commands of a node the server has refused."
   def refused(node) do
     %{store: store} = node |> space() |> Space.get(:agreement)
-    Engine.status(store).refused
+    Client.status(store).refused
   end
 
   @doc "How a node's subsystem is, as `subsystem_metrics/1` tells it."
@@ -67,7 +67,7 @@ defmodule RateLimiter.Support.Team do
     vsm = Keyword.merge([interval: 250, sensors: @quiet], vsm)
     config = VSM.Config.new!(vsm, [:vsm])
     redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
-    {:ok, store, owner} = Engine.start(redis, nil, {"node#{number}", "secret"})
+    {:ok, store, owner} = Client.start(redis, nil, {"node#{number}", "secret"})
     way = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
     space = Space.new(config, instance, :monotonic, way)
     {:ok, loops} = VSM.Supervisor.start_link(space)

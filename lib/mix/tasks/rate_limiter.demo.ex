@@ -18,7 +18,7 @@ defmodule Mix.Tasks.RateLimiter.Demo do
 
   use Mix.Task
 
-  alias RateLimiter.CommandLine
+  alias RateLimiter.Terminal.CommandLine
 
   @requirements ["app.start"]
 

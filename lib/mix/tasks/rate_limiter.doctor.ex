@@ -28,8 +28,9 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
 
   use Mix.Task
 
-  alias RateLimiter.{CommandLine, Config, Doctor}
+  alias RateLimiter.{Config, Doctor}
   alias RateLimiter.Replay.Screen
+  alias RateLimiter.Terminal.CommandLine
 
   @aliases [h: :help]
   @switches [

@@ -28,9 +28,9 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   use Mix.Task
 
-  alias RateLimiter.CommandLine
-  alias RateLimiter.Replay.Screen
   alias RateLimiter.Top
+  alias RateLimiter.Replay.Screen
+  alias RateLimiter.Terminal.CommandLine
   alias RateLimiter.Top.Snapshot
 
   @aliases [h: :help]

@@ -32,8 +32,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
 
   @behaviour RateLimiter.Adaptive
 
-  alias RateLimiter.Adaptive.ClosedLoop.{Audit, Change, Memory, Reading, Words}
   alias RateLimiter.Adaptive.{Decision, Guard, Observation, Options, Window, Work}
+  alias RateLimiter.Adaptive.ClosedLoop.{Audit, Change, Memory, Reading, Words}
 
   @hot 0.25
   @cool 0.10

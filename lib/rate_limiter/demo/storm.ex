@@ -104,7 +104,7 @@ defmodule RateLimiter.Demo.Storm do
 
   defp limit(name) do
     {_meaning, window} = @subsystems[name]
-    window |> RateLimiter.Limit.new!([]) |> RateLimiter.Replay.LimitText.rate_text()
+    window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Replay.LimitText.rate_text()
   end
 
   # What has not come yet stays empty, so that the picture grows in its frame.

@@ -2,8 +2,9 @@ defmodule RateLimiter.Doctor.Server do
   @moduledoc false
   # What a server says of itself: which it is, and whether it keeps what it was told when its memory is full.
 
-  alias RateLimiter.{Doctor, Native}
-  alias RateLimiter.Redis.Engine
+  alias RateLimiter.Doctor
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Redis.Client
 
   @oldest 7
   @answer_ms 10_000
@@ -64,7 +65,7 @@ defmodule RateLimiter.Doctor.Server do
   defp ask(store, key) do
     reference = make_ref()
 
-    case Engine.command(store, reference, key, ["INFO"]) do
+    case Client.command(store, reference, key, ["INFO"]) do
       {:sent, _wait_ms} ->
         receive do
           {^reference, {:ok, info}} when is_binary(info) -> {:ok, info}

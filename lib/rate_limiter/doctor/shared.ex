@@ -6,7 +6,6 @@ defmodule RateLimiter.Doctor.Shared do
 
   alias RateLimiter.{Doctor, Instance, Redis, VSM}
   alias RateLimiter.Doctor.Server
-  alias RateLimiter.Instance.Limiters
 
   @limiter :rate_limiter_doctor
   @subsystem :doctor
@@ -30,10 +29,10 @@ defmodule RateLimiter.Doctor.Shared do
     {:ok, instance} = RateLimiter.start_link(instance(options))
 
     try do
-      %Limiters{store: {:redis, store}} = Instance.fetch!(@limiter)
+      %Instance{store: {:redis, store}} = Instance.Supervisor.fetch!(@limiter)
       patience = max(@patience_ms, 2 * Keyword.get(options, :timeout, 0))
       known? = &(connected?(&1) or refused?(&1))
-      status = wait(fn -> Redis.Engine.status(store) end, known?, patience)
+      status = wait(fn -> Redis.Client.status(store) end, known?, patience)
       if connected?(status), do: look(store, status), else: [unreachable(status, patience)]
     after
       Supervisor.stop(instance)
@@ -122,7 +121,7 @@ defmodule RateLimiter.Doctor.Shared do
   end
 
   defp because(store) do
-    %{servers: servers} = Redis.Engine.status(store)
+    %{servers: servers} = Redis.Client.status(store)
     problem = Enum.find_value(servers, & &1.problem)
     if problem, do: ": #{problem}", else: ""
   end

@@ -5,13 +5,12 @@ defmodule RateLimiter.Instance.Reporter do
   use GenServer
 
   alias RateLimiter.{Instance, Telemetry}
-  alias RateLimiter.Instance.Limiters
 
   @doc false
-  @spec start_link({Limiters.t(), pos_integer | :infinity}) :: GenServer.on_start() | :ignore
-  def start_link({%Limiters{}, :infinity}), do: :ignore
+  @spec start_link({Instance.t(), pos_integer | :infinity}) :: GenServer.on_start() | :ignore
+  def start_link({%Instance{}, :infinity}), do: :ignore
 
-  def start_link({%Limiters{}, interval} = argument) when is_integer(interval),
+  def start_link({%Instance{}, interval} = argument) when is_integer(interval),
     do: GenServer.start_link(__MODULE__, argument)
 
   @impl true
@@ -23,7 +22,7 @@ defmodule RateLimiter.Instance.Reporter do
   @impl true
   def handle_info(:report, {limiters, interval} = state) do
     schedule(interval)
-    Telemetry.stats(limiters.instance, Instance.stats(limiters))
+    Telemetry.stats(limiters.instance, Instance.Supervisor.stats(limiters))
     {:noreply, state}
   end
 

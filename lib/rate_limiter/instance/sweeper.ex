@@ -8,21 +8,20 @@ defmodule RateLimiter.Instance.Sweeper do
 
   use GenServer
 
-  alias RateLimiter.Engine
-  alias RateLimiter.Instance.Limiters
+  alias RateLimiter.{Instance, Store}
 
   @tick_ms 100
   @ticks 100
   @slots 2_000
 
-  @type work :: [{RateLimiter.Native.handle(), steps :: pos_integer}]
+  @type work :: [{RateLimiter.Core.Native.handle(), steps :: pos_integer}]
 
   @doc false
-  @spec start_link(Limiters.t()) :: GenServer.on_start()
-  def start_link(%Limiters{} = limiters), do: GenServer.start_link(__MODULE__, limiters)
+  @spec start_link(Instance.t()) :: GenServer.on_start()
+  def start_link(%Instance{} = limiters), do: GenServer.start_link(__MODULE__, limiters)
 
   @doc "The work of a pass. A table has at most about twice the slots that its keys need."
-  @spec plan([{RateLimiter.Native.handle(), keys :: non_neg_integer}]) :: work
+  @spec plan([{RateLimiter.Core.Native.handle(), keys :: non_neg_integer}]) :: work
   def plan(sizes) do
     for {handle, keys} <- sizes, keys > 0, do: {handle, ceil(2 * keys / @slots)}
   end
@@ -63,13 +62,13 @@ defmodule RateLimiter.Instance.Sweeper do
 
   defp sweep(%{work: work, steps: steps, ticks: ticks} = state) do
     {now, later} = split(work, steps)
-    for {handle, steps} <- now, _step <- 1..steps, do: Engine.sweep(handle, @slots)
+    for {handle, steps} <- now, _step <- 1..steps, do: Store.sweep(handle, @slots)
     %{state | work: later, ticks: ticks - 1}
   end
 
   defp sizes(limiters) do
-    for {_name, handle, _config} <- Limiters.all(limiters),
-        stats = Engine.stats(handle),
+    for {_name, handle, _config} <- Instance.all(limiters),
+        stats = Store.stats(handle),
         do: {handle, stats.keys + owing(stats)}
   end
 

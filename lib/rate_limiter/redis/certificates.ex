@@ -6,9 +6,9 @@ defmodule RateLimiter.Redis.Certificates do
   #
   # The instance's table keeps which files there are and a hash of what was read, not what it was.
 
-  alias RateLimiter.{Native, Telemetry}
-  alias RateLimiter.Instance.Limiters
-  alias RateLimiter.Redis.{Config, Engine}
+  alias RateLimiter.{Instance, Telemetry}
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Redis.{Client, Config}
 
   @row {:redis, :certificates}
 
@@ -23,12 +23,12 @@ defmodule RateLimiter.Redis.Certificates do
   end
 
   @doc "Uses what the files hold now, from the next connection on."
-  @spec look(Limiters.t()) :: :ok
-  def look(%Limiters{table: table, store: {:redis, store}} = limiters) do
+  @spec look(Instance.t()) :: :ok
+  def look(%Instance{table: table, store: {:redis, store}} = limiters) do
     with [{@row, files, used}] <- :ets.lookup(table, @row),
          {:ok, read} <- read(files),
          true <- hash(read) != used,
-         :ok <- Engine.put_tls(store, read) do
+         :ok <- Client.put_tls(store, read) do
       keep(table, files, read)
     else
       {:error, reason} -> tell(limiters, reason)

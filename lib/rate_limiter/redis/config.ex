@@ -2,7 +2,7 @@ defmodule RateLimiter.Redis.Config do
   @moduledoc false
   # The options of the Redis store: one schema, checked before anything starts.
 
-  alias RateLimiter.Options
+  alias RateLimiter.Core.Options
   alias RateLimiter.Redis.{Address, Secret}
 
   @path [:store]

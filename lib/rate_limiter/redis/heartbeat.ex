@@ -4,9 +4,9 @@ defmodule RateLimiter.Redis.Heartbeat do
 
   use GenServer
 
-  alias RateLimiter.Instance.Limiters
-  alias RateLimiter.Redis.Engine
-  alias RateLimiter.Registry
+  alias RateLimiter.Instance
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Redis.Client
 
   @beat_ms 2_000
   # Several beats may be lost before a node counts as gone.
@@ -17,14 +17,14 @@ defmodule RateLimiter.Redis.Heartbeat do
   def keep_ms, do: @keep_ms
 
   @doc false
-  @spec start_link(Limiters.t()) :: GenServer.on_start()
-  def start_link(%Limiters{table: table} = limiters),
+  @spec start_link(Instance.t()) :: GenServer.on_start()
+  def start_link(%Instance{table: table} = limiters),
     do: GenServer.start_link(__MODULE__, limiters, name: Registry.via({:heartbeat, table}))
 
   @doc "Says at once that this node is there: Redis has just come back."
-  @spec beat(Limiters.t()) :: :ok
-  def beat(%Limiters{store: {:redis, store}}) do
-    Engine.beat(store)
+  @spec beat(Instance.t()) :: :ok
+  def beat(%Instance{store: {:redis, store}}) do
+    Client.beat(store)
     :ok
   end
 
@@ -49,6 +49,6 @@ defmodule RateLimiter.Redis.Heartbeat do
     do: {:stop, {:unregistered, reason}, limiters}
 
   @impl true
-  def terminate(:shutdown, %{store: {:redis, store}}), do: Engine.leave(store)
+  def terminate(:shutdown, %{store: {:redis, store}}), do: Client.leave(store)
   def terminate(_reason, _limiters), do: :ok
 end

@@ -2,8 +2,8 @@ defmodule RateLimiter.Replay.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.replay`.
 
-  alias RateLimiter.CommandLine
   alias RateLimiter.Replay.LimitText
+  alias RateLimiter.Terminal.CommandLine
 
   @switches [
     limit: :keep,

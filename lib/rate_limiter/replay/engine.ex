@@ -2,7 +2,7 @@ defmodule RateLimiter.Replay.Engine do
   @moduledoc false
   # The only caller of the native replay: logs in, a piece at a time, numbers out.
 
-  alias RateLimiter.{Limit, Native}
+  alias RateLimiter.Core.{Limit, Native}
   alias RateLimiter.Replay.{LimitText, Settings, Source}
 
   @type t :: Native.replay()

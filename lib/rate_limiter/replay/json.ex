@@ -4,8 +4,9 @@ defmodule RateLimiter.Replay.Json do
   #
   # An object is a list of `{key, value}`, which keeps its order; an array is a list of anything else.
 
-  alias RateLimiter.Limit
-  alias RateLimiter.Replay.{LimitText, Report, Table.Notes, Verdict, Words}
+  alias RateLimiter.Core.Limit
+  alias RateLimiter.Replay.{LimitText, Report, Verdict, Words}
+  alias RateLimiter.Replay.Table.Notes
 
   @doc "The whole report."
   @spec render(Report.t()) :: iodata

@@ -2,7 +2,7 @@ defmodule RateLimiter.Replay.LimitText do
   @moduledoc false
   # A limit as it is written on a command line: "60/min", "10/s:burst=20:token_bucket".
 
-  alias RateLimiter.Limit
+  alias RateLimiter.Core.Limit
 
   @periods %{
     millisecond: ~w(ms msec millisecond milliseconds),

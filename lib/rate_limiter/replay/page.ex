@@ -2,8 +2,9 @@ defmodule RateLimiter.Replay.Page do
   @moduledoc false
   # A report as one HTML page that needs nothing else: no script, no font, no image, no network.
 
-  alias RateLimiter.Replay.{LimitText, Report, Table.Notes, Verdict, Words}
+  alias RateLimiter.Replay.{LimitText, Report, Verdict, Words}
   alias RateLimiter.Replay.Page.{Curve, Day, Timeline}
+  alias RateLimiter.Replay.Table.Notes
 
   import RateLimiter.Replay.Page.Svg, only: [escape: 1]
 
@@ -209,7 +210,7 @@ defmodule RateLimiter.Replay.Page do
   end
 
   defp burst_follows(%Verdict{limit: limit}),
-    do: if(RateLimiter.Limit.burst(limit), do: ", its burst in proportion", else: "")
+    do: if(RateLimiter.Core.Limit.burst(limit), do: ", its burst in proportion", else: "")
 
   defp figure(title, caption, keys, content) do
     [

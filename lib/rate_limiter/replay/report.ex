@@ -11,7 +11,7 @@ defmodule RateLimiter.Replay.Report do
     * `:fitted` - whether the smallest limit was looked for
   """
 
-  alias RateLimiter.Limit
+  alias RateLimiter.Core.Limit
   alias RateLimiter.Replay.{Engine, Settings, Verdict, Words}
 
   @enforce_keys [:logs, :by, :cost, :input, :verdicts, :fitted, :reorder_ms]

@@ -2,7 +2,7 @@ defmodule RateLimiter.Replay.Settings do
   @moduledoc false
   # The options of a replay: one schema, checked before a file is opened.
 
-  alias RateLimiter.{Limit, Options}
+  alias RateLimiter.Core.{Limit, Options}
   alias RateLimiter.Replay.{Fields, LimitText}
 
   @names {:that, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"}
@@ -113,7 +113,7 @@ defmodule RateLimiter.Replay.Settings do
   def docs, do: Options.docs(@schema)
 
   @doc "What to read of each line, as the native library takes it."
-  @spec to_native(t) :: RateLimiter.Native.schema()
+  @spec to_native(t) :: RateLimiter.Core.Native.schema()
   def to_native(%__MODULE__{} = settings) do
     time = if settings.time_field, do: [settings.time_field], else: Fields.time()
     key = Enum.map(settings.by, &Fields.part(&1, settings.fields))

@@ -13,7 +13,7 @@ defmodule RateLimiter.Replay.Verdict do
     * `:curve` - `{limit, ids_denied, requests_denied}` for other limits, rising
   """
 
-  alias RateLimiter.Limit
+  alias RateLimiter.Core.Limit
 
   @enforce_keys [
     :limit,

@@ -2,8 +2,8 @@ defmodule RateLimiter.Simulation.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.simulate`.
 
-  alias RateLimiter.CommandLine
   alias RateLimiter.Simulation.{Cast, Scenario, Service, Size}
+  alias RateLimiter.Terminal.CommandLine
 
   @switches [
     seeds: :string,

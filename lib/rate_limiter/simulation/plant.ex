@@ -4,8 +4,17 @@ defmodule RateLimiter.Simulation.Plant do
   # comes, a worker is done, an answer arrives, a client gives up, a client tries again, the controller's clock,
   # the scenario's next segment, the end of a second.
 
-  alias RateLimiter.Simulation.{Arrivals, Bucket, Controller, Resource, Scenario}
-  alias RateLimiter.Simulation.{Second, Segment, Service, Size}
+  alias RateLimiter.Simulation.{
+    Arrivals,
+    Bucket,
+    Controller,
+    Resource,
+    Scenario,
+    Second,
+    Segment,
+    Service,
+    Size
+  }
 
   # A client that tries again waits up to so long first.
   @backoff_ms 100.0

@@ -4,8 +4,8 @@ defmodule RateLimiter.Test.Instance do
 
   use GenServer, restart: :temporary
 
-  alias RateLimiter.{Engine, Registry, VSM}
-  alias RateLimiter.Instance.{Keeper, Limiters}
+  alias RateLimiter.{Instance, Store, VSM}
+  alias RateLimiter.Instance.{Registry, Writer}
   alias RateLimiter.VSM.Space
 
   @doc "Starts one for `owner`, which plays the instance `name`."
@@ -24,19 +24,19 @@ defmodule RateLimiter.Test.Instance do
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
   @doc "Lets another process use these limiters, too."
-  @spec allow(Limiters.t(), pid) :: :ok | {:error, {:already_registered, pid}}
-  def allow(%Limiters{keeper: instance}, pid), do: GenServer.call(instance, {:allow, pid})
+  @spec allow(Instance.t(), pid) :: :ok | {:error, {:already_registered, pid}}
+  def allow(%Instance{keeper: instance}, pid), do: GenServer.call(instance, {:allow, pid})
 
   @doc "Gives the test subsystems of its own, once."
-  @spec add_subsystems(Limiters.t(), VSM.Config.t()) :: :ok | :taken
-  def add_subsystems(%Limiters{keeper: instance}, config),
+  @spec add_subsystems(Instance.t(), VSM.Config.t()) :: :ok | :taken
+  def add_subsystems(%Instance{keeper: instance}, config),
     do: GenServer.call(instance, {:subsystems, config})
 
   @impl true
   def init({owner, name, start_ns}) do
     Process.monitor(owner)
-    clock = Engine.manual_clock(start_ns)
-    limiters = Limiters.new(instance: name, keeper: self(), clock: clock, ready?: true)
+    clock = Store.manual_clock(start_ns)
+    limiters = Instance.new(instance: name, keeper: self(), clock: clock, ready?: true)
     :ok = Registry.register({:test, owner}, limiters)
     {:ok, limiters}
   end
@@ -45,7 +45,7 @@ defmodule RateLimiter.Test.Instance do
   def handle_call({:allow, pid}, _from, limiters),
     do: {:reply, Registry.register({:test, pid}, limiters), limiters}
 
-  def handle_call({:subsystems, config}, _from, %Limiters{space: nil} = limiters) do
+  def handle_call({:subsystems, config}, _from, %Instance{space: nil} = limiters) do
     limiters = %{limiters | space: Space.new(config, limiters.instance, limiters.clock)}
     for key <- Registry.own_keys(), do: Registry.publish(key, limiters)
     {:ok, loops} = VSM.Supervisor.start_link(limiters.space)
@@ -56,13 +56,13 @@ defmodule RateLimiter.Test.Instance do
   def handle_call({:subsystems, _config}, _from, limiters), do: {:reply, :taken, limiters}
 
   def handle_call(change, _from, limiters),
-    do: {:reply, Keeper.perform(limiters, change), limiters}
+    do: {:reply, Writer.perform(limiters, change), limiters}
 
   @impl true
   def handle_info({:DOWN, _ref, :process, _owner, _reason}, limiters) do
     # Before the table that they read.
     if limiters.space != nil, do: Supervisor.stop(Space.get(limiters.space, :loops))
-    Limiters.clear(limiters)
+    Instance.clear(limiters)
     {:stop, :normal, limiters}
   end
 end

@@ -2,7 +2,9 @@ defmodule RateLimiter.Top.Snapshot do
   @moduledoc false
   # What there is to see of a node at one moment: plain data, since it may come from another node.
 
-  alias RateLimiter.{Health, Instance, Limit, Registry, VSM}
+  alias RateLimiter.{Health, Instance, VSM}
+  alias RateLimiter.Core.Limit
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Replay.LimitText
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
@@ -26,18 +28,18 @@ defmodule RateLimiter.Top.Snapshot do
   end
 
   defp instance(limiters) do
-    stats = Instance.stats(limiters)
+    stats = Instance.Supervisor.stats(limiters)
 
     %{
       name: inspect(limiters.instance),
-      health: Instance.health(limiters),
+      health: Instance.Supervisor.health(limiters),
       store: stats.store,
       redis: stats[:redis],
       keys: stats.keys,
       memory: stats.memory,
       limiters:
         for(
-          {name, about} <- Instance.describe(limiters),
+          {name, about} <- Instance.Supervisor.describe(limiters),
           do: limiter(name, about, stats.limiters[name])
         ),
       subsystems: subsystems(limiters),

@@ -2,8 +2,8 @@ defmodule RateLimiter.VSM.Config do
   @moduledoc false
   # The options of an instance's subsystems: one schema, checked before anything starts.
 
-  alias RateLimiter.{Adaptive, Limit, Options}
-  alias RateLimiter.Health
+  alias RateLimiter.{Adaptive, Sensors}
+  alias RateLimiter.Core.{Limit, Options}
 
   # S5 is protected longest, then what allots and what learns; operations take up the variety.
   @defaults [
@@ -185,7 +185,7 @@ defmodule RateLimiter.VSM.Config do
     %{
       config
       | subsystems: subsystems,
-        sensors: Health.Config.new!(config.sensors, path ++ [:sensors])
+        sensors: Sensors.Config.new!(config.sensors, path ++ [:sensors])
     }
   end
 
@@ -197,7 +197,7 @@ defmodule RateLimiter.VSM.Config do
   def for_store(config, {:redis, _options}), do: config
 
   def for_store(config, :local),
-    do: %{config | sensors: Enum.reject(config.sensors, &Health.Config.of_store?/1)}
+    do: %{config | sensors: Enum.reject(config.sensors, &Sensors.Config.of_store?/1)}
 
   @doc false
   @spec subsystem!(term, Options.path()) :: subsystem

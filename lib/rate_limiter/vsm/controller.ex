@@ -7,8 +7,8 @@ defmodule RateLimiter.VSM.Controller do
 
   use GenServer
 
-  alias RateLimiter.Registry
-  alias RateLimiter.VSM.Agreement.Member
+  alias RateLimiter.Agreement.Participant
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.VSM.{Loop, Space, Subsystem}
 
   # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
@@ -53,7 +53,7 @@ defmodule RateLimiter.VSM.Controller do
     loop = Loop.resume(table, name)
     # Pain that called the one that crashed would wait for it for ever.
     Subsystem.lower_flag(loop.subsystem, :called)
-    state = %{loop: loop, table: table, called_ms: nil, member: Member.new(table, name)}
+    state = %{loop: loop, table: table, called_ms: nil, member: Participant.new(table, name)}
     schedule(state)
     {:noreply, state}
   end
@@ -77,9 +77,9 @@ defmodule RateLimiter.VSM.Controller do
       else: {:noreply, take_step(%{state | called_ms: now}, true)}
   end
 
-  def handle_info({reference, answer}, %{member: %Member{}} = state)
+  def handle_info({reference, answer}, %{member: %Participant{}} = state)
       when is_reference(reference) do
-    {member, loop} = Member.hear(state.member, state.loop, reference, answer)
+    {member, loop} = Participant.hear(state.member, state.loop, reference, answer)
     {:noreply, %{state | member: member, loop: loop}}
   end
 
@@ -89,13 +89,15 @@ defmodule RateLimiter.VSM.Controller do
 
   # With others a step is theirs, too: it is taken when they have answered.
   defp take_step(state, urgent?) do
-    {member, loop} = Member.tick(state.member, state.loop, urgent?)
+    {member, loop} = Participant.tick(state.member, state.loop, urgent?)
     %{state | member: member, loop: loop}
   end
 
   defp schedule(%{table: table, member: member}) do
     if Space.live?(table) do
-      delay = (member && Member.delay_ms(member, table)) || spread(Space.config(table).interval)
+      delay =
+        (member && Participant.delay_ms(member, table)) || spread(Space.config(table).interval)
+
       Process.send_after(self(), :tick, delay)
     end
   end

@@ -2,8 +2,9 @@ defmodule RateLimiter.VSM.Engine do
   @moduledoc false
   # The only caller of the native library's gates: how a subsystem lets calls in and takes their places back.
 
-  alias RateLimiter.{Engine, Errors, Limit, Native, Options, Telemetry, Usage}
+  alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Adaptive.{Histogram, Work}
+  alias RateLimiter.Core.{Errors, Limit, Native, Options}
   alias RateLimiter.VSM.Subsystem
 
   @window :rate
@@ -21,17 +22,17 @@ defmodule RateLimiter.VSM.Engine do
   @spec new_limiter(Limit.t(), :all | :denials | :none, term) :: {Native.handle(), Native.owner()}
   def new_limiter(limit, events, clock) do
     config = %{windows: [{@window, limit}], events: events, max_keys: 1_000}
-    {:ok, handle, owner} = Engine.new_limiter(config, clock)
+    {:ok, handle, owner} = Store.new_limiter(config, clock)
     {handle, owner}
   end
 
   @doc "Whether the library can keep such a limit."
-  @spec check_limit!(Limit.t(), RateLimiter.Options.path()) :: :ok
+  @spec check_limit!(Limit.t(), RateLimiter.Core.Options.path()) :: :ok
   def check_limit!(limit, path) do
     config = %{windows: [{@window, limit}], events: :none, max_keys: 1}
 
-    case Engine.new_limiter(config, :monotonic) do
-      {:ok, _handle, owner} -> Engine.drop(owner)
+    case Store.new_limiter(config, :monotonic) do
+      {:ok, _handle, owner} -> Store.drop(owner)
       {:error, {_window, reason}} -> Options.refused!(path, reason)
     end
   end
@@ -100,7 +101,7 @@ defmodule RateLimiter.VSM.Engine do
   @doc "The scale that a limiter has."
   @spec scale(Native.handle()) :: float
   def scale(limiter) do
-    case Engine.plan(limiter) do
+    case Store.plan(limiter) do
       %{scale: scale} -> scale
       nil -> 1.0
     end

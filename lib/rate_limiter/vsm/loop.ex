@@ -3,9 +3,9 @@ defmodule RateLimiter.VSM.Loop do
   # The slow loop of one subsystem: look, ask the law, apply what it says, and tell. Its state is a value, which the
   # instance's table keeps from step to step; the controller only says when.
 
-  alias RateLimiter.Adaptive.{Decision, Fixed, Histogram, Observation, Work}
   alias RateLimiter.Algedonic
-  alias RateLimiter.Algedonic.{Containment, Ledger}
+  alias RateLimiter.Adaptive.{Decision, Fixed, Histogram, Observation, Work}
+  alias RateLimiter.Signals.{Containment, Ledger}
   alias RateLimiter.VSM.{Config, Demand, Engine, History, Scales, Space, Subsystem}
 
   @enforce_keys [:subsystem, :own, :law, :state, :at_ms, :counts]

@@ -3,8 +3,8 @@ defmodule RateLimiter.VSM.Metrics do
   # How the subsystems of an instance are now, from its table, its gates and its limiters: no process is asked.
 
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Algedonic.Ledger
-  alias RateLimiter.VSM.Agreement.Standing
+  alias RateLimiter.Agreement.Status
+  alias RateLimiter.Signals.Ledger
   alias RateLimiter.VSM.{Engine, Loop, Space, Subsystem}
 
   @spec all(Space.t()) :: %{atom => map}
@@ -27,7 +27,7 @@ defmodule RateLimiter.VSM.Metrics do
       own_scale: Subsystem.scale(subsystem),
       demand: Subsystem.demand(subsystem),
       usage: Engine.usage(subsystem),
-      agreement: Standing.describe(table, name),
+      agreement: Status.describe(table, name),
       emergencies: Space.get(table, {:granted, name}, 0)
     })
   end

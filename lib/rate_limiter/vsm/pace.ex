@@ -3,8 +3,9 @@ defmodule RateLimiter.VSM.Pace do
   # Time that a test moves: the loops step when their interval has passed on its clock, one after the other, and have
   # done so when the clock stands still again.
 
-  alias RateLimiter.{Engine, Native}
-  alias RateLimiter.Health.Monitor
+  alias RateLimiter.Store
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Sensors.Monitor
   alias RateLimiter.VSM.{Controller, Space}
 
   # Who moves a clock by days wants to see what lies there, and not each second on the way.
@@ -14,7 +15,7 @@ defmodule RateLimiter.VSM.Pace do
   @doc "Moves the clock on by `ns`."
   @spec advance(Space.t(), Native.clock(), non_neg_integer) :: :ok
   def advance(table, clock, ns) do
-    now = Engine.manual_clock_now(clock)
+    now = Store.manual_clock_now(clock)
     interval = Space.config(table).interval * @ms
     last = Space.get(table, :stepped_ns, now - rem(now, interval))
     steps = div(now + ns - last, interval)
@@ -23,14 +24,14 @@ defmodule RateLimiter.VSM.Pace do
     # What cannot wait happens before time goes on.
     for {name, _own} <- Space.config(table).subsystems, do: Controller.settle(table, name)
     if steps > 0, do: step(table, clock, last + stride, stride, now + ns)
-    Engine.manual_clock_set(clock, now + ns)
+    Store.manual_clock_set(clock, now + ns)
     :ok
   end
 
   defp step(_table, _clock, at, _stride, until) when at > until, do: :ok
 
   defp step(table, clock, at, stride, until) do
-    Engine.manual_clock_set(clock, at)
+    Store.manual_clock_set(clock, at)
     %{subsystems: subsystems, sensors: sensors} = Space.config(table)
     for {name, _own} <- subsystems, do: Controller.step(table, name)
     if sensors != [], do: Monitor.step(table)

@@ -53,7 +53,7 @@ defmodule RateLimiter.VSM.Scales do
   end
 
   @doc "What share of its calls each may pass where this node lets `scale` of all that is asked go on."
-  @spec gates([{Subsystem.t(), map}], float) :: [{RateLimiter.Native.gate(), float}]
+  @spec gates([{Subsystem.t(), map}], float) :: [{RateLimiter.Core.Native.gate(), float}]
   def gates(members, scale) do
     asked =
       Map.new(members, fn {subsystem, own} ->

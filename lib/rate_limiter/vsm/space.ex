@@ -5,14 +5,21 @@ defmodule RateLimiter.VSM.Space do
   # Limiters, gates and scales live as long as the table, whatever becomes of the processes that write them. What a
   # controller must not forget is a row here, so that it resumes after a crash.
 
-  alias RateLimiter.{Engine, Errors, Options, Registry}
-  alias RateLimiter.VSM.{Agreement, Config, Subsystem}
+  alias RateLimiter.{Agreement, Store}
+  alias RateLimiter.Core.{Errors, Options}
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.VSM.{Config, Subsystem}
   alias RateLimiter.VSM.Engine, as: Gates
 
   @type t :: :ets.tid()
 
   @doc "The subsystems of these options, owned by the calling process."
-  @spec new(Config.t() | nil, term, :monotonic | RateLimiter.Native.clock(), Agreement.t() | nil) ::
+  @spec new(
+          Config.t() | nil,
+          term,
+          :monotonic | RateLimiter.Core.Native.clock(),
+          Agreement.t() | nil
+        ) ::
           t | nil
   def new(config, instance, clock, agreement \\ nil)
   def new(nil, _instance, _clock, _agreement), do: nil
@@ -92,7 +99,10 @@ defmodule RateLimiter.VSM.Space do
   end
 
   @doc "The limiters of emergency calls: of all sources together, and of one source."
-  @spec emergency(t) :: %{all: RateLimiter.Native.handle(), source: RateLimiter.Native.handle()}
+  @spec emergency(t) :: %{
+          all: RateLimiter.Core.Native.handle(),
+          source: RateLimiter.Core.Native.handle()
+        }
   def emergency(table), do: get(table, :emergency) || raise(Errors.ended())
 
   @doc "The time of this space's clock, in milliseconds."
@@ -100,7 +110,7 @@ defmodule RateLimiter.VSM.Space do
   def now_ms(table) do
     case clock(table) do
       :monotonic -> System.monotonic_time(:millisecond)
-      clock -> div(Engine.manual_clock_now(clock), 1_000_000)
+      clock -> div(Store.manual_clock_now(clock), 1_000_000)
     end
   end
 
@@ -109,7 +119,7 @@ defmodule RateLimiter.VSM.Space do
   def date(table) do
     case clock(table) do
       :monotonic -> DateTime.utc_now()
-      clock -> clock |> Engine.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
+      clock -> clock |> Store.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
     end
   end
 
@@ -183,7 +193,7 @@ defmodule RateLimiter.VSM.Space do
   # The greater of one a second and a hundredth of all limits; a source gets at most a fifth of it.
   defp add_emergency(table, config, clock) do
     rate = config.subsystems |> Enum.map(fn {_name, own} -> own.rate end) |> Enum.sum()
-    limits = RateLimiter.Algedonic.Bypass.limits(rate)
+    limits = RateLimiter.Signals.Bypass.limits(rate)
 
     handles =
       Map.new(limits, fn {key, limit} ->

@@ -2,7 +2,7 @@ defmodule RateLimiter.VSM.Subsystem do
   @moduledoc false
   # One subsystem as a call needs it: where to ask, and the cells that its controller writes and everybody reads.
 
-  alias RateLimiter.Native
+  alias RateLimiter.Core.Native
 
   @enforce_keys [:instance, :name, :limiter, :gate, :cells, :table, :events]
   defstruct @enforce_keys

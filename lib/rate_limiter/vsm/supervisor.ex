@@ -7,7 +7,7 @@ defmodule RateLimiter.VSM.Supervisor do
 
   use Supervisor
 
-  alias RateLimiter.Health.Monitor
+  alias RateLimiter.Sensors.Monitor
   alias RateLimiter.VSM.{Controller, Listener, Space}
 
   @doc false

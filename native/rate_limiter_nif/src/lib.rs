@@ -25,4 +25,4 @@ mod shelf;
 mod spin;
 mod word;
 
-rustler::init!("Elixir.RateLimiter.Native");
+rustler::init!("Elixir.RateLimiter.Core.Native");

@@ -5,10 +5,9 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.RateLimiter.Top, as: Task
+  alias RateLimiter.{Instance, Top, VSM}
   alias RateLimiter.Adaptive.Fixed
-  alias RateLimiter.Instance.Limiters
   alias RateLimiter.Replay.Words
-  alias RateLimiter.{Top, VSM}
   alias RateLimiter.Top.{Page, Snapshot}
 
   @screen %{color: false, unicode: true}
@@ -89,8 +88,8 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
   test "leaves out an instance that ends while it is looked at" do
     gone = :ets.new(:gone, [])
     :ets.delete(gone)
-    limiters = Limiters.new(instance: :top_gone, space: gone, ready?: true)
-    :ok = RateLimiter.Registry.register({:instance, :top_gone}, limiters)
+    limiters = Instance.new(instance: :top_gone, space: gone, ready?: true)
+    :ok = RateLimiter.Instance.Registry.register({:instance, :top_gone}, limiters)
 
     names = for %{name: name} <- Snapshot.take().instances, do: name
     assert ":top_shown" in names

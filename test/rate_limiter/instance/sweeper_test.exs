@@ -1,8 +1,9 @@
 defmodule RateLimiter.Instance.SweeperTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Instance.{Limiters, Sweeper}
-  alias RateLimiter.{Registry, Test}
+  alias RateLimiter.{Instance, Test}
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Instance.Sweeper
 
   describe "plan/1" do
     test "is enough steps to see every slot, and none for what is empty" do
@@ -83,7 +84,7 @@ defmodule RateLimiter.Instance.SweeperTest do
     end
 
     test "of an instance that holds nothing does nothing" do
-      {:ok, state} = Sweeper.init(Limiters.new(ready?: true))
+      {:ok, state} = Sweeper.init(Instance.new(ready?: true))
       assert %{work: [], steps: 0, ticks: 99} = tick(state)
     end
   end

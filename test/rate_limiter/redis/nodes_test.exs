@@ -2,7 +2,8 @@ defmodule RateLimiter.Redis.NodesTest do
   # Real nodes, which need the machine for themselves.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.Support.{Nodes, Nodes.Guest, Redis}
+  alias RateLimiter.Support.{Nodes, Redis}
+  alias RateLimiter.Support.Nodes.Guest
 
   test "nodes count together, exactly, and know how many they are" do
     server = Redis.start!()

@@ -2,7 +2,7 @@ defmodule RateLimiter.Replay.EngineTest do
   # The boundary: wrong terms and wrong numbers raise, and the node lives.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Native
+  alias RateLimiter.Core.Native
 
   @window {:limit, :token_bucket, 1, 60_000_000_000, 1, nil, false}
   @schema {:auto, ["time"], nil, [{:ip, ["ip"]}], nil}

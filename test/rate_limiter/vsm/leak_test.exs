@@ -2,8 +2,8 @@ defmodule RateLimiter.VSM.LeakTest do
   # Not at once with other tests: memory is counted.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.{Algedonic, VSM}
+  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.VSM.{Controller, Space}
 
   @megabyte 1_048_576

@@ -1,8 +1,8 @@
 defmodule RateLimiter.VSM.ScalesTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.{Test, VSM}
+  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.VSM.{Engine, Scales, Space, Subsystem}
 
   defp scales,

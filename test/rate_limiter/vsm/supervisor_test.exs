@@ -2,9 +2,10 @@ defmodule RateLimiter.VSM.SupervisorTest do
   # Subsystems of real instances: their namespaces, and what outlives what.
   use ExUnit.Case, async: true
 
+  alias RateLimiter.{Instance, VSM}
   alias RateLimiter.Adaptive.{Decision, Fixed}
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.{Instance, Registry, VSM}
   alias RateLimiter.VSM.{Controller, Engine, Listener, Space, Subsystem}
 
   @moduletag :capture_log
@@ -260,7 +261,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
     for late <- [
           fn -> Space.config(space) end,
           fn -> RateLimiter.VSM.Metrics.all(space) end,
-          fn -> RateLimiter.Algedonic.Bypass.take(subsystem, "u", 1) end,
+          fn -> RateLimiter.Signals.Bypass.take(subsystem, "u", 1) end,
           fn -> Engine.check(subsystem, "u", 1) end
         ],
         do:
@@ -394,6 +395,6 @@ defmodule RateLimiter.VSM.SupervisorTest do
   test "an instance says no name twice", %{name: name} do
     start(name, s1: [law: Fixed])
     assert {:error, {:already_started, _}} = RateLimiter.start_link(name: name, vsm: true)
-    assert Instance.health(nil) == {:error, :not_running}
+    assert Instance.Supervisor.health(nil) == {:error, :not_running}
   end
 end

@@ -2,7 +2,8 @@ defmodule RateLimiter.Support.Redis.Cluster do
   @moduledoc false
   # Three primaries with a third of the slots each, and a replica for each of them.
 
-  alias RateLimiter.Support.{Redis, Redis.Server}
+  alias RateLimiter.Support.Redis
+  alias RateLimiter.Support.Redis.Server
 
   @slots 16_384
   @primaries [0..5_460, 5_461..10_922, 10_923..16_383]

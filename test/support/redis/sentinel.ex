@@ -2,7 +2,8 @@ defmodule RateLimiter.Support.Redis.Sentinel do
   @moduledoc false
   # A primary, a replica of it, and a Sentinel that promotes the replica.
 
-  alias RateLimiter.Support.{Redis, Redis.Server}
+  alias RateLimiter.Support.Redis
+  alias RateLimiter.Support.Redis.Server
 
   @group "mymaster"
   # How long a silent primary is waited for: longer than a machine stands still, until one is lost.

@@ -2,8 +2,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
   @moduledoc false
   # What one window says: how much stress, whose, and whether load can be the reason.
 
-  alias RateLimiter.Adaptive.ClosedLoop.Audit
   alias RateLimiter.Adaptive.{Baseline, Guard, Stress, Window, Work}
+  alias RateLimiter.Adaptive.ClosedLoop.Audit
 
   # From this share of failures on, calls that began before the last cut only tell of the load that was cut.
   @drowned 0.3

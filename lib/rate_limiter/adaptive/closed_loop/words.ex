@@ -2,8 +2,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Words do
   @moduledoc false
   # Why the scale changed, or why it did not, with the numbers, for people.
 
-  alias RateLimiter.Adaptive.ClosedLoop.Memory
   alias RateLimiter.Adaptive.FromTo
+  alias RateLimiter.Adaptive.ClosedLoop.Memory
 
   @doc "Of a change."
   @spec change(map, map, map | nil) :: String.t()

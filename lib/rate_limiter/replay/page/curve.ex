@@ -2,7 +2,8 @@ defmodule RateLimiter.Replay.Page.Curve do
   @moduledoc false
   # How the share denied falls as the limit rises: of ids ever denied, and of requests.
 
-  alias RateLimiter.Replay.{LimitText, Page.Svg, Verdict, Words}
+  alias RateLimiter.Replay.{LimitText, Verdict, Words}
+  alias RateLimiter.Replay.Page.Svg
 
   @doc "The drawing. Limits stand on a logarithmic axis."
   @spec render(Verdict.t(), String.t()) :: iodata

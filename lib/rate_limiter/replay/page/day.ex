@@ -2,7 +2,8 @@ defmodule RateLimiter.Replay.Page.Day do
   @moduledoc false
   # At what time of day it happened: a column an hour.
 
-  alias RateLimiter.Replay.{Page.Svg, Verdict, Words}
+  alias RateLimiter.Replay.{Verdict, Words}
+  alias RateLimiter.Replay.Page.Svg
 
   @doc "The drawing."
   @spec render(Verdict.t(), String.t()) :: iodata

@@ -2,7 +2,8 @@ defmodule RateLimiter.Replay.Page.Timeline do
   @moduledoc false
   # Admitted and denied over time, as columns one on the other.
 
-  alias RateLimiter.Replay.{Page.Svg, Verdict, Words}
+  alias RateLimiter.Replay.{Verdict, Words}
+  alias RateLimiter.Replay.Page.Svg
 
   @columns 120
 

@@ -1,0 +1,150 @@
+defmodule RateLimiter.Redis.Client do
+  @moduledoc false
+  # The only caller of what the native library does with Redis: the way there, and the limiters that are counted there.
+
+  alias RateLimiter.{Config, Redis}
+  alias RateLimiter.Core.{Limit, Native}
+  alias RateLimiter.Redis.{Heartbeat, Secret}
+
+  ## The way to Redis
+
+  @doc "Begins to connect, in the background. The way is open as long as its owner lives."
+  @spec start(Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
+          {:ok, Native.store(), Native.owner()} | {:error, String.t()}
+  def start(%Redis.Config{} = config, tls, credentials),
+    do: config |> to_native(tls) |> Native.redis_start(credentials)
+
+  defdelegate stop(owner), to: Native, as: :redis_stop
+  defdelegate watch(store, watcher), to: Native, as: :redis_watch
+  defdelegate listen(store, listen?), to: Native, as: :redis_listen
+  defdelegate heard(store), to: Native, as: :redis_heard
+  defdelegate put_credentials(store, credentials), to: Native, as: :redis_credentials
+  defdelegate put_tls(store, tls), to: Native, as: :redis_tls
+  defdelegate beat(store), to: Native, as: :redis_beat
+  defdelegate leave(store), to: Native, as: :redis_leave
+  defdelegate command(store, reference, key, words), to: Native, as: :redis_command
+
+  @doc "How it goes, or `nil` where the store is gone."
+  @spec status(Native.store()) :: map | nil
+  def status(store) do
+    with {servers, problem, totals, nodes} <- Native.redis_status(store) do
+      {calls, batches, timeouts, refused, unsent, reconnections, opened} = totals
+
+      %{
+        nodes: nodes,
+        problem: problem,
+        servers: Enum.map(servers, &server/1),
+        calls: calls,
+        batches: batches,
+        timeouts: timeouts,
+        refused: refused,
+        unsent: unsent,
+        reconnections: reconnections,
+        opened: opened
+      }
+    else
+      :unknown_store -> nil
+    end
+  end
+
+  defp server({server, breaker, connections, pending, problem, evicts}) do
+    %{
+      server: server,
+      breaker: breaker,
+      connections: connections,
+      pending: pending,
+      problem: problem,
+      evicts: evicts
+    }
+  end
+
+  ## A limiter's life, its limits and numbers
+
+  @doc "Makes a limiter that is counted in Redis, and lives here as long as its owner."
+  @spec new_limiter(Config.limiter(), atom, Native.store()) ::
+          {:ok, Native.handle(), Native.owner()}
+          | {:error, {atom, String.t()}}
+          | {:error, :unknown_store}
+  def new_limiter(config, name, store) do
+    %{windows: windows, events: events, max_keys: max_keys, on_outage: on_outage} = config
+    options = {events, max_keys, on_outage}
+    windows |> Enum.map(&Limit.to_native/1) |> Native.remote_new(options, {store, name})
+  end
+
+  @doc "Whether Redis's numbers can hold these windows."
+  @spec fit(Config.limiter()) :: :ok | {:error, {atom, String.t()}}
+  def fit(%{windows: windows}),
+    do: windows |> Enum.map(&Limit.to_native/1) |> Native.remote_fits()
+
+  defdelegate plan(limiter), to: Native, as: :remote_plan
+
+  defdelegate update_limit(limiter, window, limit, per_ns, burst),
+    to: Native,
+    as: :remote_update_limit
+
+  defdelegate set_scale(limiter, ppm), to: Native, as: :remote_set_scale
+  defdelegate sweep(limiter, max_slots), to: Native, as: :remote_sweep
+
+  @doc "What a limiter remembers here and did."
+  @spec stats(Native.handle()) :: map | :unknown_limiter
+  def stats(handle) do
+    with {sizes, calls, outage} <- Native.remote_stats(handle) do
+      {keys, memory, checks, denials} = sizes
+      {cached_denials, fallbacks, unavailable} = calls
+      {pending, owing, away?} = outage
+
+      %{
+        keys: keys,
+        memory: memory,
+        checks: checks,
+        denials: denials,
+        cached_denials: cached_denials,
+        fallbacks: fallbacks,
+        unavailable: unavailable,
+        pending: pending,
+        owing: owing,
+        away?: away?
+      }
+    end
+  end
+
+  defp to_native(config, tls) do
+    %{
+      prefix: config.prefix,
+      topology: topology(config),
+      database: config.database,
+      tls: tls,
+      timeout_ms: config.timeout,
+      connections: config.connections,
+      max_queue: config.max_queue,
+      cache_denials: config.cache_denials,
+      node: node_name(),
+      nodes: config.nodes,
+      keep_ms: Heartbeat.keep_ms()
+    }
+  end
+
+  defp topology(%{topology: {:server, address}}), do: {:server, [address(address)], nil}
+
+  defp topology(%{topology: {:cluster, addresses}}),
+    do: {:cluster, Enum.map(addresses, &address/1), nil}
+
+  defp topology(%{topology: {:sentinel, group, addresses}} = config),
+    do: {:sentinel, Enum.map(addresses, &address/1), {group, sentinel_credentials(config)}}
+
+  # Of the Sentinels themselves, which seldom have any.
+  defp sentinel_credentials(%{sentinel_username: username, sentinel_password: nil}),
+    do: {username, nil}
+
+  # It was asked for when the options were checked, and is at hand.
+  defp sentinel_credentials(%{sentinel_username: username, sentinel_password: password}) do
+    {:ok, password} = Secret.read(password)
+    {username, password}
+  end
+
+  defp address({:tcp, host, port}), do: {host, port}
+  defp address({:unix, path}), do: {path, 0}
+
+  # Drawn at each start: a node that starts again is another one than that which was silent.
+  defp node_name, do: Base.encode16(:crypto.strong_rand_bytes(16), case: :lower)
+end

@@ -1,0 +1,17 @@
+defmodule RateLimiter.Sensors.Function do
+  @moduledoc false
+  # A sensor that is a function of the application's.
+
+  @behaviour RateLimiter.Health
+
+  @impl true
+  def init(options), do: Keyword.fetch!(options, :measure)
+
+  @impl true
+  def measure(fun) do
+    case fun.() do
+      value when is_number(value) -> {:ok, value, fun}
+      other -> {:no_opinion, "expected a number, got: #{inspect(other, limit: 5)}", fun}
+    end
+  end
+end

@@ -1,0 +1,356 @@
+defmodule RateLimiter.Agreement.CouncilTest do
+  # What the nodes agree on, in whatever order they come and whatever is lost: the real scripts, with a clock of the test's.
+  use ExUnit.Case, async: true
+
+  import RateLimiter.Support.Histories
+
+  alias RateLimiter.Adaptive.Observation
+  alias RateLimiter.Support.{Council, Redis}
+
+  setup_all do
+    %{server: Redis.start!()}
+  end
+
+  # Some time in the middle of a window, so that a test can name windows.
+  @start 1_000_000_500
+
+  defp names(count), do: for(n <- 1..count, do: "node #{n}")
+
+  defp asked(count), do: %Observation{limit: 100.0, asked: count}
+
+  defp hget(council, key, field),
+    do: String.to_integer(Redis.command!(council.server, ["HGET", key, field]) || "0")
+
+  # Turns of all nodes, once in each of these windows, in a random order.
+  defp windows(council, nodes, windows, turn \\ &Council.turn/3) do
+    Enum.map_reduce(windows, nodes, fn window, nodes ->
+      at = @start + window * Council.span()
+      order = nodes |> Map.keys() |> Enum.shuffle() |> Enum.with_index()
+
+      {done, nodes} =
+        Enum.map_reduce(order, nodes, fn {name, n}, nodes ->
+          {done, node} = turn.(council, nodes[name], at + n * 10)
+          {done, %{nodes | name => node}}
+        end)
+
+      {Enum.count(done, &match?({:step, _from}, &1)), nodes}
+    end)
+  end
+
+  defp nodes(council, count), do: Map.new(names(count), &{&1, Council.node(council, &1)})
+  defp scales(nodes), do: nodes |> Map.values() |> Enum.map(& &1.scale) |> Enum.uniq()
+  defp epochs(nodes), do: nodes |> Map.values() |> Enum.map(& &1.epoch) |> Enum.uniq()
+
+  test "whoever is there: exactly one step a window, and all go by it in their next turn", %{
+    server: server
+  } do
+    for_all seed, 20 do
+      :rand.seed(:exsss, seed)
+      council = Council.new(server)
+      saw = fn council, node, at -> Council.turn(council, node, at, saw: observation()) end
+      {steps, nodes} = windows(council, nodes(council, pick([1, 2, 3, 5])), 0..8, saw)
+      # In the first window nothing has ended yet.
+      assert steps == [0 | List.duplicate(1, 8)]
+
+      # Any of them may go, all but one, and another one may come.
+      left = nodes |> Enum.shuffle() |> Enum.take(pick([1, 2])) |> Map.new()
+      left = Map.put(left, "late", Council.node(council, "late"))
+      {steps, left} = windows(council, left, 9..16, saw)
+      assert steps == List.duplicate(1, 8)
+
+      {[0], left} = windows(council, left, [16])
+      assert [_one] = scales(left)
+      assert epochs(left) == [16]
+    end
+  end
+
+  test "any interleaving, with answers and nodes lost on the way: never two steps a window, no count twice or lost",
+       %{
+         server: server
+       } do
+    for_all seed, 25 do
+      :rand.seed(:exsss, seed)
+      council = Council.new(server)
+
+      begin = %{
+        now: @start,
+        met: @start,
+        nodes: nodes(council, 3),
+        under_way: %{},
+        brought: 0,
+        steps: []
+      }
+
+      done = Enum.reduce(1..120, begin, fn _, state -> event(council, state) end)
+
+      {windows, epochs} = done.steps |> Enum.map(&{&1.window, &1.epoch}) |> Enum.unzip()
+      assert windows == windows |> Enum.uniq() |> Enum.sort(:desc)
+      assert epochs == Enum.to_list(length(epochs)..1//-1)
+
+      [_nodes, _agreed, open, closed] = Council.node(council, "any").keys
+      stepped = done.steps |> Enum.map(& &1.asked) |> Enum.sum()
+      waiting = hget(council, open, "asked") + hget(council, closed, "asked")
+      assert stepped + waiting == done.brought
+      assert stepped > 0
+    end
+  end
+
+  # One thing that happens: time passes, a node brings something, takes its step, or loses the answer.
+  defp event(council, state) do
+    name = pick(names(3))
+
+    case {pick([:time, :time, :meet, :meet, :settle, :settle, :settle, :lose]),
+          state.under_way[name]} do
+      # What was brought before a long silence is forgotten.
+      {:time, _} when state.now - state.met < 2_000 ->
+        %{state | now: state.now + :rand.uniform(700)}
+
+      {:meet, nil} ->
+        brings(council, state, name)
+
+      {:settle, {meeting, record}} ->
+        takes(council, state, name, meeting, record)
+
+      {:lose, _} ->
+        %{state | under_way: Map.delete(state.under_way, name)}
+
+      {_what, _} ->
+        state
+    end
+  end
+
+  defp brings(council, state, name) do
+    {node, count, urgent?} = {state.nodes[name], :rand.uniform(9), pick([true, false, false])}
+    meeting = Council.meet(council, node, asked(count), state.now, urgent?)
+    state = %{state | brought: state.brought + count, met: state.now}
+
+    case Council.verdict(node, meeting, urgent?) do
+      {:step, from} ->
+        record = Council.reckon(council, node, meeting, from)
+        put_in(state.under_way[name], {meeting, record})
+
+      :adopt ->
+        put_in(state.nodes[name], Council.adopt(node, meeting.record))
+
+      :defer ->
+        put_in(state.nodes[name].deferred, node.deferred + 1)
+
+      :wait ->
+        state
+    end
+  end
+
+  defp takes(council, state, name, meeting, record) do
+    state = %{state | under_way: Map.delete(state.under_way, name)}
+
+    case Council.settle(council, state.nodes[name], meeting, record) do
+      {:settled, node} ->
+        step = %{window: meeting.target, epoch: record.epoch, asked: meeting.tally["asked"] || 0}
+        %{put_in(state.nodes[name], node) | steps: [step | state.steps]}
+
+      {:taken, record} ->
+        put_in(state.nodes[name], Council.adopt(state.nodes[name], record))
+    end
+  end
+
+  test "the order in which nodes bring what they saw changes nothing of the step", %{
+    server: server
+  } do
+    for_all seed, 15 do
+      saw = history(seed, 4)
+      first = asked(1)
+
+      step = fn order ->
+        council = Council.new(server)
+
+        for {{seen, n}, at} <- Enum.with_index(order),
+            do: Council.meet(council, Council.node(council, "#{n}"), seen, @start + at)
+
+        node = Council.node(council, "last")
+        meeting = Council.meet(council, node, first, @start + 1_000)
+        %{Council.reckon(council, node, meeting, :own) | epoch: 1}
+      end
+
+      numbered = Enum.with_index(saw)
+      # When the first one came is when the window's counts began, so it is the same one.
+      [head | tail] = numbered
+      assert step.(numbered) == step.([head | Enum.reverse(tail)])
+      assert step.(numbered) == step.([head | Enum.shuffle(tail)])
+    end
+  end
+
+  test "the limit is that of all who are there, and so is what is in flight", %{server: server} do
+    council = Council.new(server)
+    [one, two, three] = for name <- names(3), do: Council.node(council, name)
+    Council.meet(council, one, %{asked(5) | in_flight: 7, pain: %{a: 0.2}}, @start)
+    Council.meet(council, two, %{asked(6) | in_flight: 8, pain: %{a: 0.5, b: 0.1}}, @start + 100)
+    meeting = Council.meet(council, three, asked(7), @start + 1_000)
+
+    assert %{limit: 300.0, asked: 18, in_flight: 15, pain: %{a: 0.5, b: 0.1}, elapsed_ms: 2_000} =
+             Council.reckoned(meeting)
+
+    # Who is silent for two windows is gone, with all that stood there.
+    Council.meet(council, three, asked(1), @start + 2_000)
+    Council.meet(council, three, asked(1), @start + 3_000)
+    meeting = Council.meet(council, three, asked(1), @start + 4_000)
+    assert %{limit: 100.0, in_flight: 0, pain: pain} = Council.reckoned(meeting)
+    assert pain == %{}
+  end
+
+  test "pain that cannot wait has the present window's step taken, which then is not taken again",
+       %{
+         server: server
+       } do
+    council = Council.new(server)
+    {_steps, nodes} = windows(council, nodes(council, 2), 0..2)
+    node = nodes["node 1"]
+    hurt = %{asked(1) | pain: %{probe: 1.0}}
+    at = @start + 2_400
+
+    assert {{:step, :theirs}, %{scale: scale} = node} =
+             Council.turn(council, node, at, saw: hurt, urgent?: true)
+
+    assert scale < 1.0
+    assert {:wait, node} = Council.turn(council, node, at + 10, saw: hurt, urgent?: true)
+    assert {:wait, node} = Council.turn(council, node, @start + 3_000)
+    assert {{:step, :theirs}, _node} = Council.turn(council, node, @start + 4_000)
+  end
+
+  describe "a partition" do
+    test "keeps every node between floor and ceiling, and ends with one scale for all", %{
+      server: server
+    } do
+      for_all seed, 25 do
+        :rand.seed(:exsss, seed)
+        council = Council.new(server, floor: 0.2, ceiling: 1.5)
+
+        within = fn node ->
+          assert node.scale >= 0.2 and node.scale <= 1.5
+          node
+        end
+
+        # Each is cut off for a while or not, and sees something else.
+        off = Map.new(names(3), &{&1, pick([0..-1//1, 3..5, 3..9, 2..14])})
+
+        turn = fn council, node, at ->
+          if div(at - @start, Council.span()) in off[node.name],
+            do: {:alone, within.(Council.alone(council, node, observation(), at))},
+            else:
+              council
+              |> Council.turn(node, at, saw: observation())
+              |> then(fn {done, node} -> {done, within.(node)} end)
+        end
+
+        {steps, nodes} = windows(council, nodes(council, 3), 0..14, turn)
+        assert Enum.all?(steps, &(&1 <= 1))
+        # All are back: at most so many windows are waited for who has the lowest scale.
+        {_steps, nodes} = windows(council, nodes, 15..20)
+        {[0], nodes} = windows(council, nodes, [20])
+        assert [_one] = scales(nodes)
+        assert [_one] = epochs(nodes)
+      end
+    end
+
+    test "of one node: what the others agreed on meanwhile wins", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
+      {lonely, others} = Map.pop!(nodes, "node 2")
+      lonely = Enum.reduce(3..9, lonely, &alone(council, &2, &1, 0.8))
+      assert lonely.scale < 0.5
+
+      {_steps, others} = windows(council, others, 3..9)
+
+      assert {:adopt, %{scale: 1.0, standing: :agreed}} =
+               Council.turn(council, lonely, @start + 9_400)
+
+      assert scales(others) == [1.0]
+    end
+
+    test "of all nodes: when all are back, the lowest scale wins", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
+
+      nodes =
+        for {name, node} <- nodes, into: %{} do
+          pain = if name == "node 3", do: 0.8, else: 0.0
+          {name, Enum.reduce(3..9, node, &alone(council, &2, &1, pain))}
+        end
+
+      %{"node 3" => %{scale: lowest}} = nodes
+      assert lowest < 0.5
+      {[0, 1], nodes} = windows(council, nodes, 10..11)
+      {[1], nodes} = windows(council, nodes, [12])
+      assert [scale] = scales(nodes)
+      assert_in_delta scale, lowest, 0.02
+    end
+
+    test "of which some do not come back: they are not waited for without end", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
+      node = Enum.reduce(3..9, nodes["node 1"], &alone(council, &2, &1, 0.0))
+      {steps, _nodes} = windows(council, %{"node 1" => node}, 10..15)
+      assert steps == [0, 0, 0, 0, 1, 1]
+    end
+  end
+
+  describe "what is in Redis" do
+    test "may be lost: the nodes know it", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 2), 0..5)
+      for key <- nodes["node 1"].keys, do: Redis.command!(server, ["DEL", key])
+      {[0, 1, 1], nodes} = windows(council, nodes, 6..8)
+      {[0], nodes} = windows(council, nodes, [8])
+      # An epoch is never given twice, so nobody takes an older step for a newer one.
+      assert epochs(nodes) == [7]
+    end
+
+    test "goes by a clock that may go back", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 2), 0..3)
+      {[0, 1, 1, 1], _nodes} = windows(council, nodes, -3600..-3597)
+    end
+
+    test "ends by itself, and lies in one slot, under the prefix", %{server: server} do
+      council = Council.new(server)
+      {_steps, nodes} = windows(council, nodes(council, 2), 0..2)
+      keys = nodes["node 1"].keys
+      # One that steps, and is lost.
+      Council.meet(council, nodes["node 1"], asked(1), @start + 3_000)
+
+      for key <- keys do
+        assert "rate_limiter:{!vsm:" <> _ = key
+        assert Redis.command!(server, ["PTTL", key]) > 0
+      end
+
+      tags = for key <- keys, do: ~r/\{.*?\}/ |> Regex.run(key) |> hd()
+      assert [_one] = Enum.uniq(tags)
+    end
+  end
+
+  test "nodes of another configuration agree among themselves, and begin from the lowest scale that is held",
+       %{
+         server: server
+       } do
+    council = Council.new(server)
+
+    hurt = fn council, node, at ->
+      Council.turn(council, node, at, saw: %{asked(1) | pain: %{p: 0.8}})
+    end
+
+    {_steps, old} = windows(council, nodes(council, 2), 0..8, hurt)
+    assert [lower] = old |> Map.values() |> Enum.map(& &1.scale) |> Enum.uniq() |> Enum.take(1)
+    assert lower < 0.7
+
+    new = %{"new" => Council.node(council, "new", "another")}
+    {[0], new} = windows(council, new, [9])
+    {[1], _old} = windows(council, old, [9])
+    {[1], new} = windows(council, new, [10])
+    assert_in_delta new["new"].scale, lower, 0.2
+    assert new["new"].epoch == 1
+  end
+
+  defp alone(council, node, window, pain) do
+    at = @start + window * Council.span()
+    Council.alone(council, node, %{asked(1) | pain: %{probe: pain}}, at)
+  end
+end

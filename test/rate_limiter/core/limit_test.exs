@@ -1,0 +1,104 @@
+defmodule RateLimiter.LimitTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Core.Limit
+
+  defp limit(options), do: Limit.new!(options, [:w])
+
+  describe "new!/2" do
+    test "keeps the options of its algorithm, with their defaults, and no others" do
+      assert limit(limit: 5, per: :second) == %Limit{
+               algorithm: :token_bucket,
+               limit: 5,
+               per: :second
+             }
+
+      assert limit(algorithm: :sliding_window, limit: 5, per: :second) == %Limit{
+               algorithm: :sliding_window,
+               limit: 5,
+               per: :second,
+               sub_windows: 10
+             }
+
+      assert limit(algorithm: :fixed_window, limit: 5, per: :second) == %Limit{
+               algorithm: :fixed_window,
+               limit: 5,
+               per: :second,
+               aligned: true
+             }
+
+      assert limit(algorithm: :sliding_log, limit: 5, per: :second) == %Limit{
+               algorithm: :sliding_log,
+               limit: 5,
+               per: :second
+             }
+    end
+  end
+
+  describe "change!/3" do
+    test "changes what is named" do
+      bucket = limit(limit: 5, per: :second, burst: 9)
+      assert %Limit{limit: 6, per: :second, burst: 9} = Limit.change!(bucket, [limit: 6], [:w])
+
+      assert %Limit{limit: 5, per: {2, :hour}, burst: 1} =
+               Limit.change!(bucket, [per: {2, :hour}, burst: 1], [:w])
+    end
+
+    test "refuses nothing at all, what cannot change, and what the algorithm does not have" do
+      fixed = limit(algorithm: :fixed_window, limit: 5, per: :second)
+      log = limit(algorithm: :sliding_log, limit: 5, per: :second)
+
+      for {limit, changes, message} <- [
+            {fixed, [], "w: expected at least one of :limit, :per and :burst"},
+            {fixed, [aligned: false],
+             "w: unknown option :aligned; known are :limit, :per and :burst"},
+            {fixed, [algorithm: :gcra],
+             "w: unknown option :algorithm; known are :limit, :per and :burst"},
+            {fixed, [burst: 5],
+             "w.burst: is only for :token_bucket, this window is :fixed_window"},
+            {fixed, [limit: 0], "w.limit: expected a positive integer, got: 0"},
+            {log, [limit: 10_001], "w.limit: expected at most 10000 for :sliding_log, got: 10001"}
+          ] do
+        assert_raise ArgumentError, message, fn -> Limit.change!(limit, changes, [:w]) end
+      end
+    end
+  end
+
+  describe "to_native/1" do
+    test "is what the library takes, whose one engine answers to three names" do
+      for name <- [:token_bucket, :gcra, :leaky_bucket] do
+        assert Limit.to_native({:w, limit(algorithm: name, limit: 5, per: {2, :minute})}) ==
+                 {:w, :token_bucket, 5, 120_000_000_000, 5, nil, false}
+      end
+
+      assert Limit.to_native(
+               {:w,
+                limit(
+                  algorithm: :sliding_window,
+                  limit: 5,
+                  per: {10, :millisecond},
+                  sub_windows: 3
+                )}
+             ) ==
+               {:w, :sliding_window, 5, 10_000_000, nil, 3, false}
+
+      assert Limit.to_native({:w, limit(algorithm: :fixed_window, limit: 5, per: :day)}) ==
+               {:w, :fixed_window, 5, 86_400_000_000_000, nil, nil, true}
+    end
+  end
+
+  describe "nanoseconds/1" do
+    test "knows every unit, alone and counted" do
+      for {unit, ns} <- [
+            millisecond: 1_000_000,
+            second: 1_000_000_000,
+            minute: 60_000_000_000,
+            hour: 3_600_000_000_000,
+            day: 86_400_000_000_000
+          ] do
+        assert Limit.nanoseconds(unit) == ns
+        assert Limit.nanoseconds({7, unit}) == 7 * ns
+      end
+    end
+  end
+end

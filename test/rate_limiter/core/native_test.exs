@@ -1,0 +1,177 @@
+defmodule RateLimiter.NativeTest do
+  # The boundary: what is not of the library's making stays outside, and what goes wrong inside stays an error.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Store
+  alias RateLimiter.Core.Native
+
+  setup do
+    {:ok, handle, owner} = Store.new_limiter(config(), Native.manual_clock(0))
+    on_exit(fn -> Native.drop(owner) end)
+    %{handle: handle, owner: owner}
+  end
+
+  defp config do
+    window = RateLimiter.Core.Limit.new!([limit: 10, per: :second], [])
+    %{windows: [w: window], events: :none, max_keys: 1_000}
+  end
+
+  describe "a term of the wrong kind" do
+    test "raises ArgumentError, whichever function takes it", %{handle: handle, owner: owner} do
+      wrong = [1.5, "text", %{}, self(), {}, [:w | :w], make_ref(), -1, 2 ** 64, nil]
+      clock = Native.manual_clock(0)
+
+      calls = [
+        {&Native.check(&1, "u", :w, 1), wrong -- [nil, 2 ** 64]},
+        {&Native.check(handle, "u", &1, 1), wrong -- [nil]},
+        {&Native.check(handle, "u", :w, &1), wrong -- [-1]},
+        {&Native.peek(handle, "u", :w, &1), wrong -- [-1]},
+        {&Native.check_windows(handle, "u", &1, 1), [[], :w | wrong]},
+        {&Native.peek_windows(handle, "u", [&1], 1), wrong -- [nil]},
+        {&Native.check_batch(handle, &1, :w, :take), wrong},
+        {&Native.check_batch(handle, [&1], :w, :take), wrong},
+        {&Native.check_batch(handle, [{"u", &1}], :w, :take), wrong -- [-1]},
+        {&Native.check_batch(handle, [{"u", 1}], :w, &1), [:steal | wrong]},
+        {&Native.check_batch_dirty(handle, &1, :w, :take), wrong},
+        {&Native.refund(handle, "u", &1, 1), wrong},
+        {&Native.refund(handle, "u", [:w], &1), wrong -- [-1]},
+        {&Native.reset(handle, "u", &1), wrong},
+        {&Native.new_limiter(&1, {:all, 1, :monotonic}), wrong},
+        {&Native.new_limiter([&1], {:all, 1, :monotonic}), wrong},
+        {&Native.new_limiter([{:w, &1, 1, 1, nil, nil, false}], {:all, 1, :monotonic}),
+         [:magic | wrong]},
+        {&Native.new_limiter([{:w, :token_bucket, 1, 1, nil, nil, false}], &1), wrong},
+        {&Native.new_limiter([{:w, :token_bucket, 1, 1, nil, nil, false}], {:some, 1, &1}),
+         wrong},
+        {&Native.drop/1, wrong ++ [clock]},
+        {&Native.bind(:boundary_name, &1), [handle, clock | wrong]},
+        {&Native.bind(&1, owner), wrong -- [nil]},
+        {&Native.unbind(:boundary_name, &1), wrong},
+        {&Native.set_test_owned(:boundary_name, &1), wrong},
+        {&Native.handle/1, wrong -- [nil]},
+        {&Native.plan/1, wrong -- [nil, 2 ** 64]},
+        {&Native.stats/1, wrong -- [nil, 2 ** 64]},
+        {&Native.set_scale(handle, &1), wrong},
+        {&Native.update_limit(handle, :w, &1, 1, 1), wrong},
+        {&Native.update_limit(handle, &1, 1, 1, 1), wrong -- [nil]},
+        {&Native.sweep(handle, &1), wrong},
+        {&Native.check_once(&1, "u", :all, 1, {"r", 1}), wrong -- [nil, 2 ** 64]},
+        {&Native.check_once(handle, "u", &1, 1, {"r", 1}), [[], :w | wrong]},
+        {&Native.check_once(handle, "u", :all, 1, {&1, 1}), wrong -- ["text"]},
+        {&Native.check_once(handle, "u", :all, 1, {"r", &1}), wrong},
+        {&Native.remote_ask(:boundary_remote, make_ref(), "u", :all, {&1, 1, nil}), wrong},
+        {&Native.remote_cancel/1, [owner | wrong]},
+        {&Native.remote_fits/1, wrong},
+        {&Native.remote_new([], {:all, 1, :share}, {&1, :name}), wrong},
+        {&Native.remote_update_limit(handle, :w, &1, 1, 1), wrong},
+        {&Native.remote_set_scale(handle, &1), wrong},
+        {&Native.remote_sweep(handle, &1), wrong},
+        {&Native.redis_start(&1, {nil, nil}), wrong},
+        {&Native.redis_stop/1, [owner | wrong]},
+        {&Native.redis_watch(1, &1), wrong -- [self()]},
+        {&Native.redis_listen(1, &1), wrong},
+        {&Native.redis_status/1, wrong},
+        {&Native.redis_command(&1, make_ref(), "key", ["PING"]), wrong},
+        {&Native.redis_command(1, make_ref(), &1, ["PING"]), wrong -- ["text"]},
+        {&Native.redis_command(1, make_ref(), "key", &1), [[], [:ping], [1] | wrong]},
+        {&Native.manual_clock/1, wrong},
+        {&Native.manual_clock_now/1, [owner | wrong]},
+        {&Native.manual_clock_advance(&1, 1), [owner | wrong]},
+        {&Native.manual_clock_set(clock, &1), wrong}
+      ]
+
+      for {call, terms} <- calls, term <- terms do
+        assert_raise ArgumentError, fn ->
+          flunk("#{inspect(call)} took #{inspect(term)} and answered #{inspect(call.(term))}")
+        end
+      end
+
+      assert {:ok, :none, 10, 9, _, 0, 1_000_000} = Native.check(handle, "u", :w, 1)
+    end
+  end
+
+  describe "a handle" do
+    test "that was never given finds nothing" do
+      for stranger <- [0, 1, 2 ** 24 - 1, 2 ** 32, 2 ** 55, 2 ** 63, 2 ** 64 - 1] do
+        assert Native.check(stranger, "u", :w, 1) == :unknown_limiter
+        assert Native.stats(stranger) == :unknown_limiter
+      end
+    end
+
+    test "of a limiter that has gone finds nothing, whoever has its place now", %{
+      handle: handle,
+      owner: owner
+    } do
+      assert Native.drop(owner) == :ok
+
+      {:ok, other, other_owner} = Store.new_limiter(config(), :monotonic)
+
+      assert other != handle
+      assert Native.check(handle, "u", :w, 1) == :unknown_limiter
+      assert Native.plan(handle) == :unknown_limiter
+      assert Native.sweep(handle, 10) == :unknown_limiter
+      assert Native.drop(owner) == :ok
+      assert {:ok, _, _, 9, _, _, _} = Native.check(other, "u", :w, 1)
+      Native.drop(other_owner)
+    end
+  end
+
+  describe "an owner" do
+    test "that nobody holds any more takes its limiter and name along" do
+      {handle, name} =
+        Task.await(
+          Task.async(fn ->
+            {:ok, handle, owner} = Store.new_limiter(config(), :monotonic)
+
+            :ok = Native.bind(:boundary_orphan, owner)
+            assert Native.handle(:boundary_orphan) == handle
+            {handle, :boundary_orphan}
+          end),
+          :infinity
+        )
+
+      assert eventually(fn -> Native.handle(name) == nil end)
+      assert Native.stats(handle) == :unknown_limiter
+    end
+
+    # The runtime frees what a process held some moments after it has ended.
+    defp eventually(done?, tries \\ 20_000)
+    defp eventually(_done?, 0), do: false
+
+    defp eventually(done?, tries),
+      do: done?.() or (Process.sleep(1) && eventually(done?, tries - 1))
+  end
+
+  describe "a panic inside" do
+    test "is an error with its message, and the next call is as good as any", %{handle: handle} do
+      error = assert_raise ErlangError, fn -> Native.panic("something impossible") end
+      assert error.original == {:rate_limiter_panic, "something impossible"}
+      assert {:ok, _, 10, 9, _, _, _} = Native.check(handle, "u", :w, 1)
+    end
+  end
+
+  describe "load/0" do
+    @tag :capture_log
+    test "does not load the library over itself: the code that runs stays" do
+      assert {:error, :on_load_failure} = :code.load_file(Native)
+      assert {:ok, _handle, _owner} = Store.new_limiter(config(), :monotonic)
+    end
+
+    test "leaves every other module free to be compiled and loaded again" do
+      RateLimiter.Test.start(limiters: [boundary_reload: [windows: [w: [limit: 10, per: :day]]]])
+      {:ok, _} = RateLimiter.check_and_track(:boundary_reload, "u", :w)
+
+      for module <- [
+            RateLimiter,
+            RateLimiter.Store,
+            RateLimiter.Usage,
+            RateLimiter.Instance.Registry
+          ] do
+        :code.purge(module)
+        assert {:module, ^module} = :code.load_file(module)
+      end
+
+      assert {:ok, %{remaining: 8}} = RateLimiter.check_and_track(:boundary_reload, "u", :w)
+    end
+  end
+end

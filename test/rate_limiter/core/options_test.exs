@@ -1,0 +1,66 @@
+defmodule RateLimiter.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Core.Options
+
+  @schema [
+    size: [type: :pos_integer, default: 5_000_000, doc: "how large."],
+    kind: [type: {:in, [:a, :b]}, required: true, doc: "which."],
+    parts: [
+      type: {:each, &__MODULE__.part!/2},
+      default: [],
+      doc: "of what.",
+      keys: [width: [type: :any, doc: "how wide."]]
+    ]
+  ]
+
+  def part!(value, path), do: {value, path}
+
+  describe "validate!/3" do
+    test "is a map of what came and of the defaults" do
+      assert Options.validate!([kind: :a], @schema, []) == %{size: 5_000_000, kind: :a, parts: []}
+    end
+
+    test "makes what lies under a name with the path to it" do
+      assert %{parts: [left: {1, [:root, :parts, :left]}, right: {2, [:root, :parts, :right]}]} =
+               Options.validate!([kind: :a, parts: [left: 1, right: 2]], @schema, [:root])
+    end
+
+    test "shows long values in short" do
+      error =
+        assert_raise ArgumentError, fn ->
+          Options.validate!([kind: String.duplicate("x", 100_000)], @schema, [])
+        end
+
+      assert String.length(error.message) < 400
+    end
+  end
+
+  describe "nearest/2" do
+    test "is a name that is nearly the same, the nearest of several, or none" do
+      assert Options.nearest(:windws, [:limiters, :windows, :window]) == :windows
+      assert Options.nearest(:zzz, [:limiters, :windows]) == nil
+      assert Options.nearest(:a, []) == nil
+    end
+  end
+
+  describe "list/1" do
+    test "reads as a person would write it" do
+      assert Options.list([]) == "none"
+      assert Options.list([:a]) == ":a"
+      assert Options.list([:a, :b, :c]) == ":a, :b and :c"
+      assert Options.list(for n <- 10..40, do: :"n#{n}") =~ ~r/^:n10, .*:n29 and 11 more$/
+    end
+  end
+
+  describe "docs/2" do
+    test "is the schema in words" do
+      assert Options.docs(@schema) == """
+             * `:size` - how large. Default: `5_000_000`.
+             * `:kind` - which. Required.
+             * `:parts` - of what. Default: `[]`.
+               * `:width` - how wide.\
+             """
+    end
+  end
+end

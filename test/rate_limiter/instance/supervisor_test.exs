@@ -1,0 +1,274 @@
+defmodule RateLimiter.InstanceTest do
+  # Limiters that belong to no test: an instance's life, and what outlives what.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.{Instance, Usage}
+  alias RateLimiter.Instance.{Registry, Reporter, Sweeper, Writer}
+
+  @windows [w: [limit: 10, per: :day], v: [algorithm: :fixed_window, limit: 10, per: :day]]
+
+  @moduletag :capture_log
+
+  # A name of the test's own, since limiters are unique on a node.
+  setup context do
+    %{name: context.test, limiters: [{context.test, [windows: @windows]}]}
+  end
+
+  defp start(context),
+    do: start_supervised!({RateLimiter, name: context.name, limiters: context.limiters})
+
+  defp child(supervisor, module) do
+    [pid] = for {^module, pid, _, _} <- Supervisor.which_children(supervisor), do: pid
+    pid
+  end
+
+  defp kill(pid) do
+    ref = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
+  end
+
+  # The supervisor answers after it has dealt with its child's end.
+  defp replaced(supervisor, module, old) do
+    new = child(supervisor, module)
+    if is_pid(new) and new != old, do: new, else: replaced(supervisor, module, old)
+  end
+
+  describe "start_link/1" do
+    test "takes any term as a name", %{limiters: limiters} do
+      for name <- [:atom, "binary", 7, {:tenant, 7}, %{a: 1}, nil, self(), make_ref()] do
+        {:ok, pid} = RateLimiter.start_link(name: name, limiters: limiters)
+        assert RateLimiter.health_check(name) == :ok
+        assert [{_limiter, %{windows: [w: _, v: _]}}] = RateLimiter.limiters(name)
+        assert %{keys: 0} = RateLimiter.stats(name)
+        :ok = Supervisor.stop(pid)
+        assert RateLimiter.health_check(name) == {:error, :not_running}
+      end
+    end
+
+    test "starts several instances that do not touch each other" do
+      for n <- 1..3,
+          do:
+            start_supervised!(
+              {RateLimiter,
+               name: {:several, n}, limiters: [{:"several_#{n}", [windows: @windows]}]}
+            )
+
+      {:ok, _} = RateLimiter.check_and_track(:several_1, "u", :w, cost: 10)
+
+      assert {:ok, %Usage{limiter: :several_2, current: 1}} =
+               RateLimiter.check_and_track(:several_2, "u", :w)
+
+      assert %{keys: 1, checks: 1} = RateLimiter.stats({:several, 1})
+      assert %{keys: 0, checks: 0} = RateLimiter.stats({:several, 3})
+
+      :ok = stop_supervised!({:several, 1})
+
+      assert_raise ArgumentError, ~r/^unknown limiter :several_1/, fn ->
+        RateLimiter.check_and_track(:several_1, "u", :w)
+      end
+
+      assert {:ok, %Usage{current: 2}} = RateLimiter.check_and_track(:several_2, "u", :w)
+    end
+
+    test "needs no limiters", %{name: name} do
+      start_supervised!({RateLimiter, name: name})
+      assert RateLimiter.limiters(name) == []
+    end
+
+    test "in a supervisor, fails the start with the words of the error", %{name: name} do
+      options = [name: name, limiters: [x: [windows: [w: [limit: 0, per: :second]]]]]
+      Process.flag(:trap_exit, true)
+
+      assert {:error, {:shutdown, {:failed_to_start_child, ^name, reason}}} =
+               Supervisor.start_link([{RateLimiter, options}], strategy: :one_for_one)
+
+      assert {:EXIT,
+              {%ArgumentError{
+                 message: "limiters.x.windows.w.limit: expected a positive integer, got: 0"
+               }, _}} = reason
+    end
+
+    test "leaves nothing of what was begun when a name is taken", context do
+      start(context)
+      [{taken, _}] = context.limiters
+      limiters = [instance_left_over: [windows: @windows]] ++ context.limiters
+
+      assert_raise ArgumentError, ~r/has a limiter of this name/, fn ->
+        RateLimiter.start_link(name: :other, limiters: limiters)
+      end
+
+      assert RateLimiter.Core.Native.handle(:instance_left_over) == nil
+      assert {:ok, _} = RateLimiter.check_and_track(taken, "u", :w)
+    end
+
+    test "of a name that is taken while it starts, fails and takes nothing", context do
+      start(context)
+      Process.flag(:trap_exit, true)
+
+      config =
+        RateLimiter.Config.new!(
+          name: {:late, context.name},
+          limiters: [instance_late: [windows: @windows]] ++ context.limiters
+        )
+
+      # The race is one that the check before the start does not see.
+      {:error, {%ArgumentError{message: message}, _}} =
+        Supervisor.start_link(Instance.Supervisor, config,
+          name: Registry.via({:instance, config.name})
+        )
+
+      assert message =~ "has a limiter of this name"
+
+      start_supervised!(
+        {RateLimiter, name: :again, limiters: [instance_late: [windows: @windows]]}
+      )
+    end
+  end
+
+  describe "child_spec/1" do
+    test "is a supervisor's, one for each name" do
+      assert %{
+               id: RateLimiter,
+               type: :supervisor,
+               start: {RateLimiter, :start_link, [[limiters: []]]}
+             } = RateLimiter.child_spec(limiters: [])
+
+      assert %{id: {:tenant, 7}} = RateLimiter.child_spec(name: {:tenant, 7})
+      assert %{id: {:tenant, 8}} = RateLimiter.child_spec(%{name: {:tenant, 8}})
+      assert %{id: RateLimiter} = RateLimiter.child_spec(%{limiters: []})
+
+      # What is none is told of where it is started.
+      for none <- [
+            :none,
+            nil,
+            ["none"],
+            %Usage{limiter: 1, window: 1, max: 1, current: 1, remaining: 0}
+          ],
+          do: assert(%{id: RateLimiter} = RateLimiter.child_spec(none))
+    end
+  end
+
+  describe "the end of a child" do
+    test "loses no count, and all works on", context do
+      supervisor = start(context)
+      {:ok, _} = RateLimiter.check_and_track(context.name, "u", cost: 4)
+      :ok = RateLimiter.update_limit(context.name, :w, limit: 8)
+      :ok = RateLimiter.add_limiter(:instance_added, [windows: @windows], context.name)
+      {:ok, _} = RateLimiter.check_and_track(:instance_added, "u", :w)
+
+      for module <- [Writer, Sweeper, Reporter] do
+        pid = child(supervisor, module)
+        kill(pid)
+        assert {:ok, %Usage{max: 8, current: 4}} = RateLimiter.get_usage(context.name, "u", :w)
+        replaced(supervisor, module, pid)
+      end
+
+      assert {:ok, %Usage{current: 1}} = RateLimiter.get_usage(:instance_added, "u", :w)
+      assert :ok = RateLimiter.update_limit(context.name, :w, per: :hour)
+
+      assert %{limit: 8, per: :hour} =
+               RateLimiter.limiters(context.name)[context.name].windows[:w]
+
+      assert :ok = RateLimiter.remove_limiter(:instance_added)
+      assert RateLimiter.health_check(context.name) == :ok
+    end
+  end
+
+  describe "the end of the supervisor" do
+    test "in order, frees limiters and names before it returns", context do
+      start(context)
+      {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
+      handle = RateLimiter.Core.Native.handle(context.name)
+      :ok = stop_supervised(context.name)
+      assert RateLimiter.Core.Native.handle(context.name) == nil
+      assert RateLimiter.Core.Native.stats(handle) == :unknown_limiter
+    end
+
+    test "by a kill, frees them too: the next instance starts at once, from nothing", context do
+      Process.flag(:trap_exit, true)
+
+      for _ <- 1..50 do
+        {:ok, supervisor} = RateLimiter.start_link(name: context.name, limiters: context.limiters)
+        assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(context.name, "u", :w)
+        :ok = RateLimiter.add_limiter(:instance_killed, [windows: @windows], context.name)
+        kill(supervisor)
+      end
+    end
+
+    test "by a kill, leaves a name to any other instance", context do
+      Process.flag(:trap_exit, true)
+      {:ok, supervisor} = RateLimiter.start_link(name: context.name, limiters: context.limiters)
+      kill(supervisor)
+
+      {:ok, other} =
+        RateLimiter.start_link(name: {:heir, context.name}, limiters: context.limiters)
+
+      assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(context.name, "u", :w)
+      assert [_] = RateLimiter.limiters({:heir, context.name})
+      Supervisor.stop(other)
+    end
+
+    test "under a supervisor of its own, is a new beginning with the options", context do
+      supervisor = start(context)
+      {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
+      :ok = RateLimiter.update_limit(context.name, :w, limit: 3)
+      kill(supervisor)
+      started_again(supervisor, context.name)
+
+      assert {:ok, %Usage{current: 1, max: 10}} =
+               RateLimiter.check_and_track(context.name, "u", :w)
+    end
+  end
+
+  defp started_again(old, name) do
+    new = Registry.whereis({:instance, name})
+
+    if new in [nil, old] or RateLimiter.health_check(name) != :ok,
+      do: started_again(old, name),
+      else: new
+  end
+
+  describe "add_limiter/3" do
+    test "takes the instance as the last argument or as an option", context do
+      start(context)
+      assert RateLimiter.add_limiter(:instance_one, [windows: @windows], context.name) == :ok
+
+      assert RateLimiter.add_limiter(:instance_two, windows: @windows, instance: context.name) ==
+               :ok
+
+      names = Keyword.keys(RateLimiter.limiters(context.name))
+      assert :instance_one in names and :instance_two in names
+    end
+
+    test "from many processes at once gives a name to one of them", context do
+      start(context)
+
+      results =
+        1..20
+        |> Enum.map(fn _ ->
+          Task.async(fn ->
+            try do
+              RateLimiter.add_limiter(:instance_wanted, [windows: @windows], context.name)
+            rescue
+              error in ArgumentError -> error.message
+            end
+          end)
+        end)
+        |> Task.await_many(:infinity)
+
+      assert [:ok] = Enum.filter(results, &(&1 == :ok))
+      assert Enum.count(results, &(is_binary(&1) and &1 =~ "has a limiter of this name")) == 19
+    end
+  end
+
+  describe "health_check/1" do
+    test "is an error before, ok during, and an error after", context do
+      assert RateLimiter.health_check(context.name) == {:error, :not_running}
+      start(context)
+      assert RateLimiter.health_check(context.name) == :ok
+      stop_supervised!(context.name)
+      assert RateLimiter.health_check(context.name) == {:error, :not_running}
+    end
+  end
+end

@@ -1,0 +1,180 @@
+defmodule RateLimiter.Health.MonitorTest do
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.{Health, Test, VSM}
+  alias RateLimiter.Adaptive.Fixed
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Sensors.Monitor
+  alias RateLimiter.VSM.Space
+
+  # A node whose run queue is what the test says.
+  setup context do
+    reading = :counters.new(1, [])
+    measure = fn -> if (n = :counters.get(reading, 1)) < 0, do: raise("no pool"), else: n end
+
+    Test.start(
+      name: context.test,
+      vsm: [
+        dry_run: context[:dry_run] || false,
+        sensors: [pool: [measure: measure, ok: 10, warn: 20, crit: 30]],
+        subsystems: [
+          s1: [limit: 100, per: :second, law: Fixed, priority: 1],
+          s5: [limit: 20, per: :second, law: Fixed, priority: 5]
+        ]
+      ]
+    )
+
+    %{name: context.test, reading: reading}
+  end
+
+  # A second in which everybody asks as usual.
+  defp second(context, seconds \\ 1) do
+    for _ <- 1..seconds do
+      s1 = for _ <- 1..90, do: VSM.check_subsystem_limit(:s1, "a", instance: context.name)
+      s5 = for _ <- 1..10, do: VSM.check_subsystem_limit(:s5, "a", instance: context.name)
+      Test.advance(:second)
+      {let_in(s1), let_in(s5)}
+    end
+    |> List.last()
+  end
+
+  defp let_in(answers), do: Enum.count(answers, &match?({:ok, _}, &1))
+
+  defp reads(context, value), do: :counters.put(context.reading, 1, value)
+
+  defp open(context),
+    do: for({name, metrics} <- VSM.subsystem_metrics(context.name), do: {name, metrics.open})
+
+  test "a node that is well lets all in, and says what it reads", context do
+    reads(context, 5)
+    assert second(context, 3) == {90, 10}
+    assert open(context) == [s1: 1.0, s5: 1.0]
+    assert Health.report(context.name) == %{pool: %{value: 5, stress: 0.0, no_opinion: nil}}
+    assert VSM.explain(:s1, context.name) == []
+  end
+
+  test "a node that is sick lets in less, the least important first, and comes back", context do
+    reads(context, 25)
+    second(context, 4)
+    {s1, s5} = second(context)
+    assert s1 < 60
+    assert s5 == 10
+
+    assert [%{subsystem: nil, action: :cut, binding: :pool, to: to, sentence: sentence} | _] =
+             VSM.explain(:s1, context.name)
+
+    assert to < 0.7
+    assert sentence =~ ~r/^this node lets \d+ % go on: :pool reads 25\.0$/
+
+    assert %{shed: shed, usage: %{scale: 1.0}, scale: 1.0} =
+             VSM.subsystem_metrics(context.name).s1
+
+    assert shed > 0
+
+    reads(context, 0)
+    second(context, 90)
+    assert open(context) == [s1: 1.0, s5: 1.0]
+    assert second(context) == {90, 10}
+  end
+
+  @tag dry_run: true
+  test "a dry run says so and sheds nobody", context do
+    reads(context, 30)
+    assert second(context, 5) == {90, 10}
+    assert [%{subsystem: nil, dry_run: true} | _] = VSM.explain(:s1, context.name)
+  end
+
+  test "a sensor that fails is no opinion, and says so once", context do
+    reads(context, 5)
+    second(context, 2)
+    reads(context, -1)
+    assert second(context, 5) == {90, 10}
+
+    assert [%{subsystem: nil, held_by: :no_opinion, binding: :pool, sentence: sentence}] =
+             VSM.explain(:s1, context.name)
+
+    assert sentence == "the sensor :pool has no opinion: it raised RuntimeError: no pool"
+    assert %{pool: %{value: nil, no_opinion: "it raised" <> _}} = Health.report(context.name)
+  end
+
+  defmodule Late do
+    @behaviour RateLimiter.Health
+
+    @impl true
+    def init(options) do
+      if :counters.get(options[:ready], 1) == 0, do: raise("not yet")
+      options[:instance]
+    end
+
+    @impl true
+    def measure(state), do: {:ok, 5, state}
+  end
+
+  test "a sensor that cannot begin is no opinion, and begins when it can", context do
+    name = {:late, context.test}
+    ready = :counters.new(1, [])
+    sensors = for own <- [:schedulers, :run_queue, :timer, :memory], do: {own, false}
+    late = [late: [module: Late, ready: ready, ok: 10, warn: 20, crit: 30]]
+
+    start_supervised!(
+      {RateLimiter,
+       name: name,
+       vsm: [
+         interval: 86_400_000,
+         sensors: late ++ sensors,
+         subsystems: [a: [limit: 1, per: :day, law: Fixed]]
+       ]}
+    )
+
+    space = Space.fetch!(name)
+    Monitor.step(space)
+    assert %{late: %{value: nil, no_opinion: why}} = Health.report(name)
+    assert why == "it raised RuntimeError: not yet"
+
+    :counters.put(ready, 1, 1)
+    Monitor.step(space)
+    assert Health.report(name) == %{late: %{value: 5, stress: 0.0, no_opinion: nil}}
+  end
+
+  test "a monitor that is killed leaves the gates as they are, and its successor goes on from there",
+       context do
+    reads(context, 25)
+    second(context, 5)
+    before = open(context)
+    assert before[:s1] < 1.0
+
+    space = Space.fetch!(context.name)
+    pid = Registry.whereis({:monitor, space})
+    ref = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    assert_receive {:DOWN, ^ref, _, _, _}, 30_000
+    Supervisor.which_children(Space.get(space, :loops))
+    assert open(context) == before
+
+    reads(context, 14)
+    Monitor.step(space)
+    assert Space.get(space, :gate) < 1.0
+  end
+
+  test "an instance reads its own BEAM", context do
+    name = {:live, context.test}
+
+    start_supervised!(
+      {RateLimiter,
+       name: name, vsm: [interval: 86_400_000, subsystems: [a: [limit: 1, per: :day, law: Fixed]]]}
+    )
+
+    space = Space.fetch!(name)
+    for _ <- 1..2, do: Monitor.step(space)
+
+    assert %{
+             schedulers: %{value: busy},
+             run_queue: %{value: waiting},
+             memory: %{value: memory},
+             timer: timer
+           } = Health.report(name)
+
+    assert busy >= 0 and busy <= 1 and waiting >= 0 and memory > 0
+    assert timer.value == nil or timer.value >= 0
+  end
+end
