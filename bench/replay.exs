@@ -114,7 +114,7 @@ defmodule Bench.Replay do
     log <> ".gz"
   end
 
-  defp thousands(number), do: number |> round() |> RateLimiter.Replay.Words.count()
+  defp thousands(number), do: number |> round() |> RateLimiter.Core.Numbers.number()
 end
 
 Bench.Replay.run(if "--quick" in System.argv(), do: 50_000, else: 2_000_000)

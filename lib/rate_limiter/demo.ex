@@ -5,7 +5,8 @@ defmodule RateLimiter.Demo do
 
   alias RateLimiter.Replay
   alias RateLimiter.Demo.{AccessLog, Pain, Shared, Storm}
-  alias RateLimiter.Replay.{LimitText, Screen, Source, Table}
+  alias RateLimiter.Replay.{Source, Table}
+  alias RateLimiter.Terminal.{LimitText, Screen}
 
   @doc "Shows it all; `path` is a log to replay, without one it is made here."
   @spec run(String.t() | nil) :: :ok | {:error, String.t()}

@@ -4,7 +4,7 @@ defmodule RateLimiter.Doctor do
   # where that is not well, what to change.
 
   alias RateLimiter.Doctor.{Local, Shared}
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @type level :: :ok | :warning | :failure
   @type finding :: {level, about :: String.t(), says :: String.t(), change :: String.t() | nil}
@@ -41,7 +41,7 @@ defmodule RateLimiter.Doctor do
     columns = Screen.columns() - String.length(indent) + 1
     arrow = if screen.unicode, do: "→", else: "->"
     change = if change, do: ["#{arrow} #{change}"], else: []
-    text = Enum.flat_map([says | change], &Words.wrap(&1, columns))
+    text = Enum.flat_map([says | change], &Text.wrap(&1, columns))
 
     [
       "  ",

@@ -2,7 +2,7 @@ defmodule RateLimiter.Top do
   @moduledoc false
   # What happens on a node now: looks at all its instances, once an interval, and draws it.
 
-  alias RateLimiter.Replay.Screen
+  alias RateLimiter.Terminal.Screen
   alias RateLimiter.Top.{Page, Snapshot}
 
   @doc "Draws `frames` pictures, or one after the other for ever, of the node that `look` looks at."

@@ -29,8 +29,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
   use Mix.Task
 
   alias RateLimiter.{Config, Doctor}
-  alias RateLimiter.Replay.Screen
-  alias RateLimiter.Terminal.CommandLine
+  alias RateLimiter.Terminal.{CommandLine, Screen}
 
   @aliases [h: :help]
   @switches [

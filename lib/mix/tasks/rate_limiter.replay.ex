@@ -56,7 +56,8 @@ defmodule Mix.Tasks.RateLimiter.Replay do
   use Mix.Task
 
   alias RateLimiter.Replay
-  alias RateLimiter.Replay.{Arguments, Json, Page, Progress, Screen, Table, Words}
+  alias RateLimiter.Replay.{Arguments, Json, Page, Progress, Table}
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @requirements ["loadpaths"]
 
@@ -125,7 +126,7 @@ defmodule Mix.Tasks.RateLimiter.Replay do
 
   defp fail(messages, status) do
     ["mix rate_limiter.replay: " <> hd(messages) | tl(messages)]
-    |> Enum.flat_map(&Words.wrap(&1, Screen.columns()))
+    |> Enum.flat_map(&Text.wrap(&1, Screen.columns()))
     |> Enum.each(&IO.puts(:stderr, &1))
 
     exit({:shutdown, status})

@@ -29,8 +29,7 @@ defmodule Mix.Tasks.RateLimiter.Top do
   use Mix.Task
 
   alias RateLimiter.Top
-  alias RateLimiter.Replay.Screen
-  alias RateLimiter.Terminal.CommandLine
+  alias RateLimiter.Terminal.{CommandLine, Screen}
   alias RateLimiter.Top.Snapshot
 
   @aliases [h: :help]

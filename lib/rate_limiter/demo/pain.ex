@@ -7,7 +7,8 @@ defmodule RateLimiter.Demo.Pain do
   # applications.
 
   alias RateLimiter.{Algedonic, Demo, Test, VSM}
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @seconds 120
   @column 2
@@ -124,16 +125,16 @@ defmodule RateLimiter.Demo.Pain do
   end
 
   defp database(row, screen) do
-    title = Screen.style(screen, :bold, Words.fit("db", 3))
-    [title, Words.fit("database", 10), "limit ", strip(row.scale, 1.0, :yellow, screen), "\n\n"]
+    title = Screen.style(screen, :bold, Text.fit("db", 3))
+    [title, Text.fit("database", 10), "limit ", strip(row.scale, 1.0, :yellow, screen), "\n\n"]
   end
 
   defp strips(name, meaning, rate, row, screen) do
-    title = Screen.style(screen, :bold, Words.fit(name, 3))
+    title = Screen.style(screen, :bold, Text.fit(name, 3))
 
     [
-      [title, Words.fit(rate, 10), "limit ", strip(row.scale, 1.0, :yellow, screen), "\n"],
-      [Words.fit(meaning, 13), "let in", strip(shares(row), 1.0, :green, screen), "\n\n"]
+      [title, Text.fit(rate, 10), "limit ", strip(row.scale, 1.0, :yellow, screen), "\n"],
+      [Text.fit(meaning, 13), "let in", strip(shares(row), 1.0, :green, screen), "\n\n"]
     ]
   end
 
@@ -166,7 +167,7 @@ defmodule RateLimiter.Demo.Pain do
   end
 
   defp axis(screen) do
-    marks = Enum.map_join(0..5, &Words.fit("#{&1 * 20} s", 10))
+    marks = Enum.map_join(0..5, &Text.fit("#{&1 * 20} s", 10))
     Screen.style(screen, :faint, [String.duplicate(" ", 20), String.trim_trailing(marks)])
   end
 
@@ -183,13 +184,13 @@ defmodule RateLimiter.Demo.Pain do
         row = rows[name]
 
         cells = [
-          Words.count(Enum.sum(row.asked)),
-          Words.count(Enum.sum(row.admitted)),
+          Numbers.number(Enum.sum(row.asked)),
+          Numbers.number(Enum.sum(row.admitted)),
           percent(while_broken(row.admitted), while_broken(row.asked)),
           "#{round(100 * Enum.min(row.scale))} %"
         ]
 
-        ["\n", Words.fit(Atom.to_string(name), 3), Enum.map(cells, &Screen.right(&1, 14))]
+        ["\n", Text.fit(Atom.to_string(name), 3), Enum.map(cells, &Screen.right(&1, 14))]
       end
     ]
   end
@@ -212,7 +213,7 @@ defmodule RateLimiter.Demo.Pain do
       ),
       for change <- shown(changes) do
         at = Calendar.strftime(change.at, "%M:%S")
-        lines = Words.wrap(change.sentence <> steps(change), Screen.columns() - 7)
+        lines = Text.wrap(change.sentence <> steps(change), Screen.columns() - 7)
         ["\n", at, "  ", Enum.intersperse(lines, "\n       ")]
       end
     ]

@@ -4,8 +4,9 @@ defmodule RateLimiter.Demo.Shared do
   # In real time: a Redis cannot be given a clock.
 
   alias RateLimiter.Demo
+  alias RateLimiter.Core.Numbers
   alias RateLimiter.Demo.{Node, Program}
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @limit [limit: 40, per: :second, burst: 10]
   @nodes [{"node 1", 24}, {"node 2", 8}]
@@ -120,7 +121,7 @@ defmodule RateLimiter.Demo.Shared do
   end
 
   defp label(name, what, screen),
-    do: [Screen.style(screen, :bold, Words.fit(name, 10)), Words.fit(what, 7)]
+    do: [Screen.style(screen, :bold, Text.fit(name, 10)), Text.fit(what, 7)]
 
   defp server(:up, screen),
     do: Screen.style(screen, :green, if(screen.unicode, do: "━", else: "="))
@@ -145,7 +146,7 @@ defmodule RateLimiter.Demo.Shared do
 
   defp scale(%{screen: screen, tick_ms: tick_ms}) do
     marks =
-      Enum.map_join(0..5, fn mark -> Words.fit(Words.span(mark * 8 * tick_ms * 1_000_000), 8) end)
+      Enum.map_join(0..5, fn mark -> Text.fit(Numbers.span(mark * 8 * tick_ms * 1_000_000), 8) end)
 
     Screen.style(screen, :faint, [String.duplicate(" ", 17), String.trim_trailing(marks)])
   end
@@ -163,9 +164,9 @@ defmodule RateLimiter.Demo.Shared do
       Screen.style(screen, :faint, ["admitted a second" | Enum.map(titles, &Screen.right(&1, 12))]),
       for {{name, _calls}, index} <- Enum.with_index(@nodes) do
         rates = Enum.map(phases, &rate(&1, [index], stage))
-        ["\n", Words.fit(name, 17), Enum.map(rates, &Screen.right(&1, 12))]
+        ["\n", Text.fit(name, 17), Enum.map(rates, &Screen.right(&1, 12))]
       end,
-      ["\n", Words.fit("together", 17)],
+      ["\n", Text.fit("together", 17)],
       Enum.map(phases, &Screen.right(rate(&1, [0, 1], stage), 12)),
       "\n\n",
       conclusion(columns, stage)
@@ -187,7 +188,7 @@ defmodule RateLimiter.Demo.Shared do
 
     """
     With Redis the nodes share the limit as they ask for it; without it each has its
-    half. Admitted in all: #{Words.count(admitted)}; the limit allows #{Words.count(allowed)} in #{Words.span(span_ms * 1_000_000)}.
+    half. Admitted in all: #{Numbers.number(admitted)}; the limit allows #{Numbers.number(allowed)} in #{Numbers.span(span_ms * 1_000_000)}.
     No caller waited for longer than #{div(longest, 1_000) + 1} ms.\
     """
   end

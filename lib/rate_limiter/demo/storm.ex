@@ -5,7 +5,8 @@ defmodule RateLimiter.Demo.Storm do
   # that serve applications.
 
   alias RateLimiter.Demo
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @subsystems [
     s1: {"operations", [limit: 100, per: :second]},
@@ -93,18 +94,18 @@ defmodule RateLimiter.Demo.Storm do
   defp draw(rows, screen) do
     for {name, {meaning, _window}} <- @subsystems do
       %{admitted: admitted, denied: denied} = rows[name]
-      title = Screen.style(screen, :bold, Words.fit(Atom.to_string(name), 3))
+      title = Screen.style(screen, :bold, Text.fit(Atom.to_string(name), 3))
 
       [
-        [title, Words.fit(limit(name), 10), "admit ", strip(admitted, :green, screen), "\n"],
-        [Words.fit(meaning, 13), "deny  ", strip(denied, :red, screen), "\n\n"]
+        [title, Text.fit(limit(name), 10), "admit ", strip(admitted, :green, screen), "\n"],
+        [Text.fit(meaning, 13), "deny  ", strip(denied, :red, screen), "\n\n"]
       ]
     end ++ [scale(screen), "\n"]
   end
 
   defp limit(name) do
     {_meaning, window} = @subsystems[name]
-    window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Replay.LimitText.rate_text()
+    window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Terminal.LimitText.rate_text()
   end
 
   # What has not come yet stays empty, so that the picture grows in its frame.
@@ -114,14 +115,14 @@ defmodule RateLimiter.Demo.Storm do
   end
 
   defp scale(screen) do
-    marks = Enum.map_join(0..5, &Words.fit("#{&1 * 10} s", 10))
+    marks = Enum.map_join(0..5, &Text.fit("#{&1 * 10} s", 10))
     Screen.style(screen, :faint, [String.duplicate(" ", 19), String.trim_trailing(marks)])
   end
 
   defp totals(rows, screen) do
     titles = [
       "   ",
-      Words.fit("limit", 10),
+      Text.fit("limit", 10),
       Enum.map(~w(calls admitted denied), &Screen.right(&1, 10)),
       Screen.right("longest wait", 15)
     ]
@@ -134,13 +135,13 @@ defmodule RateLimiter.Demo.Storm do
         [admitted, denied] = Enum.map([row.admitted, row.denied], &Enum.sum/1)
 
         [
-          ["\n", Words.fit(Atom.to_string(name), 3), Words.fit(limit(name), 10)],
+          ["\n", Text.fit(Atom.to_string(name), 3), Text.fit(limit(name), 10)],
           [
-            Screen.right(Words.count(admitted + denied), 10),
-            Screen.right(Words.count(admitted), 10)
+            Screen.right(Numbers.number(admitted + denied), 10),
+            Screen.right(Numbers.number(admitted), 10)
           ],
-          Screen.style(screen, :red, Screen.right(Words.count(denied), 10)),
-          Screen.right(Words.span(row.longest_wait_ms * 1_000_000), 15)
+          Screen.style(screen, :red, Screen.right(Numbers.number(denied), 10)),
+          Screen.right(Numbers.span(row.longest_wait_ms * 1_000_000), 15)
         ]
       end,
       "\n\nEach holds a burst of its own limit, then admits exactly its rate: s1 takes up\n",

@@ -3,7 +3,7 @@ defmodule RateLimiter.Doctor.Local do
   # What this node does by itself: the native library, that it counts exactly, and how fast.
 
   alias RateLimiter.Doctor
-  alias RateLimiter.Replay.Words
+  alias RateLimiter.Core.Numbers
 
   @limiter :rate_limiter_doctor
   @processes 8
@@ -27,7 +27,7 @@ defmodule RateLimiter.Doctor.Local do
 
   defp library do
     otp = System.otp_release()
-    schedulers = Words.count(System.schedulers_online(), "scheduler")
+    schedulers = Numbers.count(System.schedulers_online(), "scheduler")
     version = Application.spec(:rate_limiter, :vsn)
 
     {:ok, "library",
@@ -43,8 +43,8 @@ defmodule RateLimiter.Doctor.Local do
       |> Enum.sum()
 
     said =
-      "#{Words.count(admitted)} of #{Words.count(@processes * @each)} calls of #{@processes} processes admitted, of " <>
-        "#{Words.count(@limit)} that are allowed"
+      "#{Numbers.number(admitted)} of #{Numbers.number(@processes * @each)} calls of #{@processes} processes admitted, of " <>
+        "#{Numbers.number(@limit)} that are allowed"
 
     if admitted == @limit,
       do: {:ok, "in memory", said, nil},

@@ -2,8 +2,7 @@ defmodule RateLimiter.Replay.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.replay`.
 
-  alias RateLimiter.Replay.LimitText
-  alias RateLimiter.Terminal.CommandLine
+  alias RateLimiter.Terminal.{CommandLine, LimitText}
 
   @switches [
     limit: :keep,

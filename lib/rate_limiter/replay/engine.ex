@@ -3,7 +3,8 @@ defmodule RateLimiter.Replay.Engine do
   # The only caller of the native replay: logs in, a piece at a time, numbers out.
 
   alias RateLimiter.Core.{Limit, Native}
-  alias RateLimiter.Replay.{LimitText, Settings, Source}
+  alias RateLimiter.Replay.{Settings, Source}
+  alias RateLimiter.Terminal.LimitText
 
   @type t :: Native.replay()
 

@@ -4,9 +4,10 @@ defmodule RateLimiter.Replay.Json do
   #
   # An object is a list of `{key, value}`, which keeps its order; an array is a list of anything else.
 
-  alias RateLimiter.Core.Limit
-  alias RateLimiter.Replay.{LimitText, Report, Verdict, Words}
+  alias RateLimiter.Core.{Limit, Numbers}
+  alias RateLimiter.Replay.{Report, Verdict}
   alias RateLimiter.Replay.Table.Notes
+  alias RateLimiter.Terminal.{LimitText, Text}
 
   @doc "The whole report."
   @spec render(Report.t()) :: iodata
@@ -75,7 +76,7 @@ defmodule RateLimiter.Replay.Json do
     [
       logs:
         for {name, problem} <- report.logs do
-          [name: Words.visible(name), problem: problem && Words.visible(problem)]
+          [name: Text.visible(name), problem: problem && Text.visible(problem)]
         end,
       by: report.by,
       cost: report.cost,
@@ -91,7 +92,7 @@ defmodule RateLimiter.Replay.Json do
       time_zone:
         if(input.mixed_zones,
           do: "mixed",
-          else: input.zone_minutes && Words.zone(input.zone_minutes)
+          else: input.zone_minutes && Numbers.zone(input.zone_minutes)
         ),
       notes: for({note, _lines} <- Notes.notes(report), do: String.trim_trailing(note, ":")),
       first_broken: first_broken(report),

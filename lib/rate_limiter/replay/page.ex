@@ -2,13 +2,15 @@ defmodule RateLimiter.Replay.Page do
   @moduledoc false
   # A report as one HTML page that needs nothing else: no script, no font, no image, no network.
 
-  alias RateLimiter.Replay.{LimitText, Report, Verdict, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.{Report, Verdict}
   alias RateLimiter.Replay.Page.{Curve, Day, Timeline}
   alias RateLimiter.Replay.Table.Notes
+  alias RateLimiter.Terminal.{LimitText, Text}
 
-  import RateLimiter.Replay.Page.Svg, only: [escape: 1]
+  import RateLimiter.Terminal.Svg, only: [escape: 1]
 
-  @style Path.join(__DIR__, "page/style.css")
+  @style Path.expand("../terminal/style.css", __DIR__)
   @external_resource @style
   @css File.read!(@style)
 
@@ -36,13 +38,19 @@ defmodule RateLimiter.Replay.Page do
 
   defp title(report), do: "What these limits would have done to #{names(report)}"
 
-  defp names(%Report{logs: [{name, _}]}), do: name |> Path.basename() |> Words.visible()
+  defp names(%Report{logs: [{name, _}]}), do: name |> Path.basename() |> Text.visible()
   defp names(%Report{logs: logs}), do: "#{length(logs)} logs"
 
   defp heading(%Report{input: input} = report) do
     [
       ["<header>\n<h1>", escape(title(report)), "</h1>\n"],
-      ["<p>", Words.count(input.requests, "request"), " by ", Words.count(input.ids, "id"), " ("],
+      [
+        "<p>",
+        Numbers.count(input.requests, "request"),
+        " by ",
+        Numbers.count(input.ids, "id"),
+        " ("
+      ],
       [escape(Enum.join(report.by, ", ")), ")", span(input), "</p>\n</header>\n"]
     ]
   end
@@ -50,8 +58,8 @@ defmodule RateLimiter.Replay.Page do
   defp span(%{first: nil}), do: ""
 
   defp span(%{first: {first, _}, last: {last, _}, zone_minutes: zone}) do
-    ", #{Words.local(div(first, 1_000_000_000), zone)} to #{Words.moment(div(last, 1_000_000_000), zone)} " <>
-      "(#{Words.about(last - first)})"
+    ", #{Numbers.local(div(first, 1_000_000_000), zone)} to #{Numbers.moment(div(last, 1_000_000_000), zone)} " <>
+      "(#{Numbers.about(last - first)})"
   end
 
   defp notes(report) do
@@ -107,7 +115,7 @@ defmodule RateLimiter.Replay.Page do
   end
 
   defp share_words(0), do: "all ids"
-  defp share_words(ppm), do: "all but #{Words.share(ppm)}"
+  defp share_words(ppm), do: "all but #{Numbers.ppm(ppm)}"
 
   defp section({%Verdict{} = verdict, index}, report) do
     id = "limit-#{index + 1}"
@@ -131,7 +139,7 @@ defmodule RateLimiter.Replay.Page do
         name =
           if share == 0,
             do: "smallest limit that denies no id",
-            else: "that denies at most #{Words.share(share)} of ids"
+            else: "that denies at most #{Numbers.ppm(share)} of ids"
 
         [
           ~s(<div class="tile"><b>),
@@ -153,8 +161,8 @@ defmodule RateLimiter.Replay.Page do
     class = if part > 0, do: ~s( class="bad"), else: ""
 
     [
-      ~s(<div class="tile"><b#{class}>#{Words.percent(part, whole) |> escape()}</b>),
-      ~s(<span class="soft">#{name}: #{Words.count(part)} of #{Words.count(whole)}</span></div>\n)
+      ~s(<div class="tile"><b#{class}>#{Numbers.percent(part, whole) |> escape()}</b>),
+      ~s(<span class="soft">#{name}: #{Numbers.number(part)} of #{Numbers.number(whole)}</span></div>\n)
     ]
   end
 
@@ -162,7 +170,7 @@ defmodule RateLimiter.Replay.Page do
     [
       figure(
         "Admitted and denied over time",
-        "Each column is #{Timeline.width_words(verdict, zone)}, times are #{Words.zone(zone)}.",
+        "Each column is #{Timeline.width_words(verdict, zone)}, times are #{Numbers.zone(zone)}.",
         ~w(admitted denied),
         [
           Timeline.render(verdict, zone, "#{id}-time")
@@ -181,7 +189,7 @@ defmodule RateLimiter.Replay.Page do
   end
 
   defp day_zone(%{mixed_zones: true}), do: "more than one zone"
-  defp day_zone(%{zone_minutes: zone}), do: Words.zone(zone)
+  defp day_zone(%{zone_minutes: zone}), do: Numbers.zone(zone)
 
   defp curve(verdict, id) do
     rows =
@@ -227,11 +235,11 @@ defmodule RateLimiter.Replay.Page do
       for id <- top do
         [
           {:raw,
-           ["<code>", id.id |> Report.id_text() |> Words.at_most(160) |> escape(), "</code>"]},
-          Words.count(id.requests),
-          {:bad, id.denied, Words.count(id.denied)},
-          Words.percent(id.denied, id.requests),
-          Words.span(id.longest_wait_ns)
+           ["<code>", id.id |> Report.id_text() |> Text.at_most(160) |> escape(), "</code>"]},
+          Numbers.number(id.requests),
+          {:bad, id.denied, Numbers.number(id.denied)},
+          Numbers.percent(id.denied, id.requests),
+          Numbers.span(id.longest_wait_ns)
         ]
       end
 
@@ -259,7 +267,7 @@ defmodule RateLimiter.Replay.Page do
   defp cell({:bad, _count, text}), do: [~s(<td class="bad">), escape(text), "</td>"]
   defp cell(text), do: ["<td>", escape(text), "</td>"]
 
-  defp counted(part, whole), do: "#{Words.count(part)} (#{Words.percent(part, whole)})"
+  defp counted(part, whole), do: "#{Numbers.number(part)} (#{Numbers.percent(part, whole)})"
 
   defp found(nil), do: "none of this kind"
   defp found(limit), do: LimitText.format(limit)

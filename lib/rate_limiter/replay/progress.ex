@@ -2,7 +2,7 @@ defmodule RateLimiter.Replay.Progress do
   @moduledoc false
   # How far a long replay is, on one line of standard error that is written over.
 
-  alias RateLimiter.Replay.Words
+  alias RateLimiter.Core.Numbers
 
   @enforce_keys [:shown?, :started, :first]
   defstruct [:shown?, :started, :first]
@@ -46,7 +46,7 @@ defmodule RateLimiter.Replay.Progress do
   defp words(%{lines: lines, bytes: bytes, size: size}, ms) do
     share = if size, do: "#{min(100, div(bytes * 100, max(size, 1)))} %  ", else: ""
 
-    "#{share}#{Words.count(lines, "line")}  #{Words.count(div(lines * 1_000, max(ms, 1)))} a second"
+    "#{share}#{Numbers.count(lines, "line")}  #{Numbers.number(div(lines * 1_000, max(ms, 1)))} a second"
   end
 
   defp show(text), do: IO.write(:stderr, ["\r\e[K", text])

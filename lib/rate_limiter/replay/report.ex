@@ -12,7 +12,8 @@ defmodule RateLimiter.Replay.Report do
   """
 
   alias RateLimiter.Core.Limit
-  alias RateLimiter.Replay.{Engine, Settings, Verdict, Words}
+  alias RateLimiter.Replay.{Engine, Settings, Verdict}
+  alias RateLimiter.Terminal.Text
 
   @enforce_keys [:logs, :by, :cost, :input, :verdicts, :fitted, :reorder_ms]
   defstruct @enforce_keys
@@ -72,7 +73,7 @@ defmodule RateLimiter.Replay.Report do
 
   defp top({parts, requests, denied, longest_wait_ns}) do
     %{
-      id: Enum.map(parts, &(&1 && Words.visible(&1))),
+      id: Enum.map(parts, &(&1 && Text.visible(&1))),
       requests: requests,
       denied: denied,
       longest_wait_ns: longest_wait_ns

@@ -3,7 +3,8 @@ defmodule RateLimiter.Replay.Settings do
   # The options of a replay: one schema, checked before a file is opened.
 
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Replay.{Fields, LimitText}
+  alias RateLimiter.Replay.Fields
+  alias RateLimiter.Terminal.LimitText
 
   @names {:that, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"}
 

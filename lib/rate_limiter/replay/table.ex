@@ -2,11 +2,14 @@ defmodule RateLimiter.Replay.Table do
   @moduledoc false
   # A report for a terminal of 80 columns.
 
-  alias RateLimiter.Replay.{LimitText, Report, Screen, Verdict, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.{Report, Verdict}
   alias RateLimiter.Replay.Table.{Hours, Notes}
+  alias RateLimiter.Terminal.{LimitText, Screen, Text}
 
-  import RateLimiter.Replay.Screen, only: [style: 3, right: 2]
-  import RateLimiter.Replay.Words, only: [count: 1, percent: 2, fit: 2]
+  import RateLimiter.Terminal.Screen, only: [style: 3, right: 2]
+  import RateLimiter.Core.Numbers, only: [number: 1, percent: 2]
+  import RateLimiter.Terminal.Text, only: [fit: 2]
 
   @top_id 34
   @steps 9
@@ -26,18 +29,18 @@ defmodule RateLimiter.Replay.Table do
 
   defp heading(%Report{input: input} = report, screen) do
     who =
-      "#{Words.count(input.requests, "request")} by #{Words.count(input.ids, "id")} (#{Enum.join(report.by, ", ")})"
+      "#{Numbers.count(input.requests, "request")} by #{Numbers.count(input.ids, "id")} (#{Enum.join(report.by, ", ")})"
 
-    ["\n", style(screen, :bold, who), logs(report.logs, Words.width(who)), "\n", span(input)]
+    ["\n", style(screen, :bold, who), logs(report.logs, Text.width(who)), "\n", span(input)]
   end
 
   defp logs([{name, _}], taken) do
-    name = Words.visible(name)
+    name = Text.visible(name)
     room = Screen.columns() - 4 - taken
 
     [
       " in ",
-      Words.at_most(if(Words.width(name) > room, do: Path.basename(name), else: name), room)
+      Text.at_most(if(Text.width(name) > room, do: Path.basename(name), else: name), room)
     ]
   end
 
@@ -46,10 +49,10 @@ defmodule RateLimiter.Replay.Table do
   defp span(%{first: nil}), do: []
 
   defp span(%{first: {first, _}, last: {last, _}, zone_minutes: zone} = input) do
-    from = first |> div(1_000_000_000) |> Words.local(zone)
-    to = last |> div(1_000_000_000) |> Words.moment(zone)
+    from = first |> div(1_000_000_000) |> Numbers.local(zone)
+    to = last |> div(1_000_000_000) |> Numbers.moment(zone)
     mixed = if input.mixed_zones, do: " (and other zones)", else: ""
-    ["#{from} to #{to}#{mixed}, ", Words.about(last - first), "\n"]
+    ["#{from} to #{to}#{mixed}, ", Numbers.about(last - first), "\n"]
   end
 
   # Of one limit its own section says it all.
@@ -123,9 +126,9 @@ defmodule RateLimiter.Replay.Table do
     [
       "  ",
       fit(name, 9),
-      right(count(whole), 11),
+      right(number(whole), 11),
       right(good, 14),
-      right(count(good_count), 11),
+      right(number(good_count), 11),
       right(bad, 13),
       counted(screen, bad_count, whole, 11),
       "\n"
@@ -157,11 +160,11 @@ defmodule RateLimiter.Replay.Table do
   defp found(limit, _verdict) do
     room = Screen.columns() - 54
     text = LimitText.format(limit)
-    if Words.width(text) <= room, do: text, else: Words.at_most(LimitText.rate_text(limit), room)
+    if Text.width(text) <= room, do: text, else: Text.at_most(LimitText.rate_text(limit), room)
   end
 
   defp denies(0), do: "that denies no id"
-  defp denies(share), do: "that denies at most #{Words.share(share)} of ids"
+  defp denies(share), do: "that denies at most #{Numbers.ppm(share)} of ids"
 
   defp top(%Verdict{top: []}, _screen), do: []
 
@@ -182,10 +185,10 @@ defmodule RateLimiter.Replay.Table do
         [
           "  ",
           id.id |> Report.id_text() |> fit(@top_id),
-          right(count(id.requests), 10),
-          style(screen, :red, right(count(id.denied), 10)),
+          right(number(id.requests), 10),
+          style(screen, :red, right(number(id.denied), 10)),
           right(percent(id.denied, id.requests), 9),
-          right(Words.span(id.longest_wait_ns), 15),
+          right(Numbers.span(id.longest_wait_ns), 15),
           "\n"
         ]
       end)
@@ -245,7 +248,7 @@ defmodule RateLimiter.Replay.Table do
   end
 
   defp counted(screen, part, whole, columns) do
-    text = [right(count(part), columns), right(percent(part, whole), 9)]
+    text = [right(number(part), columns), right(percent(part, whole), 9)]
     if part > 0, do: style(screen, :red, text), else: text
   end
 end

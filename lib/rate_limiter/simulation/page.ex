@@ -3,12 +3,12 @@ defmodule RateLimiter.Simulation.Page do
   # One scenario on one size as an HTML page that needs nothing else: what was possible and what was answered, second by
   # second, for every member; and our decisions with their reasons.
 
-  alias RateLimiter.Replay.Page.Svg
   alias RateLimiter.Simulation.{Cast, Scenario, Second, Size}
+  alias RateLimiter.Terminal.Svg
 
   import Svg, only: [escape: 1]
 
-  @style Path.join(__DIR__, "../replay/page/style.css")
+  @style Path.expand("../terminal/style.css", __DIR__)
   @external_resource @style
   @css File.read!(@style)
   @own """

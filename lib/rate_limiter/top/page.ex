@@ -2,7 +2,8 @@ defmodule RateLimiter.Top.Page do
   @moduledoc false
   # A picture of a node: its limiters, its subsystems and its sensors, with what happened since the picture before.
 
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Terminal.{Screen, Text}
   alias RateLimiter.Top.Snapshot
 
   @bar 8
@@ -29,7 +30,7 @@ defmodule RateLimiter.Top.Page do
     [
       "\n",
       Screen.rule(screen, instance.name),
-      "#{store(instance)}, #{Words.count(instance.keys)} ids, #{bytes(instance.memory)}#{health(instance.health)}\n",
+      "#{store(instance)}, #{Numbers.number(instance.keys)} ids, #{bytes(instance.memory)}#{health(instance.health)}\n",
       redis(instance, old, seconds, screen),
       limiters(instance, old, seconds, screen),
       subsystems(instance, old, seconds, screen),
@@ -82,7 +83,7 @@ defmodule RateLimiter.Top.Page do
   defp breaker(:closed), do: "closed"
 
   defp cut(line, style, screen),
-    do: Screen.style(screen, style, [Words.at_most(line, Screen.columns()), "\n"])
+    do: Screen.style(screen, style, [Text.at_most(line, Screen.columns()), "\n"])
 
   ## Limiters
 
@@ -91,7 +92,7 @@ defmodule RateLimiter.Top.Page do
   defp limiters(%{limiters: limiters}, old, seconds, screen) do
     titles = [
       "\n",
-      Words.fit("limiter", 18),
+      Text.fit("limiter", 18),
       right(["calls/s", "denied/s", "ids"], 10),
       "  windows"
     ]
@@ -111,12 +112,12 @@ defmodule RateLimiter.Top.Page do
     windows = Enum.map_join(limiter.windows, ", ", &"#{&1.name} #{&1.limit}")
 
     [
-      Words.fit("#{limiter.name}", 18),
+      Text.fit("#{limiter.name}", 18),
       right([rate(limiter, old, :checks, seconds)], 10),
       Screen.style(screen, if(denied == "0", do: :faint, else: :red), right([denied], 10)),
-      right([Words.count(limiter.keys)], 10),
+      right([Numbers.number(limiter.keys)], 10),
       "  ",
-      Words.at_most(windows, Screen.columns() - 50),
+      Text.at_most(windows, Screen.columns() - 50),
       "\n"
     ]
   end
@@ -128,10 +129,10 @@ defmodule RateLimiter.Top.Page do
   defp subsystems(%{subsystems: subsystems}, old, seconds, screen) do
     titles = [
       "\n",
-      Words.fit("subsystem", 14),
-      Words.fit("limit", 11),
-      Words.fit("scale", @bar + 7),
-      Words.fit("stress", 8),
+      Text.fit("subsystem", 14),
+      Text.fit("limit", 11),
+      Text.fit("scale", @bar + 7),
+      Text.fit("stress", 8),
       right(["calls/s", "denied/s", "at work"], 10)
     ]
 
@@ -147,8 +148,8 @@ defmodule RateLimiter.Top.Page do
 
   defp subsystem(subsystem, old, seconds, screen) do
     [
-      Words.fit("#{subsystem.name}", 14),
-      Words.fit(subsystem.limit, 11),
+      Text.fit("#{subsystem.name}", 14),
+      Text.fit(subsystem.limit, 11),
       scale(subsystem, screen),
       stress(subsystem, screen),
       right(
@@ -166,7 +167,7 @@ defmodule RateLimiter.Top.Page do
 
   defp scale(%{scale: scale} = subsystem, screen) do
     bar = Screen.bar(screen, min(scale, 1.0), 1.0, @bar)
-    text = Words.fit(bar, @bar + 1) <> Words.fit(percent(scale), 6)
+    text = Text.fit(bar, @bar + 1) <> Text.fit(percent(scale), 6)
 
     Screen.style(
       screen,
@@ -175,10 +176,10 @@ defmodule RateLimiter.Top.Page do
     )
   end
 
-  defp stress(%{stress: nil}, screen), do: Screen.style(screen, :faint, Words.fit("-", 8))
+  defp stress(%{stress: nil}, screen), do: Screen.style(screen, :faint, Text.fit("-", 8))
 
   defp stress(%{stress: stress}, screen) do
-    text = Words.fit(:erlang.float_to_binary(stress / 1, decimals: 2), 8)
+    text = Text.fit(:erlang.float_to_binary(stress / 1, decimals: 2), 8)
     Screen.style(screen, if(stress >= 0.25, do: :red, else: :faint), text)
   end
 
@@ -206,7 +207,7 @@ defmodule RateLimiter.Top.Page do
         else: []
 
     for line <- said ++ agreement(subsystem[:agreement]) ++ open ++ contained ++ dry,
-        do: Screen.style(screen, :faint, ["  ", Words.at_most(line, Screen.columns() - 2), "\n"])
+        do: Screen.style(screen, :faint, ["  ", Text.at_most(line, Screen.columns() - 2), "\n"])
   end
 
   # A sentence says how many agreed; that none do is worth a line for as long as it lasts.
@@ -222,7 +223,7 @@ defmodule RateLimiter.Top.Page do
       sensors
       |> Enum.sort()
       |> Enum.map_join("   ", &sensor/1)
-      |> Words.wrap(Screen.columns() - 9)
+      |> Text.wrap(Screen.columns() - 9)
 
     [Screen.style(screen, :faint, "\nsensors  "), Enum.intersperse(text, "\n         "), "\n"]
   end
@@ -238,11 +239,11 @@ defmodule RateLimiter.Top.Page do
     do: per_second(Map.fetch!(new, key) - Map.fetch!(old, key), seconds)
 
   # A limiter that was removed and added again counts from zero.
-  defp per_second(count, seconds), do: (max(count, 0) / seconds) |> round() |> Words.count()
+  defp per_second(count, seconds), do: (max(count, 0) / seconds) |> round() |> Numbers.number()
 
   defp percent(share), do: "#{round(share * 100)} %"
 
-  defp short(value) when is_integer(value), do: Words.count(value)
+  defp short(value) when is_integer(value), do: Numbers.number(value)
   defp short(value), do: :erlang.float_to_binary(value, [:compact, decimals: 2])
 
   defp bytes(bytes) when bytes < 1_048_576, do: "#{div(bytes, 1_024)} KB"

@@ -5,7 +5,7 @@ defmodule RateLimiter.Top.Snapshot do
   alias RateLimiter.{Health, Instance, VSM}
   alias RateLimiter.Core.Limit
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Replay.LimitText
+  alias RateLimiter.Terminal.LimitText
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
 

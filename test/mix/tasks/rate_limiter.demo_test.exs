@@ -5,7 +5,8 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.RateLimiter.Demo
-  alias RateLimiter.Replay.{Screen, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @moduletag :tmp_dir
 
@@ -24,7 +25,11 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
           {"s5", "50/5min", 59}
         ] do
       denied = 1_550 - admitted
-      row = [name, limit, "1,550", Words.count(admitted), Words.count(denied)] |> Enum.join(" +")
+
+      row =
+        [name, limit, "1,550", Numbers.number(admitted), Numbers.number(denied)]
+        |> Enum.join(" +")
+
       assert out =~ ~r/^#{row} /m
     end
   end
@@ -44,7 +49,7 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
     File.write!(path, ~s(a - - [17/May/2015:10:05:00 +0000] "GET / HTTP/1.1" 200 1\n))
 
     for argv <- [[], [path]], line <- argv |> out() |> String.split("\n") do
-      assert Words.width(line) <= 80, line
+      assert Text.width(line) <= 80, line
       refute line =~ "\e"
     end
   end
@@ -56,7 +61,7 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
   test "two nodes lose their Redis: both go on, nobody waits for long, and it fits 80 columns" do
     # Faster than for people.
     out = capture_io(fn -> RateLimiter.Demo.Shared.show(Screen.of_stdout(), 60) end)
-    for line <- String.split(out, "\n"), do: assert(Words.width(line) <= 80, line)
+    for line <- String.split(out, "\n"), do: assert(Text.width(line) <= 80, line)
     assert [_ | rates] = Regex.run(~r/^together +([\d.]+) +([\d.]+) +([\d.]+)$/m, out)
     assert Enum.all?(rates, &(String.to_float(&1) > 1.0)), out
     assert [_, longest] = Regex.run(~r/longer than (\d+) ms/, out)
@@ -71,7 +76,7 @@ defmodule Mix.Tasks.RateLimiter.DemoTest do
 
     requests =
       for id <- 1..200, second <- 0..if(id < 3, do: 30, else: 1) do
-        ~s(10.0.0.#{id} - - [17/May/2015:10:05:#{Words.fit("#{second + 10}", 2)} +0000] "GET / HTTP/1.1" 200 1\n)
+        ~s(10.0.0.#{id} - - [17/May/2015:10:05:#{Text.fit("#{second + 10}", 2)} +0000] "GET / HTTP/1.1" 200 1\n)
       end
 
     File.write!(path, requests)

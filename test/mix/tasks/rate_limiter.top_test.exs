@@ -7,7 +7,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
   alias Mix.Tasks.RateLimiter.Top, as: Task
   alias RateLimiter.{Instance, Top, VSM}
   alias RateLimiter.Adaptive.Fixed
-  alias RateLimiter.Replay.Words
+  alias RateLimiter.Terminal.Text
   alias RateLimiter.Top.{Page, Snapshot}
 
   @screen %{color: false, unicode: true}
@@ -103,7 +103,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
 
   test "fits 80 columns, and without a terminal there is no colour" do
     now = Snapshot.take()
-    for line <- String.split(page(now, now), "\n"), do: assert(Words.width(line) <= 80, line)
+    for line <- String.split(page(now, now), "\n"), do: assert(Text.width(line) <= 80, line)
     refute page(now, now) =~ "\e"
   end
 

@@ -3,10 +3,12 @@ defmodule RateLimiter.Replay.ReportTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.Replay
-  alias RateLimiter.Replay.{Json, Page, Table, Words}
+  alias RateLimiter.Replay.{Json, Page, Table}
+  alias RateLimiter.Terminal.Text
 
   doctest RateLimiter.Replay.Json
-  doctest RateLimiter.Replay.Page.Svg
+  doctest RateLimiter.Replay.Fields
+  doctest RateLimiter.Terminal.Svg
 
   @moduletag :tmp_dir
 
@@ -62,7 +64,7 @@ defmodule RateLimiter.Replay.ReportTest do
 
       for options <- [[], [limits: limits, by: ["ip", "user", "path"]]] do
         for line <- context |> report(options) |> table() |> String.split("\n") do
-          assert Words.width(line) <= 80, line
+          assert Text.width(line) <= 80, line
           assert line == String.trim_trailing(line), inspect(line)
         end
       end

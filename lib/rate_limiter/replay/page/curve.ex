@@ -2,8 +2,9 @@ defmodule RateLimiter.Replay.Page.Curve do
   @moduledoc false
   # How the share denied falls as the limit rises: of ids ever denied, and of requests.
 
-  alias RateLimiter.Replay.{LimitText, Verdict, Words}
-  alias RateLimiter.Replay.Page.Svg
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.Verdict
+  alias RateLimiter.Terminal.{LimitText, Svg}
 
   @doc "The drawing. Limits stand on a logarithmic axis."
   @spec render(Verdict.t(), String.t()) :: iodata
@@ -75,7 +76,7 @@ defmodule RateLimiter.Replay.Page.Curve do
 
       [
         Svg.line("axis", at, box.bottom, at, box.bottom + 5),
-        Svg.text(at, box.bottom + 20, "middle", "#{Words.count(limit)}/#{period}")
+        Svg.text(at, box.bottom + 20, "middle", "#{Numbers.number(limit)}/#{period}")
       ]
     end
   end
@@ -105,8 +106,8 @@ defmodule RateLimiter.Replay.Page.Curve do
     for {{{limit, ids, requests}, left}, right} <- curve |> Enum.zip(edges) |> Enum.zip(tl(edges)) do
       words =
         "#{LimitText.format(%{verdict.limit | limit: limit, burst: nil})}: " <>
-          "#{Words.count(ids)} ids ever denied (#{Words.percent(ids, verdict.ids)}), " <>
-          "#{Words.count(requests)} requests denied (#{Words.percent(requests, verdict.requests)})"
+          "#{Numbers.number(ids)} ids ever denied (#{Numbers.percent(ids, verdict.ids)}), " <>
+          "#{Numbers.number(requests)} requests denied (#{Numbers.percent(requests, verdict.requests)})"
 
       Svg.rect("hover", left, box.top, right - left, box.bottom - box.top, Svg.tip(words))
     end
@@ -115,8 +116,8 @@ defmodule RateLimiter.Replay.Page.Curve do
   defp description(verdict) do
     {lowest, ids, requests} = hd(verdict.curve)
 
-    "At #{LimitText.rate_text(%{verdict.limit | limit: lowest})} #{Words.percent(ids, verdict.ids)} of ids are denied " <>
-      "at least once and #{Words.percent(requests, verdict.requests)} of requests. " <>
+    "At #{LimitText.rate_text(%{verdict.limit | limit: lowest})} #{Numbers.percent(ids, verdict.ids)} of ids are denied " <>
+      "at least once and #{Numbers.percent(requests, verdict.requests)} of requests. " <>
       none(verdict)
   end
 

@@ -2,8 +2,9 @@ defmodule RateLimiter.Replay.Page.Day do
   @moduledoc false
   # At what time of day it happened: a column an hour.
 
-  alias RateLimiter.Replay.{Verdict, Words}
-  alias RateLimiter.Replay.Page.Svg
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.Verdict
+  alias RateLimiter.Terminal.Svg
 
   @doc "The drawing."
   @spec render(Verdict.t(), String.t()) :: iodata
@@ -20,7 +21,7 @@ defmodule RateLimiter.Replay.Page.Day do
     wide = (box.right - box.left) / 24
 
     Svg.drawing(id, "By hour of the day", description(verdict), [
-      Svg.rows(box, Enum.map(ticks, &{&1, Words.count(&1)}), highest),
+      Svg.rows(box, Enum.map(ticks, &{&1, Numbers.number(&1)}), highest),
       for {{admitted, denied}, hour} <- Enum.with_index(hours) do
         left = box.left + hour * wide
         foot = Svg.y(box, admitted, highest)
@@ -38,7 +39,7 @@ defmodule RateLimiter.Replay.Page.Day do
             wide,
             box.bottom - box.top,
             Svg.tip(
-              "#{clock(hour)} to #{clock(hour + 1)}: #{Words.count(admitted)} admitted, #{Words.count(denied)} denied"
+              "#{clock(hour)} to #{clock(hour + 1)}: #{Numbers.number(admitted)} admitted, #{Numbers.number(denied)} denied"
             )
           ),
           if(rem(hour, 3) == 0,
@@ -60,6 +61,6 @@ defmodule RateLimiter.Replay.Page.Day do
 
     if most == 0,
       do: "Nothing was denied.",
-      else: "Most was denied from #{clock(hour)} to #{clock(hour + 1)}: #{Words.count(most)}."
+      else: "Most was denied from #{clock(hour)} to #{clock(hour + 1)}: #{Numbers.number(most)}."
   end
 end

@@ -2,8 +2,9 @@ defmodule RateLimiter.Replay.Page.Timeline do
   @moduledoc false
   # Admitted and denied over time, as columns one on the other.
 
-  alias RateLimiter.Replay.{Verdict, Words}
-  alias RateLimiter.Replay.Page.Svg
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.Verdict
+  alias RateLimiter.Terminal.Svg
 
   @columns 120
 
@@ -29,7 +30,7 @@ defmodule RateLimiter.Replay.Page.Timeline do
     x = fn second -> box.left + (box.right - box.left) * (second - first) / span end
 
     Svg.drawing(id, "Admitted and denied over time", description(verdict, width), [
-      Svg.rows(box, Enum.map(ticks, &{&1, Words.count(&1)}), highest),
+      Svg.rows(box, Enum.map(ticks, &{&1, Numbers.number(&1)}), highest),
       Enum.map(columns, &column(&1, {box, x, width, highest, zone})),
       moments(first, span, zone, box, x)
     ])
@@ -39,7 +40,7 @@ defmodule RateLimiter.Replay.Page.Timeline do
   @spec width_words(Verdict.t(), integer) :: String.t()
   def width_words(verdict, zone) do
     {width, _} = joined(verdict.column_seconds, verdict.columns, zone)
-    Words.span(width * 1_000_000_000)
+    Numbers.span(width * 1_000_000_000)
   end
 
   defp column({start, admitted, denied}, {box, x, width, highest, zone}) do
@@ -61,7 +62,7 @@ defmodule RateLimiter.Replay.Page.Timeline do
         full,
         box.bottom - box.top,
         Svg.tip(
-          "#{Words.local(start, zone)}: #{Words.count(admitted)} admitted, #{Words.count(denied)} denied"
+          "#{Numbers.local(start, zone)}: #{Numbers.number(admitted)} admitted, #{Numbers.number(denied)} denied"
         )
       )
     ]
@@ -114,7 +115,7 @@ defmodule RateLimiter.Replay.Page.Timeline do
   end
 
   defp description(verdict, width) do
-    "Columns of #{Words.span(width * 1_000_000_000)}. In all #{Words.count(verdict.admitted)} admitted " <>
-      "and #{Words.count(verdict.denied)} denied."
+    "Columns of #{Numbers.span(width * 1_000_000_000)}. In all #{Numbers.number(verdict.admitted)} admitted " <>
+      "and #{Numbers.number(verdict.denied)} denied."
   end
 end

@@ -2,7 +2,9 @@ defmodule RateLimiter.Replay.Table.Hours do
   @moduledoc false
   # At what time of day it happened, as two rows of small bars.
 
-  alias RateLimiter.Replay.{Screen, Verdict, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.Verdict
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @name 12
 
@@ -16,11 +18,11 @@ defmodule RateLimiter.Replay.Table.Hours do
 
     [
       "\n",
-      Screen.style(screen, :faint, ["  ", Words.fit("by hour", @name), scale()]),
+      Screen.style(screen, :faint, ["  ", Text.fit("by hour", @name), scale()]),
       "\n",
       row("requests", asked, screen),
-      ["  ", Words.fit("denied", @name), Screen.style(screen, :red, bars(denied, screen)), "\n"],
-      ["  ", Words.fit("", @name), busiest(denied), " (", zone(input), ")\n"]
+      ["  ", Text.fit("denied", @name), Screen.style(screen, :red, bars(denied, screen)), "\n"],
+      ["  ", Text.fit("", @name), busiest(denied), " (", zone(input), ")\n"]
     ]
   end
 
@@ -28,7 +30,7 @@ defmodule RateLimiter.Replay.Table.Hours do
     Enum.map_join(0..21//3, "    ", &String.pad_leading("#{&1}", 2, "0"))
   end
 
-  defp row(name, values, screen), do: ["  ", Words.fit(name, @name), bars(values, screen), "\n"]
+  defp row(name, values, screen), do: ["  ", Text.fit(name, @name), bars(values, screen), "\n"]
 
   defp bars(values, screen) do
     highest = Enum.max(values)
@@ -41,9 +43,9 @@ defmodule RateLimiter.Replay.Table.Hours do
 
     clock = fn hour -> String.pad_leading("#{hour}", 2, "0") <> ":00" end
 
-    "most from #{clock.(hour)} to #{clock.(hour + 1)}: #{Words.count(most)} of #{Words.count(Enum.sum(denied))}"
+    "most from #{clock.(hour)} to #{clock.(hour + 1)}: #{Numbers.number(most)} of #{Numbers.number(Enum.sum(denied))}"
   end
 
   defp zone(%{mixed_zones: true}), do: "each line's own zone"
-  defp zone(%{zone_minutes: zone}), do: Words.zone(zone)
+  defp zone(%{zone_minutes: zone}), do: Numbers.zone(zone)
 end

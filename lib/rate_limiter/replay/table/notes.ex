@@ -3,7 +3,9 @@ defmodule RateLimiter.Replay.Table.Notes do
   # What of the log was not judged, or not as it should have been. Each note as plain text, so that every kind of
   # report says the same.
 
-  alias RateLimiter.Replay.{Fields, Report, Screen, Words}
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.{Fields, Report}
+  alias RateLimiter.Terminal.{Screen, Text}
 
   @reasons %{
     too_long: "longer than 1 MiB",
@@ -32,7 +34,7 @@ defmodule RateLimiter.Replay.Table.Notes do
             [
               Screen.style(screen, :yellow, [
                 "  ",
-                note |> Words.wrap(Screen.columns() - 4) |> Enum.intersperse("\n  ")
+                note |> Text.wrap(Screen.columns() - 4) |> Enum.intersperse("\n  ")
               ]),
               "\n",
               for({where, reason, text} <- lines, do: broken(where, reason, text, screen))
@@ -63,11 +65,11 @@ defmodule RateLimiter.Replay.Table.Notes do
   defp unread(report, input) do
     shown =
       for {log, line, reason, text} <- input.first_broken,
-          do: {place(report, log, line), reason(report, reason), Words.visible(text)}
+          do: {place(report, log, line), reason(report, reason), Text.visible(text)}
 
     more = if input.broken > length(shown), do: "; the first", else: ""
 
-    {"#{Words.count(input.broken, "line")} of #{Words.count(input.lines)} could not be read (#{Words.percent(input.broken, input.lines)})#{more}:",
+    {"#{Numbers.count(input.broken, "line")} of #{Numbers.number(input.lines)} could not be read (#{Numbers.percent(input.broken, input.lines)})#{more}:",
      shown}
   end
 
@@ -86,15 +88,15 @@ defmodule RateLimiter.Replay.Table.Notes do
         do: ". So many: is the log in order of time? See --reorder",
         else: ""
 
-    {"#{Words.count(input.late, "request")} (#{Words.percent(input.late, input.requests)}) came more than " <>
-       "#{Words.span(report.reorder_ms * 1_000_000)} late, first in #{place(report, log, line)}, " <>
+    {"#{Numbers.count(input.late, "request")} (#{Numbers.percent(input.late, input.requests)}) came more than " <>
+       "#{Numbers.span(report.reorder_ms * 1_000_000)} late, first in #{place(report, log, line)}, " <>
        "and #{if input.late == 1, do: "was", else: "were"} judged on arrival#{advice}", []}
   end
 
   defp without_id(_report, %{without_id: 0}), do: []
 
   defp without_id(report, input) do
-    {"#{Words.count(input.without_id, "line")} of #{Words.count(input.lines)} " <>
+    {"#{Numbers.count(input.without_id, "line")} of #{Numbers.number(input.lines)} " <>
        "#{if input.without_id == 1, do: "has", else: "have"} no #{Enum.join(report.by, ", ")} and " <>
        "#{if input.without_id == 1, do: "was", else: "were"} not judged", []}
   end
@@ -106,13 +108,13 @@ defmodule RateLimiter.Replay.Table.Notes do
   defp place(%Report{logs: logs}, log, line) do
     {name, _} = Enum.at(logs, log)
     name = if name == "standard input", do: name, else: Path.basename(name)
-    "#{name |> Words.visible() |> Words.at_most(24)}:#{line}"
+    "#{name |> Text.visible() |> Text.at_most(24)}:#{line}"
   end
 
   defp broken(where, reason, text, screen) do
     [
-      ["    ", Words.at_most("#{where}  #{reason}", Screen.columns() - 4), "\n"],
-      Screen.style(screen, :faint, ["      ", Words.at_most(text, Screen.columns() - 6)]),
+      ["    ", Text.at_most("#{where}  #{reason}", Screen.columns() - 4), "\n"],
+      Screen.style(screen, :faint, ["      ", Text.at_most(text, Screen.columns() - 6)]),
       "\n"
     ]
   end

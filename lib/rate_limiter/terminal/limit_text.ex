@@ -1,4 +1,4 @@
-defmodule RateLimiter.Replay.LimitText do
+defmodule RateLimiter.Terminal.LimitText do
   @moduledoc false
   # A limit as it is written on a command line: "60/min", "10/s:burst=20:token_bucket".
 
@@ -25,7 +25,7 @@ defmodule RateLimiter.Replay.LimitText do
   @doc """
   The limit that a text states, or what is wrong with it.
 
-      iex> {:ok, limit} = RateLimiter.Replay.LimitText.parse("10/s:burst=20:gcra")
+      iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("10/s:burst=20:gcra")
       iex> {limit.limit, limit.per, limit.burst, limit.algorithm}
       {10, :second, 20, :gcra}
   """
@@ -46,8 +46,8 @@ defmodule RateLimiter.Replay.LimitText do
   @doc """
   The shortest text that states the limit.
 
-      iex> {:ok, limit} = RateLimiter.Replay.LimitText.parse("1_000 / 5 minutes : token_bucket : burst=1000")
-      iex> RateLimiter.Replay.LimitText.format(limit)
+      iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("1_000 / 5 minutes : token_bucket : burst=1000")
+      iex> RateLimiter.Terminal.LimitText.format(limit)
       "1000/5min"
   """
   @spec format(Limit.t()) :: String.t()
@@ -84,7 +84,7 @@ defmodule RateLimiter.Replay.LimitText do
   @doc """
   A span such as `60s` or `5min` in nanoseconds.
 
-      iex> RateLimiter.Replay.LimitText.span("90s")
+      iex> RateLimiter.Terminal.LimitText.span("90s")
       {:ok, 90_000_000_000}
   """
   @spec span(String.t()) :: {:ok, non_neg_integer} | :error

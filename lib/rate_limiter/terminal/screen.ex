@@ -1,8 +1,8 @@
-defmodule RateLimiter.Replay.Screen do
+defmodule RateLimiter.Terminal.Screen do
   @moduledoc false
   # What the terminal can show, and how to show it there: colour, block characters, columns.
 
-  alias RateLimiter.Replay.Words
+  alias RateLimiter.Terminal.Text
 
   @columns 80
   @eighths ~w(▏ ▎ ▍ ▌ ▋ ▊ ▉ █)
@@ -33,8 +33,8 @@ defmodule RateLimiter.Replay.Screen do
   @spec rule(t, String.t()) :: IO.chardata()
   def rule(screen, title) do
     line = if screen.unicode, do: "─", else: "-"
-    title = " " <> Words.at_most(title, @columns - 6) <> " "
-    rest = @columns - 2 - Words.width(title)
+    title = " " <> Text.at_most(title, @columns - 6) <> " "
+    rest = @columns - 2 - Text.width(title)
 
     [style(screen, :faint, String.duplicate(line, 2)), style(screen, :bold, title)] ++
       [style(screen, :faint, String.duplicate(line, rest)), "\n"]
@@ -69,5 +69,5 @@ defmodule RateLimiter.Replay.Screen do
 
   @doc "Text at the right end of so many columns."
   @spec right(String.t(), pos_integer) :: String.t()
-  def right(text, columns), do: String.duplicate(" ", max(0, columns - Words.width(text))) <> text
+  def right(text, columns), do: String.duplicate(" ", max(0, columns - Text.width(text))) <> text
 end

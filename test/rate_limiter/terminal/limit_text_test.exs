@@ -1,7 +1,7 @@
-defmodule RateLimiter.Replay.LimitTextTest do
+defmodule RateLimiter.Terminal.LimitTextTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Replay.LimitText
+  alias RateLimiter.Terminal.LimitText
 
   doctest LimitText
 

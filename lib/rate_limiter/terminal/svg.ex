@@ -1,4 +1,4 @@
-defmodule RateLimiter.Replay.Page.Svg do
+defmodule RateLimiter.Terminal.Svg do
   @moduledoc false
   # Drawing by hand: elements, text that is safe in a page, and the numbers of an axis.
 
@@ -92,10 +92,10 @@ defmodule RateLimiter.Replay.Page.Svg do
   @doc """
   Round numbers from 0 to the first at or above `highest`, about four steps.
 
-      iex> RateLimiter.Replay.Page.Svg.ticks(136)
+      iex> RateLimiter.Terminal.Svg.ticks(136)
       [0, 50, 100, 150]
 
-      iex> RateLimiter.Replay.Page.Svg.ticks(1)
+      iex> RateLimiter.Terminal.Svg.ticks(1)
       [0, 1]
   """
   @spec ticks(number) :: [non_neg_integer]
