@@ -45,8 +45,7 @@ defmodule RateLimiter.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{},
-      # bench: Cargo wants every member of its workspace to be there.
-      files: ~w(lib native bench .cargo Cargo.toml Cargo.lock mix.exs .formatter.exs
+      files: ~w(lib native .cargo Cargo.toml Cargo.lock mix.exs .formatter.exs
                 README.md CHANGELOG.md LICENSE guides)
     ]
   end

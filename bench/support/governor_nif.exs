@@ -3,7 +3,7 @@ defmodule Bench.GovernorNif do
   # The peer: governor keyed by String behind a bare NIF. And what else is only native: a NIF that does nothing, and the
   # processor's counter as a clock.
 
-  @root Path.expand("../..", __DIR__)
+  @workspace Path.expand("..", __DIR__)
 
   @doc "Builds the library with Cargo, and loads it."
   @spec load!() :: :ok
@@ -34,7 +34,7 @@ defmodule Bench.GovernorNif do
       System.cmd(
         "cargo",
         ~w(build --quiet --release --locked -p governor_nif --message-format=json-render-diagnostics),
-        cd: @root
+        cd: @workspace
       )
 
     [built] = Regex.run(~r/"[^"]*governor_nif\.(?:so|dylib|dll)"/, messages)

@@ -52,7 +52,7 @@ defmodule Bench.Machine do
   end
 
   defp locked(crate) do
-    lock = File.read!(Path.expand("../../Cargo.lock", __DIR__))
+    lock = File.read!(Path.expand("../Cargo.lock", __DIR__))
     [_all, version] = Regex.run(~r/name = "#{crate}"\nversion = "([^"]+)"/, lock)
     version
   end

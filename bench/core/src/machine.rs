@@ -2,7 +2,7 @@
 
 use std::fs::read_to_string;
 
-const LOCK: &str = include_str!("../../../Cargo.lock");
+const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// The machine and the versions.
 #[derive(Clone, Debug)]
