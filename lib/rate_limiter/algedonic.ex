@@ -29,8 +29,9 @@ defmodule RateLimiter.Algedonic do
 
   alias RateLimiter.Telemetry
   alias RateLimiter.Core.Options
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Signals.{Ledger, Subscribers}
-  alias RateLimiter.VSM.{Controller, Space, Subsystem}
+  alias RateLimiter.VSM.{Subsystem, Tree}
 
   # An alarm begins here, and ends at half of it: it does not flutter.
   @begins 0.5
@@ -134,8 +135,8 @@ defmodule RateLimiter.Algedonic do
     if counts >= @begins and Subsystem.raise_flag(subsystem, kind),
       do: news(subsystem, kind, %{event: :began, level: counts, source: source, reason: reason})
 
-    if kind == :pain and counts >= @at_once and Subsystem.raise_flag(subsystem, :called),
-      do: Controller.call_at_once(subsystem)
+    if kind == :pain and counts >= @at_once and Subsystem.raise_flag(subsystem, :urgent),
+      do: request_step(subsystem)
 
     :ok
   end
@@ -154,7 +155,7 @@ defmodule RateLimiter.Algedonic do
   # Passes pain on that was not resolved: to the parent, or from the root to whoever listens.
   @spec escalate(Subsystem.t(), float, Ledger.entry() | nil, String.t()) :: :ok
   def escalate(%Subsystem{table: table, name: name} = subsystem, level, entry, why) do
-    parent = Space.parent(table, name)
+    parent = Tree.parent(table, name)
     to = parent && parent.name
     source = entry && entry.source
     Telemetry.escalation(subsystem, level, to, source, why)
@@ -164,10 +165,16 @@ defmodule RateLimiter.Algedonic do
     if parent, do: tell(parent, :pain, {:child, name}, min(level, 1.0), why), else: :ok
   end
 
+  # The flag stays up until the controller has received the message, so that one message waits at most.
+  defp request_step(%{table: table, name: name}) do
+    with pid when is_pid(pid) <- Registry.whereis({:controller, table, name}),
+         do: send(pid, :urgent)
+  end
+
   defp signal(kind, name, level, options) do
     options = Options.validate!(options, @signal, [])
     level = level!(level)
-    subsystem = Space.subsystem!(options.instance, name)
+    subsystem = Tree.subsystem!(options.instance, name)
     tell(subsystem, kind, options.source || caller(), level, options.reason)
   end
 

@@ -45,7 +45,7 @@ defmodule RateLimiter.Health do
   A sensor is a module with this behaviour where a function is too little: `pool: [module: MyApp.PoolSensor, ok: 1, ...]`.
   """
 
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.{Table, Tree}
 
   @typedoc "What a sensor keeps from one reading to the next."
   @type state :: term
@@ -77,5 +77,5 @@ defmodule RateLimiter.Health do
             no_opinion: String.t() | nil
           }
         }
-  def report(instance \\ RateLimiter), do: instance |> Space.fetch!() |> Space.get(:sensors, %{})
+  def report(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
 end

@@ -28,7 +28,7 @@ defmodule RateLimiter.Instance do
           instance: term,
           keeper: GenServer.server(),
           table: :ets.tid(),
-          space: RateLimiter.VSM.Space.t() | nil,
+          space: RateLimiter.VSM.Table.t() | nil,
           clock: :monotonic | RateLimiter.Core.Native.clock(),
           store: store,
           ready?: boolean

@@ -33,8 +33,8 @@ defmodule RateLimiter.Test do
   alias RateLimiter.Core.{Limit, Options}
   alias RateLimiter.Instance.{Registry, Writer}
   alias RateLimiter.Sensors.Config, as: HealthConfig
+  alias RateLimiter.Test.Clock
   alias RateLimiter.Test.Instance, as: TestInstance
-  alias RateLimiter.VSM.Pace
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
 
@@ -135,7 +135,7 @@ defmodule RateLimiter.Test do
         :ok
 
       %Instance{space: space} ->
-        Pace.advance(space, clock, ns)
+        Clock.advance(space, clock, ns)
     end
   end
 

@@ -39,8 +39,7 @@ defmodule RateLimiter.VSM do
   alias RateLimiter.Usage
   alias RateLimiter.Core.{Errors, Options}
   alias RateLimiter.Signals.Bypass
-  alias RateLimiter.VSM.{History, Metrics, Outcome, Space}
-  alias RateLimiter.VSM.Engine, as: Gates
+  alias RateLimiter.VSM.{Gate, History, Metrics, Outcome, Tree}
 
   @call [
     cost: [
@@ -99,9 +98,9 @@ defmodule RateLimiter.VSM do
   @spec check_subsystem_limit(atom, RateLimiter.id(), keyword) :: answer
   def check_subsystem_limit(name, id, options \\ []) do
     options = options!(options, @call)
-    subsystem = Space.subsystem!(options.instance, name)
+    subsystem = Tree.subsystem!(options.instance, name)
 
-    with :usual <- bypass(subsystem, id, options), do: Gates.check(subsystem, id, options.cost)
+    with :usual <- bypass(subsystem, id, options), do: Gate.check(subsystem, id, options.cost)
   end
 
   @doc """
@@ -141,7 +140,7 @@ defmodule RateLimiter.VSM do
 
   def run(name, id, fun, options) when is_function(fun, 0) do
     options = options!(options, @run)
-    subsystem = Space.subsystem!(options.instance, name)
+    subsystem = Tree.subsystem!(options.instance, name)
 
     with {:ok, permit} <- enter(subsystem, id, options), do: work(permit, fun, options.outcome)
   end
@@ -173,7 +172,7 @@ defmodule RateLimiter.VSM do
       {1.0, 50, 0}
   """
   @spec subsystem_metrics(instance :: term) :: %{atom => map}
-  def subsystem_metrics(instance \\ RateLimiter), do: instance |> Space.fetch!() |> Metrics.all()
+  def subsystem_metrics(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Metrics.all()
 
   @doc """
   The last changes of a subsystem's scale and of this node's gate, and what kept them from changing: at most 32, the newest first.
@@ -190,7 +189,7 @@ defmodule RateLimiter.VSM do
   """
   @spec explain(atom, instance :: term) :: [History.entry()]
   def explain(name, instance \\ RateLimiter) do
-    %{table: table} = Space.subsystem!(instance, name)
+    %{table: table} = Tree.subsystem!(instance, name)
     History.last(table, name)
   end
 
@@ -200,8 +199,8 @@ defmodule RateLimiter.VSM do
 
   defp enter(subsystem, id, options) do
     case bypass(subsystem, id, options) do
-      :usual -> Gates.enter(subsystem, id, options.cost)
-      {:ok, _usage} -> {:ok, Gates.hold(subsystem.gate)}
+      :usual -> Gate.enter(subsystem, id, options.cost)
+      {:ok, _usage} -> {:ok, Gate.hold(subsystem.gate)}
     end
   end
 
@@ -214,11 +213,11 @@ defmodule RateLimiter.VSM do
   # The permit stays referred to until the work is over, whatever the compiler makes of this: both ways end with it.
   defp work(permit, fun, outcome) do
     result = fun.()
-    Gates.finish(permit, Outcome.of_result(result, outcome))
+    Gate.finish(permit, Outcome.of_result(result, outcome))
     {:ok, result}
   catch
     kind, reason ->
-      Gates.finish(permit, Outcome.of_end(kind, reason))
+      Gate.finish(permit, Outcome.of_end(kind, reason))
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 

@@ -8,7 +8,8 @@ defmodule RateLimiter.VSM.AgreementTest do
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.{Redis, ScriptedLaw, Team}
-  alias RateLimiter.VSM.{Controller, Engine, Space, Subsystem}
+  alias RateLimiter.Test.Clock
+  alias RateLimiter.VSM.{Gate, Subsystem, Table}
 
   @moduletag :capture_log
 
@@ -26,7 +27,7 @@ defmodule RateLimiter.VSM.AgreementTest do
 
   defp scripted(key), do: [law: ScriptedLaw.options(self(), key: key)]
 
-  defp subsystem(node), do: node |> Team.space() |> Space.subsystem(:a)
+  defp subsystem(node), do: node |> Team.space() |> Table.subsystem(:a)
   defp hurt(node, level), do: Algedonic.tell(subsystem(node), :pain, :probe, level, "a test")
 
   # While something hurts, until the condition holds.
@@ -106,8 +107,8 @@ defmodule RateLimiter.VSM.AgreementTest do
 
     # What was brought before all were silent for some windows, as nodes are that are held up, is told to nobody.
     eventually(fn ->
-      for _ <- 1..30, do: Engine.record(subsystem(one).gate, :ok, 1_000)
-      for _ <- 1..20, do: Engine.record(subsystem(two).gate, :error, 1_000)
+      for _ <- 1..30, do: Gate.record(subsystem(one).gate, :ok, 1_000)
+      for _ <- 1..20, do: Gate.record(subsystem(two).gate, :error, 1_000)
       seen?(context.name, {0, 0}, 20)
     end)
   end
@@ -199,7 +200,7 @@ defmodule RateLimiter.VSM.AgreementTest do
     Redis.freeze(context.server)
 
     # These ask the process, and it answers while it waits.
-    for node <- all, do: assert(Controller.settle(Team.space(node), :a) == :ok)
+    for node <- all, do: assert(Clock.await({:controller, Team.space(node), :a}) == :ok)
     eventually(fn -> Enum.all?(all, &(Team.metrics(&1).agreement.state == :alone)) end)
     hurt_until(one, 0.85, fn -> Team.metrics(one).scale < 0.6 end)
     assert Team.metrics(two).scale > 0.6
@@ -218,7 +219,7 @@ defmodule RateLimiter.VSM.AgreementTest do
     hurt(one, 1.0)
     eventually(fn -> Team.metrics(one).scale < 1.0 end)
     # The scale is put on the limit before it is told whose it is.
-    Controller.settle(Team.space(one), :a)
+    Clock.await({:controller, Team.space(one), :a})
     assert %{agreement: %{state: :agreed, epoch: 1}} = Team.metrics(one)
   end
 
@@ -301,7 +302,7 @@ defmodule RateLimiter.VSM.AgreementTest do
   test "a scale is put on the limit that calls meet", context do
     ScriptedLaw.say(context.name, %Decision{scale: 0.5})
     [node] = nodes(context, [1], scripted(context.name))
-    eventually(fn -> Engine.scale(subsystem(node).limiter) == 0.5 end)
+    eventually(fn -> Gate.scale(subsystem(node).limiter) == 0.5 end)
     assert Subsystem.scale(subsystem(node)) == 0.5
   end
 end

@@ -7,7 +7,8 @@ defmodule RateLimiter.AlgedonicTest do
   alias RateLimiter.Adaptive.{Decision, Fixed}
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.VSM.{Controller, Space}
+  alias RateLimiter.Test.Clock
+  alias RateLimiter.VSM.{Table, Tree}
 
   # An instance of the test's own, since news go to all who subscribed to its name.
   setup context do
@@ -121,7 +122,7 @@ defmodule RateLimiter.AlgedonicTest do
     test "is forgotten when it has ended, so that there is room again", context do
       for n <- 1..500, do: Algedonic.pain(:low, 0.1, source: n, instance: context.name)
       Test.advance(11_000)
-      signals = Space.get(Space.fetch!(context.name), :signals)
+      signals = Table.get(Tree.fetch!(context.name), :signals)
       assert :ets.info(signals, :size) == 0
     end
 
@@ -187,7 +188,7 @@ defmodule RateLimiter.AlgedonicTest do
   describe "pain that cannot wait" do
     # The controller takes its step in its own time: it is asked something, and answers after it.
     defp settled(context) do
-      Controller.settle(Space.fetch!(context.name), :low)
+      Clock.await({:controller, Tree.fetch!(context.name), :low})
       seen(context)
     end
 
@@ -204,7 +205,7 @@ defmodule RateLimiter.AlgedonicTest do
     end
 
     test "does not fill the controller's mailbox", context do
-      pid = Registry.whereis({:controller, Space.fetch!(context.name), :low})
+      pid = Registry.whereis({:controller, Tree.fetch!(context.name), :low})
       :sys.suspend(pid)
       for _ <- 1..1_000, do: pain(context, 1.0)
       assert {:message_queue_len, 1} = Process.info(pid, :message_queue_len)
@@ -231,7 +232,7 @@ defmodule RateLimiter.AlgedonicTest do
 
           Algedonic.pain(:a, 1.0, instance: name, source: :loud)
           assert VSM.subsystem_metrics(name).a.pain == 0.8
-          :sys.get_state(Registry.whereis({:controller, Space.fetch!(name), :a}))
+          :sys.get_state(Registry.whereis({:controller, Tree.fetch!(name), :a}))
           refute_received {:step, _, _, _}
         end),
         :infinity

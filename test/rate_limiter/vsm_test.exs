@@ -6,7 +6,7 @@ defmodule RateLimiter.VSMTest do
   alias RateLimiter.{Test, Usage, VSM}
   alias RateLimiter.Adaptive.{Decision, Fixed}
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.VSM.{Engine, Space}
+  alias RateLimiter.VSM.{Gate, Tree}
 
   defmodule Doctest do
     use ExUnit.Case, async: true
@@ -30,9 +30,9 @@ defmodule RateLimiter.VSMTest do
     Test.start(vsm: [subsystems: @subsystems])
   end
 
-  defp gate(name \\ :front), do: Space.subsystem!(RateLimiter, name).gate
+  defp gate(name \\ :front), do: Tree.subsystem!(RateLimiter, name).gate
   defp in_flight(name \\ :front), do: VSM.subsystem_metrics()[name].in_flight
-  defp work, do: gate() |> Engine.drain() |> elem(0)
+  defp work, do: gate() |> Gate.drain() |> elem(0)
 
   describe "check_subsystem_limit/3" do
     test "has one bucket a subsystem, whoever asks" do
@@ -82,7 +82,7 @@ defmodule RateLimiter.VSMTest do
     end
 
     test "turns away the share of calls that this node's gate does not let go on, and takes nothing of them" do
-      Engine.set_open(gate(), 0.5)
+      Gate.set_open(gate(), 0.5)
       answers = for _ <- 1..10, do: VSM.check_subsystem_limit(:front, "a")
       assert Enum.count(answers, &match?({:ok, _}, &1)) == 5
 
@@ -108,12 +108,12 @@ defmodule RateLimiter.VSMTest do
     test "makes no event of the calls that its options leave out, whatever turns them away" do
       listen([[:rate_limiter, :check], [:rate_limiter, :violation]])
       {:error, :rate_limited, %{window: :rate}} = VSM.check_subsystem_limit(:quiet, "a", cost: 9)
-      Engine.set_guard(gate(:quiet), 1)
+      Gate.set_guard(gate(:quiet), 1)
 
       {:ok, {:error, :rate_limited, %{window: :in_flight}}} =
         VSM.run(:quiet, "a", fn -> VSM.run(:quiet, "a", fn -> flunk("ran") end) end)
 
-      Engine.set_open(gate(:quiet), 0.0)
+      Gate.set_open(gate(:quiet), 0.0)
       for _ <- 1..2, do: VSM.check_subsystem_limit(:quiet, "a")
       for _ <- 1..3, do: assert_received({:event, [:rate_limiter, :violation], _, _})
       refute_received {:event, [:rate_limiter, :check], _, _}
@@ -221,7 +221,7 @@ defmodule RateLimiter.VSMTest do
     end
 
     test "does not run more at once than the guard allows, and takes nothing from the limit of who waits" do
-      Engine.set_guard(gate(), 2)
+      Gate.set_guard(gate(), 2)
 
       nested = fn again -> VSM.run(:front, "a", again) end
 
@@ -323,7 +323,7 @@ defmodule RateLimiter.VSMTest do
     end
 
     defp act(:guard, callers, _seed) do
-      Engine.set_guard(gate(), Enum.random([:infinity, 1, 3, 8]))
+      Gate.set_guard(gate(), Enum.random([:infinity, 1, 3, 8]))
       callers
     end
 
@@ -408,9 +408,9 @@ defmodule RateLimiter.VSMTest do
     end
 
     test "is not shed, not guarded and not scaled" do
-      Engine.set_open(gate(), 0.0)
-      Engine.set_guard(gate(), 1)
-      Engine.set_scale(Space.subsystem!(RateLimiter, :front).limiter, 0.1)
+      Gate.set_open(gate(), 0.0)
+      Gate.set_guard(gate(), 1)
+      Gate.set_scale(Tree.subsystem!(RateLimiter, :front).limiter, 0.1)
 
       assert {:ok, {:ok, 2}} =
                VSM.run(

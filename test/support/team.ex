@@ -6,7 +6,7 @@ defmodule RateLimiter.Support.Team do
   alias RateLimiter.{Agreement, VSM}
   alias RateLimiter.Redis.Client
   alias RateLimiter.Support.Redis
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.{Table, Tree}
 
   @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
 
@@ -33,13 +33,13 @@ defmodule RateLimiter.Support.Team do
 
   @doc "Whether a node has its way to the server."
   def connected?(node) do
-    %{store: store} = node |> space() |> Space.get(:agreement)
+    %{store: store} = node |> space() |> Table.get(:agreement)
     match?(%{servers: [%{connections: 1} | _]}, Client.status(store))
   end
 
   @doc "How many commands of a node the server has refused."
   def refused(node) do
-    %{store: store} = node |> space() |> Space.get(:agreement)
+    %{store: store} = node |> space() |> Table.get(:agreement)
     Client.status(store).refused
   end
 
@@ -69,7 +69,7 @@ defmodule RateLimiter.Support.Team do
     redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
     {:ok, store, owner} = Client.start(redis, nil, {"node#{number}", "secret"})
     way = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
-    space = Space.new(config, instance, :monotonic, way)
+    space = Tree.new(config, instance, :monotonic, way)
     {:ok, loops} = VSM.Supervisor.start_link(space)
     %{space: space, owner: owner, loops: loops}
   end

@@ -9,7 +9,7 @@ defmodule RateLimiter.Agreement.Participant do
   alias RateLimiter.Agreement
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement.{Counters, Entry, Heartbeat, Status, View}
-  alias RateLimiter.VSM.{Loop, Space, Subsystem}
+  alias RateLimiter.VSM.{Loop, Subsystem, Table}
 
   @enforce_keys [:way, :keys, :group, :phase]
   defstruct [
@@ -38,10 +38,10 @@ defmodule RateLimiter.Agreement.Participant do
   @most_back_ms 10_000
 
   @doc "The part of a subsystem, `nil` where its instance agrees with nobody."
-  @spec new(Space.t(), atom) :: t | nil
+  @spec new(Table.t(), atom) :: t | nil
   def new(table, name) do
-    with %Agreement{} = way <- Space.get(table, :agreement) do
-      group = Agreement.group(Space.config(table, name), Space.config(table).interval)
+    with %Agreement{} = way <- Table.get(table, :agreement) do
+      group = Agreement.group(Table.config(table, name), Table.config(table).interval)
       keys = Agreement.keys(way, name, group)
 
       Status.resume(table, name, %__MODULE__{way: way, keys: keys, group: group, phase: phase()})
@@ -88,12 +88,12 @@ defmodule RateLimiter.Agreement.Participant do
   def hear(member, loop, _reference, _answer), do: {member, loop}
 
   @doc "In how many milliseconds it is to come again: once in each of Redis's windows."
-  @spec delay_ms(t, Space.t()) :: pos_integer | nil
+  @spec delay_ms(t, Table.t()) :: pos_integer | nil
   def delay_ms(%__MODULE__{ahead_ms: nil}, _table), do: nil
 
   def delay_ms(%__MODULE__{ahead_ms: ahead, phase: phase}, table) do
-    interval = Space.config(table).interval
-    at = Space.now_ms(table) + ahead
+    interval = Table.config(table).interval
+    at = Table.now_ms(table) + ahead
     jitter = 0.1 * (:rand.uniform() - 0.5)
     round((Integer.floor_div(at, interval) + 1 + phase + jitter) * interval) - at
   end
@@ -126,7 +126,7 @@ defmodule RateLimiter.Agreement.Participant do
 
   defp met(member, loop, meeting) do
     nodes = View.size(meeting)
-    ahead = meeting.at_ms - Space.now_ms(loop.subsystem.table)
+    ahead = meeting.at_ms - Table.now_ms(loop.subsystem.table)
     member = %{member | ahead_ms: ahead}
 
     if nodes != member.nodes and member.standing == :agreed and member.record != nil,
@@ -184,7 +184,7 @@ defmodule RateLimiter.Agreement.Participant do
   end
 
   defp propose(member, loop, meeting, record) do
-    keep = Agreement.keep_ms(Space.config(loop.subsystem.table).interval)
+    keep = Agreement.keep_ms(Table.config(loop.subsystem.table).interval)
     epochs = ["#{meeting.epoch}", "#{record.epoch}"]
     words = epochs ++ ["#{meeting.target}", Entry.write(record), "#{keep}"]
     Agreement.settle(member.way, member.keys, words)
@@ -266,14 +266,14 @@ defmodule RateLimiter.Agreement.Participant do
 
   # While Redis was never heard, this node's own clock is the best guess of Redis's.
   defp now_ms(%{ahead_ms: nil}, _loop), do: System.os_time(:millisecond)
-  defp now_ms(member, loop), do: Space.now_ms(loop.subsystem.table) + member.ahead_ms
+  defp now_ms(member, loop), do: Table.now_ms(loop.subsystem.table) + member.ahead_ms
 
   defp asked({_reference, _what, asked}), do: asked
 
   ## Words for meet.lua
 
   defp words(member, loop, %{observation: observation, urgent?: urgent?}) do
-    interval = Space.config(loop.subsystem.table).interval
+    interval = Table.config(loop.subsystem.table).interval
 
     presence = %Heartbeat{
       node: member.way.label,
@@ -300,7 +300,7 @@ defmodule RateLimiter.Agreement.Participant do
 
   # In a dry run the scale that is in force is not the law's.
   defp held(%{subsystem: %{table: table, name: name} = subsystem}) do
-    case Space.get(table, {:decision, name}) do
+    case Table.get(table, {:decision, name}) do
       nil -> Subsystem.scale(subsystem)
       decision -> decision.scale / 1
     end

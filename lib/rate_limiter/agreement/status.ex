@@ -4,20 +4,20 @@ defmodule RateLimiter.Agreement.Status do
   # known is a row of the instance's table, so that a successor goes on from it.
 
   alias RateLimiter.Agreement.{Entry, Participant}
-  alias RateLimiter.VSM.{Loop, Space, Subsystem}
+  alias RateLimiter.VSM.{Loop, Subsystem, Table}
 
   @doc "A member that knows what its predecessor knew."
-  @spec resume(Space.t(), atom, Participant.t()) :: Participant.t()
+  @spec resume(Table.t(), atom, Participant.t()) :: Participant.t()
   def resume(table, name, member) do
-    known = Space.get(table, {:agreement, name}, %{})
+    known = Table.get(table, {:agreement, name}, %{})
     struct!(member, Map.take(known, [:epoch, :record, :nodes, :standing, :stepped_ms, :ahead_ms]))
   end
 
   @doc "How it stands, for people: `nil` where there is nobody to agree with."
-  @spec describe(Space.t(), atom) :: map | nil
+  @spec describe(Table.t(), atom) :: map | nil
   def describe(table, name) do
-    if Space.get(table, :agreement) do
-      known = Space.get(table, {:agreement, name})
+    if Table.get(table, :agreement) do
+      known = Table.get(table, {:agreement, name})
       standing(known)
     end
   end
@@ -33,7 +33,7 @@ defmodule RateLimiter.Agreement.Status do
   @doc "Leaves what is known for a successor, and for who asks."
   @spec keep(Participant.t(), Loop.t()) :: Participant.t()
   def keep(member, %{subsystem: %{table: table, name: name}}) do
-    Space.put(table, {:agreement, name}, %{member | under_way: nil})
+    Table.put(table, {:agreement, name}, %{member | under_way: nil})
     member
   end
 

@@ -51,7 +51,7 @@ defmodule RateLimiter.Instance.Registry do
   end
 
   @doc "The subsystems of the instance of this name, nil where it has none; for a test that has its own: those."
-  @spec space(term) :: {:ok, RateLimiter.VSM.Space.t() | nil} | :error
+  @spec space(term) :: {:ok, RateLimiter.VSM.Table.t() | nil} | :error
   def space(name) do
     limiters =
       if :persistent_term.get(@tests, false),

@@ -10,7 +10,7 @@ defmodule RateLimiter.Instance.Supervisor do
   alias RateLimiter.{Config, Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Errors, Limit}
   alias RateLimiter.Instance.{Registry, Reporter, Sweeper, Writer}
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.Tree
 
   @nothing %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
@@ -36,7 +36,7 @@ defmodule RateLimiter.Instance.Supervisor do
     for {limiter, options} <- config.limiters, do: Instance.add!(limiters, limiter, options)
 
     # No limiter's owner may stay on this heap: the table alone decides how long they live.
-    space = Space.new(config.vsm, name, limiters.clock, agreement(config, limiters.store))
+    space = Tree.new(config.vsm, name, limiters.clock, agreement(config, limiters.store))
     limiters = %{limiters | space: space, ready?: true}
     :erlang.garbage_collect()
     Registry.publish({:instance, name}, limiters)

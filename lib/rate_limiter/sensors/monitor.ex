@@ -13,21 +13,17 @@ defmodule RateLimiter.Sensors.Monitor do
   alias RateLimiter.Adaptive.{Observation, Signals}
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Sensors.{Config, Reading}
-  alias RateLimiter.VSM.{Engine, History, Scales, Space}
+  alias RateLimiter.VSM.{Gate, History, Scales, Table, Tree}
 
   @doc false
-  @spec start_link(Space.t()) :: GenServer.on_start()
+  @spec start_link(Table.t()) :: GenServer.on_start()
   def start_link(table),
     do: GenServer.start_link(__MODULE__, table, name: Registry.via({:monitor, table}))
 
-  @doc "Has it read the sensors now, and returns after it."
-  @spec step(Space.t()) :: :ok
-  def step(table), do: GenServer.call(Registry.via({:monitor, table}), :step, :infinity)
-
   @impl true
   def init(table) do
-    config = Space.config(table)
-    instance = Space.get(table, :instance)
+    config = Table.config(table)
+    instance = Table.get(table, :instance)
 
     sensors =
       for {name, module, options, thresholds} <- config.sensors,
@@ -43,14 +39,11 @@ defmodule RateLimiter.Sensors.Monitor do
        silent: %{},
        moves: for(sensor <- config.sensors, not Config.of_store?(sensor), do: elem(sensor, 0)),
        store: :well,
-       scale: Space.get(table, :gate, 1.0),
-       law: Signals.new(scale: Space.get(table, :gate, 1.0), floor: 0.1, ceiling: 1.0),
-       at_ms: Space.now_ms(table)
+       scale: Table.get(table, :gate, 1.0),
+       law: Signals.new(scale: Table.get(table, :gate, 1.0), floor: 0.1, ceiling: 1.0),
+       at_ms: Table.now_ms(table)
      }}
   end
-
-  @impl true
-  def handle_call(:step, _from, state), do: {:reply, :ok, state |> read() |> decide()}
 
   @impl true
   def handle_info(:tick, state) do
@@ -61,10 +54,10 @@ defmodule RateLimiter.Sensors.Monitor do
   def handle_info(_late_answer, state), do: {:noreply, state}
 
   defp read(state) do
-    deadline_ms = Reading.deadline_ms(Space.live?(state.table))
+    deadline_ms = Reading.deadline_ms(Table.real_time?(state.table))
     {sensors, report} = state.sensors |> Enum.map(&read_one(&1, deadline_ms)) |> Enum.unzip()
     report = Map.new(report)
-    Space.put(state.table, :sensors, report)
+    Table.put(state.table, :sensors, report)
 
     silent =
       for {name, %{no_opinion: why}} <- report,
@@ -131,10 +124,10 @@ defmodule RateLimiter.Sensors.Monitor do
   end
 
   defp decide(%{table: table} = state) do
-    now = Space.now_ms(table)
+    now = Table.now_ms(table)
 
     pain =
-      for {name, %{stress: stress}} <- Map.take(Space.get(table, :sensors, %{}), state.moves),
+      for {name, %{stress: stress}} <- Map.take(Table.get(table, :sensors, %{}), state.moves),
           stress != nil,
           into: %{},
           do: {name, stress}
@@ -143,21 +136,21 @@ defmodule RateLimiter.Sensors.Monitor do
     {law, decision} = Signals.step(state.law, observation, now)
 
     unless state.config.dry_run, do: open(table, decision.scale)
-    Space.put(table, :gate, decision.scale)
+    Table.put(table, :gate, decision.scale)
     if decision.scale != state.scale, do: note(state, decision)
     %{state | law: law, scale: decision.scale, at_ms: now}
   end
 
   defp open(table, scale) when scale >= 1.0 do
-    for {subsystem, _own} <- Space.all(table), do: Engine.set_open(subsystem.gate, 1.0)
+    for {subsystem, _own} <- Tree.all(table), do: Gate.set_open(subsystem.gate, 1.0)
   end
 
   # What may pass is what would have been asked at this scale, and who is most important passes first. What is asked of a
   # capacity that others share is asked of those already.
   defp open(table, scale) do
-    {shared, members} = Enum.split_with(Space.all(table), fn {_subsystem, own} -> own.shared end)
-    for {subsystem, _own} <- shared, do: Engine.set_open(subsystem.gate, scale)
-    for {gate, share} <- Scales.gates(members, scale), do: Engine.set_open(gate, share)
+    {shared, members} = Enum.split_with(Tree.all(table), fn {_subsystem, own} -> own.shared end)
+    for {subsystem, _own} <- shared, do: Gate.set_open(subsystem.gate, scale)
+    for {gate, share} <- Scales.gates(members, scale), do: Gate.set_open(gate, share)
   end
 
   defp note(state, decision) do
@@ -178,7 +171,7 @@ defmodule RateLimiter.Sensors.Monitor do
 
   defp sentence(%{table: table}, decision) do
     with name when name != nil <- sensor(decision.binding),
-         %{value: value} when value != nil <- Space.get(table, :sensors, %{})[name] do
+         %{value: value} when value != nil <- Table.get(table, :sensors, %{})[name] do
       "this node lets #{percent(decision.scale)} go on: #{inspect(name)} reads #{Float.round(value / 1, 2)}"
     else
       _nothing_binds -> "this node lets #{percent(decision.scale)} go on"
@@ -188,6 +181,6 @@ defmodule RateLimiter.Sensors.Monitor do
   defp percent(share), do: "#{round(share * 100)} %"
 
   defp schedule(table, config) do
-    if Space.live?(table), do: Process.send_after(self(), :tick, config.interval)
+    if Table.real_time?(table), do: Process.send_after(self(), :tick, config.interval)
   end
 end

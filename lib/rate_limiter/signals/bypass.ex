@@ -4,37 +4,44 @@ defmodule RateLimiter.Signals.Bypass do
   # and of which each use is an event, so that it does not become the usual way.
 
   alias RateLimiter.{Telemetry, Usage}
-  alias RateLimiter.Core.Limit
-  alias RateLimiter.VSM.{Engine, Space, Subsystem}
+  alias RateLimiter.Core.{Errors, Limit}
+  alias RateLimiter.VSM.{Gate, Subsystem, Table}
 
   @part 0.01
   @source_part 0.2
 
-  @doc "The limits of all emergencies, and of those of one source, where all subsystems sustain `rate` a second."
-  @spec limits(float) :: [{:all | :source, Limit.t()}]
-  def limits(rate) do
+  @doc "Creates the limiters of emergency calls: one for all sources together, one for each source."
+  @spec open(Table.t(), RateLimiter.VSM.Config.t(), term) :: true
+  def open(table, config, clock) do
+    rate = config.subsystems |> Enum.map(fn {_name, own} -> own.rate end) |> Enum.sum()
     total = max(1.0, rate * @part)
-    [all: limit(total), source: limit(total * @source_part)]
+    limits = [all: limit(total), source: limit(total * @source_part)]
+    limiters = for {key, limit} <- limits, do: {key, Gate.new_limiter(limit, :none, clock)}
+
+    :ets.insert(table, [
+      {:emergency, Map.new(limiters, fn {key, {limiter, _owner}} -> {key, limiter} end)},
+      {:emergency_owners, for({_key, {_limiter, owner}} <- limiters, do: owner)}
+    ])
   end
 
   @doc "Takes an emergency call's cost; `:spent` is no answer, but means the normal channel."
   @spec take(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | :spent
   def take(%Subsystem{table: table} = subsystem, id, cost) do
-    limiters = Space.emergency(table)
+    limiters = Table.get(table, :emergency) || raise(Errors.ended())
     answer = judge(limiters, id, cost)
     result = if elem(answer, 0) == :ok, do: :granted, else: :spent
     usage = Usage.from_window(answer, subsystem.name, :bypass, cost)
 
-    Space.count(table, {result, subsystem.name})
+    Table.count(table, {result, subsystem.name})
     Telemetry.bypass(subsystem, usage, result, id)
     if result == :granted, do: {:ok, usage}, else: :spent
   end
 
   # What one source took and all together may not have is the source's again.
   defp judge(%{all: all, source: source}, id, cost) do
-    with {:ok, _, _, _, _, _, _} <- Engine.take(source, id, cost) do
-      answer = Engine.take(all, :emergency, cost)
-      if elem(answer, 0) != :ok, do: Engine.give_back(source, id, cost)
+    with {:ok, _, _, _, _, _, _} <- Gate.take(source, id, cost) do
+      answer = Gate.take(all, :emergency, cost)
+      if elem(answer, 0) != :ok, do: Gate.give_back(source, id, cost)
       answer
     end
   end

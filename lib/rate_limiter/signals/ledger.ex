@@ -5,7 +5,7 @@ defmodule RateLimiter.Signals.Ledger do
   # Anybody may write, from any process, so the ledger is bounded: a subsystem hears so many sources by name, and
   # the rest as one.
 
-  alias RateLimiter.VSM.{Space, Subsystem}
+  alias RateLimiter.VSM.{Subsystem, Table}
 
   @max_sources 64
   @others :others
@@ -27,8 +27,8 @@ defmodule RateLimiter.Signals.Ledger do
   @doc "Notes what a source says now; returns the name under which it is kept, and how much it counts at most."
   @spec put(Subsystem.t(), kind, term, float, term) :: {source :: term, level :: float}
   def put(%Subsystem{table: table, name: name}, kind, source, level, reason) do
-    signals = Space.get(table, :signals)
-    now = Space.now_ms(table)
+    signals = Table.get(table, :signals)
+    now = Table.now_ms(table)
     name = literal(name)
     source = admitted(signals, kind, name, source)
     since = since(known(signals, kind, name, source), level, now)
@@ -37,9 +37,9 @@ defmodule RateLimiter.Signals.Ledger do
   end
 
   @doc "What each source's signal counts at `now`, the strongest first. One that has ended is no longer there."
-  @spec entries(Space.t(), kind, atom, integer) :: [entry]
+  @spec entries(Table.t(), kind, atom, integer) :: [entry]
   def entries(table, kind, name, now) do
-    config = Space.config(table)
+    config = Table.config(table)
     cap = cap(table, kind)
 
     entries =
@@ -60,10 +60,10 @@ defmodule RateLimiter.Signals.Ledger do
   end
 
   @doc "Forgets the signals that have ended."
-  @spec purge(Space.t(), atom, integer) :: :ok
+  @spec purge(Table.t(), atom, integer) :: :ok
   def purge(table, name, now) do
-    %{ttl: ttl} = Space.config(table)
-    signals = Space.get(table, :signals)
+    %{ttl: ttl} = Table.config(table)
+    signals = Table.get(table, :signals)
     ended = [{{{:_, literal(name), :_}, :_, :"$1", :_, :_}, [{:"=<", :"$1", now - ttl}], [true]}]
     _count = :ets.select_delete(signals, ended)
     :ok
@@ -75,7 +75,7 @@ defmodule RateLimiter.Signals.Ledger do
   def stuck_for(%{since_ms: since}, now), do: max(0, now - since)
 
   defp rows(table, kind, name) do
-    :ets.select(Space.get(table, :signals), [
+    :ets.select(Table.get(table, :signals), [
       {{{kind, literal(name), :"$1"}, :"$2", :"$3", :"$4", :"$5"}, [],
        [{{:"$1", :"$2", :"$3", :"$4", :"$5"}}]}
     ])
@@ -106,6 +106,6 @@ defmodule RateLimiter.Signals.Ledger do
   defp since(since, level, _now) when level >= @unstuck_at, do: since
   defp since(_since, _level, _now), do: nil
 
-  defp cap(table, :pain), do: Space.config(table).source_cap
+  defp cap(table, :pain), do: Table.config(table).source_cap
   defp cap(_table, :pleasure), do: 1.0
 end

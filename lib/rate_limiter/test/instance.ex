@@ -6,7 +6,7 @@ defmodule RateLimiter.Test.Instance do
 
   alias RateLimiter.{Instance, Store, VSM}
   alias RateLimiter.Instance.{Registry, Writer}
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.{Table, Tree}
 
   @doc "Starts one for `owner`, which plays the instance `name`."
   @spec start(pid, term, non_neg_integer) :: :ok
@@ -46,10 +46,10 @@ defmodule RateLimiter.Test.Instance do
     do: {:reply, Registry.register({:test, pid}, limiters), limiters}
 
   def handle_call({:subsystems, config}, _from, %Instance{space: nil} = limiters) do
-    limiters = %{limiters | space: Space.new(config, limiters.instance, limiters.clock)}
+    limiters = %{limiters | space: Tree.new(config, limiters.instance, limiters.clock)}
     for key <- Registry.own_keys(), do: Registry.publish(key, limiters)
     {:ok, loops} = VSM.Supervisor.start_link(limiters.space)
-    Space.put(limiters.space, :loops, loops)
+    Table.put(limiters.space, :loops, loops)
     {:reply, :ok, limiters}
   end
 
@@ -61,7 +61,7 @@ defmodule RateLimiter.Test.Instance do
   @impl true
   def handle_info({:DOWN, _ref, :process, _owner, _reason}, limiters) do
     # Before the table that they read.
-    if limiters.space != nil, do: Supervisor.stop(Space.get(limiters.space, :loops))
+    if limiters.space != nil, do: Supervisor.stop(Table.get(limiters.space, :loops))
     Instance.clear(limiters)
     {:stop, :normal, limiters}
   end

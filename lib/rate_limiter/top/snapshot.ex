@@ -63,7 +63,7 @@ defmodule RateLimiter.Top.Snapshot do
   defp subsystems(limiters) do
     metrics = VSM.subsystem_metrics(limiters.instance)
 
-    for {subsystem, own} <- VSM.Space.all(limiters.space) do
+    for {subsystem, own} <- VSM.Tree.all(limiters.space) do
       metrics[subsystem.name]
       |> Map.put(:name, subsystem.name)
       |> Map.put(:limit, rate(own.limit))

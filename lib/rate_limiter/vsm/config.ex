@@ -209,7 +209,7 @@ defmodule RateLimiter.VSM.Config do
 
     {limit, own} = Keyword.split(options, Keyword.keys(@limit))
     limit = Limit.new!(limit, path)
-    RateLimiter.VSM.Engine.check_limit!(limit, path)
+    RateLimiter.VSM.Gate.check_limit!(limit, path)
     own = Options.validate!(own, @own, path)
 
     if own.floor > own.ceiling,

@@ -9,7 +9,7 @@ defmodule RateLimiter.VSM.Controller do
 
   alias RateLimiter.Agreement.Participant
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.VSM.{Loop, Space, Subsystem}
+  alias RateLimiter.VSM.{Loop, Subsystem, Table}
 
   # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
   @apart_ms 1_000
@@ -22,28 +22,9 @@ defmodule RateLimiter.VSM.Controller do
     do: %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [argument]}}
 
   @doc false
-  @spec start_link({Space.t(), atom}) :: GenServer.on_start()
+  @spec start_link({Table.t(), atom}) :: GenServer.on_start()
   def start_link({table, name} = argument),
     do: GenServer.start_link(__MODULE__, argument, name: Registry.via({:controller, table, name}))
-
-  @doc "Has the law take a step out of turn."
-  @spec call_at_once(Subsystem.t()) :: :ok
-  def call_at_once(%Subsystem{table: table, name: name}) do
-    with pid when is_pid(pid) <- Registry.whereis({:controller, table, name}),
-         do: send(pid, :called)
-
-    :ok
-  end
-
-  @doc "Has it take a step now, and returns after it: time that a test moves."
-  @spec step(Space.t(), atom) :: :ok
-  def step(table, name),
-    do: GenServer.call(Registry.via({:controller, table, name}), :step, :infinity)
-
-  @doc "Returns when it has done what it was called for before."
-  @spec settle(Space.t(), atom) :: :ok
-  def settle(table, name),
-    do: GenServer.call(Registry.via({:controller, table, name}), :settle, :infinity)
 
   @impl true
   def init({table, name}), do: {:ok, {table, name}, {:continue, :resume}}
@@ -52,15 +33,11 @@ defmodule RateLimiter.VSM.Controller do
   def handle_continue(:resume, {table, name}) do
     loop = Loop.resume(table, name)
     # Pain that called the one that crashed would wait for it for ever.
-    Subsystem.lower_flag(loop.subsystem, :called)
-    state = %{loop: loop, table: table, called_ms: nil, member: Participant.new(table, name)}
+    Subsystem.lower_flag(loop.subsystem, :urgent)
+    state = %{loop: loop, table: table, urgent_ms: nil, member: Participant.new(table, name)}
     schedule(state)
     {:noreply, state}
   end
-
-  @impl true
-  def handle_call(:step, _from, state), do: {:reply, :ok, take_step(state, false)}
-  def handle_call(:settle, _from, state), do: {:reply, :ok, state}
 
   @impl true
   def handle_info(:tick, state) do
@@ -68,13 +45,13 @@ defmodule RateLimiter.VSM.Controller do
     {:noreply, take_step(state, false)}
   end
 
-  def handle_info(:called, state) do
-    Subsystem.lower_flag(state.loop.subsystem, :called)
-    now = Space.now_ms(state.table)
+  def handle_info(:urgent, state) do
+    Subsystem.lower_flag(state.loop.subsystem, :urgent)
+    now = Table.now_ms(state.table)
 
-    if state.called_ms != nil and now - state.called_ms < @apart_ms,
+    if state.urgent_ms != nil and now - state.urgent_ms < @apart_ms,
       do: {:noreply, state},
-      else: {:noreply, take_step(%{state | called_ms: now}, true)}
+      else: {:noreply, take_step(%{state | urgent_ms: now}, true)}
   end
 
   def handle_info({reference, answer}, %{member: %Participant{}} = state)
@@ -94,9 +71,9 @@ defmodule RateLimiter.VSM.Controller do
   end
 
   defp schedule(%{table: table, member: member}) do
-    if Space.live?(table) do
+    if Table.real_time?(table) do
       delay =
-        (member && Participant.delay_ms(member, table)) || spread(Space.config(table).interval)
+        (member && Participant.delay_ms(member, table)) || spread(Table.config(table).interval)
 
       Process.send_after(self(), :tick, delay)
     end

@@ -4,7 +4,7 @@ defmodule RateLimiter.VSM.History do
   # asks no process, and a crash forgets nothing.
 
   alias RateLimiter.Telemetry
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.Table
 
   @kept 32
 
@@ -36,9 +36,9 @@ defmodule RateLimiter.VSM.History do
         }
 
   @doc "Notes what was decided of a subsystem, or of the gate where `name` is nil, and tells it as an event."
-  @spec note(Space.t(), atom | nil, map) :: :ok
+  @spec note(Table.t(), atom | nil, map) :: :ok
   def note(table, name, what) do
-    now = %{at: Space.date(table), at_ms: Space.now_ms(table)}
+    now = %{at: Table.date(table), at_ms: Table.now_ms(table)}
 
     entry =
       @usual
@@ -46,15 +46,15 @@ defmodule RateLimiter.VSM.History do
       |> Map.merge(now)
       |> Map.merge(%{subsystem: name, since: now.at, steps: 1})
 
-    history = Space.get(table, {:history, name}, [])
-    Space.put(table, {:history, name}, entry |> onto(history) |> Enum.take(@kept))
-    Telemetry.adaptation(Space.get(table, :instance), entry)
+    history = Table.get(table, {:history, name}, [])
+    Table.put(table, {:history, name}, entry |> onto(history) |> Enum.take(@kept))
+    Telemetry.adaptation(Table.get(table, :instance), entry)
   end
 
   @doc "The last changes that concern a subsystem, the newest first."
-  @spec last(Space.t(), atom) :: [entry]
+  @spec last(Table.t(), atom) :: [entry]
   def last(table, name) do
-    (Space.get(table, {:history, name}, []) ++ Space.get(table, {:history, @node_key}, []))
+    (Table.get(table, {:history, name}, []) ++ Table.get(table, {:history, @node_key}, []))
     |> Enum.sort_by(& &1.at_ms, :desc)
     |> Enum.take(@kept)
   end

@@ -7,17 +7,17 @@ defmodule RateLimiter.VSM.Listener do
 
   use GenServer
 
-  alias RateLimiter.VSM.{Engine, Space}
+  alias RateLimiter.VSM.{Gate, Table, Tree}
 
   @outcomes [:ok, :error, :timeout, :rejected]
   # No work takes longer, and the sum of as many still fits.
   @longest_ms 100_000_000
 
   @doc false
-  @spec start_link(Space.t()) :: GenServer.on_start() | :ignore
+  @spec start_link(Table.t()) :: GenServer.on_start() | :ignore
   def start_link(table) do
     case for(
-           {subsystem, %{health: {event, measure}}} <- Space.all(table),
+           {subsystem, %{health: {event, measure}}} <- Tree.all(table),
            do: {subsystem, event, measure}
          ) do
       [] -> :ignore
@@ -60,7 +60,7 @@ defmodule RateLimiter.VSM.Listener do
 
       {outcome, ms}
       when outcome in @outcomes and is_number(ms) and ms >= 0 and ms <= @longest_ms ->
-        Engine.record(subsystem.gate, outcome, round(ms * 1_000))
+        Gate.record(subsystem.gate, outcome, round(ms * 1_000))
 
       _neither ->
         failed(subsystem)
@@ -73,7 +73,7 @@ defmodule RateLimiter.VSM.Listener do
   end
 
   defp failed(%{table: table, name: name}) do
-    Space.count(table, {:measure_failed, name})
+    Table.count(table, {:measure_failed, name})
     :ok
   rescue
     ArgumentError -> :ok

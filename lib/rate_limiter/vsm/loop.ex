@@ -6,7 +6,7 @@ defmodule RateLimiter.VSM.Loop do
   alias RateLimiter.Algedonic
   alias RateLimiter.Adaptive.{Decision, Fixed, Histogram, Observation, Work}
   alias RateLimiter.Signals.{Containment, Ledger}
-  alias RateLimiter.VSM.{Config, Demand, Engine, History, Scales, Space, Subsystem}
+  alias RateLimiter.VSM.{Config, Demand, Gate, History, Scales, Subsystem, Table, Tree}
 
   @enforce_keys [:subsystem, :own, :law, :state, :at_ms, :counts]
   defstruct [
@@ -48,10 +48,10 @@ defmodule RateLimiter.VSM.Loop do
   @learns 0.3
 
   @doc "Where a controller goes on: with what its predecessor left, or anew from the scale that is in force."
-  @spec resume(Space.t(), atom) :: t
+  @spec resume(Table.t(), atom) :: t
   def resume(table, name) do
     # Taken, not read: a state that makes the next step crash is not tried twice.
-    case Space.take(table, {:loop, name}) do
+    case Table.take(table, {:loop, name}) do
       %__MODULE__{} = loop -> loop
       nil -> new(table, name)
     end
@@ -67,9 +67,9 @@ defmodule RateLimiter.VSM.Loop do
   @doc "What was seen since the last look, of which nothing is decided yet."
   @spec look(t) :: {t, seen}
   def look(%__MODULE__{subsystem: %Subsystem{table: table, name: name} = subsystem} = loop) do
-    now = Space.now_ms(table)
+    now = Table.now_ms(table)
     Ledger.purge(table, name, now)
-    {work, counts} = {Engine.drain(subsystem.gate), Engine.counts(subsystem.gate)}
+    {work, counts} = {Gate.drain(subsystem.gate), Gate.counts(subsystem.gate)}
     pain = Ledger.entries(table, :pain, name, now)
     loop = judge(loop, work, now)
     {levels, contained} = contain(loop, pain, now)
@@ -92,21 +92,21 @@ defmodule RateLimiter.VSM.Loop do
   @doc "Leaves it for a successor."
   @spec keep(t) :: t
   def keep(%__MODULE__{subsystem: %Subsystem{table: table, name: name}} = loop) do
-    Space.put(table, {:loop, name}, loop)
+    Table.put(table, {:loop, name}, loop)
     loop
   end
 
   defp new(table, name) do
-    subsystem = Space.subsystem(table, name)
-    own = Space.config(table, name)
+    subsystem = Table.subsystem(table, name)
+    own = Table.config(table, name)
 
     loop = %__MODULE__{
       subsystem: subsystem,
       own: own,
       law: Config.law_options(own),
       state: nil,
-      at_ms: Space.now_ms(table),
-      counts: Engine.counts(subsystem.gate)
+      at_ms: Table.now_ms(table),
+      counts: Gate.counts(subsystem.gate)
     }
 
     begin(loop)
@@ -114,7 +114,7 @@ defmodule RateLimiter.VSM.Loop do
 
   # The scale in force is told to a law that resumes; one that begins may have its own idea.
   defp begin(%{subsystem: subsystem} = loop) do
-    if Space.get(subsystem.table, {:decision, subsystem.name}) != nil,
+    if Table.get(subsystem.table, {:decision, subsystem.name}) != nil,
       do: begin(loop, scale: Subsystem.scale(subsystem)),
       else: begin(loop, [])
   end
@@ -139,7 +139,7 @@ defmodule RateLimiter.VSM.Loop do
   ## Looking
 
   defp contain(loop, pain, now) do
-    %{stuck_after: stuck_after} = Space.config(loop.subsystem.table)
+    %{stuck_after: stuck_after} = Table.config(loop.subsystem.table)
     {well?, at_ms} = loop.well
     Containment.levels(pain, stuck_after, well? and now - at_ms <= @verdict_ms, now)
   end
@@ -234,7 +234,7 @@ defmodule RateLimiter.VSM.Loop do
     unless own.dry_run do
       Subsystem.put_scale(subsystem, decision.scale)
       put_guard(loop, decision.guard)
-      if cut?, do: Engine.cut(subsystem.gate)
+      if cut?, do: Gate.cut(subsystem.gate)
     end
 
     snapshot(loop, decision)
@@ -246,12 +246,12 @@ defmodule RateLimiter.VSM.Loop do
 
   def put_guard(%__MODULE__{subsystem: %Subsystem{table: table} = subsystem}, guard) do
     # Before the scales: what is at work is shared, too.
-    Engine.set_guard(subsystem.gate, guard)
+    Gate.set_guard(subsystem.gate, guard)
     Scales.apply(table, subsystem)
   end
 
   defp snapshot(%{subsystem: %{table: table, name: name}}, decision),
-    do: Space.put(table, {:decision, name}, decision)
+    do: Table.put(table, {:decision, name}, decision)
 
   defp failed(loop, how) do
     say_failed(loop, how)
@@ -326,7 +326,7 @@ defmodule RateLimiter.VSM.Loop do
   # Said once a patience; in between the parent's pain is kept from fading.
   defp escalate(%{escalated_ms: last, own: %{patience: patience}} = loop, level, _entry, now)
        when last != nil and now - last < patience do
-    with %Subsystem{} = parent <- Space.parent(loop.subsystem.table, loop.subsystem.name),
+    with %Subsystem{} = parent <- Tree.parent(loop.subsystem.table, loop.subsystem.name),
          do: Ledger.put(parent, :pain, {:child, loop.subsystem.name}, level, "not resolved")
 
     loop
@@ -380,7 +380,7 @@ defmodule RateLimiter.VSM.Loop do
 
   # A measure that fails is no opinion, and says so.
   defp tell_measures(%{subsystem: %{table: table, name: name}, measure_told_ms: told} = loop, now) do
-    failures = Space.get(table, {:measure_failed, name}, 0)
+    failures = Table.get(table, {:measure_failed, name}, 0)
 
     if failures > loop.measure_failures and (told == nil or now - told >= @again_ms) do
       say_measures(loop, failures - loop.measure_failures)

@@ -5,13 +5,13 @@ defmodule RateLimiter.VSM.Metrics do
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement.Status
   alias RateLimiter.Signals.Ledger
-  alias RateLimiter.VSM.{Engine, Loop, Space, Subsystem}
+  alias RateLimiter.VSM.{Gate, Loop, Subsystem, Table, Tree}
 
-  @spec all(Space.t()) :: %{atom => map}
+  @spec all(Table.t()) :: %{atom => map}
   def all(table) do
-    now = Space.now_ms(table)
+    now = Table.now_ms(table)
 
-    Map.new(Space.all(table), fn {subsystem, own} ->
+    Map.new(Tree.all(table), fn {subsystem, own} ->
       {subsystem.name, one(table, subsystem, own, now)}
     end)
   end
@@ -19,16 +19,16 @@ defmodule RateLimiter.VSM.Metrics do
   defp one(table, %Subsystem{name: name} = subsystem, own, now) do
     own
     |> Map.take([:parent, :floor, :ceiling, :dry_run])
-    |> Map.merge(said(Space.get(table, {:decision, name})))
-    |> Map.merge(Engine.counts(subsystem.gate))
+    |> Map.merge(said(Table.get(table, {:decision, name})))
+    |> Map.merge(Gate.counts(subsystem.gate))
     |> Map.merge(signals(table, name, now))
     |> Map.merge(%{
-      scale: Engine.scale(subsystem.limiter),
+      scale: Gate.scale(subsystem.limiter),
       own_scale: Subsystem.scale(subsystem),
       demand: Subsystem.demand(subsystem),
-      usage: Engine.usage(subsystem),
+      usage: Gate.usage(subsystem),
       agreement: Status.describe(table, name),
-      emergencies: Space.get(table, {:granted, name}, 0)
+      emergencies: Table.get(table, {:granted, name}, 0)
     })
   end
 
@@ -48,7 +48,7 @@ defmodule RateLimiter.VSM.Metrics do
       pain: strongest(pain),
       pleasure: strongest(pleasure),
       sources: %{pain: by_source(pain), pleasure: by_source(pleasure)},
-      contained: contained(Space.get(table, {:loop, name}))
+      contained: contained(Table.get(table, {:loop, name}))
     }
   end
 

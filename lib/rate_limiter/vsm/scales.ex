@@ -5,51 +5,51 @@ defmodule RateLimiter.VSM.Scales do
   # A parent whose limit is one capacity does not shrink its children alike: it shares what it has by priority.
 
   alias RateLimiter.Adaptive.Shares
-  alias RateLimiter.VSM.{Engine, Space, Subsystem}
+  alias RateLimiter.VSM.{Gate, Subsystem, Table, Tree}
 
   @doc "The scale that a subsystem's limit has by rights now."
-  @spec effective(Space.t(), Subsystem.t()) :: float
+  @spec effective(Table.t(), Subsystem.t()) :: float
   def effective(table, %Subsystem{} = subsystem) do
     own = Subsystem.scale(subsystem)
 
-    case Space.parent(table, subsystem.name) do
+    case Tree.parent(table, subsystem.name) do
       nil -> own
       parent -> min(own, above(table, parent, subsystem))
     end
   end
 
   @doc "Puts the scales of a subsystem, and of all below it, on their limits."
-  @spec apply(Space.t(), Subsystem.t()) :: :ok
+  @spec apply(Table.t(), Subsystem.t()) :: :ok
   def apply(table, subsystem) do
-    if Space.config(table, subsystem.name).shared, do: share(table, subsystem)
-    Engine.set_scale(subsystem.limiter, effective(table, subsystem))
-    for {child, _own} <- Space.children(table, subsystem.name), do: __MODULE__.apply(table, child)
+    if Table.config(table, subsystem.name).shared, do: share(table, subsystem)
+    Gate.set_scale(subsystem.limiter, effective(table, subsystem))
+    for {child, _own} <- Tree.children(table, subsystem.name), do: __MODULE__.apply(table, child)
     :ok
   end
 
   defp above(table, parent, subsystem) do
-    if Space.config(table, parent.name).shared,
+    if Table.config(table, parent.name).shared,
       do: Subsystem.share(subsystem),
       else: effective(table, parent)
   end
 
   defp share(table, parent) do
-    children = Space.children(table, parent.name)
-    capacity = Space.config(table, parent.name).rate * effective(table, parent)
+    children = Tree.children(table, parent.name)
+    capacity = Table.config(table, parent.name).rate * effective(table, parent)
     claims = claims(children)
     shares = Shares.divide(claims, capacity)
 
     for {child, share} <- parts(children, shares), do: Subsystem.put_share(child, share)
-    keep_room(children, claims, shares, Engine.counts(parent.gate).guard)
+    keep_room(children, claims, shares, Gate.counts(parent.gate).guard)
   end
 
   # What is at work counts in all, and those who matter more find a place when the others have taken theirs.
   defp keep_room(children, _claims, _shares, :infinity),
-    do: for({child, _own} <- children, do: Engine.set_room(child.gate, :infinity))
+    do: for({child, _own} <- children, do: Gate.set_room(child.gate, :infinity))
 
   defp keep_room(children, claims, shares, guard) do
     rooms = Shares.guards(claims, shares, guard)
-    for {child, _own} <- children, do: Engine.set_room(child.gate, max(1, rooms[child.name]))
+    for {child, _own} <- children, do: Gate.set_room(child.gate, max(1, rooms[child.name]))
   end
 
   @doc "What share of its calls each may pass where this node lets `scale` of all that is asked go on."

@@ -19,7 +19,7 @@ defmodule RateLimiter.VSM.Subsystem do
 
   # The scale of its own law and the share of its parent's capacity, in parts per million; microseconds that its work
   # takes; calls that ask for it, and that might, in thousandths a second; then flags.
-  @cells [scale: 1, share: 2, mean_us: 3, demand: 4, need: 5, pain: 6, pleasure: 7, called: 8]
+  @cells [scale: 1, share: 2, mean_us: 3, demand: 4, need: 5, pain: 6, pleasure: 7, urgent: 8]
   @unit 1_000_000
 
   @doc "Cells as they are when nothing is known."
@@ -76,15 +76,15 @@ defmodule RateLimiter.VSM.Subsystem do
   def put_need(%{cells: cells}, need), do: :atomics.put(cells, @cells[:need], ceil(need * 1_000))
 
   @doc "Raises a flag, and says whether it was this call that did."
-  @spec raise_flag(t, :pain | :pleasure | :called) :: boolean
+  @spec raise_flag(t, :pain | :pleasure | :urgent) :: boolean
   def raise_flag(%{cells: cells}, flag),
     do: :atomics.compare_exchange(cells, @cells[flag], 0, 1) == :ok
 
   @doc "Takes a flag down, and says whether it was this call that did."
-  @spec lower_flag(t, :pain | :pleasure | :called) :: boolean
+  @spec lower_flag(t, :pain | :pleasure | :urgent) :: boolean
   def lower_flag(%{cells: cells}, flag),
     do: :atomics.compare_exchange(cells, @cells[flag], 1, 0) == :ok
 
-  @spec flag?(t, :pain | :pleasure | :called) :: boolean
+  @spec flag?(t, :pain | :pleasure | :urgent) :: boolean
   def flag?(%{cells: cells}, flag), do: :atomics.get(cells, @cells[flag]) == 1
 end

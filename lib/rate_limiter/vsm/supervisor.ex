@@ -8,15 +8,15 @@ defmodule RateLimiter.VSM.Supervisor do
   use Supervisor
 
   alias RateLimiter.Sensors.Monitor
-  alias RateLimiter.VSM.{Controller, Listener, Space}
+  alias RateLimiter.VSM.{Controller, Listener, Table}
 
   @doc false
-  @spec start_link(Space.t()) :: Supervisor.on_start()
+  @spec start_link(Table.t()) :: Supervisor.on_start()
   def start_link(table), do: Supervisor.start_link(__MODULE__, table)
 
   @impl true
   def init(table) do
-    %{subsystems: subsystems, sensors: sensors} = Space.config(table)
+    %{subsystems: subsystems, sensors: sensors} = Table.config(table)
     controllers = for {name, _own} <- subsystems, do: {Controller, {table, name}}
     monitor = if sensors == [], do: [], else: [{Monitor, table}]
 

@@ -4,8 +4,8 @@ defmodule RateLimiter.Health.MonitorTest do
   alias RateLimiter.{Health, Test, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Sensors.Monitor
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.Test.Clock
+  alias RateLimiter.VSM.{Table, Tree}
 
   # A node whose run queue is what the test says.
   setup context do
@@ -126,13 +126,13 @@ defmodule RateLimiter.Health.MonitorTest do
        ]}
     )
 
-    space = Space.fetch!(name)
-    Monitor.step(space)
+    space = Tree.fetch!(name)
+    Clock.step({:monitor, space})
     assert %{late: %{value: nil, no_opinion: why}} = Health.report(name)
     assert why == "it raised RuntimeError: not yet"
 
     :counters.put(ready, 1, 1)
-    Monitor.step(space)
+    Clock.step({:monitor, space})
     assert Health.report(name) == %{late: %{value: 5, stress: 0.0, no_opinion: nil}}
   end
 
@@ -143,17 +143,17 @@ defmodule RateLimiter.Health.MonitorTest do
     before = open(context)
     assert before[:s1] < 1.0
 
-    space = Space.fetch!(context.name)
+    space = Tree.fetch!(context.name)
     pid = Registry.whereis({:monitor, space})
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
     assert_receive {:DOWN, ^ref, _, _, _}, 30_000
-    Supervisor.which_children(Space.get(space, :loops))
+    Supervisor.which_children(Table.get(space, :loops))
     assert open(context) == before
 
     reads(context, 14)
-    Monitor.step(space)
-    assert Space.get(space, :gate) < 1.0
+    Clock.step({:monitor, space})
+    assert Table.get(space, :gate) < 1.0
   end
 
   test "an instance reads its own BEAM", context do
@@ -164,8 +164,8 @@ defmodule RateLimiter.Health.MonitorTest do
        name: name, vsm: [interval: 86_400_000, subsystems: [a: [limit: 1, per: :day, law: Fixed]]]}
     )
 
-    space = Space.fetch!(name)
-    for _ <- 1..2, do: Monitor.step(space)
+    space = Tree.fetch!(name)
+    for _ <- 1..2, do: Clock.step({:monitor, space})
 
     assert %{
              schedulers: %{value: busy},

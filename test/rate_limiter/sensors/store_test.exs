@@ -4,10 +4,10 @@ defmodule RateLimiter.Health.StoreTest do
 
   alias RateLimiter.{Config, Health, VSM}
   alias RateLimiter.Adaptive.Fixed
-  alias RateLimiter.Sensors.Monitor
   alias RateLimiter.Support.Redis
+  alias RateLimiter.Test.Clock
   alias RateLimiter.Top.{Page, Snapshot}
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.Tree
 
   @moduletag :capture_log
 
@@ -36,7 +36,7 @@ defmodule RateLimiter.Health.StoreTest do
   # Reads the store until it is as expected.
   defp await_stress(name, stress) do
     Redis.eventually(fn ->
-      Monitor.step(Space.fetch!(name))
+      Clock.step({:monitor, Tree.fetch!(name)})
       Health.report(name).store.stress == stress
     end)
   end
@@ -57,7 +57,7 @@ defmodule RateLimiter.Health.StoreTest do
 
     :ok = Redis.kill(server)
     await_stress(name, 1.0)
-    for _ <- 1..3, do: Monitor.step(Space.fetch!(name))
+    for _ <- 1..3, do: Clock.step({:monitor, Tree.fetch!(name)})
 
     assert [%{subsystem: nil, action: :hold, held_by: :store, from: 1.0, to: 1.0} = entry] =
              VSM.explain(:a, name)

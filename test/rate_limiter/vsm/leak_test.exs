@@ -4,7 +4,8 @@ defmodule RateLimiter.VSM.LeakTest do
 
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Adaptive.Fixed
-  alias RateLimiter.VSM.{Controller, Space}
+  alias RateLimiter.Test.Clock
+  alias RateLimiter.VSM.Tree
 
   @megabyte 1_048_576
   @never 86_400_000
@@ -41,7 +42,7 @@ defmodule RateLimiter.VSM.LeakTest do
     {:ok, supervisor} = RateLimiter.start_link(options())
     {:ok, :done} = VSM.run(:a, "u", fn -> :done end, instance: :vsm_leak)
     Algedonic.pain(:b, 0.95, instance: :vsm_leak)
-    Controller.step(Space.fetch!(:vsm_leak), :b)
+    Clock.step({:controller, Tree.fetch!(:vsm_leak), :b})
     end_of_life.(supervisor)
     :telemetry.execute([:vsm_leak, :done], %{}, %{})
   end

@@ -3,7 +3,7 @@ defmodule RateLimiter.VSM.LoopTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Algedonic, Test, VSM}
-  alias RateLimiter.VSM.Space
+  alias RateLimiter.VSM.Tree
 
   setup do
     Test.start(vsm: [subsystems: [work: [limit: 100, per: :second, target: 100]]])
@@ -13,14 +13,14 @@ defmodule RateLimiter.VSM.LoopTest do
 
   # A second of a resource that answers so many in so many milliseconds, and lets all others wait longer.
   defp second(capacity, ms) do
-    gate = Space.subsystem!(RateLimiter, :work).gate
+    gate = Tree.subsystem!(RateLimiter, :work).gate
 
     let_in =
       for(_ <- 1..150, do: VSM.check_subsystem_limit(:work, "a"))
       |> Enum.count(&match?({:ok, _}, &1))
 
     slow = if let_in > capacity, do: ms * let_in / capacity * 4, else: ms
-    for _ <- 1..min(let_in, capacity)//1, do: VSM.Engine.record(gate, :ok, round(slow * 1_000))
+    for _ <- 1..min(let_in, capacity)//1, do: VSM.Gate.record(gate, :ok, round(slow * 1_000))
     Test.advance(:second)
   end
 

@@ -3,12 +3,12 @@ defmodule RateLimiter.VSM.ScalesTest do
 
   alias RateLimiter.{Test, VSM}
   alias RateLimiter.Adaptive.Fixed
-  alias RateLimiter.VSM.{Engine, Scales, Space, Subsystem}
+  alias RateLimiter.VSM.{Gate, Scales, Subsystem, Tree}
 
   defp scales,
     do: Map.new(VSM.subsystem_metrics(), fn {name, %{scale: scale}} -> {name, scale} end)
 
-  defp subsystem(name), do: Space.subsystem!(RateLimiter, name)
+  defp subsystem(name), do: Tree.subsystem!(RateLimiter, name)
 
   defp put(name, scale) do
     subsystem = subsystem(name)
@@ -90,7 +90,7 @@ defmodule RateLimiter.VSM.ScalesTest do
 
     test "is one work: what is at work in a part is at work in the whole, and room is kept for who matters more" do
       whole = subsystem(:db).gate
-      Engine.set_guard(whole, 10)
+      Gate.set_guard(whole, 10)
       put(:db, 0.5)
 
       test = self()
@@ -130,8 +130,8 @@ defmodule RateLimiter.VSM.ScalesTest do
 
     test "is judged by the work of all who share it", %{} do
       for name <- [:s1, :s4, :s5], do: VSM.run(name, "a", fn -> Test.advance(7) end)
-      assert {%{ok: 3, latency: %{sum_us: 21_000}}, _} = Engine.drain(subsystem(:db).gate)
-      assert {%{ok: 1}, _} = Engine.drain(subsystem(:s5).gate)
+      assert {%{ok: 3, latency: %{sum_us: 21_000}}, _} = Gate.drain(subsystem(:db).gate)
+      assert {%{ok: 1}, _} = Gate.drain(subsystem(:s5).gate)
     end
 
     test "reaches those below who share it" do
@@ -161,8 +161,8 @@ defmodule RateLimiter.VSM.ScalesTest do
     end
 
     defp gates(scale) do
-      space = Space.fetch!(RateLimiter)
-      members = Space.all(space)
+      space = Tree.fetch!(RateLimiter)
+      members = Tree.all(space)
       shares = members |> Scales.gates(scale) |> Map.new()
       Map.new(members, fn {subsystem, _own} -> {subsystem.name, shares[subsystem.gate]} end)
     end

@@ -6,7 +6,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
   alias RateLimiter.Adaptive.{Decision, Fixed}
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.ScriptedLaw
-  alias RateLimiter.VSM.{Controller, Engine, Listener, Space, Subsystem}
+  alias RateLimiter.Test.Clock
+  alias RateLimiter.VSM.{Gate, Listener, Subsystem, Table, Tree}
 
   @moduletag :capture_log
 
@@ -24,7 +25,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
   defp quiet, do: [schedulers: false, run_queue: false, timer: false, memory: false]
 
-  defp space(name), do: Space.fetch!(name)
+  defp space(name), do: Tree.fetch!(name)
   defp controller(name, subsystem), do: Registry.whereis({:controller, space(name), subsystem})
 
   defp loops(name) do
@@ -99,7 +100,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
         sentence: "cut"
       })
 
-      Controller.step(space(name), :a)
+      Clock.step({:controller, space(name), :a})
       {:ok, %{remaining: 4}} = VSM.check_subsystem_limit(:a, "u", instance: name)
 
       [old, other] = [controller(name, :a), controller(name, :b)]
@@ -113,7 +114,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
       # The law's own state is there again, too.
       ScriptedLaw.say(key, fn state, _ -> %Decision{scale: state.scale + state.steps / 100} end)
-      Controller.step(space(name), :a)
+      Clock.step({:controller, space(name), :a})
       assert VSM.subsystem_metrics(name).a.scale == 0.51
       assert new == controller(name, :a)
       :persistent_term.erase({ScriptedLaw, key})
@@ -151,18 +152,18 @@ defmodule RateLimiter.VSM.SupervisorTest do
       key = {name, :poison}
       start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
       ScriptedLaw.say(key, %Decision{scale: 0.5})
-      Controller.step(space(name), :a)
+      Clock.step({:controller, space(name), :a})
       ScriptedLaw.say(key, nil)
 
       # A state that no law can read.
-      poisoned = %{Space.get(space(name), {:loop, :a}) | at_ms: :yesterday}
-      Space.put(space(name), {:loop, :a}, poisoned)
+      poisoned = %{Table.get(space(name), {:loop, :a}) | at_ms: :yesterday}
+      Table.put(space(name), {:loop, :a}, poisoned)
       old = controller(name, :a)
       kill(old)
       new = replaced(name, :a, old)
-      assert catch_exit(Controller.step(space(name), :a))
+      assert catch_exit(Clock.step({:controller, space(name), :a}))
       replaced(name, :a, new)
-      assert Controller.step(space(name), :a) == :ok
+      assert Clock.step({:controller, space(name), :a}) == :ok
       assert VSM.subsystem_metrics(name).a.scale == 0.5
     end
 
@@ -178,10 +179,10 @@ defmodule RateLimiter.VSM.SupervisorTest do
       )
 
       ScriptedLaw.say(key, %Decision{scale: 0.5})
-      Controller.step(space(name), :a)
+      Clock.step({:controller, space(name), :a})
       :counters.put(begins, 1, 0)
       ScriptedLaw.say(key, fn _, _ -> raise "no more" end)
-      for _ <- 1..3, do: Controller.step(space(name), :a)
+      for _ <- 1..3, do: Clock.step({:controller, space(name), :a})
       assert VSM.subsystem_metrics(name).a.scale == 0.5
 
       assert [
@@ -201,10 +202,10 @@ defmodule RateLimiter.VSM.SupervisorTest do
       pid = controller(name, :a)
       :sys.suspend(pid)
       RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
-      assert Subsystem.flag?(Space.subsystem(space(name), :a), :called)
+      assert Subsystem.flag?(Table.subsystem(space(name), :a), :urgent)
       kill(pid)
       :sys.get_state(replaced(name, :a, pid))
-      refute Subsystem.flag?(Space.subsystem(space(name), :a), :called)
+      refute Subsystem.flag?(Table.subsystem(space(name), :a), :urgent)
       RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
       assert_receive {:step, ^key, %{pain: pain}, _}, 30_000
       assert map_size(pain) == 1
@@ -255,14 +256,14 @@ defmodule RateLimiter.VSM.SupervisorTest do
   test "who still asks about subsystems that have ended is told so", %{name: name} do
     start(name, a: [limit: 1, per: :day, law: Fixed])
     space = space(name)
-    subsystem = Space.subsystem!(name, :a)
+    subsystem = Tree.subsystem!(name, :a)
     stop_supervised!(name)
 
     for late <- [
-          fn -> Space.config(space) end,
+          fn -> Table.config(space) end,
           fn -> RateLimiter.VSM.Metrics.all(space) end,
           fn -> RateLimiter.Signals.Bypass.take(subsystem, "u", 1) end,
-          fn -> Engine.check(subsystem, "u", 1) end
+          fn -> Gate.check(subsystem, "u", 1) end
         ],
         do:
           assert_raise(ArgumentError, ~r/^the instance of these subsystems has just ended/, late)
@@ -273,8 +274,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
       name: name
     } do
       start(name, a: [limit: 400, per: :day, law: Fixed])
-      gate = Space.subsystem!(name, :a).gate
-      Engine.set_guard(gate, 5)
+      gate = Tree.subsystem!(name, :a).gate
+      Gate.set_guard(gate, 5)
       at_work = :atomics.new(2, [])
 
       work = fn ->
@@ -326,7 +327,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       for _ <- 1..2, do: :telemetry.execute(event, %{}, %{raise: true})
       :telemetry.execute(event, %{}, %{odd: true})
       :telemetry.execute(event, %{total: 12}, %{result: :ok})
-      Controller.step(space(name), :a)
+      Clock.step({:controller, space(name), :a})
 
       key = {name, :heard}
       assert_received {:step, ^key, %{fresh: %{ok: 2, errors: 1, latency: %{sum_us: 24_000}}}, _}
@@ -388,7 +389,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       kill(listener)
       Supervisor.which_children(loops(name))
       :telemetry.execute(event, %{}, %{})
-      assert {%{ok: 1}, _} = Engine.drain(Space.subsystem!(name, :a).gate)
+      assert {%{ok: 1}, _} = Gate.drain(Tree.subsystem!(name, :a).gate)
     end
   end
 

@@ -1,4 +1,4 @@
-defmodule RateLimiter.VSM.Engine do
+defmodule RateLimiter.VSM.Gate do
   @moduledoc false
   # The only caller of the native library's gates: how a subsystem lets calls in and takes their places back.
 
@@ -37,7 +37,7 @@ defmodule RateLimiter.VSM.Engine do
     end
   end
 
-  defdelegate new_gate(clock, whole), to: Native, as: :gate_new
+  defdelegate new(clock, shared_gate), to: Native, as: :gate_new
   defdelegate hold(gate), to: Native, as: :gate_hold
   defdelegate finish(permit, outcome), to: Native, as: :permit_finish
   defdelegate record(gate, outcome, us), to: Native, as: :gate_record
