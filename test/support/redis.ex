@@ -9,7 +9,7 @@ defmodule RateLimiter.Support.Redis do
   # All that is started ends with the process that started it: a test's with the test, that of a `setup_all` with its
   # module, however they end. Loopback only; nothing is left on the disk.
 
-  alias RateLimiter.Demo.Program
+  alias RateLimiter.Support.Program
   alias RateLimiter.Support.Redis.{Cluster, Connection, Sentinel, Server}
 
   @programs ~w(redis-server valkey-server)

@@ -45,7 +45,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
     case CommandLine.options(argv, @switches, @aliases) do
       {:ok, options} -> examine(options)
       :help -> IO.puts(@moduledoc)
-      {:error, message} -> CommandLine.fail("doctor", message, 2)
+      {:error, message} -> CommandLine.fail("rate_limiter.doctor", message, 2)
     end
   end
 
@@ -63,7 +63,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
     _valid = Config.store!(store, [:store])
     store
   rescue
-    error in ArgumentError -> CommandLine.fail("doctor", Exception.message(error), 2)
+    error in ArgumentError -> CommandLine.fail("rate_limiter.doctor", Exception.message(error), 2)
   end
 
   defp store(options) do

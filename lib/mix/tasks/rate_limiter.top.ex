@@ -113,5 +113,5 @@ defmodule Mix.Tasks.RateLimiter.Top do
   end
 
   @spec fail(String.t(), 1 | 2) :: no_return
-  defp fail(message, status), do: CommandLine.fail("top", message, status)
+  defp fail(message, status), do: CommandLine.fail("rate_limiter.top", message, status)
 end

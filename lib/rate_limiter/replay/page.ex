@@ -6,34 +6,20 @@ defmodule RateLimiter.Replay.Page do
   alias RateLimiter.Replay.{Report, Verdict}
   alias RateLimiter.Replay.Page.{Curve, Day, Timeline}
   alias RateLimiter.Replay.Table.Notes
-  alias RateLimiter.Terminal.{LimitText, Text}
+  alias RateLimiter.Terminal.{Html, LimitText, Text}
 
-  import RateLimiter.Terminal.Svg, only: [escape: 1]
-
-  @style Path.expand("../terminal/style.css", __DIR__)
-  @external_resource @style
-  @css File.read!(@style)
+  import RateLimiter.Terminal.Html, only: [escape: 1]
 
   @doc "The whole page."
   @spec render(Report.t()) :: iodata
   def render(%Report{} = report) do
-    [
-      ~s(<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n),
-      ~s(<meta name="viewport" content="width=device-width, initial-scale=1">\n),
-      [
-        "<title>",
-        escape(title(report)),
-        "</title>\n<style>\n",
-        @css,
-        "</style>\n</head>\n<body>\n"
-      ],
+    Html.page(title(report), "", [
       heading(report),
       notes(report),
       overview(report),
       report.verdicts |> Enum.with_index() |> Enum.map(&section(&1, report)),
-      footer(report),
-      "</body>\n</html>\n"
-    ]
+      footer(report)
+    ])
   end
 
   defp title(report), do: "What these limits would have done to #{names(report)}"

@@ -49,7 +49,7 @@ defmodule RateLimiter.Terminal.CommandLine do
   @doc "Says why a task cannot go on, and ends it with this status."
   @spec fail(String.t(), String.t(), pos_integer) :: no_return
   def fail(task, message, status) do
-    IO.puts(:stderr, "mix rate_limiter.#{task}: #{message}")
+    IO.puts(:stderr, "mix #{task}: #{message}")
     exit({:shutdown, status})
   end
 

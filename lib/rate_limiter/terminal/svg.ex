@@ -1,6 +1,8 @@
 defmodule RateLimiter.Terminal.Svg do
   @moduledoc false
-  # Drawing by hand: elements, text that is safe in a page, and the numbers of an axis.
+  # A writer of SVG: elements, axes and their ticks.
+
+  import RateLimiter.Terminal.Html, only: [escape: 1]
 
   @width 860
   @height 260
@@ -10,21 +12,6 @@ defmodule RateLimiter.Terminal.Svg do
   @bottom 32
 
   @type box :: %{left: number, right: number, top: number, bottom: number}
-
-  @doc "Text that means itself in HTML and SVG, also within quotes."
-  @spec escape(String.t()) :: iodata
-  def escape(text) do
-    for <<char::utf8 <- text>> do
-      case char do
-        ?< -> "&lt;"
-        ?> -> "&gt;"
-        ?& -> "&amp;"
-        ?" -> "&quot;"
-        ?' -> "&#39;"
-        _ -> <<char::utf8>>
-      end
-    end
-  end
 
   @doc "The part of a drawing that is within its axes."
   @spec box() :: box

@@ -8,6 +8,7 @@ defmodule RateLimiter.Replay.ReportTest do
 
   doctest RateLimiter.Replay.Json
   doctest RateLimiter.Replay.Fields
+  doctest RateLimiter.Terminal.Html
   doctest RateLimiter.Terminal.Svg
 
   @moduletag :tmp_dir

@@ -2,7 +2,7 @@ defmodule RateLimiter.Support.Redis.Server do
   @moduledoc false
   # One real server on free ports, with a directory of its own; it ends with the process that started it.
 
-  alias RateLimiter.Demo.Program
+  alias RateLimiter.Support.Program
   alias RateLimiter.Support.Redis.{Certificates, Connection}
 
   # Below those that the kernel gives to outgoing connections, one of which could take it before the server does.

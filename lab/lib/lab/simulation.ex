@@ -1,0 +1,99 @@
+defmodule Lab.Simulation do
+  @moduledoc false
+  # The law beside those of others, on the same arrivals: what `mix simulate` and `bench/adaptive.exs` show.
+  # Nothing here runs in an application. A cell is one controller in one scenario on one size of resource; its score is
+  # the mean over the seeds.
+
+  alias Lab.Simulation.{Cast, Plant, Scenario, Score, Shared, Size}
+
+  @enforce_keys [:member, :scenario, :size, :score]
+  defstruct [:member, :scenario, :size, :score, decisions: []]
+
+  @type cell :: %__MODULE__{
+          member: Cast.member(),
+          scenario: Scenario.t(),
+          size: Size.t(),
+          score: Score.t(),
+          decisions: [{float, RateLimiter.Adaptive.Decision.t()}]
+        }
+  @type options :: [
+          scenarios: [Scenario.t()],
+          sizes: [Size.t()],
+          members: [Cast.member()],
+          seeds: [integer],
+          law: Lab.Simulation.Service.law(),
+          target: boolean,
+          jobs: pos_integer
+        ]
+
+  @priorities %{
+    key: :p,
+    title: "a quarter of capacity, shared",
+    seconds: 150,
+    overload: {30, 120}
+  }
+
+  @doc "Every cell of these options, in the order of members, sizes and scenarios."
+  @spec run(options) :: [cell]
+  def run(options) do
+    cells =
+      for member <- options[:members], size <- options[:sizes], scenario <- options[:scenarios] do
+        {member, size, scenario}
+      end
+
+    cells
+    |> Task.async_stream(&cell(&1, options),
+      timeout: :infinity,
+      ordered: true,
+      max_concurrency: options[:jobs] || System.schedulers_online()
+    )
+    |> Enum.map(fn {:ok, cell} -> cell end)
+  end
+
+  @doc "One cell's seconds, and its decisions."
+  @spec trace(Cast.member(), Scenario.t(), Size.t(), Plant.options()) ::
+          {[Lab.Simulation.Second.t()], [{float, RateLimiter.Adaptive.Decision.t()}]}
+  def trace({_key, _title, module}, scenario, size, options) do
+    {seconds, state} = Plant.run(module, scenario, size, options)
+    {seconds, Enum.reverse(module.decisions(state))}
+  end
+
+  @doc """
+  What share of its calls each subsystem keeps where a quarter of the capacity is left: by priority, and scaled alike;
+  from the fall on, and from ten seconds later.
+  """
+  @spec priorities(Size.t(), Plant.options()) :: %{atom => [{atom, float, float}]}
+  def priorities(size, options) do
+    scenario = struct!(Scenario, @priorities)
+    {from, to} = scenario.overload
+
+    for {name, module} <- [priority: Shared, uniform: Shared.Uniform], into: %{} do
+      {_seconds, state} = Plant.run(module, scenario, size, options)
+
+      {name,
+       for class <- [:s1, :s2, :s3, :s4, :s5] do
+         {class, Shared.success(state, class, {from, to}),
+          Shared.success(state, class, {from + 10, to})}
+       end}
+    end
+  end
+
+  defp cell({member, size, scenario}, options) do
+    {scores, decisions} =
+      options[:seeds]
+      |> Enum.map(fn seed ->
+        plant = [seed: seed, law: options[:law], target: options[:target] || false]
+        {seconds, decisions} = trace(member, scenario, size, plant)
+        {Score.of(seconds, scenario), decisions}
+      end)
+      |> Enum.unzip()
+
+    %__MODULE__{
+      member: member,
+      scenario: scenario,
+      size: size,
+      score: Score.mean(scores),
+      decisions: Enum.concat(decisions)
+    }
+  end
+end

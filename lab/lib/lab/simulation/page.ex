@@ -1,0 +1,128 @@
+defmodule Lab.Simulation.Page do
+  @moduledoc false
+  # One scenario on one size as an HTML page that needs nothing else: what was possible and what was answered, second by
+  # second, for every member; and our decisions with their reasons.
+
+  alias Lab.Simulation.{Cast, Scenario, Second, Size}
+  alias RateLimiter.Terminal.{Html, Svg}
+
+  import RateLimiter.Terminal.Html, only: [escape: 1]
+
+  @css """
+  .possible { fill: var(--line); }
+  .good { fill: none; stroke: var(--admitted); stroke-width: 2; }
+  .allowed { fill: none; stroke: var(--requests); stroke-width: 1.5; stroke-dasharray: 5 3; }
+  .change { stroke: var(--denied); stroke-width: 1; stroke-dasharray: 2 3; }
+  .legend .key-possible::before { background: var(--line); }
+  .legend .key-good::before { background: var(--admitted); }
+  .legend .key-allowed::before { background: var(--requests); }
+  .legend .key-change::before { background: var(--denied); }
+  td.words { white-space: normal; text-align: left; }
+  """
+
+  @type run :: {Cast.member(), [Second.t()], [{float, RateLimiter.Adaptive.Decision.t()}], float}
+
+  @doc "The whole page; a run is a member with its seconds, decisions and goodput."
+  @spec render(Scenario.t(), Size.t(), [run], integer) :: iodata
+  def render(scenario, size, runs, seed) do
+    title = "#{letter(scenario)}: #{scenario.title}, #{size.name} per second"
+
+    Html.page(title, @css, [
+      ["<header>\n<h1>", escape(title), "</h1>\n"],
+      "<p>#{size.workers} workers, clients wait #{round(size.deadline_ms)} ms, seed #{seed}. ",
+      "Every controller meets the same calls.</p>\n",
+      legend(),
+      "</header>\n",
+      figures(runs),
+      decisions(runs)
+    ])
+  end
+
+  defp legend do
+    ~s(<p class="legend"><span class="key-possible">possible</span><span class="key-good">answered in time</span>) <>
+      ~s(<span class="key-allowed">the limit, where it is a rate</span>) <>
+      ~s(<span class="key-change">a change of scale</span></p>\n)
+  end
+
+  # All have one axis: they are there to be compared.
+  defp figures(runs) do
+    levels =
+      for {_member, seconds, _decisions, _goodput} <- runs,
+          second <- seconds,
+          do: max(second.oracle, second.good)
+
+    ticks = levels |> Enum.max() |> ceil() |> Svg.ticks()
+    runs |> Enum.with_index() |> Enum.map(&figure(&1, ticks))
+  end
+
+  defp figure({{{key, title, _module}, seconds, decisions, goodput}, index}, ticks) do
+    box = Svg.box()
+    highest = List.last(ticks)
+    span = length(seconds)
+    x = fn at -> box.left + (box.right - box.left) * at / span end
+    y = fn value -> Svg.y(box, min(value, highest), highest) end
+    words = "#{title}: #{percent(goodput)} of what was possible"
+
+    [
+      ["<figure><h3>", escape(words), "</h3>"],
+      Svg.drawing("m#{index}", title, words, [
+        Svg.rows(box, Enum.map(ticks, &{&1, to_string(&1)}), highest),
+        area(seconds, x, y, box),
+        path("good", seconds, & &1.good, x, y),
+        if(key in [:ours, :fixed], do: path("allowed", seconds, & &1.level, x, y), else: []),
+        for({at, %{action: action}} <- decisions, action != :hold, do: mark(at, x, box)),
+        for(at <- 0..span//30, do: Svg.text(x.(at), box.bottom + 20, "middle", "#{at} s"))
+      ]),
+      "</figure>\n"
+    ]
+  end
+
+  defp area(seconds, x, y, box) do
+    tops =
+      for second <- seconds,
+          do: [
+            point(x.(second.at), y.(second.oracle)),
+            " ",
+            point(x.(second.at + 1), y.(second.oracle)),
+            " "
+          ]
+
+    right = x.(length(seconds))
+
+    ~s(<polygon class="possible" points="#{point(box.left, box.bottom)} #{tops}#{point(right, box.bottom)}"/>)
+  end
+
+  defp path(class, seconds, value, x, y) do
+    points =
+      for second <- seconds,
+          level = value.(second),
+          do: [point(x.(second.at + 0.5), y.(level)), " "]
+
+    ~s(<polyline class="#{class}" points="#{points}"/>)
+  end
+
+  defp mark(at, x, box),
+    do: Svg.line("change", x.(at / 1_000), box.top, x.(at / 1_000), box.bottom)
+
+  defp decisions(runs) do
+    for {{:ours, _title, _module}, _seconds, decisions, _goodput} <- runs, decisions != [] do
+      [
+        ~s(<h2>What it did, and why</h2>\n<div class="wide"><table><thead><tr><th>at</th><th>action</th>),
+        "<th>scale</th><th>why</th></tr></thead><tbody>\n",
+        for {at, decision} <- decisions do
+          [
+            "<tr><td>#{round(at / 1_000)} s</td><td>#{decision.held_by || decision.action}</td>",
+            "<td>#{Float.round(decision.scale * 1.0, 2)}</td><td class=\"words\">",
+            [escape(decision.sentence || ""), "</td></tr>\n"]
+          ]
+        end,
+        "</tbody></table></div>\n"
+      ]
+    end
+  end
+
+  defp point(x, y), do: [coordinate(x), ",", coordinate(y)]
+  defp coordinate(value), do: :erlang.float_to_binary(value * 1.0, decimals: 1)
+  defp letter(%{key: key}), do: key |> to_string() |> String.upcase()
+  defp percent(value), do: "#{round(value * 100)} %"
+end

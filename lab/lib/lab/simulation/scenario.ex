@@ -1,0 +1,130 @@
+defmodule Lab.Simulation.Scenario do
+  @moduledoc false
+  # What happens to a resource and its clients, second by second, relative to the resource's capacity.
+
+  alias Lab.Simulation.{Segment, Size}
+
+  @enforce_keys [:key, :title, :seconds]
+  defstruct [
+    :key,
+    :title,
+    :seconds,
+    limit: 1.2,
+    law: nil,
+    retries: 0,
+    pain: [],
+    overload: nil,
+    demand: 0.9
+  ]
+
+  #   demand     as a share of capacity, where nothing happens
+  #   limit      the configured limit, as a multiple of capacity
+  #   law        of service times, where the scenario is about it; else the table's
+  #   retries    how often a client tries again
+  #   pain       {from second, to second, source, level}
+  #   overload   {from, to} in seconds: where capacity is short and all else stands still
+  @type t :: %__MODULE__{
+          key: atom,
+          title: String.t(),
+          seconds: pos_integer,
+          limit: number,
+          law: nil | Lab.Simulation.Service.law(),
+          retries: non_neg_integer,
+          pain: [{number, number, term, number}],
+          overload: nil | {number, number},
+          demand: number
+        }
+
+  @scenarios [
+    %{key: :a, title: "capacity -50 %", seconds: 120, overload: {30, 90}},
+    %{key: :b, title: "flash crowd x10", seconds: 100, overload: {30, 60}},
+    %{key: :c, title: "leak 100 to 40 %", seconds: 250},
+    %{key: :d, title: "square wave 20 s", seconds: 160},
+    %{key: :e, title: "heavy tail, stalls", seconds: 150, law: {:pareto, 1.8}},
+    %{key: :f, title: "+400 ms, not by load", seconds: 150},
+    %{key: :g, title: "1 of 4 nodes lost", seconds: 120, overload: {30, 90}},
+    %{key: :h, title: "limit 2x too high", seconds: 120, limit: 2.0, overload: {0, 120}},
+    %{key: :i, title: "retry storm", seconds: 120, retries: 3},
+    %{key: :j, title: "Redis stalls 5 s", seconds: 90},
+    %{key: :l, title: "a lying source", seconds: 120, pain: [{30, 90, :liar, 1.0}]}
+  ]
+
+  @doc "The eight of the main table."
+  @spec main() :: [t]
+  def main, do: Enum.filter(all(), &(&1.key in ~w(a b c d e f g h)a))
+
+  @doc "Those beside it: a storm of retries, a store that stalls, a source that lies."
+  @spec further() :: [t]
+  def further, do: Enum.filter(all(), &(&1.key in ~w(i j l)a))
+
+  @doc "All of them."
+  @spec all() :: [t]
+  def all, do: Enum.map(@scenarios, &struct!(__MODULE__, &1))
+
+  @doc "The one of this key, such as `:a`; `nil` where there is none."
+  @spec find(atom) :: t | nil
+  def find(key), do: Enum.find(all(), &(&1.key == key))
+
+  @doc "Its segments on a resource of this size. The seed only says when stalls come."
+  @spec segments(t, Size.t(), integer) :: [Segment.t()]
+  def segments(%__MODULE__{key: key, seconds: seconds} = scenario, size, seed) do
+    Enum.map(timeline(key, seconds, seed) || [{seconds, scenario.demand, []}], fn {until, demand,
+                                                                                   changes} ->
+      struct!(
+        %Segment{until_ms: until * 1_000, demand: demand * size.capacity},
+        changes
+      )
+    end)
+  end
+
+  # {until, in seconds; demand / capacity; what else is different}
+  defp timeline(:a, seconds, _), do: [{30, 0.9, []}, {90, 0.9, speed: 0.5}, {seconds, 0.9, []}]
+  defp timeline(:b, seconds, _), do: [{30, 0.8, []}, {60, 8.0, []}, {seconds, 0.8, []}]
+
+  defp timeline(:p, seconds, _),
+    do: [{30, 0.9, []}, {120, 0.9, workers: 0.25}, {seconds, 0.9, []}]
+
+  # A leak loses a little every second, until somebody restarts what leaks.
+  defp timeline(:c, seconds, _) do
+    leak = for second <- 11..190, do: {second, 0.9, speed: 1.0 - 0.6 * (second - 10) / 180}
+    [{10, 0.9, []}] ++ leak ++ [{220, 0.9, speed: 0.4}, {seconds, 0.9, []}]
+  end
+
+  defp timeline(:d, seconds, _) do
+    for {until, part} <- Enum.with_index(Enum.to_list(20..seconds//20)) do
+      {until, 0.9, speed: if(rem(part, 2) == 0, do: 1.0, else: 0.5)}
+    end
+  end
+
+  defp timeline(:e, seconds, seed), do: stalls(0.0, seconds, :rand.seed_s(:exsss, seed + 7), 0.6)
+
+  defp timeline(:f, seconds, _),
+    do: [{30, 0.6, []}, {90, 0.6, extra_ms: 400.0}, {seconds, 0.6, []}]
+
+  defp timeline(:g, seconds, _),
+    do: [{30, 0.9, []}, {90, 0.9, workers: 0.75}, {seconds, 0.9, []}]
+
+  defp timeline(:h, seconds, _), do: [{seconds, 2.0, []}]
+  defp timeline(:i, seconds, _), do: [{30, 0.8, []}, {50, 0.8, speed: 0.4}, {seconds, 0.8, []}]
+
+  # Each check waits for the store until its deadline, and is then answered from the local share.
+  defp timeline(:j, seconds, _),
+    do: [{40, 0.8, []}, {45, 0.8, check_ms: 100.0}, {seconds, 0.8, []}]
+
+  defp timeline(:l, seconds, _), do: [{seconds, 0.8, []}]
+
+  defp timeline(:steady, _seconds, _), do: nil
+
+  # Every 15 seconds or so all workers stand still for half a second.
+  defp stalls(at, seconds, rand, demand) do
+    {uniform, rand} = :rand.uniform_s(rand)
+    start = at + 2.0 - 13.0 * :math.log(1.0 - uniform)
+
+    if start + 0.5 >= seconds,
+      do: [{seconds, demand, []}],
+      else: [
+        {start, demand, []},
+        {start + 0.5, demand, speed: 0.0} | stalls(start + 0.5, seconds, rand, demand)
+      ]
+  end
+end

@@ -1,0 +1,20 @@
+defmodule Lab.MixProject do
+  # What shows and judges the rate limiter, and what no application needs: simulation and demo. It depends on the
+  # rate limiter as an application does.
+  use Mix.Project
+
+  def project do
+    [
+      app: :rate_limiter_lab,
+      version: "0.1.0",
+      elixir: "~> 1.14",
+      # One build of the rate limiter serves demo, tests and benches.
+      build_per_environment: false,
+      # The demo runs a Redis as the tests of the rate limiter do.
+      elixirc_paths: ["lib", Path.expand("../test/support/program.ex", __DIR__)],
+      deps: [{:rate_limiter, path: ".."}]
+    ]
+  end
+
+  def application, do: [extra_applications: [:logger]]
+end

@@ -1,0 +1,65 @@
+defmodule Mix.Tasks.SimulateTest do
+  # Not async: standard error belongs to all.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureIO
+
+  alias Mix.Tasks.Simulate
+  alias Lab.Simulation.Arguments
+
+  @moduletag :tmp_dir
+
+  test "the table of a scenario" do
+    out =
+      capture_io(fn ->
+        Simulate.run(~w(--scenario b --size 1w/20 --only ours --only fixed --seeds 5))
+      end)
+
+    assert out =~ "Goodput against the oracle, seeds 5\n"
+    assert out =~ ~r/\| 1w\/20 +\| +B \| +mean \| +worst \|/
+    assert out =~ ~r/\| this library +\| +0\.9\d/
+    assert out =~ ~r/\| fixed limit +\| +0\.[67]/
+    assert out =~ ~r/\| priority +\|/
+    assert out =~ ~r/This library: (\d+) changes, \1 with a reason/
+  end
+
+  test "a scenario as a page", %{tmp_dir: dir} do
+    path = Path.join(dir, "f.html")
+    argv = ["--scenario", "F", "--size", "1w/20", "--only", "ours", "--html", path]
+    assert capture_io(fn -> Simulate.run(argv) end) == "The page is in #{path}\n"
+    assert File.read!(path) =~ "What it did, and why"
+  end
+
+  test "what is wrong is said, with status 2" do
+    for {argv, message} <- [
+          {~w(--scenario z), "--scenario: expected a to j, or l, got: z"},
+          {~w(--size 3w), "--size: expected one of 10w/100, 1w/20, "},
+          {~w(--seeds 1,x),
+           "--seeds: expected whole numbers with commas, such as 1,2,3, got: 1,x"},
+          {~w(--service slow),
+           "--service: expected one of constant, erlang, exponential, lognormal, got: slow"},
+          {~w(--html x.html), "--html: expected one --scenario and one --size with it"},
+          {~w(--jobs 0), "--jobs: expected a positive number, got: 0"},
+          {~w(--jobs many), "--jobs: expected a whole number, got: \"many\""},
+          {~w(--jobs), "--jobs: expected a value"},
+          {~w(--quik), "--quik: no such option. Did you mean --quick?"},
+          {~w(--nothing), "--nothing: no such option"},
+          {~w(now), "expected options only, got: now"}
+        ] do
+      err =
+        capture_io(:stderr, fn ->
+          assert catch_exit(Simulate.run(argv)) == {:shutdown, 2}
+        end)
+
+      assert err =~ "mix simulate: " <> message
+    end
+  end
+
+  test "quick is the nominal size and one seed; held out is neither listed nor nominal" do
+    {:ok, quick} = Arguments.parse(~w(--quick))
+    assert {["10w/100"], [1]} = {Enum.map(quick[:sizes], & &1.name), quick[:seeds]}
+    {:ok, held_out} = Arguments.parse(~w(--held-out --further))
+    assert length(held_out[:sizes]) == 4
+    assert length(held_out[:scenarios]) == 11
+  end
+end
