@@ -39,7 +39,7 @@ defmodule RateLimiter.VSM do
   alias RateLimiter.Usage
   alias RateLimiter.Core.{Errors, Options}
   alias RateLimiter.Signals.Bypass
-  alias RateLimiter.VSM.{Gate, History, Metrics, Outcome, Tree}
+  alias RateLimiter.VSM.{Explain, Gate, Metrics, Outcome, Tree}
 
   @call [
     cost: [
@@ -187,10 +187,10 @@ defmodule RateLimiter.VSM do
       iex> RateLimiter.VSM.explain(:s1)
       []
   """
-  @spec explain(atom, instance :: term) :: [History.entry()]
+  @spec explain(atom, instance :: term) :: [Explain.entry()]
   def explain(name, instance \\ RateLimiter) do
     %{table: table} = Tree.subsystem!(instance, name)
-    History.last(table, name)
+    Explain.last(table, name)
   end
 
   @doc false

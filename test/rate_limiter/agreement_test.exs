@@ -294,9 +294,9 @@ defmodule RateLimiter.VSM.AgreementTest do
   end
 
   test "a part of a guard" do
-    assert for(nodes <- 1..4, do: Agreement.Participant.part(10, nodes)) == [10, 5, 3, 2]
-    assert Agreement.Participant.part(3, 8) == 1
-    assert Agreement.Participant.part(:infinity, 8) == :infinity
+    assert for(nodes <- 1..4, do: RateLimiter.VSM.Scales.part(10, nodes)) == [10, 5, 3, 2]
+    assert RateLimiter.VSM.Scales.part(3, 8) == 1
+    assert RateLimiter.VSM.Scales.part(:infinity, 8) == :infinity
   end
 
   test "a scale is put on the limit that calls meet", context do

@@ -47,7 +47,7 @@ defmodule RateLimiter.Support.Team do
   def metrics(node, name \\ :a), do: node |> space() |> VSM.Metrics.all() |> Map.fetch!(name)
 
   @doc "What a node's subsystem explains."
-  def explain(node, name \\ :a), do: node |> space() |> VSM.History.last(name)
+  def explain(node, name \\ :a), do: node |> space() |> VSM.Explain.last(name)
 
   @doc "Cuts a node off: it is no user any more, and its connections end."
   def cut_off(server, number) do

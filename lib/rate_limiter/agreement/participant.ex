@@ -9,7 +9,7 @@ defmodule RateLimiter.Agreement.Participant do
   alias RateLimiter.Agreement
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement.{Counters, Entry, Heartbeat, Status, View}
-  alias RateLimiter.VSM.{Loop, Subsystem, Table}
+  alias RateLimiter.VSM.{Apply, Decide, Loop, Observe, Scales, Subsystem, Table}
 
   @enforce_keys [:way, :keys, :group, :phase]
   defstruct [
@@ -51,8 +51,8 @@ defmodule RateLimiter.Agreement.Participant do
   @doc "A look at the subsystem, and the way to a step. `urgent?` where pain cannot wait for the window's end."
   @spec tick(t, Loop.t(), boolean) :: {t, Loop.t()}
   def tick(%__MODULE__{under_way: nil} = member, loop, urgent?) do
-    {loop, seen} = Loop.look(loop)
-    loop = Loop.reflect(loop, seen)
+    {loop, seen} = Observe.look(loop)
+    loop = Observe.reflect(loop, seen)
     asked = %{observation: seen.observation, urgent?: urgent?}
 
     case Agreement.meet(member.way, member.keys, words(member, loop, asked)) do
@@ -129,8 +129,10 @@ defmodule RateLimiter.Agreement.Participant do
     ahead = meeting.at_ms - Table.now_ms(loop.subsystem.table)
     member = %{member | ahead_ms: ahead}
 
-    if nodes != member.nodes and member.standing == :agreed and member.record != nil,
-      do: Loop.put_guard(loop, part(member.record.decision.guard, nodes))
+    if nodes != member.nodes and member.standing == :agreed and member.record != nil do
+      Apply.put_guard(loop, Scales.part(member.record.decision.guard, nodes))
+      Scales.apply(loop.subsystem.table, loop.subsystem)
+    end
 
     %{member | nodes: nodes}
   end
@@ -167,7 +169,7 @@ defmodule RateLimiter.Agreement.Participant do
     base = if now - until > @most_back_ms, do: anew(loop, meeting, from), else: from
     now = if base == from, do: now, else: until
     ready = on(loop, base, meeting, size / stepped_by(member, meeting, from))
-    observation = View.observation(meeting, loop.own.rate)
+    observation = View.observation(meeting, loop.config.rate)
 
     {ready, decision} = judged(ready, observation, now, meeting.record)
     facts = %{at_ms: now, by: member.way.label, nodes: size}
@@ -192,7 +194,7 @@ defmodule RateLimiter.Agreement.Participant do
 
   # A state with which the law fails must not go on from node to node: one that has begun anew takes its place.
   defp judged(loop, observation, now, record) do
-    case Loop.ask(loop, observation, now) do
+    case Decide.ask(loop, observation, now) do
       {:ok, state, decision} ->
         {%{loop | state: state}, decision}
 
@@ -214,14 +216,14 @@ defmodule RateLimiter.Agreement.Participant do
   defp stepped_by(%{standing: :agreed, record: record}, _meeting, _own), do: record.nodes
   defp stepped_by(_member, _meeting, _own), do: 1
 
-  defp on(loop, {:anew, scale}, _meeting, _factor), do: Loop.begin(loop, scale: scale)
+  defp on(loop, {:anew, scale}, _meeting, _factor), do: Decide.start(loop, scale: scale)
 
   defp on(loop, :theirs, meeting, factor) do
     {:ok, state} = meeting.record.state
-    Loop.resize(%{loop | state: state}, factor)
+    Decide.resize(%{loop | state: state}, factor)
   end
 
-  defp on(loop, :own, _meeting, factor), do: Loop.resize(loop, factor)
+  defp on(loop, :own, _meeting, factor), do: Decide.resize(loop, factor)
 
   ## To go by what all agreed on
 
@@ -247,7 +249,7 @@ defmodule RateLimiter.Agreement.Participant do
     loop =
       case record.state do
         {:ok, state} -> %{loop | state: state}
-        :unreadable -> Loop.begin(loop, scale: record.decision.scale)
+        :unreadable -> Decide.start(loop, scale: record.decision.scale)
       end
 
     member
@@ -259,9 +261,9 @@ defmodule RateLimiter.Agreement.Participant do
 
   defp alone(member, loop, asked, why) do
     size = if member.standing == :agreed, do: member.record.nodes, else: 1
-    {member, loop} = Status.leave(member, Loop.resize(loop, 1 / size), why)
+    {member, loop} = Status.leave(member, Decide.resize(loop, 1 / size), why)
     now = max(now_ms(member, loop), member.stepped_ms || now_ms(member, loop))
-    {%{member | stepped_ms: now}, loop |> Loop.decide(asked.observation, now) |> Loop.keep()}
+    {%{member | stepped_ms: now}, loop |> Decide.step(asked.observation, now) |> Loop.keep()}
   end
 
   # While Redis was never heard, this node's own clock is the best guess of Redis's.
@@ -305,9 +307,4 @@ defmodule RateLimiter.Agreement.Participant do
       decision -> decision.scale / 1
     end
   end
-
-  @doc "A node's part of a guard for all."
-  @spec part(pos_integer | :infinity, pos_integer) :: pos_integer | :infinity
-  def part(:infinity, _nodes), do: :infinity
-  def part(guard, nodes), do: max(1, div(guard, nodes))
 end

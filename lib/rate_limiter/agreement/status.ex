@@ -4,7 +4,7 @@ defmodule RateLimiter.Agreement.Status do
   # known is a row of the instance's table, so that a successor goes on from it.
 
   alias RateLimiter.Agreement.{Entry, Participant}
-  alias RateLimiter.VSM.{Loop, Subsystem, Table}
+  alias RateLimiter.VSM.{Apply, Explain, Loop, Scales, Subsystem, Table}
 
   @doc "A member that knows what its predecessor knew."
   @spec resume(Table.t(), atom, Participant.t()) :: Participant.t()
@@ -42,9 +42,9 @@ defmodule RateLimiter.Agreement.Status do
           {Participant.t(), Loop.t()}
   def agree(member, loop, record, how) do
     from = Subsystem.scale(loop.subsystem)
-    decision = bounded(record.decision, loop.own)
-    local = %{decision | guard: Participant.part(decision.guard, member.nodes)}
-    Loop.put(loop, local, cut?: record.cut_epoch > member.epoch)
+    decision = bounded(record.decision, loop.config)
+    local = %{decision | guard: Scales.part(decision.guard, member.nodes)}
+    Apply.put(loop, local, cut?: record.cut_epoch > member.epoch)
 
     loop = %{
       loop
@@ -85,7 +85,7 @@ defmodule RateLimiter.Agreement.Status do
     scale = Subsystem.scale(loop.subsystem)
     from = if member.record, do: " of epoch #{member.record.epoch}", else: ""
 
-    Loop.say(loop, %{
+    Explain.add(loop, %{
       action: :alone,
       from: scale,
       to: scale,
@@ -106,9 +106,9 @@ defmodule RateLimiter.Agreement.Status do
 
     cond do
       decision.news? and (how == :computed or epoch == member.epoch + 1) ->
-        Loop.note(loop, said(decision, record, how), decision.from || from)
+        Explain.decision(loop, said(decision, record, how), decision.from || from)
 
-      same?(from, decision.scale) or loop.own.dry_run ->
+      same?(from, decision.scale) or loop.config.dry_run ->
         :ok
 
       member.standing == :fresh ->
@@ -125,7 +125,7 @@ defmodule RateLimiter.Agreement.Status do
   defp join(loop, record, from, how, why) do
     %{scale: scale, stress: stress, binding: binding} = record.decision
 
-    Loop.say(loop, %{
+    Explain.add(loop, %{
       action: :join,
       from: from,
       to: scale,

@@ -13,7 +13,7 @@ defmodule RateLimiter.Sensors.Monitor do
   alias RateLimiter.Adaptive.{Observation, Signals}
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Sensors.{Config, Reading}
-  alias RateLimiter.VSM.{Gate, History, Scales, Table, Tree}
+  alias RateLimiter.VSM.{Explain, Gate, Scales, Table, Tree}
 
   @doc false
   @spec start_link(Table.t()) :: GenServer.on_start()
@@ -88,7 +88,7 @@ defmodule RateLimiter.Sensors.Monitor do
   defp look_at_store(state, _usual), do: state
 
   defp say_store(state, stress, sentence) do
-    History.note(state.table, nil, %{
+    Explain.add(state.table, nil, %{
       action: :hold,
       held_by: :store,
       binding: :store,
@@ -113,7 +113,7 @@ defmodule RateLimiter.Sensors.Monitor do
   end
 
   defp say_silent(state, name, why) do
-    History.note(state.table, nil, %{
+    Explain.add(state.table, nil, %{
       action: :hold,
       held_by: :no_opinion,
       binding: name,
@@ -154,7 +154,7 @@ defmodule RateLimiter.Sensors.Monitor do
   end
 
   defp note(state, decision) do
-    History.note(state.table, nil, %{
+    Explain.add(state.table, nil, %{
       action: decision.action,
       stress: decision.stress,
       binding: sensor(decision.binding),

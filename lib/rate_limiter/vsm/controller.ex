@@ -9,7 +9,7 @@ defmodule RateLimiter.VSM.Controller do
 
   alias RateLimiter.Agreement.Participant
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.VSM.{Loop, Subsystem, Table}
+  alias RateLimiter.VSM.{Decide, Loop, Observe, Subsystem, Table}
 
   # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
   @apart_ms 1_000
@@ -62,7 +62,11 @@ defmodule RateLimiter.VSM.Controller do
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp take_step(%{member: nil} = state, _urgent?), do: %{state | loop: Loop.step(state.loop)}
+  defp take_step(%{member: nil, loop: loop} = state, _urgent?) do
+    {loop, seen} = Observe.look(loop)
+    loop = Decide.step(loop, seen.observation, seen.now)
+    %{state | loop: Observe.reflect(loop, seen)}
+  end
 
   # With others a step is theirs, too: it is taken when they have answered.
   defp take_step(state, urgent?) do

@@ -5,7 +5,7 @@ defmodule RateLimiter.VSM.Metrics do
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement.Status
   alias RateLimiter.Signals.Ledger
-  alias RateLimiter.VSM.{Gate, Loop, Subsystem, Table, Tree}
+  alias RateLimiter.VSM.{Gate, Subsystem, Table, Tree}
 
   @spec all(Table.t()) :: %{atom => map}
   def all(table) do
@@ -52,7 +52,7 @@ defmodule RateLimiter.VSM.Metrics do
     }
   end
 
-  defp contained(%Loop{contained: contained}), do: contained
+  defp contained(%{contained: contained}), do: contained
   defp contained(nil), do: []
 
   defp strongest([]), do: 0.0
