@@ -1,47 +1,95 @@
 defmodule RateLimiter.Doctor do
-  @moduledoc false
-  # Looks whether limits hold here: counted in memory, and in the Redis that is named. Each finding says how it is and,
-  # where that is not well, what to change.
+  @moduledoc """
+  Checks of a node and of its Redis: whether limits hold there, and what to change if they do not.
 
+  `mix rate_limiter.doctor` runs them from a terminal. A release has no Mix; there:
+
+      bin/my_app rpc 'RateLimiter.Doctor.run()'
+      bin/my_app rpc 'RateLimiter.Doctor.run(store: {:redis, url: "redis://redis:6379"})'
+      bin/my_app eval 'RateLimiter.Doctor.run() == :failure && System.halt(1)'
+
+  `rpc` runs in the running node. `eval` starts a VM of its own on the same machine, with the same environment, and works
+  before the application does: in a deployment, as a step that fails.
+
+  ## What is checked
+
+  On this node:
+
+    * the native library is loaded
+    * a limit of 1,000 admits exactly 1,000 of 2,000 calls that eight processes make at the same time
+    * how long a check takes
+
+  In Redis, if one is configured:
+
+    * it is reachable, and its user may run what a limiter needs
+    * its version is supported
+    * it does not evict keys when its memory is full
+    * a limit of 10 admits exactly 10 of 20 calls
+    * how long a check takes
+    * subsystems of several nodes can agree on their scales
+
+  The checks use an instance of their own and a few keys below the prefix `rate_limiter:doctor`. The keys expire by
+  themselves. No key of another limiter is read or written.
+  """
+
+  alias RateLimiter.Config
   alias RateLimiter.Doctor.{Local, Shared}
   alias RateLimiter.Terminal.{Screen, Text}
 
+  @typedoc false
+  @type finding ::
+          {level, about :: String.t(), result :: String.t(), advice :: String.t() | nil}
+
+  @typedoc "`:failure` breaks limits. A `:warning` may, or concerns a part that not every application uses."
   @type level :: :ok | :warning | :failure
-  @type finding :: {level, about :: String.t(), says :: String.t(), change :: String.t() | nil}
 
   @level_columns 9
   @about_columns 14
   @styles [ok: :green, warning: :yellow, failure: :red]
 
-  @doc "Looks at all of it, tells each part as soon as it is known, and returns the worst level."
-  @spec examine(:local | {:redis, keyword}, ([finding] -> :ok)) :: level
-  def examine(store, tell) do
-    for part <- [&Local.examine/0, fn -> Shared.examine(store) end] do
-      findings = part.()
-      tell.(findings)
-      findings
-    end
-    |> Enum.concat()
+  @doc """
+  Runs all checks, prints each result, and returns the worst level.
+
+  Starts the application `:rate_limiter` if necessary. Takes up to a minute if Redis does not reply.
+
+  ## Options
+
+    * `:store` - the store to check, as `RateLimiter.start_link/1` takes it. Without it, the environment names the Redis,
+      as `RateLimiter.Config.from_env/0` reads it.
+
+  Raises `ArgumentError` if the options or the environment are invalid.
+  """
+  @spec run(keyword) :: level
+  def run(options \\ []) do
+    options = Keyword.validate!(options, [:store])
+    store = Keyword.get_lazy(options, :store, fn -> Config.from_env()[:store] end)
+    _valid = Config.store!(store, [:store])
+    {:ok, _started} = Application.ensure_all_started(:rate_limiter)
+    screen = Screen.of_stdout()
+    IO.puts("")
+
+    [&Local.check/0, fn -> Shared.check(store) end]
+    |> Enum.flat_map(fn check -> check.() |> tap(&(&1 |> lines(screen) |> IO.puts())) end)
     |> worst()
   end
 
-  @doc "What could be worse than this is not among them."
+  @doc false
   @spec worst([finding]) :: level
   def worst(findings) do
-    levels = for {level, _about, _says, _change} <- findings, do: level
+    levels = for {level, _about, _result, _advice} <- findings, do: level
     Enum.find([:failure, :warning], :ok, &(&1 in levels))
   end
 
-  @doc "Findings as lines for people."
+  @doc false
   @spec lines([finding], Screen.t()) :: IO.chardata()
   def lines(findings, screen), do: Enum.map(findings, &line(&1, screen))
 
-  defp line({level, about, says, change}, screen) do
+  defp line({level, about, result, advice}, screen) do
     indent = "\n" <> String.duplicate(" ", 2 + @level_columns + @about_columns)
     columns = Screen.columns() - String.length(indent) + 1
     arrow = if screen.unicode, do: "→", else: "->"
-    change = if change, do: ["#{arrow} #{change}"], else: []
-    text = Enum.flat_map([says | change], &Text.wrap(&1, columns))
+    advice = if advice, do: ["#{arrow} #{advice}"], else: []
+    text = Enum.flat_map([result | advice], &Text.wrap(&1, columns))
 
     [
       "  ",

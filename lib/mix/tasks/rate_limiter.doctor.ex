@@ -1,35 +1,36 @@
 defmodule Mix.Tasks.RateLimiter.Doctor do
-  @shortdoc "Looks whether limits hold here, and in your Redis"
+  @shortdoc "Checks whether limits hold on this machine and in a Redis"
 
   @moduledoc """
-  Looks whether limits hold on this machine and in the Redis that is named, and says what to change where they do not.
+  Checks whether limits hold on this machine and in a Redis, and prints what to change if they do not.
 
       mix rate_limiter.doctor
       mix rate_limiter.doctor --url redis://localhost:6379
 
-  On this machine: that the native library is there, admits exactly what a limit says to processes that ask at once, and
-  how long a check takes. In Redis: that it is reached, which it is, whether it forgets keys when it is full, that its user
-  may run what is needed, that its script admits exactly what a limit says, and how long a round trip takes.
+  `RateLimiter.Doctor` lists the checks, and runs them in a release, where there is no Mix.
 
-  Without `--url`, the environment names the Redis, as `RateLimiter.Config.from_env/0` reads it: so it is not seen by who
-  lists processes. It writes a few keys under `rate_limiter:doctor`, which end by themselves, and none of any limit's.
+  Without `--url`, the environment names the Redis, as `RateLimiter.Config.from_env/0` reads it. A password in the
+  environment stays hidden from a list of processes, one in `--url` does not.
 
   ## Options
 
     * `--url URL` - the Redis: `redis://`, `rediss://` for TLS, `unix:` for a socket
-    * `--prefix PREFIX` - the prefix of your keys, if it is not `rate_limiter`; `:doctor` is added to it
-    * `--cacertfile FILE` - who signed the certificate of the server, if it is nobody whom this system knows
-    * `--timeout MS` - the deadline of a call, 50 without it
-    * `-h`, `--help` - this text
+    * `--prefix PREFIX` - the prefix of your keys, by default `rate_limiter`. The checks append `:doctor` to it
+    * `--cacertfile FILE` - the certificates that sign the server's, if this system does not trust them
+    * `--timeout MS` - the deadline of a call, by default 50
+    * `-h`, `--help` - prints this text
 
-  The exit status is 1 where something fails, and 2 where the command line or the environment is wrong. What is only
-  warned of changes no status.
+  ## Exit status
+
+    * 0 - no failure; there may be warnings
+    * 1 - a check failed
+    * 2 - the command line or the environment is invalid
   """
 
   use Mix.Task
 
   alias RateLimiter.{Config, Doctor}
-  alias RateLimiter.Terminal.{CommandLine, Screen}
+  alias RateLimiter.Terminal.CommandLine
 
   @aliases [h: :help]
   @switches [
@@ -43,37 +44,36 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
   @impl true
   def run(argv) do
     case CommandLine.options(argv, @switches, @aliases) do
-      {:ok, options} -> examine(options)
+      {:ok, options} -> check(options)
       :help -> IO.puts(@moduledoc)
-      {:error, message} -> CommandLine.fail("rate_limiter.doctor", message, 2)
+      {:error, message} -> fail(message)
     end
   end
 
-  defp examine(options) do
-    {:ok, _started} = Application.ensure_all_started(:rate_limiter)
-    store = checked(options)
-    screen = Screen.of_stdout()
-    IO.puts("")
-    worst = Doctor.examine(store, &(&1 |> Doctor.lines(screen) |> IO.puts()))
-    if worst == :failure, do: exit({:shutdown, 1})
+  defp check(options) do
+    if Doctor.run(store: store!(options)) == :failure, do: exit({:shutdown, 1})
   end
 
-  defp checked(options) do
+  # Only an `ArgumentError` of this step is the caller's mistake.
+  defp store!(options) do
     store = store(options)
     _valid = Config.store!(store, [:store])
     store
   rescue
-    error in ArgumentError -> CommandLine.fail("rate_limiter.doctor", Exception.message(error), 2)
+    error in ArgumentError -> fail(Exception.message(error))
   end
 
   defp store(options) do
     own = Keyword.take(options, [:prefix, :timeout])
     tls = if file = options[:cacertfile], do: [ssl: [cacertfile: file]], else: []
 
-    case {options[:url], Config.from_env()} do
-      {nil, [store: :local]} -> :local
-      {nil, [store: {:redis, redis}]} -> {:redis, redis ++ own ++ tls}
+    case {options[:url], Config.from_env()[:store]} do
+      {nil, :local} -> :local
+      {nil, {:redis, redis}} -> {:redis, redis ++ own ++ tls}
       {url, _environment} -> {:redis, [url: url] ++ own ++ tls}
     end
   end
+
+  @spec fail(String.t()) :: no_return
+  defp fail(message), do: CommandLine.fail("rate_limiter.doctor", message, 2)
 end

@@ -1,24 +1,24 @@
 defmodule RateLimiter.Doctor.Server do
   @moduledoc false
-  # What a server says of itself: which it is, and whether it keeps what it was told when its memory is full.
+  # The checks of one server by its `INFO`: version, and eviction when its memory is full.
 
   alias RateLimiter.Doctor
   alias RateLimiter.Core.Native
   alias RateLimiter.Redis.Client
 
-  @oldest 7
-  @answer_ms 10_000
+  @oldest_major 7
+  @reply_ms 10_000
 
-  @doc "What the server of this key says."
-  @spec examine(Native.store(), String.t()) :: [Doctor.finding(), ...]
-  def examine(store, key) do
-    case ask(store, key) do
+  @doc "Checks the server that holds this key."
+  @spec check(Native.store(), String.t()) :: [Doctor.finding(), ...]
+  def check(store, key) do
+    case info(store, key) do
       {:ok, info} -> [version(info), memory(info)]
-      {:error, why} -> [untold(why)]
+      {:error, why} -> [unknown(why)]
     end
   end
 
-  @doc "Which server it is, by what `INFO` says."
+  @doc "Checks the version in a reply to `INFO`."
   @spec version(String.t()) :: Doctor.finding()
   def version(info) do
     {name, version} =
@@ -29,50 +29,50 @@ defmodule RateLimiter.Doctor.Server do
 
     {major, _rest} = Integer.parse(version)
 
-    if major >= @oldest,
+    if major >= @oldest_major,
       do: {:ok, "version", "#{name} #{version}", nil},
       else:
         {:warning, "version", "#{name} #{version}",
-         "expected #{@oldest}.0 or newer: with older ones nothing was tested"}
+         "expected #{@oldest_major}.0 or newer: older servers are not tested"}
   end
 
-  @doc "Whether it forgets what was used, by what `INFO` says."
+  @doc "Checks the eviction policy in a reply to `INFO`."
   @spec memory(String.t()) :: Doctor.finding()
   def memory(info) do
     policy = field(info, "maxmemory_policy")
 
     case field(info, "maxmemory") do
       "0" ->
-        {:ok, "memory", "no maxmemory is set: nothing is forgotten", nil}
+        {:ok, "memory", "no maxmemory is set: Redis evicts no key", nil}
 
       bytes when policy == "noeviction" ->
         {:ok, "memory",
-         "maxmemory #{bytes}, noeviction: nothing is forgotten; when it is full, nodes go on by their shares",
+         "maxmemory #{bytes}, noeviction: Redis evicts no key; when it is full, limiters follow their :on_outage",
          nil}
 
       bytes ->
         {:warning, "memory",
-         "maxmemory #{bytes}, #{policy}: when it is full it forgets who has used what",
+         "maxmemory #{bytes}, #{policy}: when it is full, Redis evicts keys, and their usage is lost",
          "set maxmemory-policy noeviction, and give limits a server of their own"}
     end
   end
 
-  defp untold(why) do
-    {:warning, "memory", "whether it forgets keys when it is full is not told: #{why}",
-     "grant its user +info, or look at maxmemory-policy yourself"}
+  defp unknown(why) do
+    {:warning, "memory", "cannot read whether Redis evicts keys when it is full: #{why}",
+     "grant its user +info, or check maxmemory-policy yourself"}
   end
 
-  defp ask(store, key) do
+  defp info(store, key) do
     reference = make_ref()
 
     case Client.command(store, reference, key, ["INFO"]) do
       {:sent, _wait_ms} ->
         receive do
           {^reference, {:ok, info}} when is_binary(info) -> {:ok, info}
-          {^reference, {:ok, _other}} -> {:error, "its answer is no text"}
+          {^reference, {:ok, _other}} -> {:error, "unexpected reply"}
           {^reference, {:error, why}} -> {:error, to_string(why)}
         after
-          @answer_ms -> {:error, "no answer"}
+          @reply_ms -> {:error, "no reply"}
         end
 
       failure ->

@@ -1,31 +1,32 @@
 defmodule RateLimiter.Doctor.Shared do
   @moduledoc false
-  # The Redis that is named: whether it is reached, may be asked all that is needed, keeps what it is told, and how fast.
+  # The checks of a Redis: connection, rights, eviction, exactness, speed, agreement.
   #
-  # Under a prefix of its own below the one that is named, so that no limit and no count of nodes is touched.
+  # The prefix is below the configured one, so that the checks touch no limit and no count of nodes.
 
   alias RateLimiter.{Doctor, Instance, Redis, VSM}
+  alias RateLimiter.Core.Numbers
   alias RateLimiter.Doctor.Server
 
   @limiter :rate_limiter_doctor
   @subsystem :doctor
   @below ":doctor"
-  @allowed 10
-  @asked 20
+  @limit 10
+  @calls 20
   @timed 200
   @patience_ms 10_000
   @agreed_ms 60_000
-  @rights "the guide to Redis lists the rights that its user needs"
+  @rights "guides/redis.md lists the rights that its user needs"
 
-  @spec examine(:local | {:redis, keyword}) :: [Doctor.finding(), ...]
-  def examine(:local) do
+  @spec check(:local | {:redis, keyword}) :: [Doctor.finding(), ...]
+  def check(:local) do
     [
-      {:ok, "Redis", "none is named: each node counts by itself",
-       "REDIS_URL in the environment or --url names one"}
+      {:ok, "Redis", "not configured: each node counts by itself",
+       "to check a Redis, set REDIS_URL, or pass --url or :store"}
     ]
   end
 
-  def examine({:redis, options}) do
+  def check({:redis, options}) do
     {:ok, instance} = RateLimiter.start_link(instance(options))
 
     try do
@@ -33,7 +34,7 @@ defmodule RateLimiter.Doctor.Shared do
       patience = max(@patience_ms, 2 * Keyword.get(options, :timeout, 0))
       known? = &(connected?(&1) or refused?(&1))
       status = wait(fn -> Redis.Client.status(store) end, known?, patience)
-      if connected?(status), do: look(store, status), else: [unreachable(status, patience)]
+      if connected?(status), do: connected(store, status), else: [unreachable(status, patience)]
     after
       Supervisor.stop(instance)
     end
@@ -41,7 +42,7 @@ defmodule RateLimiter.Doctor.Shared do
 
   defp instance(options) do
     prefix = Keyword.get(options, :prefix, "rate_limiter")
-    windows = [exact: [limit: @allowed, per: :hour], fast: [limit: 1_000_000, per: :second]]
+    windows = [exact: [limit: @limit, per: :hour], fast: [limit: 1_000_000, per: :second]]
     quiet = [schedulers: false, run_queue: false, timer: false, memory: false]
 
     [
@@ -53,7 +54,7 @@ defmodule RateLimiter.Doctor.Shared do
     ]
   end
 
-  # One that leaves no room is used as it is: then this counts as a node while it looks.
+  # A prefix that leaves no room is used as it is. Then this counts as one more node while the checks run.
   defp below(prefix),
     do: if(byte_size(prefix) <= 64 - byte_size(@below), do: prefix <> @below, else: prefix)
 
@@ -62,7 +63,7 @@ defmodule RateLimiter.Doctor.Shared do
 
   defp connected?(_status), do: false
 
-  # To wait longer would not help: it said no, or nobody is there who could.
+  # A refusal is final; waiting longer would not change it.
   defp refused?(status) do
     case problems(status) do
       [] -> false
@@ -78,28 +79,33 @@ defmodule RateLimiter.Doctor.Shared do
   defp unreachable(status, patience) do
     why =
       case problems(status) do
-        [] -> "no answer within #{div(patience, 1_000)} s"
+        [] -> "no reply within #{div(patience, 1_000)} s"
         known -> Enum.join(known, "; ")
       end
 
     {:failure, "Redis", "cannot be used: #{why}",
-     "until that is changed, limiters do as their :on_outage says. Is it up, is it reached from here (address, port, TLS), and are " <>
-       "user and password right?"}
+     "#{advice(why)}. Until then, limiters follow their :on_outage"}
   end
 
-  defp look(store, status) do
+  defp advice(why) do
+    if why =~ ~r/WRONGPASS|NOAUTH|NOPERM/,
+      do: "check user and password; #{@rights}",
+      else: "check that Redis runs, and its address, port and TLS as this machine sees them"
+  end
+
+  defp connected(store, status) do
     servers = Enum.map_join(status.servers, ", ", & &1.server)
-    reached = {:ok, "Redis", "reached: #{servers}", nil}
-    decides = decides(store)
-    rest = if elem(decides, 0) == :ok, do: [round_trip(), agreement()], else: []
-    [reached] ++ Server.examine(store, "#{@limiter}") ++ [decides | rest]
+    exactness = exactness(store)
+    rest = if elem(exactness, 0) == :ok, do: [speed(), agreement()], else: []
+
+    [{:ok, "Redis", "connected: #{servers}", nil}] ++
+      Server.check(store, "#{@limiter}") ++ [exactness | rest]
   end
 
-  # More than are allowed, and just those are admitted.
-  defp decides(store) do
+  defp exactness(store) do
     id = "#{System.pid()}:#{System.unique_integer()}"
 
-    answers = for _ <- 1..@asked, do: RateLimiter.check_and_track(@limiter, id, :exact)
+    answers = for _ <- 1..@calls, do: RateLimiter.check_and_track(@limiter, id, :exact)
 
     RateLimiter.reset(@limiter, id, :exact)
     admitted = Enum.count(answers, &match?({:ok, _}, &1))
@@ -107,16 +113,15 @@ defmodule RateLimiter.Doctor.Shared do
 
     cond do
       unanswered > 0 ->
-        {:failure, "the script",
-         "#{unanswered} of #{@asked} calls had no answer#{because(store)}", @rights}
+        {:failure, "script", "#{unanswered} of #{@calls} calls got no reply#{because(store)}",
+         @rights}
 
-      admitted == @allowed ->
-        {:ok, "the script", "#{admitted} of #{@asked} calls admitted, as many as are allowed",
-         nil}
+      admitted == @limit ->
+        {:ok, "script", "#{admitted} of #{@calls} calls admitted by a limit of #{@limit}", nil}
 
       true ->
-        {:failure, "the script", "#{admitted} of #{@asked} calls admitted, and not #{@allowed}",
-         "somebody else writes or deletes keys of this prefix, or this is a defect: please report it"}
+        {:failure, "script", "#{admitted} of #{@calls} calls admitted by a limit of #{@limit}",
+         "another client writes or deletes keys of this prefix, or this is a defect: please report it"}
     end
   end
 
@@ -126,7 +131,7 @@ defmodule RateLimiter.Doctor.Shared do
     if problem, do: ": #{problem}", else: ""
   end
 
-  defp round_trip do
+  defp speed do
     times =
       for number <- 1..@timed do
         call = fn -> RateLimiter.check_and_track(@limiter, "doctor #{number}", :fast) end
@@ -136,28 +141,29 @@ defmodule RateLimiter.Doctor.Shared do
 
     median = times |> Enum.sort() |> Enum.at(div(@timed, 2))
 
-    {:ok, "its speed",
-     "#{ms(median)} ms a check in the median of #{@timed}, one after the other; #{ms(Enum.max(times))} ms the slowest",
+    {:ok, "speed",
+     "a check takes #{ms(median)} ms in the median of #{@timed} in sequence, and #{ms(Enum.max(times))} ms at most",
      nil}
   end
 
   defp agreement do
     agreed? = fn -> VSM.subsystem_metrics(@limiter)[@subsystem].agreement.state == :agreed end
-    _known = wait(fn -> agreed?.() or alone() != nil end, & &1, @agreed_ms)
+    _known = wait(fn -> agreed?.() or refusal() != nil end, & &1, @agreed_ms)
 
     if agreed?.() do
-      {:ok, "agreement", "subsystems of several nodes would agree on their scales", nil}
+      {:ok, "agreement", "subsystems of several nodes can agree on their scales", nil}
     else
-      {:warning, "agreement", "subsystems of several nodes would go each by its own: #{alone()}",
-       "only with `vsm:` this matters; #{@rights}"}
+      {:warning, "agreement",
+       "subsystems of several nodes cannot agree on their scales: #{refusal()}",
+       "matters only with `vsm:`; #{@rights}"}
     end
   end
 
-  # Why Redis refuses, in words.
-  defp alone do
-    alone = &(&1.action == :alone and &1.sentence =~ "Redis says")
+  # The sentence that quotes Redis, of those that explain why this node decides alone.
+  defp refusal do
+    refusal = &(&1.action == :alone and &1.sentence =~ ~r/Redis (says|replied|refused)/)
 
-    with %{sentence: sentence} <- Enum.find(VSM.explain(@subsystem, @limiter), alone),
+    with %{sentence: sentence} <- Enum.find(VSM.explain(@subsystem, @limiter), refusal),
          do: sentence
   end
 
@@ -175,5 +181,5 @@ defmodule RateLimiter.Doctor.Shared do
     end
   end
 
-  defp ms(us), do: Float.round(us / 1_000, 2)
+  defp ms(us), do: Numbers.number(us / 1_000)
 end

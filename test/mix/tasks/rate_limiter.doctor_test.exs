@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.RateLimiter.DoctorTest do
-  # Not async: standard error and the environment belong to all.
+  # Not async: standard error and the environment are global.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -21,7 +21,7 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     end)
   end
 
-  # Lines are wrapped, where they are long.
+  # Long lines are wrapped.
   defp out(argv), do: capture_io(fn -> Task.run(argv) end) |> String.replace(~r/\s+/, " ")
 
   defp fails(argv) do
@@ -36,60 +36,63 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     end)
   end
 
-  # However slow this machine is.
+  # A deadline that a slow machine keeps.
   defp with_url(server), do: ["--url", Redis.url(server), "--timeout", "30000"]
 
-  test "without a Redis, what this node does by itself is looked at" do
+  test "without a Redis, the checks of this node run" do
     out = out([])
     assert out =~ "ok library rate_limiter 0."
-    assert out =~ "ok in memory 1,000 of 2,000 calls of 8 processes admitted, of 1,000 that are"
-    assert out =~ ~r/ok its speed [\d.]+ us a check/
-    assert out =~ "ok Redis none is named"
+    assert out =~ "ok in memory 1,000 of 2,000 concurrent calls admitted by a limit of 1,000"
+    assert out =~ ~r/ok speed a check takes [\d.]+ us/
+    assert out =~ "ok Redis not configured"
   end
 
-  test "a Redis that is well is asked all that will be asked of it, and no other key is touched" do
+  test "a healthy Redis passes all checks, which touch only keys of their own" do
     server = Redis.start!()
     out = out(with_url(server) ++ ["--prefix", "shop"])
-    assert out =~ ~r/ok Redis reached: 127\.0\.0\.1:\d+/
+    assert out =~ ~r/ok Redis connected: 127\.0\.0\.1:\d+/
     assert out =~ ~r/ok version (Redis|Valkey) \d/
     assert out =~ "ok memory no maxmemory is set"
-    assert out =~ "ok the script 10 of 20 calls admitted"
-    assert out =~ ~r/ok its speed [\d.]+ ms a check/
+    assert out =~ "ok script 10 of 20 calls admitted"
+    assert out =~ ~r/ok speed a check takes [\d.]+ ms/
     assert out =~ "ok agreement"
     keys = Redis.command!(server, ["KEYS", "*"])
     assert keys != []
     assert Enum.reject(keys, &String.starts_with?(&1, "shop:doctor:{")) == []
   end
 
-  test "a prefix may be as long as it can be" do
+  test "a prefix of the maximum length is accepted" do
     prefix = String.duplicate("é", 32)
-    assert out(with_url(Redis.start!()) ++ ["--prefix", prefix]) =~ "ok the script 10 of 20"
+    assert out(with_url(Redis.start!()) ++ ["--prefix", prefix]) =~ "ok script 10 of 20"
   end
 
-  test "the environment names the Redis, too" do
+  test "without --url, the environment names the Redis" do
     server = Redis.start!()
     System.put_env("REDIS_URL", Redis.url(server))
-    assert out(["--timeout", "30000"]) =~ "ok the script 10 of 20"
+    assert out(["--timeout", "30000"]) =~ "ok script 10 of 20"
   end
 
-  test "one that forgets is warned of" do
+  test "a Redis that evicts keys gets a warning" do
     server = Redis.start!(config: [maxmemory: "100mb", "maxmemory-policy": "volatile-ttl"])
     out = out(with_url(server))
-    assert out =~ "warning memory maxmemory 104857600, volatile-ttl: when it is full it forgets"
+
+    assert out =~
+             "warning memory maxmemory 104857600, volatile-ttl: when it is full, Redis evicts"
+
     assert out =~ "set maxmemory-policy noeviction"
   end
 
-  test "what its user lacks is said: what is not needed by every call is a warning" do
+  test "a missing right is a failure if every call needs it, else a warning" do
     rights = Documents.rights() |> String.replace(~r/ \+h\w+| \+info/, "")
     server = Redis.start!(config: [user: rights])
     url = String.replace(Redis.url(server), "://", "://limiter:secret@")
     out = out(["--url", url, "--timeout", "30000"])
 
     assert out =~
-             ~r/warning memory whether it forgets .* is not told: .*info.* grant its user \+info/
+             ~r/warning memory cannot read whether Redis evicts .*info.* grant its user \+info/
 
-    assert out =~ "ok the script"
-    assert out =~ ~r/warning agreement .* Redis says/
+    assert out =~ "ok script"
+    assert out =~ ~r/warning agreement .* cannot agree on their scales: .* Redis/
     refute out =~ "secret"
 
     server = Redis.start!(config: [user: String.replace(rights, " +set ", " ")])
@@ -99,13 +102,33 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     refute out =~ "secret"
   end
 
-  test "one that is not there is a failure, with why" do
+  test "a Redis that does not run is a failure with its reason" do
     server = Redis.start!()
     Redis.kill(server)
-    assert fails(with_url(server)) =~ ~r/failure Redis cannot be used: .*refused.* Is it up/
+
+    assert fails(with_url(server)) =~
+             ~r/failure Redis cannot be used: .*refused.* check that Redis runs/
   end
 
-  test "a wrong command line or environment says what was expected" do
+  test "a wrong password is a failure that names user and password" do
+    server = Redis.start!(config: [user: Documents.rights()])
+    url = String.replace(Redis.url(server), "://", "://limiter:wrong@")
+    assert fails(["--url", url]) =~ ~r/failure Redis cannot be used: .*check user and password/
+  end
+
+  test "run/1 returns the worst level, and refuses unknown options" do
+    server = Redis.start!(config: [maxmemory: "100mb", "maxmemory-policy": "volatile-ttl"])
+    store = {:redis, url: Redis.url(server), timeout: 30_000}
+    capture_io(fn -> assert Doctor.run(store: store) == :warning end)
+    capture_io(fn -> assert Doctor.run() == :ok end)
+    assert_raise ArgumentError, ~r/unknown keys \[:url\]/, fn -> Doctor.run(url: "x") end
+
+    assert_raise ArgumentError, ~r/^store.url: expected/, fn ->
+      Doctor.run(store: {:redis, url: "x"})
+    end
+  end
+
+  test "an invalid command line or environment exits with status 2 and what was expected" do
     assert misuse(["--ulr", "x"]) =~ "--ulr: no such option. Did you mean --url?"
     assert misuse(["--timeout", "long"]) =~ "--timeout: expected a whole number, got: \"long\""
     assert misuse(["redis://localhost"]) =~ "expected options only"
@@ -116,8 +139,8 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     assert misuse([]) =~ "REDIS_ENABLED: expected true or false"
   end
 
-  describe "what a server says of itself" do
-    test "which it is" do
+  describe "checks of a server by its INFO" do
+    test "version/1 warns of servers older than 7.0" do
       assert {:ok, _, "Redis 7.0.15", nil} = Server.version("a:1\r\nredis_version:7.0.15\r\n")
       valkey = "redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n"
       assert {:ok, _, "Valkey 8.1.1", nil} = Server.version(valkey)
@@ -126,7 +149,7 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
                Server.version("redis_version:6.2.0")
     end
 
-    test "whether it forgets" do
+    test "memory/1 warns of an eviction policy" do
       memory = fn bytes, policy ->
         Server.memory("maxmemory:#{bytes}\r\nmaxmemory_human:x\r\nmaxmemory_policy:#{policy}\r\n")
       end
@@ -137,14 +160,14 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     end
   end
 
-  test "the worst of what was found counts" do
+  test "worst/1 returns the worst level of all findings" do
     finding = &{&1, "", "", nil}
     assert Doctor.worst([]) == :ok
     assert Doctor.worst(Enum.map([:ok, :warning, :ok], finding)) == :warning
     assert Doctor.worst(Enum.map([:warning, :failure, :ok], finding)) == :failure
   end
 
-  test "lines fit the screen" do
+  test "lines/2 fits 80 columns" do
     finding = {:warning, "memory", String.duplicate("word ", 60), String.duplicate("more ", 40)}
 
     for unicode <- [true, false] do
