@@ -58,7 +58,7 @@ defmodule RateLimiter do
 
   alias RateLimiter.{Config, Instance, Store, Usage}
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Instance.{Registry, Writer}
+  alias RateLimiter.Instance.{Registry, Reporter, Writer}
 
   @typedoc "Who asks."
   @type id :: binary | integer | atom | tuple | [id]
@@ -269,7 +269,7 @@ defmodule RateLimiter do
   def update_limit(limiter, window, changes),
     do:
       limiter
-      |> Instance.Supervisor.holder!()
+      |> Registry.holder!()
       |> Writer.change!({:update, limiter, window, changes})
 
   @doc """
@@ -286,9 +286,9 @@ defmodule RateLimiter do
     {instance, options} = pop_instance(options, instance)
     path = Config.path!(limiter)
     config = Config.limiter!(options, path)
-    limiters = Instance.Supervisor.fetch!(instance)
-    Config.check_store!(config, limiters.store, path)
-    Writer.change!(limiters, {:add, limiter, config})
+    instance = Registry.fetch!(instance)
+    Config.check_store!(config, instance.store, path)
+    Writer.change!(instance, {:add, limiter, config})
   end
 
   @doc """
@@ -299,7 +299,7 @@ defmodule RateLimiter do
   """
   @spec remove_limiter(limiter) :: :ok
   def remove_limiter(limiter),
-    do: limiter |> Instance.Supervisor.holder!() |> Writer.change!({:remove, limiter})
+    do: limiter |> Registry.holder!() |> Writer.change!({:remove, limiter})
 
   @doc """
   The limiters of an instance with their windows: the limit as configured, and `:max`, what a window holds now.
@@ -312,7 +312,7 @@ defmodule RateLimiter do
   """
   @spec limiters(instance :: term) :: [{limiter, map}]
   def limiters(instance \\ __MODULE__),
-    do: instance |> Instance.Supervisor.fetch!() |> Instance.Supervisor.describe()
+    do: instance |> Registry.fetch!() |> Reporter.limiters()
 
   @doc """
   Whether all is well with an instance.
@@ -336,7 +336,7 @@ defmodule RateLimiter do
           | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]} | {:evicts, [map]}}
           | {:error, :not_running}
   def health_check(instance \\ __MODULE__),
-    do: instance |> Registry.instance() |> Instance.Supervisor.health()
+    do: instance |> Registry.instance() |> Reporter.health()
 
   @doc """
   What an instance holds and did: `:keys` and `:memory` in bytes now, `:checks`, `:denials`, `:overflowed` and
@@ -366,7 +366,7 @@ defmodule RateLimiter do
   """
   @spec stats(instance :: term) :: map
   def stats(instance \\ __MODULE__),
-    do: instance |> Instance.Supervisor.fetch!() |> Instance.Supervisor.stats()
+    do: instance |> Registry.fetch!() |> Reporter.stats()
 
   defp take(limiter, id, windows, cost: cost), do: Store.check(limiter, id, windows, cost)
   defp take(limiter, id, windows, []), do: Store.check(limiter, id, windows, 1)

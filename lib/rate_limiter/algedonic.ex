@@ -27,7 +27,7 @@ defmodule RateLimiter.Algedonic do
   it takes from a small bucket of its own, which no scale shrinks.
   """
 
-  alias RateLimiter.Telemetry
+  alias RateLimiter.{Instance, Telemetry}
   alias RateLimiter.Core.Options
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Signals.{Ledger, Subscribers}
@@ -44,11 +44,19 @@ defmodule RateLimiter.Algedonic do
       doc: "who says so. Default: the calling process, by its registered name where it has one."
     ],
     reason: [type: :any, doc: "why, for people: any term."],
-    instance: [type: :any, default: RateLimiter, doc: "the instance of the subsystem."]
+    instance: [
+      type: :any,
+      default: Instance.default_name(),
+      doc: "the instance of the subsystem."
+    ]
   ]
 
   @subscription [
-    instance: [type: :any, default: RateLimiter, doc: "the instance whose subsystems are meant."]
+    instance: [
+      type: :any,
+      default: Instance.default_name(),
+      doc: "the instance whose subsystems are meant."
+    ]
   ]
 
   @type kind :: :pain | :pleasure

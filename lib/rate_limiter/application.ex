@@ -9,7 +9,7 @@ defmodule RateLimiter.Application do
     RateLimiter.Telemetry.start()
 
     children = [
-      RateLimiter.Instance.Registry,
+      {Registry, keys: :unique, name: RateLimiter.Registry},
       RateLimiter.Signals.Subscribers,
       {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
     ]

@@ -8,7 +8,7 @@ defmodule RateLimiter.Config do
 
   # The options of an instance and of its limiters: one schema, checked before anything starts.
 
-  alias RateLimiter.{Redis, Store, VSM}
+  alias RateLimiter.{Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Limit, Options}
 
   @max_windows 32
@@ -44,7 +44,7 @@ defmodule RateLimiter.Config do
   @instance [
     name: [
       type: :any,
-      default: RateLimiter,
+      default: Instance.default_name(),
       doc: "the instance's name, any term."
     ],
     store: [
@@ -131,7 +131,12 @@ defmodule RateLimiter.Config do
 
     config =
       struct!(
-        %__MODULE__{name: RateLimiter, store: :local, limiters: [], stats_interval: :infinity},
+        %__MODULE__{
+          name: Instance.default_name(),
+          store: :local,
+          limiters: [],
+          stats_interval: :infinity
+        },
         options
       )
 

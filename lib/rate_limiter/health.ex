@@ -45,6 +45,7 @@ defmodule RateLimiter.Health do
   A sensor is a module with this behaviour where a function is too little: `pool: [module: MyApp.PoolSensor, ok: 1, ...]`.
   """
 
+  alias RateLimiter.Instance
   alias RateLimiter.VSM.{Table, Tree}
 
   @typedoc "What a sensor keeps from one reading to the next."
@@ -77,5 +78,6 @@ defmodule RateLimiter.Health do
             no_opinion: String.t() | nil
           }
         }
-  def report(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
+  def report(instance \\ Instance.default_name()),
+    do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
 end

@@ -34,7 +34,7 @@ defmodule RateLimiter.Redis do
 
   alias RateLimiter.Instance
   alias RateLimiter.Core.Options
-  alias RateLimiter.Instance.Supervisor
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Redis.{Credentials, Secret}
 
   @credentials [
@@ -66,9 +66,9 @@ defmodule RateLimiter.Redis do
 
     %{username: username, password: password} = Options.validate!(options, @credentials, [])
 
-    case Supervisor.fetch!(instance) do
-      %Instance{store: {:redis, _store}} = limiters ->
-        Credentials.put!(limiters, %{username: username, password: Secret.hide(password)})
+    case Registry.fetch!(instance) do
+      %Instance{store: {:redis, _store}} = instance ->
+        Credentials.put!(instance, %{username: username, password: Secret.hide(password)})
 
       _local ->
         raise ArgumentError, "the instance #{inspect(instance)} has no Redis: its store is :local"

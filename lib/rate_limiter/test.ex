@@ -29,12 +29,10 @@ defmodule RateLimiter.Test do
   State is in memory, whatever the application's store is.
   """
 
-  alias RateLimiter.{Config, Instance, Store}
+  alias RateLimiter.{Config, Instance, Sensors, Store, Test}
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Instance.{Registry, Writer}
-  alias RateLimiter.Sensors.Config, as: HealthConfig
-  alias RateLimiter.Test.Clock
-  alias RateLimiter.Test.Instance, as: TestInstance
+  alias RateLimiter.Instance.Writer
+  alias RateLimiter.Test.{Clock, Registry}
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
 
@@ -69,9 +67,9 @@ defmodule RateLimiter.Test do
   @spec start(keyword) :: :ok
   def start(options) do
     config = Config.new!(options, [:name, :limiters, :vsm])
-    limiters = own(config.name)
-    for {name, limiter} <- config.limiters, do: Writer.change!(limiters, {:add, name, limiter})
-    if config.vsm, do: add_subsystems(limiters, config.vsm), else: :ok
+    instance = own(config.name)
+    for {name, limiter} <- config.limiters, do: Writer.change!(instance, {:add, name, limiter})
+    if config.vsm, do: add_subsystems(instance, config.vsm), else: :ok
   end
 
   @doc """
@@ -88,12 +86,12 @@ defmodule RateLimiter.Test do
   """
   @spec allow(pid, pid) :: :ok
   def allow(owner, pid) when is_pid(owner) and is_pid(pid) do
-    limiters =
-      Registry.test_of(owner) ||
+    instance =
+      Registry.instance(owner) ||
         raise ArgumentError, "#{inspect(owner)} has no limiters of its own to share"
 
-    with {:error, {:already_registered, holder}} <- TestInstance.allow(limiters, pid),
-         true <- holder != limiters.keeper do
+    with {:error, {:already_registered, holder}} <- Test.Instance.allow(instance, pid),
+         true <- holder != instance.writer do
       raise ArgumentError, "#{inspect(pid)} already belongs to another test"
     else
       _allowed -> :ok
@@ -129,13 +127,13 @@ defmodule RateLimiter.Test do
     if Store.manual_clock_now(clock) + ns > @latest,
       do: Options.expected!([:advance], "no more than leads to the year 2554", duration)
 
-    case Registry.test() do
-      %Instance{space: nil} ->
+    case Registry.instance() do
+      %Instance{subsystems: nil} ->
         _now = Store.manual_clock_advance(clock, ns)
         :ok
 
-      %Instance{space: space} ->
-        Clock.advance(space, clock, ns)
+      %Instance{subsystems: subsystems} ->
+        Clock.advance(subsystems, clock, ns)
     end
   end
 
@@ -176,11 +174,11 @@ defmodule RateLimiter.Test do
 
   # What is this process's own, or shared with it: what belongs to a test that called it is not its to add to.
   defp own(name) do
-    case Registry.test_of(self()) do
-      %Instance{instance: ^name} = limiters ->
-        limiters
+    case Registry.instance(self()) do
+      %Instance{name: ^name} = instance ->
+        instance
 
-      %Instance{instance: other} ->
+      %Instance{name: other} ->
         raise ArgumentError, "name: this test's limiters already stand in for #{inspect(other)}"
 
       nil ->
@@ -188,21 +186,20 @@ defmodule RateLimiter.Test do
     end
   end
 
-  defp add_subsystems(limiters, config) do
-    :ok = Registry.expect_tests()
-    own = Enum.reject(config.sensors, &HealthConfig.built_in?/1)
+  defp add_subsystems(instance, config) do
+    own = Enum.reject(config.sensors, &Sensors.Config.built_in?/1)
 
-    with :taken <- TestInstance.add_subsystems(limiters, %{config | sensors: own}),
+    with :taken <- Test.Instance.add_subsystems(instance, %{config | sensors: own}),
          do: Options.misuse!([:vsm], "this test has subsystems already")
   end
 
   defp begin(name) do
-    :ok = TestInstance.start(self(), name, @start)
-    Registry.test_of(self())
+    :ok = Test.Instance.start(self(), name, @start)
+    Registry.instance(self())
   end
 
   defp clock! do
-    case Registry.test() do
+    case Registry.instance() do
       %Instance{clock: clock} ->
         clock
 

@@ -131,7 +131,7 @@ defmodule RateLimiter.LeakTest do
 
   # What a test owned ends with it: a moment later, when its instance has seen it.
   defp ended(pid) do
-    if RateLimiter.Instance.Registry.whereis({:test, pid}), do: ended(pid), else: :ok
+    if RateLimiter.Test.Registry.instance(pid), do: ended(pid), else: :ok
   end
 
   describe "many calls" do

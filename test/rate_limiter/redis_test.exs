@@ -435,9 +435,9 @@ defmodule RateLimiter.RedisTest do
       Redis.eventually(fn -> "limiter" in users(server) end)
       {:ok, %Usage{source: :redis}} = RateLimiter.check_and_track(name, "u", :a)
       # Who reads them crashes, and still knows the new ones.
-      pid = Registry.whereis({:keyring, table(name)})
+      pid = Registry.whereis({:credentials, table(name)})
       Process.exit(pid, :kill)
-      Redis.eventually(fn -> Registry.whereis({:keyring, table(name)}) not in [nil, pid] end)
+      Redis.eventually(fn -> Registry.whereis({:credentials, table(name)}) not in [nil, pid] end)
       Redis.command!(server, ["CLIENT", "KILL", "USER", "limiter"])
       Redis.eventually(fn -> "limiter" in users(server) end)
     end

@@ -169,17 +169,17 @@ defmodule RateLimiter.TestTest do
       owner =
         spawn(fn ->
           start(:tested_ending)
-          send(test, {:handle, RateLimiter.Instance.Registry.owned(:tested_ending)})
+          send(test, {:handle, RateLimiter.Test.Registry.limiter(:tested_ending)})
           receive do: (:end -> :ok)
         end)
 
       assert_receive {:handle, handle}, 30_000
-      %{keeper: instance} = RateLimiter.Instance.Registry.test_of(owner)
+      %{writer: instance} = RateLimiter.Test.Registry.instance(owner)
       ref = Process.monitor(instance)
       send(owner, :end)
       assert_receive {:DOWN, ^ref, :process, ^instance, :normal}, 30_000
       assert RateLimiter.Core.Native.stats(handle) == :unknown_limiter
-      assert RateLimiter.Instance.Registry.test_of(owner) == nil
+      assert RateLimiter.Test.Registry.instance(owner) == nil
     end
   end
 
@@ -248,7 +248,7 @@ defmodule RateLimiter.TestTest do
     test "lets a process use the limiters and the clock" do
       start()
       {:ok, worker} = stranger(fn -> Agent.start(fn -> nil end) end)
-      assert Agent.get(worker, fn _ -> RateLimiter.Instance.Registry.test() end) == nil
+      assert Agent.get(worker, fn _ -> RateLimiter.Test.Registry.instance() end) == nil
       assert RateLimiter.Test.allow(self(), worker) == :ok
       assert RateLimiter.Test.allow(self(), worker) == :ok
       assert Agent.get(worker, fn _ -> current() end) == 1

@@ -1,16 +1,15 @@
 defmodule RateLimiter.UsageTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Store, Usage}
+  alias RateLimiter.{Store, Test, Usage}
   alias RateLimiter.Core.Native
-  alias RateLimiter.Instance.Registry
 
   setup do
-    RateLimiter.Test.start(
+    Test.start(
       limiters: [scaled: [windows: [w: [limit: 100, per: :second], v: [limit: 40, per: :hour]]]]
     )
 
-    %{handle: Registry.owned(:scaled)}
+    %{handle: Test.Registry.limiter(:scaled)}
   end
 
   describe "an answer's usage" do

@@ -4,7 +4,6 @@ defmodule RateLimiter.VectorsTest do
 
   alias RateLimiter.{Test, Usage}
   alias RateLimiter.Core.Native
-  alias RateLimiter.Instance.Registry
 
   # What the lines of a file say: cases with their windows and steps, each with the line it stands in.
   defmodule Vectors do
@@ -99,7 +98,7 @@ defmodule RateLimiter.VectorsTest do
 
   # The door does not know scale: what adapts limits sets it.
   defp ask(limiter, ["set_scale", ppm]),
-    do: limiter |> Registry.owned() |> Native.set_scale(Vectors.integer(ppm))
+    do: limiter |> Test.Registry.limiter() |> Native.set_scale(Vectors.integer(ppm))
 
   defp named(names) do
     case Vectors.windows(names) do

@@ -2,24 +2,21 @@ defmodule RateLimiter.Core.Errors do
   @moduledoc false
   # What is said to who misuses a call. A denied call is no error and never comes here.
 
-  alias RateLimiter.Instance
   alias RateLimiter.Core.Options
-  alias RateLimiter.Instance.Registry
 
-  @spec unknown_limiter(atom) :: Exception.t()
-  def unknown_limiter(limiter) do
-    case Registry.all() do
-      [] ->
-        error(
-          "unknown limiter #{inspect(limiter)}: no instance of RateLimiter runs on this node. #{start(limiter)}"
-        )
+  @typedoc "The running instances, each with the names of its limiters."
+  @type instances :: [{name :: term, [limiter :: atom]}]
 
-      instances ->
-        error(
-          "unknown limiter #{inspect(limiter)}#{near(limiter, instances)} #{known(instances)}"
-        )
-    end
+  @spec unknown_limiter(atom, instances) :: Exception.t()
+  def unknown_limiter(limiter, []) do
+    error(
+      "unknown limiter #{inspect(limiter)}: no instance of RateLimiter runs on this node. #{start(limiter)}"
+    )
   end
+
+  def unknown_limiter(limiter, instances),
+    do:
+      error("unknown limiter #{inspect(limiter)}#{near(limiter, instances)} #{known(instances)}")
 
   @spec unknown_window(atom, atom, [atom]) :: Exception.t()
   def unknown_window(window, limiter, known),
@@ -28,19 +25,14 @@ defmodule RateLimiter.Core.Errors do
         "unknown window #{inspect(window)} of limiter #{inspect(limiter)}; its windows are #{Options.list(known)}"
       )
 
-  @spec unknown_instance(term) :: Exception.t()
-  def unknown_instance(name) do
-    case Registry.all() do
-      [] ->
-        error(
-          "no instance #{inspect(name)} runs on this node, and no other either. #{start(:api)}"
-        )
+  @spec unknown_instance(term, instances) :: Exception.t()
+  def unknown_instance(name, []),
+    do:
+      error("no instance #{inspect(name)} runs on this node, and no other either. #{start(:api)}")
 
-      instances ->
-        error(
-          "no instance #{inspect(name)} runs on this node; there run #{Enum.map_join(instances, ", ", &inspect(&1.instance))}"
-        )
-    end
+  def unknown_instance(name, instances) do
+    names = Enum.map_join(instances, ", ", fn {name, _limiters} -> inspect(name) end)
+    error("no instance #{inspect(name)} runs on this node; there run #{names}")
   end
 
   @spec ended() :: Exception.t()
@@ -108,7 +100,7 @@ defmodule RateLimiter.Core.Errors do
   def bad_list(other), do: error("expected a list, got: #{show(other)}")
 
   defp near(limiter, instances) do
-    case Options.nearest(limiter, Enum.flat_map(instances, &Instance.names/1)) do
+    case Options.nearest(limiter, Enum.flat_map(instances, &elem(&1, 1))) do
       nil -> "."
       name -> ", did you mean #{inspect(name)}?"
     end
@@ -116,8 +108,8 @@ defmodule RateLimiter.Core.Errors do
 
   defp known(instances) do
     "Known are " <>
-      Enum.map_join(instances, ", ", fn %{instance: name} = limiters ->
-        "#{limiters |> Instance.names() |> Options.list()} of #{inspect(name)}"
+      Enum.map_join(instances, ", ", fn {name, limiters} ->
+        "#{Options.list(limiters)} of #{inspect(name)}"
       end)
   end
 

@@ -30,7 +30,7 @@ defmodule RateLimiter.Doctor.Shared do
     {:ok, instance} = RateLimiter.start_link(instance(options))
 
     try do
-      %Instance{store: {:redis, store}} = Instance.Supervisor.fetch!(@limiter)
+      %Instance{store: {:redis, store}} = Instance.Registry.fetch!(@limiter)
       patience = max(@patience_ms, 2 * Keyword.get(options, :timeout, 0))
       known? = &(connected?(&1) or refused?(&1))
       status = wait(fn -> Redis.Client.status(store) end, known?, patience)

@@ -1,130 +1,96 @@
 defmodule RateLimiter.Instance.Registry do
   @moduledoc false
-  # Who runs on this node: the instances by name, and the private limiters of tests by process.
+  # The instances of this node by name, and the processes of each.
   #
-  # An instance is known by what `RateLimiter.Instance.Supervisor` keeps of it. A check never comes here
-  # (its limiter's name is resolved natively), unless that name belongs to tests.
+  # A check does not come here, because the native library resolves the names of limiters, unless the name belongs to
+  # tests.
 
-  alias RateLimiter.Instance
+  alias RateLimiter.{Instance, Test}
+  alias RateLimiter.Core.Errors
 
   @type key ::
-          {:instance, term}
-          | {:keeper | :keyring | :watcher | :heartbeat, :ets.tid()}
-          | {:test, pid}
-          | {:controller, :ets.tid(), atom}
-          | {:monitor, :ets.tid()}
+          {:instance, name :: term}
+          | {:writer | :credentials | :events | :heartbeat | :monitor, :ets.tid()}
+          | {:controller, :ets.tid(), subsystem :: atom}
 
-  # Set for good when the first test has subsystems of its own: until then, nobody looks for any.
-  @tests {__MODULE__, :tests}
+  @registry RateLimiter.Registry
 
-  @doc false
-  def child_spec(_options), do: Registry.child_spec(keys: :unique, name: __MODULE__)
-
-  @doc "The name under which a process can be started and called."
+  @doc "Returns the name under which a process can be started and called."
   @spec via(key) :: {:via, module, term}
-  def via(key), do: {:via, Registry, {__MODULE__, key}}
+  def via(key), do: {:via, Registry, {@registry, key}}
 
-  @doc "Tells who calls what the calling process, already registered under `key`, keeps."
-  @spec publish(key, Instance.t()) :: :ok
-  def publish(key, %Instance{} = limiters) do
-    {_new, _old} = Registry.update_value(__MODULE__, key, fn _none -> limiters end)
+  @doc "Publishes the instance of the calling process, which is registered under its name."
+  @spec publish(Instance.t()) :: :ok
+  def publish(%Instance{name: name} = instance) do
+    {_new, _old} = Registry.update_value(@registry, {:instance, name}, fn _old -> instance end)
     :ok
   end
 
-  @doc "The keys under which the calling process is registered."
-  @spec own_keys() :: [key]
-  def own_keys, do: Registry.keys(__MODULE__, self())
-
-  @doc "Registers the calling process under `key`, with what it keeps."
-  @spec register(key, Instance.t()) :: :ok | {:error, {:already_registered, pid}}
-  def register(key, %Instance{} = limiters) do
-    with {:ok, _registry} <- Registry.register(__MODULE__, key, limiters), do: :ok
+  @doc "Returns the process that is registered under `key`."
+  @spec whereis(key) :: pid | nil
+  def whereis(key) do
+    with [{pid, _value}] <- lookup(key), do: pid, else: ([] -> nil)
   end
 
-  @doc "The instance of this name, where the calling test has its own: that."
+  @doc "Returns the instance of this name, or the one with which the calling test replaces it."
   @spec instance(term) :: Instance.t() | nil
   def instance(name) do
-    case test() do
-      %Instance{instance: ^name} = limiters -> limiters
-      _other -> fetch({:instance, name})
+    case Test.Registry.instance() do
+      %Instance{name: ^name} = own -> own
+      _other -> ready(name)
     end
   end
 
-  @doc "The subsystems of the instance of this name, nil where it has none; for a test that has its own: those."
-  @spec space(term) :: {:ok, RateLimiter.VSM.Table.t() | nil} | :error
-  def space(name) do
-    limiters =
-      if :persistent_term.get(@tests, false),
-        do: instance(name),
-        else: fetch({:instance, name}) || instance(name)
+  @doc "Returns the instance of this name, or raises an `ArgumentError` that lists the running ones."
+  @spec fetch!(term) :: Instance.t()
+  def fetch!(name), do: instance(name) || raise(Errors.unknown_instance(name, known()))
 
-    if limiters, do: {:ok, limiters.space}, else: :error
+  @doc "Returns the subsystems of the instance of this name, `nil` if it has none, with those of the calling test first."
+  @spec subsystems!(term) :: RateLimiter.VSM.Table.t() | nil
+  def subsystems!(name) do
+    if Test.Registry.subsystems?(),
+      do: fetch!(name).subsystems,
+      else: (ready(name) || fetch!(name)).subsystems
   end
 
-  @doc "From now on tests may have subsystems of their own."
-  @spec expect_tests() :: :ok
-  def expect_tests do
-    unless :persistent_term.get(@tests, false), do: :persistent_term.put(@tests, true)
-    :ok
+  @doc "Returns the instance of a limiter, the calling test's own first."
+  @spec holder!(atom) :: Instance.t()
+  def holder!(limiter) when is_atom(limiter),
+    do: Enum.find(all(), &Instance.fetch(&1, limiter)) || raise(unknown_limiter(limiter))
+
+  def holder!(other), do: raise(Errors.bad_call(other, 0))
+
+  @doc "Returns the error for a limiter that no instance has."
+  @spec unknown_limiter(atom) :: Exception.t()
+  def unknown_limiter(limiter), do: Errors.unknown_limiter(limiter, known())
+
+  @doc "Returns the instances of this node by name, also those that are still starting."
+  @spec instances() :: [Instance.t()]
+  def instances do
+    entries =
+      Registry.select(@registry, [{{{:instance, :_}, :"$1", :"$2"}, [], [{{:"$1", :"$2"}}]}])
+
+    alive = for {pid, %Instance{} = instance} <- entries, Process.alive?(pid), do: instance
+    Enum.sort_by(alive, & &1.name)
+  rescue
+    # The application is not running.
+    ArgumentError -> []
   end
 
-  @doc "The process that is registered under `key`."
-  @spec whereis(key) :: pid | nil
-  def whereis(key) do
-    with [{pid, _value}] <- lookup(key),
-         true <- Process.alive?(pid),
-         do: pid,
+  # What a call from this process can reach.
+  defp all, do: List.wrap(Test.Registry.instance()) ++ instances()
+
+  defp known, do: for(instance <- all(), do: {instance.name, Instance.names(instance)})
+
+  defp ready(name) do
+    with [{_pid, %Instance{ready?: true} = instance}] <- lookup({:instance, name}),
+         do: instance,
          else: (_none -> nil)
   end
 
-  @doc "All that a call from this process can reach: the instances, and first the calling test's own."
-  @spec all() :: [Instance.t()]
-  def all, do: List.wrap(test()) ++ instances()
-
-  @doc "The instances of this node by name, also those that are about to be ready."
-  @spec instances() :: [Instance.t()]
-  def instances do
-    any = [{{{:instance, :_}, :"$1", :"$2"}, [], [{{:"$1", :"$2"}}]}]
-    entries = if running?(), do: Registry.select(__MODULE__, any), else: []
-    alive = for {pid, %Instance{} = limiters} <- entries, Process.alive?(pid), do: limiters
-    Enum.sort_by(alive, & &1.instance)
+  defp lookup(key) do
+    Registry.lookup(@registry, key)
+  rescue
+    ArgumentError -> []
   end
-
-  @doc "The private limiters of the test that the calling process belongs to."
-  @spec test() :: Instance.t() | nil
-  def test, do: Enum.find_value(family(), &test_of/1)
-
-  @doc "The private limiters that a process started, or is allowed to use."
-  @spec test_of(pid) :: Instance.t() | nil
-  def test_of(pid), do: fetch({:test, pid})
-
-  @doc "The handle of the calling test's own limiter of this name."
-  @spec owned(atom) :: RateLimiter.Core.Native.handle() | nil
-  def owned(limiter) do
-    with %Instance{} = limiters <- test(),
-         {handle, _config} <- Instance.fetch(limiters, limiter),
-         do: handle
-  end
-
-  # This process, those that called it, those that started it: the nearest first.
-  defp family do
-    ancestors = for parent <- Process.get(:"$ancestors", []), pid = pid(parent), do: pid
-    [self() | Process.get(:"$callers", [])] ++ ancestors
-  end
-
-  defp pid(pid) when is_pid(pid), do: pid
-  defp pid(name) when is_atom(name), do: Process.whereis(name)
-  defp pid(_other), do: nil
-
-  # The registry learns of a process's end a moment late.
-  defp fetch(key) do
-    case lookup(key) do
-      [{pid, %Instance{ready?: true} = limiters}] -> if Process.alive?(pid), do: limiters
-      _none -> nil
-    end
-  end
-
-  defp lookup(key), do: if(running?(), do: Registry.lookup(__MODULE__, key), else: [])
-
-  defp running?, do: Process.whereis(__MODULE__) != nil
 end

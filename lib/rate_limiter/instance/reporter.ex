@@ -1,10 +1,13 @@
 defmodule RateLimiter.Instance.Reporter do
   @moduledoc false
-  # Emits `[:rate_limiter, :stats]` at every interval.
+  # The limits, counts and health of an instance, on request and as the event `[:rate_limiter, :stats]` at every interval.
 
   use GenServer
 
-  alias RateLimiter.{Instance, Telemetry}
+  alias RateLimiter.{Instance, Redis, Store, Telemetry}
+  alias RateLimiter.Core.Limit
+
+  @zero %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
   @doc false
   @spec start_link({Instance.t(), pos_integer | :infinity}) :: GenServer.on_start() | :ignore
@@ -13,16 +16,114 @@ defmodule RateLimiter.Instance.Reporter do
   def start_link({%Instance{}, interval} = argument) when is_integer(interval),
     do: GenServer.start_link(__MODULE__, argument)
 
+  @doc "Returns the limiters with their limits, as configured and as they are now."
+  @spec limiters(Instance.t()) :: [{atom, map}]
+  def limiters(%Instance{store: store} = instance) do
+    for {name, handle, config} <- Instance.all(instance), plan = Store.plan(handle) do
+      windows =
+        for {window, limit} <- config.windows, do: {window, window(limit, plan.maxima[window])}
+
+      {name, Map.merge(%{windows: windows, scale: plan.scale}, options(config, store))}
+    end
+  end
+
+  defp options(config, :local), do: Map.take(config, [:events, :max_keys])
+  defp options(config, {:redis, _}), do: Map.take(config, [:events, :max_keys, :on_outage])
+
+  defp window(%Limit{} = limit, max) do
+    limit
+    |> Map.take([:algorithm, :limit, :per, :sub_windows, :aligned])
+    |> Map.merge(%{burst: Limit.burst(limit), max: max})
+    |> Map.reject(fn {_key, value} -> is_nil(value) end)
+  end
+
+  @doc "Returns the counts of each limiter and of all together."
+  @spec stats(Instance.t()) :: map
+  def stats(%Instance{store: store} = instance) do
+    limiters =
+      for {name, handle, _config} <- Instance.all(instance),
+          stats = Store.stats(handle),
+          into: %{},
+          do: {name, stats}
+
+    limiters
+    |> Map.values()
+    |> Enum.reduce(@zero, &add/2)
+    |> Map.merge(%{store: :local, limiters: limiters})
+    |> Map.merge(redis(store))
+  end
+
+  # A count that only limiters in Redis have is in the totals of such an instance only.
+  defp add(stats, totals) do
+    stats
+    |> Map.filter(fn {_key, value} -> is_integer(value) end)
+    |> Map.merge(totals, fn _key, one, other -> one + other end)
+  end
+
+  defp redis(:local), do: %{}
+
+  defp redis({:redis, store}) do
+    status = Redis.Client.status(store)
+    %{store: :redis, redis: status, breaker: breaker(status)}
+  end
+
+  # Of several servers the worst state.
+  defp breaker(nil), do: nil
+
+  defp breaker(%{servers: servers}) do
+    states = Enum.map(servers, & &1.breaker)
+    Enum.find([:opened, :half_open, :closed], &(&1 in states))
+  end
+
+  @doc "Returns whether the instance works without restrictions."
+  @spec health(Instance.t() | nil) ::
+          :ok
+          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]} | {:evicts, [map]}}
+          | {:error, :not_running}
+  def health(nil), do: {:error, :not_running}
+
+  def health(%Instance{store: store} = instance) do
+    # What stops calls is reported before what may lose their counts.
+    with {:ok, servers} <- servers(store),
+         :ok <- servers |> Enum.reject(&healthy?/1) |> degraded(:redis),
+         :ok <- instance |> full() |> degraded(:full),
+         do: servers |> Enum.filter(& &1.evicts) |> degraded(:evicts)
+  end
+
+  defp servers(:local), do: {:ok, []}
+
+  defp servers({:redis, store}) do
+    case Redis.Client.status(store) do
+      nil ->
+        {:error, :not_running}
+
+      %{servers: [], problem: problem} ->
+        {:degraded, {:redis, problem || "no server is known yet"}}
+
+      %{servers: servers} ->
+        {:ok, servers}
+    end
+  end
+
+  defp healthy?(%{breaker: breaker, connections: connections}),
+    do: breaker == :closed and connections > 0
+
+  defp full(instance),
+    do: for({name, handle, _config} <- Instance.all(instance), Store.full?(handle), do: name)
+
+  defp degraded([], _reason), do: :ok
+  defp degraded(affected, reason), do: {:degraded, {reason, affected}}
+
   @impl true
-  def init({limiters, interval}) do
+  def init({instance, interval}) do
     schedule(interval)
-    {:ok, {limiters, interval}}
+    {:ok, {instance, interval}}
   end
 
   @impl true
-  def handle_info(:report, {limiters, interval} = state) do
+  def handle_info(:report, {instance, interval} = state) do
     schedule(interval)
-    Telemetry.stats(limiters.instance, Instance.Supervisor.stats(limiters))
+    Telemetry.stats(instance.name, stats(instance))
     {:noreply, state}
   end
 

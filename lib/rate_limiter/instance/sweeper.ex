@@ -18,7 +18,7 @@ defmodule RateLimiter.Instance.Sweeper do
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
-  def start_link(%Instance{} = limiters), do: GenServer.start_link(__MODULE__, limiters)
+  def start_link(%Instance{} = instance), do: GenServer.start_link(__MODULE__, instance)
 
   @doc "The work of a pass. A table has at most about twice the slots that its keys need."
   @spec plan([{RateLimiter.Core.Native.handle(), keys :: non_neg_integer}]) :: work
@@ -40,9 +40,9 @@ defmodule RateLimiter.Instance.Sweeper do
   end
 
   @impl true
-  def init(limiters) do
+  def init(instance) do
     schedule()
-    {:ok, %{limiters: limiters, work: [], steps: 0, ticks: 0}}
+    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0}}
   end
 
   @impl true
@@ -52,8 +52,8 @@ defmodule RateLimiter.Instance.Sweeper do
   end
 
   # A pass ends with its ticks, and the next one counts anew.
-  defp begin(%{ticks: 0, limiters: limiters} = state) do
-    work = limiters |> sizes() |> plan()
+  defp begin(%{ticks: 0, instance: instance} = state) do
+    work = instance |> sizes() |> plan()
     steps = work |> Enum.map(&elem(&1, 1)) |> Enum.sum()
     %{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks}
   end
@@ -66,8 +66,8 @@ defmodule RateLimiter.Instance.Sweeper do
     %{state | work: later, ticks: ticks - 1}
   end
 
-  defp sizes(limiters) do
-    for {_name, handle, _config} <- Instance.all(limiters),
+  defp sizes(instance) do
+    for {_name, handle, _config} <- Instance.all(instance),
         stats = Store.stats(handle),
         do: {handle, stats.keys + owing(stats)}
   end

@@ -1,71 +1,155 @@
 defmodule RateLimiter.Instance.Writer do
   @moduledoc false
-  # Changes an instance's limiters while it runs, one change after the other.
+  # Changes the limiters of a running instance, one change after the other.
   #
-  # It keeps nothing itself: the table belongs to the supervisor, so that a crash here loses no count.
+  # It has no state of its own: the table belongs to the supervisor, so a crash here loses no count.
 
   use GenServer
 
-  alias RateLimiter.Instance
-  alias RateLimiter.Core.Errors
+  alias RateLimiter.{Config, Instance, Redis, Store}
+  alias RateLimiter.Core.{Errors, Limit, Options}
+  alias RateLimiter.Instance.Registry
 
   @type change ::
-          {:add, atom, RateLimiter.Config.limiter()}
-          | {:remove, atom}
-          | {:update, atom, atom, term}
+          {:add, atom, Config.limiter()} | {:remove, atom} | {:update, atom, atom, term}
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
-  def start_link(%Instance{keeper: name} = limiters),
-    do: GenServer.start_link(__MODULE__, limiters, name: name)
+  def start_link(%Instance{} = instance),
+    do: GenServer.start_link(__MODULE__, instance, name: server(instance))
 
-  @doc "Makes a change; what was wrong with it is raised here, in the caller."
+  @doc "Makes a change, or raises its error in the caller."
   @spec change!(Instance.t(), change) :: :ok
-  def change!(%Instance{keeper: keeper, instance: instance}, change) do
-    with {:error, exception} <- call(keeper, change, instance), do: raise(exception)
+  def change!(%Instance{} = instance, change) do
+    with {:error, exception} <- call(instance, change), do: raise(exception)
   end
 
-  # An instance is known a moment before it has a keeper, and a moment after.
-  defp call(keeper, change, instance) do
-    GenServer.call(keeper, change, :infinity)
+  # An instance is visible shortly before its writer starts and shortly after it stops.
+  defp call(instance, change) do
+    GenServer.call(server(instance), change, :infinity)
   catch
     :exit, {reason, _call} when reason in [:noproc, :normal, :shutdown] ->
-      {:error, Errors.not_running(instance)}
+      {:error, Errors.not_running(instance.name)}
   end
+
+  defp server(%Instance{writer: nil, table: table}), do: Registry.via({:writer, table})
+  defp server(%Instance{writer: pid}), do: pid
 
   @doc "Makes a change in the calling process."
   @spec perform(Instance.t(), change) :: :ok | {:error, Exception.t()}
-  def perform(limiters, change) do
-    change(limiters, change)
+  def perform(instance, change) do
+    case change do
+      {:add, limiter, config} -> add!(instance, limiter, config)
+      {:remove, limiter} -> remove!(instance, limiter)
+      {:update, limiter, window, changes} -> update!(instance, limiter, window, changes)
+    end
   rescue
-    misuse in ArgumentError -> {:error, misuse}
+    error in ArgumentError -> {:error, error}
+  end
+
+  @doc "Creates a limiter in the calling process and binds its name."
+  @spec add!(Instance.t(), atom, Config.limiter()) :: :ok
+  def add!(%Instance{table: table} = instance, limiter, config) do
+    if :ets.member(table, limiter), do: raise(Errors.taken(limiter, instance.name))
+    {:ok, handle, owner} = new_limiter(instance, limiter, config)
+
+    # The row is inserted before the name is bound, so that the holder of a bound name is always found.
+    :ets.insert(table, {limiter, handle, owner, config})
+
+    with {:taken, holder} <- bind(instance, limiter, owner) do
+      drop(table, limiter)
+      raise Errors.taken(limiter, holder)
+    end
+  end
+
+  @doc "Drops every limiter, and the Redis client."
+  @spec clear(Instance.t()) :: :ok
+  def clear(%Instance{table: table} = instance) do
+    instance |> Instance.names() |> Enum.each(&drop(table, &1))
+    for {_key, owner} <- :ets.take(table, {:redis, :owner}), do: Redis.Client.stop(owner)
+    :ok
   end
 
   @impl true
-  def init(limiters) do
+  def init(instance) do
     Process.flag(:trap_exit, true)
-    {:ok, limiters}
+    {:ok, instance}
   end
 
-  # Hibernation collects garbage: no limiter's owner stays on this heap to outlive the table.
+  # Hibernation collects garbage, so that no owner of a limiter stays on this heap and outlives the table.
   @impl true
-  def handle_call(change, _from, limiters),
-    do: {:reply, perform(limiters, change), limiters, :hibernate}
+  def handle_call(change, _from, instance),
+    do: {:reply, perform(instance, change), instance, :hibernate}
 
-  # The name that this process is called by has gone: it begins again, under the name.
+  # The registry exited, and the name of this process with it: the supervisor restarts it under its name.
   @impl true
-  def handle_info({:EXIT, _registry, reason}, limiters),
-    do: {:stop, {:unregistered, reason}, limiters}
+  def handle_info({:EXIT, _registry, reason}, instance),
+    do: {:stop, {:unregistered, reason}, instance}
 
-  # In an orderly stop, which alone ends in `:shutdown`, the limiters are gone when it returns. Otherwise
-  # they stay, or the runtime frees them, which may be a few milliseconds later.
+  # An orderly stop, the only one with reason `:shutdown`, drops the limiters before it returns. Otherwise they stay, or
+  # the runtime frees them with the table, which may be a few milliseconds later.
   @impl true
-  def terminate(:shutdown, limiters), do: Instance.clear(limiters)
-  def terminate(_reason, _limiters), do: :ok
+  def terminate(:shutdown, instance), do: clear(instance)
+  def terminate(_reason, _instance), do: :ok
 
-  defp change(limiters, {:add, name, config}), do: Instance.add!(limiters, name, config)
-  defp change(limiters, {:remove, name}), do: Instance.remove!(limiters, name)
+  defp remove!(%Instance{table: table}, limiter),
+    do: drop(table, limiter) || raise(Registry.unknown_limiter(limiter))
 
-  defp change(limiters, {:update, name, window, changes}),
-    do: Instance.update!(limiters, name, window, changes)
+  defp update!(%Instance{table: table} = instance, limiter, window, changes) do
+    {handle, config} =
+      Instance.fetch(instance, limiter) || raise(Registry.unknown_limiter(limiter))
+
+    path = Config.path!(limiter, [:windows, window])
+    limit = config |> window!(limiter, window) |> Limit.change!(changes, path)
+
+    with {:error, reason} <- Store.update_limit(handle, {window, limit}),
+         do: Options.refused!(path, reason)
+
+    windows = Keyword.replace!(config.windows, window, limit)
+    :ets.update_element(table, limiter, {4, %{config | windows: windows}})
+    :ok
+  end
+
+  defp window!(%{windows: windows}, limiter, window) do
+    case List.keyfind(windows, window, 0) do
+      {^window, limit} -> limit
+      nil -> raise Errors.unknown_window(window, limiter, Keyword.keys(windows))
+    end
+  end
+
+  defp new_limiter(%{store: :local, clock: clock}, _name, config),
+    do: Store.new_limiter(config, clock)
+
+  defp new_limiter(%{store: {:redis, store}}, name, config),
+    do: Redis.Client.new_limiter(config, name, store)
+
+  defp drop(table, limiter) do
+    case :ets.take(table, limiter) do
+      [{^limiter, _handle, owner, _config}] -> Store.drop(owner)
+      [] -> nil
+    end
+  end
+
+  # The limiters of a test share the name with those of other tests and of the application.
+  defp bind(%{clock: clock}, limiter, _owner) when clock != :monotonic,
+    do: Store.set_test_owned(limiter, true)
+
+  defp bind(instance, limiter, owner) do
+    with {:error, :taken} <- Store.bind(limiter, owner) do
+      handle = Store.handle(limiter)
+
+      case Enum.find(Registry.instances(), &holds?(&1, limiter, handle)) do
+        %Instance{name: holder} ->
+          {:taken, holder}
+
+        # The instance that had the name has just stopped, and the runtime has yet to free the name.
+        nil ->
+          if handle, do: Store.unbind(limiter, handle)
+          bind(instance, limiter, owner)
+      end
+    end
+  end
+
+  defp holds?(instance, limiter, handle),
+    do: match?({^handle, _config}, Instance.fetch(instance, limiter))
 end

@@ -24,14 +24,14 @@ defmodule RateLimiter.Redis.Certificates do
 
   @doc "Uses what the files hold now, from the next connection on."
   @spec look(Instance.t()) :: :ok
-  def look(%Instance{table: table, store: {:redis, store}} = limiters) do
+  def look(%Instance{table: table, store: {:redis, store}} = instance) do
     with [{@row, files, used}] <- :ets.lookup(table, @row),
          {:ok, read} <- read(files),
          true <- hash(read) != used,
          :ok <- Client.put_tls(store, read) do
       keep(table, files, read)
     else
-      {:error, reason} -> tell(limiters, reason)
+      {:error, reason} -> tell(instance, reason)
       _same_or_none -> :ok
     end
   end
@@ -58,8 +58,8 @@ defmodule RateLimiter.Redis.Certificates do
 
   defp hash(read), do: :crypto.hash(:sha256, :erlang.term_to_binary(read))
 
-  defp tell(limiters, reason) do
+  defp tell(instance, reason) do
     reason = "certificates are used as they were read before: #{reason}"
-    Telemetry.redis(limiters.instance, {:connection, nil, :failed, reason})
+    Telemetry.redis(instance.name, {:connection, nil, :failed, reason})
   end
 end

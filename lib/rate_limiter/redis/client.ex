@@ -4,7 +4,10 @@ defmodule RateLimiter.Redis.Client do
 
   alias RateLimiter.{Config, Redis}
   alias RateLimiter.Core.{Limit, Native}
-  alias RateLimiter.Redis.{Heartbeat, Secret}
+  alias RateLimiter.Redis.Secret
+
+  # How long a node counts as present after its last heartbeat: several of them may be lost.
+  @keep_ms 10_000
 
   ## The way to Redis
 
@@ -120,7 +123,7 @@ defmodule RateLimiter.Redis.Client do
       cache_denials: config.cache_denials,
       node: node_name(),
       nodes: config.nodes,
-      keep_ms: Heartbeat.keep_ms()
+      keep_ms: @keep_ms
     }
   end
 

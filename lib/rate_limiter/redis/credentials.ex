@@ -34,53 +34,53 @@ defmodule RateLimiter.Redis.Credentials do
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
-  def start_link(%Instance{table: table} = limiters),
-    do: GenServer.start_link(__MODULE__, limiters, name: Registry.via({:keyring, table}))
+  def start_link(%Instance{table: table} = instance),
+    do: GenServer.start_link(__MODULE__, instance, name: Registry.via({:credentials, table}))
 
   @doc "Uses these from now on."
   @spec put!(Instance.t(), credentials) :: :ok
   def put!(%Instance{table: table}, credentials) do
     with {:error, reason} <-
-           GenServer.call(Registry.via({:keyring, table}), {:put, credentials}, :infinity),
+           GenServer.call(Registry.via({:credentials, table}), {:put, credentials}, :infinity),
          do: Options.misuse!([:password], reason)
   end
 
   @doc "Says that a connection was lost or refused: perhaps there is another password by now."
   @spec look(Instance.t()) :: :ok
   def look(%Instance{table: table}) do
-    with pid when is_pid(pid) <- Registry.whereis({:keyring, table}), do: send(pid, :look)
+    with pid when is_pid(pid) <- Registry.whereis({:credentials, table}), do: send(pid, :look)
     :ok
   end
 
   @impl true
-  def init(limiters), do: {:ok, limiters, {:continue, :begin}}
+  def init(instance), do: {:ok, instance, {:continue, :begin}}
 
   @impl true
-  def handle_continue(:begin, limiters) do
-    unless used(limiters), do: look_up(limiters)
-    {:noreply, limiters}
+  def handle_continue(:begin, instance) do
+    unless used(instance), do: look_up(instance)
+    {:noreply, instance}
   end
 
   # Hibernation collects garbage: no password stays on this heap.
   @impl true
-  def handle_call({:put, credentials}, _from, limiters) do
+  def handle_call({:put, credentials}, _from, instance) do
     case read(credentials) do
       {:ok, read} ->
         # Before connections are made anew.
-        Certificates.look(limiters)
-        {:reply, use_now(limiters, credentials, read), limiters, :hibernate}
+        Certificates.look(instance)
+        {:reply, use_now(instance, credentials, read), instance, :hibernate}
 
       {:error, reason} ->
-        {:reply, {:error, reason}, limiters}
+        {:reply, {:error, reason}, instance}
     end
   end
 
   @impl true
-  def handle_info(:look, limiters) do
+  def handle_info(:look, instance) do
     drain()
-    Certificates.look(limiters)
-    look_up(limiters)
-    {:noreply, limiters, :hibernate}
+    Certificates.look(instance)
+    look_up(instance)
+    {:noreply, instance, :hibernate}
   end
 
   # Many connections are lost at once: one look is enough.
@@ -92,21 +92,21 @@ defmodule RateLimiter.Redis.Credentials do
     end
   end
 
-  defp look_up(limiters) do
-    credentials = :ets.lookup_element(limiters.table, @row, 2)
-    used = used(limiters)
+  defp look_up(instance) do
+    credentials = :ets.lookup_element(instance.table, @row, 2)
+    used = used(instance)
 
     case read(credentials) do
       # The same ones again would only have connections made anew.
       {:ok, ^used} -> :ok
-      {:ok, read} -> use_now(limiters, credentials, read)
-      {:error, reason} -> missing(limiters, reason)
+      {:ok, read} -> use_now(instance, credentials, read)
+      {:error, reason} -> missing(instance, reason)
     end
   end
 
-  defp missing(limiters, reason) do
+  defp missing(instance, reason) do
     event = {:connection, nil, :failed, "no password: #{reason}"}
-    Telemetry.redis(limiters.instance, event)
+    Telemetry.redis(instance.name, event)
   end
 
   defp use_now(%{table: table, store: {:redis, store}}, credentials, read) do

@@ -15,43 +15,43 @@ defmodule RateLimiter.Redis.Events do
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
-  def start_link(%Instance{table: table} = limiters),
-    do: GenServer.start_link(__MODULE__, limiters, name: Registry.via({:watcher, table}))
+  def start_link(%Instance{table: table} = instance),
+    do: GenServer.start_link(__MODULE__, instance, name: Registry.via({:events, table}))
 
   @impl true
-  def init(%Instance{store: {:redis, store}} = limiters) do
+  def init(%Instance{store: {:redis, store}} = instance) do
     listen(store)
-    {:ok, limiters, {:continue, Client.watch(store, self())}}
+    {:ok, instance, {:continue, Client.watch(store, self())}}
   end
 
   # What happened before anybody listened.
   @impl true
-  def handle_continue(events, limiters) do
-    if is_list(events), do: Enum.each(events, &tell(&1, limiters))
-    {:noreply, limiters}
+  def handle_continue(events, instance) do
+    if is_list(events), do: Enum.each(events, &tell(&1, instance))
+    {:noreply, instance}
   end
 
   @impl true
-  def handle_info({:redis_event, event}, limiters) do
-    tell(event, limiters)
-    {:noreply, limiters}
+  def handle_info({:redis_event, event}, instance) do
+    tell(event, instance)
+    {:noreply, instance}
   end
 
-  def handle_info(:look, %{store: {:redis, store}} = limiters) do
+  def handle_info(:look, %{store: {:redis, store}} = instance) do
     listen(store)
-    {:noreply, limiters}
+    {:noreply, instance}
   end
 
-  defp tell(event, limiters) do
-    Telemetry.redis(limiters.instance, event)
-    follow(event, limiters)
+  defp tell(event, instance) do
+    Telemetry.redis(instance.name, event)
+    follow(event, instance)
   end
 
   defp follow({:batch, _, _, _, _, _}, %{store: {:redis, store}}),
     do: Client.heard(store)
 
-  defp follow({:connection, _server, :up, _reason}, limiters), do: Heartbeat.beat(limiters)
-  defp follow({:connection, _server, _lost, _reason}, limiters), do: Credentials.look(limiters)
+  defp follow({:connection, _server, :up, _reason}, instance), do: Heartbeat.beat(instance)
+  defp follow({:connection, _server, _lost, _reason}, instance), do: Credentials.look(instance)
   defp follow(_event, _limiters), do: :ok
 
   defp listen(store) do

@@ -2,7 +2,7 @@ defmodule RateLimiter.Store.Lookup do
   @moduledoc false
   # What names mean: the limiter that a caller calls by its name, and the windows of it.
 
-  alias RateLimiter.Redis
+  alias RateLimiter.{Redis, Test}
   alias RateLimiter.Core.{Errors, Native}
   alias RateLimiter.Instance.Registry
 
@@ -15,7 +15,8 @@ defmodule RateLimiter.Store.Lookup do
   @doc "The limiter that this process means, where tests have one of that name."
   @spec limiter!(atom) :: Native.handle()
   def limiter!(name),
-    do: Registry.owned(name) || Native.handle(name) || raise(Errors.unknown_limiter(name))
+    do:
+      Test.Registry.limiter(name) || Native.handle(name) || raise(Registry.unknown_limiter(name))
 
   @doc "The limits of a limiter, wherever it is counted."
   @spec plan(Native.limiter()) :: Native.plan() | :unknown_limiter | :test_owned
@@ -27,7 +28,7 @@ defmodule RateLimiter.Store.Lookup do
   @spec windows!(atom) :: [{atom, max :: non_neg_integer}, ...]
   def windows!(limiter) do
     unless is_atom(limiter), do: raise(Errors.bad_call(limiter, 0))
-    windows(limiter) || raise(Errors.unknown_limiter(limiter))
+    windows(limiter) || raise(Registry.unknown_limiter(limiter))
   end
 
   @doc "The same; `nil` where the limiter is not there any more."

@@ -3,11 +3,14 @@ defmodule RateLimiter.Store.Refusal do
   # What the native library refuses, as the error that says what to do.
 
   alias RateLimiter.Core.{Errors, Native}
+  alias RateLimiter.Instance.Registry
   alias RateLimiter.Store.{Lookup, Selection}
 
   @doc "Raises what is wrong with a call."
   @spec raise!(Native.refusal(), atom, term, Selection.t()) :: no_return
-  def raise!(:unknown_limiter, limiter, _id, _windows), do: raise(Errors.unknown_limiter(limiter))
+  def raise!(:unknown_limiter, limiter, _id, _windows),
+    do: raise(Registry.unknown_limiter(limiter))
+
   def raise!(:bad_id, _limiter, id, _windows), do: raise(Errors.bad_id(id))
 
   def raise!(:unknown_window, limiter, _id, windows) do

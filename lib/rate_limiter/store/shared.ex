@@ -158,11 +158,11 @@ defmodule RateLimiter.Store.Shared do
   defp straight(answer, _limiter), do: answer
 
   defp turned(change, limiter, answer) do
-    with %Instance{store: {:redis, store}} = limiters <- holder(limiter),
-         {_handle, config} <- Instance.fetch(limiters, limiter),
+    with %Instance{store: {:redis, store}} = instance <- holder(limiter),
+         {_handle, config} <- Instance.fetch(instance, limiter),
          %{nodes: nodes} <- Redis.Client.status(store) do
       Telemetry.fallback(change, %{
-        instance: limiters.instance,
+        instance: instance.name,
         limiter: limiter,
         on_outage: config.on_outage,
         nodes: nodes

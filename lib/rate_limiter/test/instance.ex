@@ -5,7 +5,8 @@ defmodule RateLimiter.Test.Instance do
   use GenServer, restart: :temporary
 
   alias RateLimiter.{Instance, Store, VSM}
-  alias RateLimiter.Instance.{Registry, Writer}
+  alias RateLimiter.Instance.Writer
+  alias RateLimiter.Test.Registry
   alias RateLimiter.VSM.{Table, Tree}
 
   @doc "Starts one for `owner`, which plays the instance `name`."
@@ -25,44 +26,44 @@ defmodule RateLimiter.Test.Instance do
 
   @doc "Lets another process use these limiters, too."
   @spec allow(Instance.t(), pid) :: :ok | {:error, {:already_registered, pid}}
-  def allow(%Instance{keeper: instance}, pid), do: GenServer.call(instance, {:allow, pid})
+  def allow(%Instance{writer: writer}, pid), do: GenServer.call(writer, {:allow, pid})
 
   @doc "Gives the test subsystems of its own, once."
   @spec add_subsystems(Instance.t(), VSM.Config.t()) :: :ok | :taken
-  def add_subsystems(%Instance{keeper: instance}, config),
-    do: GenServer.call(instance, {:subsystems, config})
+  def add_subsystems(%Instance{writer: writer}, config),
+    do: GenServer.call(writer, {:subsystems, config})
 
   @impl true
   def init({owner, name, start_ns}) do
     Process.monitor(owner)
     clock = Store.manual_clock(start_ns)
-    limiters = Instance.new(instance: name, keeper: self(), clock: clock, ready?: true)
-    :ok = Registry.register({:test, owner}, limiters)
-    {:ok, limiters}
+    instance = Instance.new(name: name, writer: self(), clock: clock, ready?: true)
+    :ok = Registry.register(owner, instance)
+    {:ok, instance}
   end
 
   @impl true
-  def handle_call({:allow, pid}, _from, limiters),
-    do: {:reply, Registry.register({:test, pid}, limiters), limiters}
+  def handle_call({:allow, pid}, _from, instance),
+    do: {:reply, Registry.register(pid, instance), instance}
 
-  def handle_call({:subsystems, config}, _from, %Instance{space: nil} = limiters) do
-    limiters = %{limiters | space: Tree.new(config, limiters.instance, limiters.clock)}
-    for key <- Registry.own_keys(), do: Registry.publish(key, limiters)
-    {:ok, loops} = VSM.Supervisor.start_link(limiters.space)
-    Table.put(limiters.space, :loops, loops)
-    {:reply, :ok, limiters}
+  def handle_call({:subsystems, config}, _from, %Instance{subsystems: nil} = instance) do
+    instance = %{instance | subsystems: Tree.new(config, instance.name, instance.clock)}
+    Registry.publish(instance)
+    {:ok, loops} = VSM.Supervisor.start_link(instance.subsystems)
+    Table.put(instance.subsystems, :loops, loops)
+    {:reply, :ok, instance}
   end
 
-  def handle_call({:subsystems, _config}, _from, limiters), do: {:reply, :taken, limiters}
+  def handle_call({:subsystems, _config}, _from, instance), do: {:reply, :taken, instance}
 
-  def handle_call(change, _from, limiters),
-    do: {:reply, Writer.perform(limiters, change), limiters}
+  def handle_call(change, _from, instance),
+    do: {:reply, Writer.perform(instance, change), instance}
 
   @impl true
-  def handle_info({:DOWN, _ref, :process, _owner, _reason}, limiters) do
+  def handle_info({:DOWN, _ref, :process, _owner, _reason}, instance) do
     # Before the table that they read.
-    if limiters.space != nil, do: Supervisor.stop(Table.get(limiters.space, :loops))
-    Instance.clear(limiters)
-    {:stop, :normal, limiters}
+    if instance.subsystems != nil, do: Supervisor.stop(Table.get(instance.subsystems, :loops))
+    Writer.clear(instance)
+    {:stop, :normal, instance}
   end
 end

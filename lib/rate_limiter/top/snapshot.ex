@@ -4,7 +4,7 @@ defmodule RateLimiter.Top.Snapshot do
 
   alias RateLimiter.{Health, Instance, VSM}
   alias RateLimiter.Core.Limit
-  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Instance.{Registry, Reporter}
   alias RateLimiter.Terminal.LimitText
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
@@ -16,34 +16,34 @@ defmodule RateLimiter.Top.Snapshot do
       node: node(),
       at_ms: System.monotonic_time(:millisecond),
       date: DateTime.utc_now(),
-      instances: for(limiters <- Registry.instances(), about = seen(limiters), do: about)
+      instances: for(instance <- Registry.instances(), about = seen(instance), do: about)
     }
   end
 
   # One that ends while it is looked at is not there.
-  defp seen(limiters) do
-    instance(limiters)
+  defp seen(instance) do
+    instance(instance)
   rescue
     ArgumentError -> nil
   end
 
-  defp instance(limiters) do
-    stats = Instance.Supervisor.stats(limiters)
+  defp instance(%Instance{name: name} = instance) do
+    stats = Reporter.stats(instance)
 
     %{
-      name: inspect(limiters.instance),
-      health: Instance.Supervisor.health(limiters),
+      name: inspect(name),
+      health: Reporter.health(instance),
       store: stats.store,
       redis: stats[:redis],
       keys: stats.keys,
       memory: stats.memory,
       limiters:
         for(
-          {name, about} <- Instance.Supervisor.describe(limiters),
+          {name, about} <- Reporter.limiters(instance),
           do: limiter(name, about, stats.limiters[name])
         ),
-      subsystems: subsystems(limiters),
-      sensors: sensors(limiters)
+      subsystems: subsystems(instance),
+      sensors: sensors(instance)
     }
   end
 
@@ -60,10 +60,10 @@ defmodule RateLimiter.Top.Snapshot do
 
   defp subsystems(%{space: nil}), do: []
 
-  defp subsystems(limiters) do
-    metrics = VSM.subsystem_metrics(limiters.instance)
+  defp subsystems(instance) do
+    metrics = VSM.subsystem_metrics(instance.name)
 
-    for {subsystem, own} <- VSM.Tree.all(limiters.space) do
+    for {subsystem, own} <- VSM.Tree.all(instance.subsystems) do
       metrics[subsystem.name]
       |> Map.put(:name, subsystem.name)
       |> Map.put(:limit, rate(own.limit))
@@ -73,7 +73,7 @@ defmodule RateLimiter.Top.Snapshot do
   end
 
   defp sensors(%{space: nil}), do: %{}
-  defp sensors(limiters), do: Health.report(limiters.instance)
+  defp sensors(instance), do: Health.report(instance.name)
 
   defp rate(limit),
     do: Limit |> struct!(Map.take(limit, [:algorithm, :limit, :per])) |> LimitText.rate_text()

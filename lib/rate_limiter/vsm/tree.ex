@@ -3,7 +3,7 @@ defmodule RateLimiter.VSM.Tree do
   # The subsystems of one instance: how they are created, found by name, and related to each other.
 
   alias RateLimiter.Agreement
-  alias RateLimiter.Core.{Errors, Options}
+  alias RateLimiter.Core.Options
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Signals.Bypass
   alias RateLimiter.VSM.{Config, Gate, Subsystem, Table}
@@ -32,11 +32,7 @@ defmodule RateLimiter.VSM.Tree do
   @doc "Returns the subsystems of an instance. Raises `ArgumentError` if it does not run or has none."
   @spec fetch!(term) :: Table.t()
   def fetch!(instance) do
-    case Registry.space(instance) do
-      {:ok, table} when table != nil -> table
-      {:ok, nil} -> raise ArgumentError, no_subsystems(instance)
-      :error -> raise Errors.unknown_instance(instance)
-    end
+    Registry.subsystems!(instance) || raise ArgumentError, no_subsystems(instance)
   end
 
   @doc "Returns a subsystem of an instance. The `ArgumentError` for an unknown name lists the known ones."

@@ -88,8 +88,8 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
   test "leaves out an instance that ends while it is looked at" do
     gone = :ets.new(:gone, [])
     :ets.delete(gone)
-    limiters = Instance.new(instance: :top_gone, space: gone, ready?: true)
-    :ok = RateLimiter.Instance.Registry.register({:instance, :top_gone}, limiters)
+    limiters = Instance.new(name: :top_gone, subsystems: gone, ready?: true)
+    {:ok, _} = Registry.register(RateLimiter.Registry, {:instance, :top_gone}, limiters)
 
     names = for %{name: name} <- Snapshot.take().instances, do: name
     assert ":top_shown" in names

@@ -40,7 +40,7 @@ defmodule RateLimiter.Instance.SweeperTest do
         ]
       )
 
-      {:ok, state} = Sweeper.init(Registry.test())
+      {:ok, state} = Sweeper.init(Test.Registry.instance())
       %{state: state}
     end
 

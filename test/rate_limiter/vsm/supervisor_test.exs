@@ -396,6 +396,6 @@ defmodule RateLimiter.VSM.SupervisorTest do
   test "an instance says no name twice", %{name: name} do
     start(name, s1: [law: Fixed])
     assert {:error, {:already_started, _}} = RateLimiter.start_link(name: name, vsm: true)
-    assert Instance.Supervisor.health(nil) == {:error, :not_running}
+    assert Instance.Reporter.health(nil) == {:error, :not_running}
   end
 end
