@@ -14,7 +14,6 @@ defmodule RateLimiter.Support.Redis do
 
   @programs ~w(redis-server valkey-server)
   # A Sentinel that stood still for two seconds does nothing for half a minute.
-  @patience_ms 120_000
 
   @admin {"admin", "look inside"}
 
@@ -109,24 +108,7 @@ defmodule RateLimiter.Support.Redis do
 
   ## To wait
 
-  @doc "Returns when the condition holds; fails when it does not for a long time."
-  @spec eventually((() -> boolean)) :: :ok
-  def eventually(condition),
-    do: eventually(condition, System.monotonic_time(:millisecond) + @patience_ms)
-
-  defp eventually(condition, deadline) do
-    cond do
-      condition.() ->
-        :ok
-
-      System.monotonic_time(:millisecond) > deadline ->
-        raise "waited #{div(@patience_ms, 1_000)} s for what did not come"
-
-      true ->
-        Process.sleep(5)
-        eventually(condition, deadline)
-    end
-  end
+  defdelegate eventually(condition), to: RateLimiter.Support.Eventually
 
   @doc "Returns when a limiter's answers come from Redis: an instance starts without waiting for it."
   @spec ready!(atom, atom) :: :ok
