@@ -1,33 +1,48 @@
 defmodule RateLimiter.Top do
-  @moduledoc false
-  # What happens on a node now: looks at all its instances, once an interval, and draws it.
+  @moduledoc """
+  A picture of the limiters, subsystems and sensors of a node.
+
+  `mix rate_limiter.top --node shop@db1` draws it live from another terminal. A release has no Mix; there:
+
+      bin/my_app rpc 'RateLimiter.Top.print()'
+  """
 
   alias RateLimiter.Terminal.Screen
   alias RateLimiter.Top.{Page, Snapshot}
 
-  @doc "Draws `frames` pictures, or one after the other for ever, of the node that `look` looks at."
+  @doc """
+  Prints what all instances of this node do, with the rates of one interval.
+
+  `mix help rate_limiter.top` describes the columns.
+
+  ## Options
+
+    * `:interval` - the milliseconds between the two readings that the rates come from, by default 1,000
+  """
+  @spec print(keyword) :: :ok
+  def print(options \\ []) do
+    options = Keyword.validate!(options, interval: 1_000)
+    watch(Screen.of_stdout(), &Snapshot.take/0, options[:interval], 1)
+  end
+
+  @doc false
+  # Draws `frames` pictures of the node that `read` reads. Ends early when the reader of the output is gone, like `head`.
   @spec watch(Screen.t(), (() -> Snapshot.t()), pos_integer, pos_integer | :infinity) :: :ok
-  def watch(screen, look, interval_ms, frames) do
-    watch(screen, look, interval_ms, frames, look.())
+  def watch(screen, read, interval_ms, frames) do
+    draw(screen, read, interval_ms, frames, read.())
   rescue
-    # Who read it has seen enough, as `head` has.
     error in ErlangError ->
       if error.original == :terminated, do: :ok, else: reraise(error, __STACKTRACE__)
   end
 
-  defp watch(_screen, _look, _interval_ms, 0, _before), do: :ok
+  defp draw(_screen, _read, _interval_ms, 0, _before), do: :ok
 
-  defp watch(screen, look, interval_ms, frames, before) do
+  defp draw(screen, read, interval_ms, frames, before) do
     Process.sleep(interval_ms)
-    now = look.()
-    IO.write([clear(screen), Page.render(now, before, screen)])
-    watch(screen, look, interval_ms, less(frames), now)
+    now = read.()
+    # A terminal is drawn over; in a file the pictures follow one another.
+    clear = if screen.color, do: [IO.ANSI.home(), IO.ANSI.clear()], else: ""
+    IO.write([clear, Page.render(now, before, screen)])
+    draw(screen, read, interval_ms, if(frames == :infinity, do: frames, else: frames - 1), now)
   end
-
-  defp less(:infinity), do: :infinity
-  defp less(frames), do: frames - 1
-
-  # Over the picture before it, where that can be; else one below the other.
-  defp clear(%{color: true}), do: [IO.ANSI.home(), IO.ANSI.clear()]
-  defp clear(_screen), do: ""
 end

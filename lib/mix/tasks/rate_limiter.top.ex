@@ -7,29 +7,39 @@ defmodule Mix.Tasks.RateLimiter.Top do
       mix rate_limiter.top --node shop@db1 --cookie SECRET
       mix rate_limiter.top
 
-  With `--node`, it looks at a running node, which it joins for as long as it runs, hidden; the node must have been started with
-  a name (`elixir --sname` or `--name`) and have this library. Without, it starts the application of this project and looks
-  at that.
+  With `--node`, this joins a running node as a hidden node. The running node must have been started with a name
+  (`elixir --sname` or `--name`) and must have this library. Without `--node`, this starts the application of the current
+  project and shows that. `RateLimiter.Top.print/1` prints one picture in a release, where there is no Mix.
 
-  For each limiter: calls and denials a second, ids kept, windows. For each subsystem: its limit, the scale that is on it, its
-  stress, calls a second, calls turned away a second (by the limit, the guard or the gate), how many are at work of how many
-  that may be, and in words what its law last said. Then the sensors of that BEAM.
+  The columns of a limiter are calls and denials per second, ids in memory, and windows. Those of a subsystem are:
+
+    * `limit` - its configured limit
+    * `scale` - the factor on it
+    * `stress` - 0 to 1, as its control law sees it
+    * `calls/s`, `denied/s` - calls, and calls denied by the limit, the guard or the gate
+    * `at work` - calls in flight, of how many the guard admits
+
+  Below a subsystem stands the last sentence of its control law. The last line has the sensors of the node.
 
   ## Options
 
-    * `--node NAME` - the node to look at
-    * `--cookie COOKIE` - its cookie; without it, that of `~/.erlang.cookie`
-    * `--interval SECONDS` - between two looks, 1 without it
-    * `--once` - look once, tell the rates of one interval, and end
-    * `-h`, `--help` - this text
+    * `--node NAME` - the node to show
+    * `--cookie COOKIE` - its cookie, by default that of `~/.erlang.cookie`
+    * `--interval SECONDS` - the time between two pictures, by default 1
+    * `--once` - prints one picture with the rates of one interval, and ends
+    * `-h`, `--help` - prints this text
 
-  The exit status is 1 where the node cannot be reached, and 2 where the command line is wrong.
+  ## Exit status
+
+    * 0 - with `--once` or when the reader of the output is gone
+    * 1 - the node is not reachable
+    * 2 - the command line is invalid
   """
 
   use Mix.Task
 
-  alias RateLimiter.Top
   alias RateLimiter.Terminal.{CommandLine, Screen}
+  alias RateLimiter.Top
   alias RateLimiter.Top.Snapshot
 
   @aliases [h: :help]
@@ -37,41 +47,39 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   @impl true
   def run(argv) do
-    {options, rest, invalid} = OptionParser.parse(argv, strict: @switches, aliases: @aliases)
-
-    with {:error, message} <- CommandLine.check(invalid, @switches, @aliases),
-         do: fail(message, 2)
-
-    if rest != [], do: fail("expected no argument, got: #{hd(rest)}", 2)
-    if options[:help], do: IO.puts(@moduledoc), else: show(Map.new(options))
+    case CommandLine.options(argv, @switches, @aliases) do
+      {:ok, options} -> show(Map.new(options))
+      :help -> IO.puts(@moduledoc)
+      {:error, message} -> fail(message, 2)
+    end
   end
 
   defp show(%{interval: interval}) when interval < 1,
     do: fail("--interval: expected a positive number of seconds, got: #{interval}", 2)
 
   defp show(options) do
-    look = look(options)
+    read = reader(options)
     frames = if options[:once], do: 1, else: :infinity
-    Top.watch(Screen.of_stdout(), look, 1_000 * Map.get(options, :interval, 1), frames)
+    Top.watch(Screen.of_stdout(), read, 1_000 * Map.get(options, :interval, 1), frames)
   end
 
-  defp look(%{node: name} = options) do
+  defp reader(%{node: name} = options) do
     node = String.to_atom(name)
     join(name)
     if cookie = options[:cookie], do: Node.set_cookie(node, String.to_atom(cookie))
 
     unless Node.connect(node) == true,
-      do: fail("#{name} cannot be reached: is it up, and is the cookie right?", 1)
+      do: fail("cannot connect to #{name}: check that it runs, and the cookie", 1)
 
     fn -> remote(node) end
   end
 
-  defp look(_options) do
+  defp reader(_options) do
     Mix.Task.run("app.start")
     &Snapshot.take/0
   end
 
-  # A long name has a dot behind its @.
+  # A host with a dot makes a long name.
   defp join(name) do
     unless name =~ ~r/^[^@]+@[^@]+$/,
       do: fail("--node: expected a name and a host, such as shop@db1, got: #{name}", 2)
@@ -83,14 +91,14 @@ defmodule Mix.Tasks.RateLimiter.Top do
       unless Node.alive?(),
         do:
           fail(
-            "this machine has no Erlang distribution to join #{name} with. Is epmd running? It is started by: epmd -daemon " <>
-              "(#{inspect(reason, limit: 5)})",
+            "cannot join #{name}, because Erlang distribution does not start on this machine. Is epmd running? Start " <>
+              "it by: epmd -daemon (#{inspect(reason, limit: 5)})",
             1
           )
     end
   end
 
-  # A node on a loopback address is looked at from there.
+  # A node on a loopback address only accepts connections from there.
   defp own_host(:longnames, name), do: name |> String.split("@") |> List.last() |> loopback()
 
   defp own_host(:shortnames, _name) do
@@ -109,7 +117,7 @@ defmodule Mix.Tasks.RateLimiter.Top do
   defp remote(node) do
     :erpc.call(node, Snapshot, :take, [], 5_000)
   rescue
-    error in ErlangError -> fail("#{node} does not answer: #{inspect(error.original)}", 1)
+    error in ErlangError -> fail("no reply from #{node}: #{inspect(error.original)}", 1)
   end
 
   @spec fail(String.t(), 1 | 2) :: no_return

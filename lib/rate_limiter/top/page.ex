@@ -1,6 +1,6 @@
 defmodule RateLimiter.Top.Page do
   @moduledoc false
-  # A picture of a node: its limiters, its subsystems and its sensors, with what happened since the picture before.
+  # One picture of a node: its instances with their limiters, subsystems and sensors.
 
   alias RateLimiter.Core.Numbers
   alias RateLimiter.Terminal.{Screen, Text}
@@ -8,7 +8,7 @@ defmodule RateLimiter.Top.Page do
 
   @bar 8
 
-  @doc "The picture of `now`; rates are those since `before`."
+  @doc "Returns the picture of `now`, with rates since `before`."
   @spec render(Snapshot.t(), Snapshot.t(), Screen.t()) :: iodata
   def render(now, before, screen) do
     seconds = max(now.at_ms - before.at_ms, 1) / 1_000
@@ -21,7 +21,7 @@ defmodule RateLimiter.Top.Page do
         Screen.style(screen, :bold, "#{now.node}"),
         "  #{Calendar.strftime(now.date, "%H:%M:%S")} UTC\n"
       ],
-      if(instances == [], do: "\nno instance of RateLimiter runs here\n", else: []),
+      if(instances == [], do: "\nno instance of RateLimiter is running\n", else: []),
       for({instance, old} <- instances, do: instance(instance, old, seconds, screen))
     ]
   end
@@ -30,7 +30,7 @@ defmodule RateLimiter.Top.Page do
     [
       "\n",
       Screen.rule(screen, instance.name),
-      "#{store(instance)}, #{Numbers.number(instance.keys)} ids, #{bytes(instance.memory)}#{health(instance.health)}\n",
+      "#{store(instance)}, #{Numbers.count(instance.keys, "id")}, #{bytes(instance.memory)}#{health(instance.health)}\n",
       redis(instance, old, seconds, screen),
       limiters(instance, old, seconds, screen),
       subsystems(instance, old, seconds, screen),
@@ -131,7 +131,7 @@ defmodule RateLimiter.Top.Page do
       "\n",
       Text.fit("subsystem", 14),
       Text.fit("limit", 11),
-      Text.fit("scale", @bar + 7),
+      Text.fit("scale", @bar + 8),
       Text.fit("stress", 8),
       right(["calls/s", "denied/s", "at work"], 10)
     ]
@@ -155,7 +155,7 @@ defmodule RateLimiter.Top.Page do
       right(
         [
           rate(subsystem, old, :asked, seconds),
-          turned_away(subsystem, old, seconds),
+          denied(subsystem, old, seconds),
           at_work(subsystem)
         ],
         10
@@ -167,7 +167,7 @@ defmodule RateLimiter.Top.Page do
 
   defp scale(%{scale: scale} = subsystem, screen) do
     bar = Screen.bar(screen, min(scale, 1.0), 1.0, @bar)
-    text = Text.fit(bar, @bar + 1) <> Text.fit(percent(scale), 6)
+    text = Text.fit(bar, @bar + 1) <> Text.fit(Numbers.percent(scale), 7)
 
     Screen.style(
       screen,
@@ -179,39 +179,40 @@ defmodule RateLimiter.Top.Page do
   defp stress(%{stress: nil}, screen), do: Screen.style(screen, :faint, Text.fit("-", 8))
 
   defp stress(%{stress: stress}, screen) do
-    text = Text.fit(:erlang.float_to_binary(stress / 1, decimals: 2), 8)
+    text = Text.fit(Numbers.number(stress / 1), 8)
     Screen.style(screen, if(stress >= 0.25, do: :red, else: :faint), text)
   end
 
-  defp turned_away(subsystem, old, seconds) do
-    turned = &(&1.denied + &1.guarded + &1.shed)
-    old = if old, do: turned.(old), else: 0
-    per_second(turned.(subsystem) - old, seconds)
+  defp denied(subsystem, old, seconds) do
+    denied = &(&1.denied + &1.guarded + &1.shed)
+    old = if old, do: denied.(old), else: 0
+    per_second(denied.(subsystem) - old, seconds)
   end
 
   defp at_work(%{in_flight: in_flight, guard: :infinity}), do: "#{in_flight}"
   defp at_work(%{in_flight: in_flight, guard: guard}), do: "#{in_flight} of #{guard}"
 
-  # What a person asks next.
   defp why(subsystem, screen) do
-    said = if subsystem.sentence in [nil, ""], do: [], else: [subsystem.sentence]
+    sentence = if subsystem.sentence in [nil, ""], do: [], else: [subsystem.sentence]
 
     open =
-      if subsystem.open < 1.0, do: ["this node lets #{percent(subsystem.open)} go on"], else: []
+      if subsystem.open < 1.0,
+        do: ["the gate of this node admits #{Numbers.percent(subsystem.open)}"],
+        else: []
 
     contained = for source <- subsystem.contained, do: "#{inspect(source)} is contained"
 
     dry =
       if subsystem.dry_run,
-        do: ["dry run: would be #{percent(subsystem[:asked_scale] || 1.0)}"],
+        do: ["dry run: would be #{Numbers.percent(subsystem[:asked_scale] || 1.0)}"],
         else: []
 
-    for line <- said ++ agreement(subsystem[:agreement]) ++ open ++ contained ++ dry,
+    for line <- sentence ++ agreement(subsystem[:agreement]) ++ open ++ contained ++ dry,
         do: Screen.style(screen, :faint, ["  ", Text.at_most(line, Screen.columns() - 2), "\n"])
   end
 
-  # A sentence says how many agreed; that none do is worth a line for as long as it lasts.
-  defp agreement(%{state: :alone}), do: ["alone: this node goes by what it sees itself"]
+  # The sentence of an agreed step names the nodes. An outage of the agreement needs a line of its own, as long as it lasts.
+  defp agreement(%{state: :alone}), do: ["alone: this node decides by its own signals"]
   defp agreement(_agreed), do: []
 
   ## Sensors
@@ -228,7 +229,7 @@ defmodule RateLimiter.Top.Page do
     [Screen.style(screen, :faint, "\nsensors  "), Enum.intersperse(text, "\n         "), "\n"]
   end
 
-  defp sensor({name, %{no_opinion: nil, value: value}}), do: "#{name} #{short(value)}"
+  defp sensor({name, %{no_opinion: nil, value: value}}), do: "#{name} #{Numbers.number(value)}"
   defp sensor({name, _none}), do: "#{name} no opinion"
 
   ## Numbers
@@ -240,11 +241,6 @@ defmodule RateLimiter.Top.Page do
 
   # A limiter that was removed and added again counts from zero.
   defp per_second(count, seconds), do: (max(count, 0) / seconds) |> round() |> Numbers.number()
-
-  defp percent(share), do: "#{round(share * 100)} %"
-
-  defp short(value) when is_integer(value), do: Numbers.number(value)
-  defp short(value), do: :erlang.float_to_binary(value, [:compact, decimals: 2])
 
   defp bytes(bytes) when bytes < 1_048_576, do: "#{div(bytes, 1_024)} KB"
   defp bytes(bytes), do: "#{div(bytes, 1_048_576)} MB"

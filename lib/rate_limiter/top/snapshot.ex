@@ -1,6 +1,6 @@
 defmodule RateLimiter.Top.Snapshot do
   @moduledoc false
-  # What there is to see of a node at one moment: plain data, since it may come from another node.
+  # A reading of all instances of a node at one moment. Plain data, since it may come from another node.
 
   alias RateLimiter.{Health, Instance, VSM}
   alias RateLimiter.Core.Limit
@@ -9,19 +9,19 @@ defmodule RateLimiter.Top.Snapshot do
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
 
-  @doc "Looks at this node."
+  @doc "Reads this node."
   @spec take() :: t
   def take do
     %{
       node: node(),
       at_ms: System.monotonic_time(:millisecond),
       date: DateTime.utc_now(),
-      instances: for(instance <- Registry.instances(), about = seen(instance), do: about)
+      instances: for(instance <- Registry.instances(), read = read(instance), do: read)
     }
   end
 
-  # One that ends while it is looked at is not there.
-  defp seen(instance) do
+  # An instance may stop while it is read; it is left out.
+  defp read(instance) do
     instance(instance)
   rescue
     ArgumentError -> nil
@@ -58,7 +58,7 @@ defmodule RateLimiter.Top.Snapshot do
     )
   end
 
-  defp subsystems(%{space: nil}), do: []
+  defp subsystems(%{subsystems: nil}), do: []
 
   defp subsystems(instance) do
     metrics = VSM.subsystem_metrics(instance.name)
@@ -72,7 +72,7 @@ defmodule RateLimiter.Top.Snapshot do
     end
   end
 
-  defp sensors(%{space: nil}), do: %{}
+  defp sensors(%{subsystems: nil}), do: %{}
   defp sensors(instance), do: Health.report(instance.name)
 
   defp rate(limit),

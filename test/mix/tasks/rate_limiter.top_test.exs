@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.RateLimiter.TopTest do
-  # Not async: standard error belongs to all, and the picture shows the whole node.
+  # Not async: standard error is global, and the picture shows the whole node.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -34,7 +34,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
 
   defp page(now, before), do: now |> Page.render(before, @screen) |> IO.iodata_to_binary()
 
-  test "shows what happened in a second, by limiter and by subsystem" do
+  test "the picture shows the rates of each limiter and subsystem" do
     before = Snapshot.take()
     for _ <- 1..10, do: RateLimiter.check_and_track(:top_shown, "a", :burst)
     for _ <- 1..12, do: VSM.check_subsystem_limit(:work, "a", instance: :top_shown)
@@ -42,13 +42,13 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     page = page(now, before)
 
     assert page =~ ~r/^── :top_shown ─+$/mu
-    assert page =~ ~r/^local, 1 ids, \d+ KB$/mu
+    assert page =~ ~r/^local, 1 id, \d+ KB$/mu
     assert page =~ ~r/^top_shown +10 +7 +1  burst 3\/d, slow 1000\/d$/mu
     assert page =~ ~r/^work +10\/min +████████ 100 % +- +12 +2 +0$/mu
     assert page =~ ~r/^  dry run: would be 100 %$/mu
   end
 
-  test "says why a subsystem is as it is, and what its guard and gate do" do
+  test "a subsystem shows its last sentence, its guard, its gate and its containments" do
     now = Snapshot.take()
     [instance] = Enum.filter(now.instances, &(&1.name == ":top_shown"))
     [work | _] = instance.subsystems
@@ -75,17 +75,17 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     assert page =~ ~r/^work +10\/min +███▍ +42 % +0\.73 +0 +0 +6 of 7$/mu
 
     assert page =~
-             "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node goes by what it sees itself\n  this node lets 50 % go on\n  :probe is contained\n"
+             "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node decides by its own signals\n  the gate of this node admits 50 %\n  :probe is contained\n"
 
     assert page =~ "sensors  memory 0.5   pool no opinion\n"
   end
 
-  test "shows one that has just come, without a rate" do
+  test "an instance that has just started has no rates" do
     now = Snapshot.take()
     assert page(now, %{now | instances: []}) =~ ~r/^top_shown +- +- +0/mu
   end
 
-  test "leaves out an instance that ends while it is looked at" do
+  test "an instance that stops during the reading is left out" do
     gone = :ets.new(:gone, [])
     :ets.delete(gone)
     limiters = Instance.new(name: :top_gone, subsystems: gone, ready?: true)
@@ -96,22 +96,23 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     refute ":top_gone" in names
   end
 
-  test "shows a node without any" do
+  test "a node without instances says so" do
     assert page(%{Snapshot.take() | instances: []}, %{Snapshot.take() | instances: []}) =~
-             "no instance of RateLimiter runs here"
+             "no instance of RateLimiter is running"
   end
 
-  test "fits 80 columns, and without a terminal there is no colour" do
+  test "the picture fits 80 columns, and has no colour without a terminal" do
     now = Snapshot.take()
     for line <- String.split(page(now, now), "\n"), do: assert(Text.width(line) <= 80, line)
     refute page(now, now) =~ "\e"
   end
 
-  test "looks once, and ends" do
-    assert capture_io(fn -> Top.watch(@screen, &Snapshot.take/0, 1, 1) end) =~ ":top_shown"
+  test "print/1 prints one picture" do
+    assert capture_io(fn -> Top.print(interval: 1) end) =~ ":top_shown"
+    assert_raise ArgumentError, ~r/unknown keys/, fn -> Top.print(once: true) end
   end
 
-  test "ends when nobody reads it any more" do
+  test "watch/4 ends when the reader of its output is gone" do
     # A terminal that was closed, or `head` that has seen enough.
     closed = spawn(fn -> refuse() end)
 
@@ -134,7 +135,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     refuse()
   end
 
-  test "says what it needs where this machine cannot join another node" do
+  test "without epmd, the message names the command that starts it" do
     # A port where no epmd is.
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
@@ -147,12 +148,12 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
       )
 
     assert status == 1
-    assert out =~ "Is epmd running? It is started by: epmd -daemon"
+    assert out =~ "Is epmd running? Start it by: epmd -daemon"
   end
 
-  test "says what is wrong with a command line" do
+  test "an invalid command line exits with status 2 and what was expected" do
     for {argv, message, status} <- [
-          {["x"], "expected no argument, got: x", 2},
+          {["x"], "expected options only, got: x", 2},
           {["--nod", "a"], "--nod: no such option. Did you mean --node?", 2},
           {["--interval", "x"], "--interval: expected a whole number, got: \"x\"", 2},
           {["--node", "shop"], "--node: expected a name and a host, such as shop@db1, got: shop",
@@ -166,7 +167,7 @@ defmodule Mix.Tasks.RateLimiter.TopTest do
     end
   end
 
-  test "tells its options" do
+  test "--help prints the options" do
     assert capture_io(fn -> Task.run(["--help"]) end) =~ "--node NAME"
   end
 end
