@@ -4,7 +4,7 @@ mod decode;
 mod encode;
 
 use parking_lot::Mutex;
-use rate_limiter_core::replay::{Options, Replay, ReplayError};
+use rate_limiter_replay::{Options, Replay, ReplayError};
 use rustler::{
     Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Resource, ResourceArc, Term,
 };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rate_limiter_core::replay::{ClfField, Format, Part, Schema, TimeUnit};
 use rate_limiter_core::Limit;
+use rate_limiter_replay::{ClfField, Format, Part, Schema, TimeUnit};
 use rustler::{Atom, Error, NifResult};
 
 use crate::atoms;

@@ -1,9 +1,9 @@
 //! What a replay found, as maps.
 
-use rate_limiter_core::replay::{
+use rate_limiter_core::{Algorithm, Limit};
+use rate_limiter_replay::{
     with_limit, Broken, Counts, Fit, Input, LineError, Moment, Outcome, TopId,
 };
-use rate_limiter_core::{Algorithm, Limit};
 use rustler::{Atom, Env, NifMap, Term};
 
 use super::binary;

@@ -1,7 +1,7 @@
 //! What was read, and what of it could not be used.
 
-use super::moment::Moment;
-use super::record::LineError;
+use crate::moment::Moment;
+use crate::record::LineError;
 
 /// Broken lines that are kept to be shown.
 const SHOWN: usize = 5;

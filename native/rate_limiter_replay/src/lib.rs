@@ -1,14 +1,14 @@
 //! What would these limits have done to this log?
 //!
 //! A [`Replay`] is fed the bytes of one or more logs as they come. It cuts and reads lines, puts requests in order of
-//! time, and asks a [`Limiter`](crate::Limiter) for each limit under a manual clock that shows the log's time. At the
+//! time, and asks a [`Limiter`](rate_limiter_core::Limiter) for each limit under a manual clock that shows the log's time. At the
 //! end it tells what happened ([`Outcome`]) and which limit would have fitted ([`Fit`]).
 //!
 //! What it takes: for each id its bytes and about 50 more, and 80 for each limit; the requests of the reorder span; and,
 //! where limits are to be fitted, 12 bytes a request (20 with costs), twice that while they are sorted.
 //!
 //! ```
-//! use rate_limiter_core::replay::{ClfField, Format, Options, Part, Replay, Schema};
+//! use rate_limiter_replay::{ClfField, Format, Options, Part, Replay, Schema};
 //! use rate_limiter_core::Limit;
 //! use std::time::Duration;
 //!
@@ -30,7 +30,7 @@
 //! assert_eq!((outcome.totals.admitted, outcome.totals.denied), (1, 1));
 //! assert_eq!(outcome.top[0].longest_wait_ns, Some(50_000_000_000));
 //! assert_eq!(replay.fit(0, &[0]).smallest, [Some(2)]);
-//! # Ok::<(), rate_limiter_core::replay::ReplayError>(())
+//! # Ok::<(), rate_limiter_replay::ReplayError>(())
 //! ```
 
 mod clf;
@@ -50,10 +50,7 @@ mod timeline;
 
 use std::sync::Arc;
 
-use crate::clock::{ManualClock, Nanos};
-use crate::error::LimitError;
-use crate::key::Seed;
-use crate::limit::Limit;
+use rate_limiter_core::{Limit, LimitError, ManualClock, Nanos, Seed};
 
 use events::{ById, Events};
 use ids::Ids;

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rate_limiter_core::replay::{
+use rate_limiter_core::{Algorithm, Limit};
+use rate_limiter_replay::{
     with_limit, ClfField, Counts, Format, LineError, Options, Part, Replay, Schema,
 };
-use rate_limiter_core::{Algorithm, Limit};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, ManualClock};
-use crate::error::LimitError;
-use crate::key::Key;
-use crate::limit::Limit;
-use crate::limiter::{Epoch, Limiter, Options};
-use crate::plan::Tag;
-use crate::verdict::Retry;
+use rate_limiter_core::{
+    Clock, Epoch, Key, Limit, LimitError, Limiter, ManualClock, Options, Retry, Tag,
+};
 
-use super::timeline::{Counts, Timeline};
+use crate::timeline::{Counts, Timeline};
 
 const ONLY: Tag = 0;
 

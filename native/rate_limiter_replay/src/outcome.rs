@@ -1,9 +1,9 @@
 //! What one limit did.
 
-use super::ids::Ids;
-use super::judge::{Denials, Judge};
-use super::record::key_parts;
-use super::timeline::{Counts, Timeline};
+use crate::ids::Ids;
+use crate::judge::{Denials, Judge};
+use crate::record::key_parts;
+use crate::timeline::{Counts, Timeline};
 
 /// What one limit did to all requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

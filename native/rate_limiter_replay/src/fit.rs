@@ -5,13 +5,9 @@
 //! the same uses against more room), which is what lets the candidates be halved. The burst follows the limit: a
 //! limit stated with a burst keeps the proportion of the two, rounded up.
 
-use crate::algorithm::{Logs, Meter, State};
-use crate::clock::Nanos;
-use crate::error::LimitError;
-use crate::limit::{Algorithm, Limit};
-use crate::scale::Scale;
+use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, SingleLimiter};
 
-use super::events::{ById, History};
+use crate::events::{ById, History};
 
 /// The same limit with `limit` for its own, and its burst in proportion.
 #[must_use]
@@ -39,19 +35,17 @@ fn in_proportion(value: u64, of: u64, to: u64) -> u64 {
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
-/// Tries limits on histories. Holds the room for a state, so that trying allocates nothing.
+/// Tries limits on histories. Keeps one limiter for all, so that a try allocates nothing.
 pub(crate) struct Fitting<'a> {
     stated: &'a Limit,
-    words: Vec<u64>,
-    logs: Logs,
+    limiter: SingleLimiter,
 }
 
 impl<'a> Fitting<'a> {
     pub(crate) fn new(stated: &'a Limit) -> Self {
         Self {
             stated,
-            words: Vec::new(),
-            logs: Logs::default(),
+            limiter: SingleLimiter::new(stated).expect("the replay was made with this limit"),
         }
     }
 
@@ -92,62 +86,34 @@ impl<'a> Fitting<'a> {
 
     /// `limit`, or the highest that the algorithm can keep.
     fn possible(&self, limit: u64) -> Option<u64> {
-        match self.meter(limit) {
-            Ok(_) => Some(limit),
+        match with_limit(self.stated, limit).validate() {
+            Ok(()) => Some(limit),
             Err(LimitError::LimitTooHigh { max, .. }) => Some(max),
             Err(_) => None,
         }
     }
 
     fn never_denies(&mut self, limit: u64, history: &History) -> bool {
-        let Ok(meter) = self.meter(limit) else {
-            return false;
-        };
-        self.judge(&meter, history, |allowed| allowed)
+        self.restart(limit) && history.iter().all(|call| self.admits(call))
     }
 
     /// How many of the history's requests `limit` denies; all of them if it cannot be kept.
     pub(crate) fn denied(&mut self, limit: u64, history: &History) -> u64 {
-        let Ok(meter) = self.meter(limit) else {
-            return history.iter().count() as u64;
-        };
-        let mut denied = 0;
-        self.judge(&meter, history, |allowed| {
-            denied += u64::from(!allowed);
-            true
-        });
-        denied
+        let kept = self.restart(limit);
+        history
+            .iter()
+            .filter(|&call| !kept || !self.admits(call))
+            .count() as u64
     }
 
-    /// Shows each verdict to `go_on` until that says no; whether it never did.
-    fn judge(
-        &mut self,
-        meter: &Meter,
-        history: &History,
-        mut go_on: impl FnMut(bool) -> bool,
-    ) -> bool {
-        self.words.resize(meter.words(), 0);
-        let mut completed = true;
-        for (time, cost) in history.iter() {
-            let state = State {
-                words: &mut self.words,
-                logs: &mut self.logs,
-            };
-            let usage = meter.take(state, Nanos(time), cost, Scale::ONE, true);
-            if !go_on(usage.allowed()) {
-                completed = false;
-                break;
-            }
-        }
-        meter.clear(State {
-            words: &mut self.words,
-            logs: &mut self.logs,
-        });
-        completed
+    /// Returns whether `limit` can be kept.
+    fn restart(&mut self, limit: u64) -> bool {
+        self.limiter
+            .restart(&with_limit(self.stated, limit))
+            .is_ok()
     }
 
-    /// On the replay's clock, which shows time since 1970.
-    fn meter(&self, limit: u64) -> Result<Meter, LimitError> {
-        Meter::new(&with_limit(self.stated, limit), Nanos(0))
+    fn admits(&mut self, (time, cost): (u64, u64)) -> bool {
+        self.limiter.check(Nanos(time), cost).allowed()
     }
 }

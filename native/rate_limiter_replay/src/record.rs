@@ -2,9 +2,9 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::clf::{self, ClfField, ClfLine};
-use super::json::{self, Value};
-use super::moment::{Moment, TimeUnit};
+use crate::clf::{self, ClfField, ClfLine};
+use crate::json::{self, Value};
+use crate::moment::{Moment, TimeUnit};
 
 /// Why a line cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

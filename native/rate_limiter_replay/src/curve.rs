@@ -1,9 +1,9 @@
 //! How the share denied falls as the limit rises.
 
-use crate::limit::Limit;
+use rate_limiter_core::Limit;
 
-use super::events::ById;
-use super::fit::Fitting;
+use crate::events::ById;
+use crate::fit::Fitting;
 
 /// What one limit would have done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
