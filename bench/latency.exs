@@ -51,7 +51,7 @@ defmodule Bench.Latency.Sweep do
 
   @type way :: :none | :usual | {:without_pause, limiter :: atom}
 
-  @spec during(pid, way, (() -> :ok)) :: :ok
+  @spec during(pid, way, (... -> :ok)) :: :ok
   def during(_instance, :usual, fun), do: fun.()
 
   def during(instance, :none, fun) do

@@ -17,7 +17,7 @@ defmodule RateLimiter.Support.Ledger.Fault do
   """
   @type t :: %__MODULE__{
           name: String.t(),
-          prepare: (() -> term),
+          prepare: (... -> term),
           store: (term -> keyword),
           strike: (term, pos_integer -> term),
           bursts: pos_integer

@@ -155,7 +155,7 @@ defmodule RateLimiter.Support.Redis.Cluster do
         {_primary, primary_id} = Enum.at(ids, index - 3)
         "#{id} #{address} #{myself}slave #{primary_id} 0 0 #{index - 2} connected"
 
-      from..to ->
+      from..to//_ ->
         "#{id} #{address} #{myself}master - 0 0 #{index + 1} connected #{from}-#{to}"
     end
   end
