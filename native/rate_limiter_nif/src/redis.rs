@@ -8,7 +8,8 @@ mod watcher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rate_limiter_redis::{Client, Credentials, Members, Transport};
+use rate_limiter_distributed::{Authority, Members};
+use rate_limiter_redis::{Client, Credentials, Heartbeat};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
@@ -22,6 +23,7 @@ use watcher::Watcher;
 pub(crate) struct Link {
     client: Arc<Client>,
     members: Arc<Members>,
+    heartbeat: Heartbeat,
     watcher: Arc<Watcher>,
     prefix: Arc<str>,
     caches_denials: bool,
@@ -57,8 +59,8 @@ impl Drop for LinkOwner {
 }
 
 impl Link {
-    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
-        Arc::clone(&self.client) as Arc<dyn Transport>
+    pub(crate) fn authority(&self) -> Arc<dyn Authority> {
+        Arc::clone(&self.client) as Arc<dyn Authority>
     }
 
     pub(crate) fn members(&self) -> Arc<Members> {
@@ -94,6 +96,7 @@ fn redis_start<'a>(
     guard(|| {
         let members = Arc::new(config.members());
         let watcher = Arc::new(Watcher::default());
+        let heartbeat = Heartbeat::new(config.prefix, Arc::clone(&members));
         let prefix = Arc::from(config.prefix);
         let caches_denials = config.cache_denials;
         let config = config.decode(credentials)?;
@@ -104,6 +107,7 @@ fn redis_start<'a>(
                 let store = LINKS.put(Arc::new(Link {
                     client,
                     members,
+                    heartbeat,
                     watcher,
                     prefix,
                     caches_denials,
@@ -178,7 +182,7 @@ fn redis_tls<'a>(env: Env<'a>, store: u64, tls: TlsTerm<'a>) -> NifResult<Term<'
 fn redis_beat(store: u64) -> NifResult<Atom> {
     on_link(store, |link| {
         // Where Redis is away there is nobody to tell; the next beat tries again.
-        let _away = link.members.beat(&*link.client);
+        let _away = link.heartbeat.beat(&link.client);
     })
 }
 
@@ -186,7 +190,7 @@ fn redis_beat(store: u64) -> NifResult<Atom> {
 #[rustler::nif]
 fn redis_leave(store: u64) -> NifResult<Atom> {
     on_link(store, |link| {
-        let _away = link.members.leave(&*link.client);
+        let _away = link.heartbeat.leave(&link.client);
     })
 }
 

@@ -10,7 +10,8 @@ mod ticket;
 
 use std::sync::Arc;
 
-use rate_limiter_redis::{Namespace, RemoteLimiter};
+use rate_limiter_distributed::SharedLimiter;
+use rate_limiter_redis::Namespace;
 use rustler::Term;
 
 use crate::redis::Link;
@@ -20,7 +21,7 @@ use crate::word;
 
 /// A limiter that asks Redis.
 pub(crate) struct Remote {
-    limiter: RemoteLimiter,
+    limiter: SharedLimiter,
     namespace: Namespace,
     events: Events,
     link: Arc<Link>,

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rate_limiter_core::{Limit, Scale};
-use rate_limiter_redis::{Call, Client, Config, Meter, Op, Topology, Transport, WindowCall};
+use rate_limiter_distributed::{Authority, Call, Meter, Op, WindowCall};
+use rate_limiter_redis::{Client, Config, Topology};
 use servers::{until, Server};
 
 const IDS: u64 = 100_000;
@@ -48,9 +49,9 @@ impl Asker {
             scale: Scale::ONE,
             windows: Box::new([WindowCall {
                 meter: Arc::clone(&self.meter),
-                owed: None,
+                charge: None,
             }]),
-            request: None,
+            request_id: None,
         };
         let (asker, start) = (Arc::clone(&self), Instant::now());
         let done = move |result: Result<_, _>| {

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rate_limiter_distributed::{Authority, Call, Done, Failure, Unsent};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::call::{Call, Command, CommandDone, Done, Failure, Transport, Unsent};
+use crate::command::{Command, CommandDone};
 use crate::config::{Config, Tls, Topology};
 use crate::connection::{Encryption, Manner};
 use crate::context::{count, Context, Counts};
@@ -112,6 +113,16 @@ impl Client {
         }
     }
 
+    /// Sends a command that is not a call of a limiter. Never blocks. Unless it fails at once, `done` receives the reply
+    /// by the same deadline as that of a call.
+    pub fn command(&self, command: Command, done: CommandDone) -> Result<(), Failure> {
+        let ticket = Ticket::command(command, done, Instant::now() + self.context.timeout);
+        self.offer(ticket).map_err(|(ticket, failure)| {
+            ticket.forget();
+            failure
+        })
+    }
+
     /// Closes all connections; what waits is answered by its deadline at the latest. Later calls are handed back.
     pub fn stop(&self) {
         self.map.set(Routes::Stopped);
@@ -132,7 +143,7 @@ impl Client {
     }
 }
 
-impl Transport for Client {
+impl Authority for Client {
     fn send(&self, call: Call, done: Done) -> Result<(), Unsent> {
         let ticket = Ticket::call(call, done, Instant::now() + self.context.timeout);
         match self.offer(ticket) {
@@ -141,7 +152,7 @@ impl Transport for Client {
         }
     }
 
-    fn send_all(&self, calls: Vec<(Call, Done)>) -> Vec<Unsent> {
+    fn send_batch(&self, calls: Vec<(Call, Done)>) -> Vec<Unsent> {
         let deadline = Instant::now() + self.context.timeout;
         let tickets = calls.into_iter();
         let tickets = tickets.map(|(call, done)| Ticket::call(call, done, deadline));
@@ -149,14 +160,6 @@ impl Transport for Client {
         count(&self.context.counts.unsent, unsent.len());
         let hand_back = |(ticket, failure)| Ticket::hand_back(ticket, failure);
         unsent.into_iter().filter_map(hand_back).collect()
-    }
-
-    fn command(&self, command: Command, done: CommandDone) -> Result<(), Failure> {
-        let ticket = Ticket::command(command, done, Instant::now() + self.context.timeout);
-        self.offer(ticket).map_err(|(ticket, failure)| {
-            ticket.forget();
-            failure
-        })
     }
 
     fn epoch(&self) -> u64 {

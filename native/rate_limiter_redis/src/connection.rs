@@ -12,11 +12,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::call::Call;
 use crate::config::Endpoint;
 use crate::credentials::Credentials;
 use crate::error::{refusal, Refusal};
 use crate::{script, wire};
+use rate_limiter_distributed::Call;
 
 pub(crate) use tls::Encryption;
 

@@ -21,7 +21,7 @@ pub(crate) struct Context {
     pub(crate) connections: usize,
     pub(crate) max_queue: usize,
     pub(crate) counts: Counts,
-    /// See [`Transport::epoch`](crate::Transport::epoch).
+    /// See [`Authority::epoch`](rate_limiter_distributed::Authority::epoch).
     pub(crate) epoch: AtomicU64,
 }
 

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::breaker::State;
-use crate::call::Failure;
 use crate::config::Endpoint;
 use crate::connection::Station;
 use crate::context::Context;
 use crate::eviction::Eviction;
 use crate::status::ServerStatus;
 use crate::ticket::Ticket;
+use rate_limiter_distributed::breaker::State;
+use rate_limiter_distributed::Failure;
 
 use driver::Driver;
 

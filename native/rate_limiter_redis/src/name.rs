@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use rate_limiter_core::Algorithm;
+use rate_limiter_distributed::Meter;
 use sha1_smol::Sha1;
 
 /// A longer name is hashed.
@@ -57,7 +59,7 @@ impl Namespace {
         Self { head }
     }
 
-    /// What the keys of an id begin with: [`Call::key`](crate::Call::key).
+    /// What the keys of an id begin with: [`Call::key`](rate_limiter_distributed::Call::key).
     #[must_use]
     pub fn key(&self, kind: Kind, id: &[u8]) -> Arc<[u8]> {
         let mut key = Vec::with_capacity(self.head.len() + MAX_NAME + 2);
@@ -80,12 +82,19 @@ impl Kind {
     }
 }
 
-/// What the keys of a window end with. Its algorithm's letter is part of it.
-pub(crate) fn window(window: &str, algorithm: u8) -> Box<[u8]> {
+/// Returns the end of a window's keys. Its algorithm's letter is part of it, so that another algorithm of the same
+/// name has keys of its own: nodes of two versions would otherwise erase each other's states during a deployment.
+pub(crate) fn window(meter: &Meter) -> Vec<u8> {
+    let letter = match meter.limit().algorithm() {
+        Algorithm::TokenBucket { .. } => b'b',
+        Algorithm::SlidingWindow { .. } => b'w',
+        Algorithm::SlidingLog => b'l',
+        Algorithm::FixedWindow { .. } => b'f',
+    };
     let mut key = vec![b':'];
-    name(&mut key, b"", window.as_bytes());
-    key.extend([b'~', algorithm]);
-    key.into()
+    name(&mut key, b"", meter.name().as_bytes());
+    key.extend([b'~', letter]);
+    key
 }
 
 /// What the key of a request id ends with. No window's does.
@@ -140,8 +149,10 @@ fn hexadecimal(key: &mut Vec<u8>, byte: u8) {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use proptest::prelude::*;
+    use rate_limiter_core::Limit;
 
     use super::*;
 
@@ -180,13 +191,16 @@ mod tests {
 
         #[test]
         fn a_window_is_never_mistaken_for_a_request_or_for_another(
-            one in "[a:!~%b]{0,3}", other in "[a:!~%b]{0,3}", algorithm in "[bw]",
+            one in "[a:!~%b]{0,3}", other in "[a:!~%b]{0,3}", is_bucket: bool,
         ) {
-            let letter = algorithm.as_bytes()[0];
+            let per = Duration::from_secs(1);
+            let bucket = Limit::token_bucket(1, per);
+            let limit = if is_bucket { bucket.clone() } else { Limit::sliding_log(1, per) };
+            let end = |name: &str, limit: &Limit| window(&Meter::new(name, limit).expect("a valid limit"));
             let mut asked = Vec::new();
             request(&mut asked, other.as_bytes());
-            prop_assert_ne!(&*window(&one, letter), &*asked);
-            prop_assert_eq!(window(&one, letter) == window(&other, b'b'), one == other && letter == b'b');
+            prop_assert_ne!(end(&one, &limit), asked);
+            prop_assert_eq!(end(&one, &limit) == end(&other, &bucket), one == other && is_bucket);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::State;
+use rate_limiter_distributed::breaker::State;
 
 /// Is told what happens. Called on the thread that does all input and output: it must not block, and be quick.
 ///

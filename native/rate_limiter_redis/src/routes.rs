@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::call::Failure;
 use crate::lane::Lane;
 use crate::ticket::Ticket;
 use crate::topology::slot;
+use rate_limiter_distributed::Failure;
 
 /// The present way of each key.
 pub(crate) enum Routes {

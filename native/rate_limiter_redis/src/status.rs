@@ -1,6 +1,6 @@
 //! How it goes: for people, statistics and health checks.
 
-use crate::breaker::State;
+use rate_limiter_distributed::breaker::State;
 
 /// How a client is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

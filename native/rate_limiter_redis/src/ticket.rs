@@ -4,7 +4,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::call::{Call, Command, CommandDone, Done, Failure, Reply, Unsent};
+use rate_limiter_distributed::{Call, Done, Failure, Reply, Unsent};
+
+use crate::command::{Command, CommandDone};
 
 /// Holds a call, and answers it when it is dropped, if nobody has. So no path loses a caller: not an error, not a
 /// panic, not a client that is stopped.

@@ -1,13 +1,14 @@
 //! Calls as one command, and its reply as answers: what `lua/head.lua` says of `KEYS`, `ARGV` and the reply.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 
 use rate_limiter_core::{Nanos, Scale};
+use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
 use redis::{Cmd, RedisWrite, Value};
 
-use crate::call::{Call, Charge, Failure, Op, Reply, WindowCall};
-use crate::meter::{put, Ask, Meter, MOST};
 use crate::{name, script};
+use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall};
 
 /// Keys live so much longer than their state counts, for the milliseconds in which the server tells their age.
 const SLACK_MS: u64 = 100;
@@ -33,10 +34,10 @@ struct Run<'a> {
 pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nanos>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(script::hash());
-    let keys = |call: &Call| call.windows.len() + usize::from(call.request.is_some());
+    let keys = |call: &Call| call.windows.len() + usize::from(call.request_id.is_some());
     command.arg(calls.clone().map(keys).sum::<usize>());
-    let repeats = write_keys(calls.clone(), &mut command);
-    let (runs, meters) = runs(calls);
+    let (runs, meters) = runs(calls.clone());
+    let repeats = write_keys(calls, &runs, &meters, &mut command);
 
     let slack = if now.is_some() {
         TEST_SLACK_MS
@@ -51,7 +52,7 @@ pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nan
     head.push(repeats.into());
     command.write_arg(&head);
     for (meter, scale) in meters {
-        command.write_arg(&meter.argument(scale));
+        command.write_arg(&meter.encode(scale));
     }
     for run in runs {
         run.write(&mut command);
@@ -60,18 +61,30 @@ pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nan
 }
 
 /// Whether a key repeats.
-fn write_keys<'a>(calls: impl Iterator<Item = &'a Call>, command: &mut Cmd) -> bool {
+fn write_keys<'a>(
+    calls: impl Iterator<Item = &'a Call>,
+    runs: &[Run],
+    meters: &[(&Meter, Scale)],
+    command: &mut Cmd,
+) -> bool {
+    let suffixes: Vec<_> = meters
+        .iter()
+        .map(|(meter, _)| name::window(meter))
+        .collect();
+    let run_of_each = runs
+        .iter()
+        .flat_map(|run| iter::repeat_n(run, run.count.into()));
     let (mut key, mut repeats) = (Vec::new(), false);
     let mut seen = HashSet::new();
-    for call in calls {
+    for (call, run) in calls.zip(run_of_each) {
         repeats |= !seen.insert(&*call.key);
-        for window in &call.windows {
+        for number in &run.meters {
             key.clear();
             key.extend(&*call.key);
-            key.extend(window.meter.key());
+            key.extend(&*suffixes[usize::from(*number) - 1]);
             command.write_arg(&key);
         }
-        if let Some(request) = &call.request {
+        if let Some(request) = &call.request_id {
             key.clear();
             key.extend(&*call.key);
             name::request(&mut key, &request.id);
@@ -113,7 +126,7 @@ impl Run<'_> {
     fn goes_on_with(&self, next: &Call) -> bool {
         let call = self.call;
         let plain = |call: &Call| {
-            call.request.is_none() && call.windows.iter().all(|window| window.owed.is_none())
+            call.request_id.is_none() && call.windows.iter().all(|window| window.charge.is_none())
         };
         let same = |(one, other): (&WindowCall, &WindowCall)| {
             std::sync::Arc::ptr_eq(&one.meter, &other.meter)
@@ -131,27 +144,28 @@ impl Run<'_> {
             op,
             cost,
             windows,
-            request,
+            request_id,
             ..
         } = self.call;
-        let charged = windows.iter().any(|window| window.owed.is_some());
+        let charged = windows.iter().any(|window| window.charge.is_some());
         let mut argument = Vec::with_capacity(32);
         argument.push(code(*op));
         put(&mut argument, self.count.into(), 2);
-        put(&mut argument, (*cost).min(MOST), 7);
-        argument
-            .push(if request.is_some() { REQUEST } else { 0 } | if charged { CHARGES } else { 0 });
+        put(&mut argument, (*cost).min(MAX_COST), 7);
+        argument.push(
+            if request_id.is_some() { REQUEST } else { 0 } | if charged { CHARGES } else { 0 },
+        );
         // `MAX_WINDOWS` is less.
         argument.push(u8::try_from(windows.len()).unwrap_or(u8::MAX));
         for meter in &self.meters {
             put(&mut argument, u64::from(*meter), 2);
         }
-        if let Some(request) = request {
+        if let Some(request) = request_id {
             put(&mut argument, request.keep.as_millis_ceil(), 7);
         }
         command.write_arg(&argument);
         for window in windows.iter().filter(|_| charged) {
-            let charge = window.owed.as_ref();
+            let charge = window.charge.as_ref();
             command.write_arg(
                 &charge
                     .map(|charge| portions(&window.meter, charge))
@@ -225,22 +239,22 @@ fn answer<'a>(
         b'A' if call.op == Op::Peek => call.cost,
         _ => 0,
     };
-    let ask = Ask {
+    let query = Query {
         now,
         cost,
         scale: call.scale,
         denied: letter == Some(b'D'),
     };
     let row = |(window, value): (&WindowCall, &&Value)| match value {
-        Value::BulkString(value) => window.meter.row(Some(value), &ask),
-        Value::Nil => window.meter.row(None, &ask),
+        Value::BulkString(value) => window.meter.read(Some(value), &query),
+        Value::Nil => window.meter.read(None, &query),
         _ => None,
     };
     let rows: Option<Vec<_>> = call.windows.iter().zip(&values).map(row).collect();
     match rows {
         Some(rows) if rows.len() == call.windows.len() => Ok(Reply {
             now: Nanos(now * 1_000),
-            rows,
+            windows: rows,
         }),
         _ => Err(Failure::Lost),
     }
@@ -252,8 +266,8 @@ fn foreign(call: &Call, values: &[&Value]) -> Box<str> {
     let window = values
         .iter()
         .position(|value| matches!(value, Value::Int(_)));
-    match (window.and_then(|at| call.windows.get(at)), &call.request) {
-        (Some(window), _) => key.extend(window.meter.key()),
+    match (window.and_then(|at| call.windows.get(at)), &call.request_id) {
+        (Some(window), _) => key.extend(name::window(&window.meter)),
         (None, Some(request)) => name::request(&mut key, &request.id),
         (None, None) => (),
     }

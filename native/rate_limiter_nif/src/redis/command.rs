@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use rate_limiter_redis::{Command, Failure, Transport, Value};
+use rate_limiter_distributed::Failure;
+use rate_limiter_redis::{Command, Value};
 use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
 
 use super::find;

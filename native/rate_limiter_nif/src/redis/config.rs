@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Members, Tls, Topology};
+use rate_limiter_distributed::Members;
+use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Tls, Topology};
 use rustler::{Atom, Binary, Error, NifMap, NifResult};
 
 use crate::atoms;
@@ -40,7 +41,7 @@ pub(super) struct ConfigTerm<'a> {
 impl ConfigTerm<'_> {
     pub(super) fn members(&self) -> Members {
         let keep = Duration::from_millis(self.keep_ms);
-        Members::new(self.prefix, self.node, self.nodes, keep)
+        Members::new(self.node, self.nodes, keep)
     }
 
     pub(super) fn decode(self, (username, password): CredentialsTerm) -> NifResult<Config> {

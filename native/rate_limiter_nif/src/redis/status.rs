@@ -1,6 +1,7 @@
 //! How a link is doing, as terms.
 
-use rate_limiter_redis::{BreakerState, ServerStatus, Share, Status};
+use rate_limiter_distributed::{BreakerState, Share};
+use rate_limiter_redis::{ServerStatus, Status};
 use rustler::{Atom, Encoder, Env, Term};
 
 use crate::atoms;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rate_limiter_core::{Nanos, Select};
-use rate_limiter_redis::{Ask, Op, Outcome, Request};
+use rate_limiter_distributed::{Op, Request, RequestId, Response};
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, ResourceArc, Term};
 
 use super::ticket::Ticket;
@@ -31,7 +31,7 @@ struct Caller {
 /// The outcomes of a batch, until the last of them is there.
 struct Gathering {
     caller: Caller,
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<Response>>,
     missing: usize,
 }
 
@@ -48,10 +48,10 @@ fn remote_ask<'a>(
         let caller = Caller::new(env, reference);
         let ticket = caller.ticket.clone();
         let events = remote.events;
-        let done = move |outcome: Outcome| {
+        let done = move |outcome: Response| {
             caller.tell(|env| encode::outcome(env, events, op, &outcome));
         };
-        match remote.limiter.ask(ask, done) {
+        match remote.limiter.submit(ask, done) {
             Ok(None) => sent(env, remote, ticket),
             Ok(Some(outcome)) => encode::outcome(env, events, op, &outcome),
             Err(error) => crate::encode::call_error(env, error),
@@ -74,7 +74,7 @@ fn remote_alone<'a>(
         id,
         windows,
         what,
-        |remote, ask, op| match remote.limiter.alone(ask) {
+        |remote, ask, op| match remote.limiter.decide_locally(ask) {
             Ok(outcome) => encode::outcome(env, remote.events, op, &outcome),
             Err(error) => crate::encode::call_error(env, error),
         },
@@ -87,7 +87,7 @@ fn with_ask<'a>(
     id: Term<'a>,
     windows: Term<'a>,
     (op, cost, request): WhatTerm<'a>,
-    answer: impl FnOnce(&Remote, Ask<'_>, Op) -> Term<'a>,
+    answer: impl FnOnce(&Remote, Request<'_>, Op) -> Term<'a>,
 ) -> NifResult<Term<'a>> {
     guard(|| {
         let op = decode_op(op)?;
@@ -158,7 +158,7 @@ fn batch<'a>(
     env: Env<'a>,
     remote: &Arc<Remote>,
     caller: Caller,
-    asks: Vec<Ask>,
+    asks: Vec<Request>,
     op: Op,
 ) -> Term<'a> {
     let events = remote.events;
@@ -178,7 +178,7 @@ fn batch<'a>(
         };
         (ask, done)
     });
-    let known = match remote.limiter.ask_all(asks.collect()) {
+    let known = match remote.limiter.submit_batch(asks.collect()) {
         Ok(known) => known,
         Err(error) => return crate::encode::call_error(env, error),
     };
@@ -196,7 +196,7 @@ fn batch<'a>(
 }
 
 /// Puts an outcome in its place. The last one takes all out.
-fn put(gathering: &Mutex<Option<Gathering>>, at: usize, outcome: Outcome) -> Option<Gathering> {
+fn put(gathering: &Mutex<Option<Gathering>>, at: usize, outcome: Response) -> Option<Gathering> {
     let mut present = spin(|| gathering.try_lock());
     present.as_mut()?.outcomes[at] = Some(outcome);
     one_less(&mut present)
@@ -227,7 +227,7 @@ impl Gathering {
     }
 }
 
-fn all<'a>(env: Env<'a>, outcomes: &[Option<Outcome>], events: Events, op: Op) -> Term<'a> {
+fn all<'a>(env: Env<'a>, outcomes: &[Option<Response>], events: Events, op: Op) -> Term<'a> {
     let answers = outcomes.iter().flatten();
     let answers: Vec<Term> = answers
         .map(|outcome| encode::outcome(env, events, op, outcome))
@@ -261,16 +261,16 @@ fn ask<'a>(
     select: Select<'a>,
     op: Op,
     cost: i64,
-    request: Option<Request>,
-) -> Option<Ask<'a>> {
+    request: Option<RequestId>,
+) -> Option<Request<'a>> {
     let (kind, portable) = id::portable(id)?;
-    Some(Ask {
+    Some(Request {
         key: id::key(id)?,
         name: remote.namespace.key(kind, &portable),
         select,
         op,
         cost: units(cost),
-        request,
+        request_id: request,
     })
 }
 
@@ -288,8 +288,8 @@ fn decode_op(op: Atom) -> NifResult<Op> {
     }
 }
 
-fn decode_request((id, keep_ns): (Binary, u64)) -> Request {
-    Request {
+fn decode_request((id, keep_ns): (Binary, u64)) -> RequestId {
+    RequestId {
         id: id.as_slice().into(),
         keep: Nanos(keep_ns),
     }

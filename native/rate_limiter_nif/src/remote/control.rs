@@ -1,9 +1,8 @@
 //! The calls that make, change and describe limiters whose counts are in Redis.
 
 use rate_limiter_core::{Clock, Limit, Scale, Tag};
-use rate_limiter_redis::{
-    Meter, Namespace, OnOutage, RemoteLimiter, RemoteOptions, RemoteUpdateError,
-};
+use rate_limiter_distributed::{Meter, OnOutage, SharedLimiter, SharedOptions, SharedUpdateError};
+use rate_limiter_redis::Namespace;
 use rustler::{Atom, Encoder, Env, Error, NifResult, Term};
 
 use super::{named, open, Remote};
@@ -37,7 +36,7 @@ fn remote_new<'a>(
             Ok(limits) => limits,
             Err(answer) => return Ok(answer),
         };
-        let options = RemoteOptions {
+        let options = SharedOptions {
             on_outage: decode_on_outage(on_outage)?,
             members: link.members(),
             cache_denials: link.caches_denials(),
@@ -51,7 +50,7 @@ fn remote_new<'a>(
         let name = word::text(name).ok_or(Error::BadArg)?;
         let namespace = Namespace::new(link.prefix(), &name);
         Ok(
-            match RemoteLimiter::new(&limits, options, link.transport()) {
+            match SharedLimiter::new(&limits, options, link.authority()) {
                 Ok(limiter) => {
                     let handle = open(Remote {
                         limiter,
@@ -102,7 +101,7 @@ fn remote_update_limit<'a>(
         };
         Ok(match remote.limiter.update_limit(tag, &new) {
             Ok(()) => atoms::ok().to_term(env),
-            Err(RemoteUpdateError::Call(error)) => encode::call_error(env, error),
+            Err(SharedUpdateError::Call(error)) => encode::call_error(env, error),
             Err(error) => (atoms::error(), error.to_string()).encode(env),
         })
     })

@@ -1,6 +1,6 @@
 //! Outcomes as terms.
 
-use rate_limiter_redis::{Op, Outcome, Source, Turn, Verdict};
+use rate_limiter_distributed::{Op, Response, Source, Verdict};
 use rustler::{Atom, Encoder, Env, Term};
 
 use crate::registry::Events;
@@ -8,19 +8,19 @@ use crate::{atoms, encode, word};
 
 /// `:ok` for a reset; else `{verdict, events, source, scale_ppm, binding_window, rows}`, or where the windows say nothing
 /// `{verdict, events, source, scale_ppm}`. With a turn, `{turn, that}`.
-pub(super) fn outcome<'a>(env: Env<'a>, events: Events, op: Op, outcome: &Outcome) -> Term<'a> {
+pub(super) fn outcome<'a>(env: Env<'a>, events: Events, op: Op, outcome: &Response) -> Term<'a> {
     let said = match op {
         Op::Reset if outcome.verdict != Verdict::Unavailable => atoms::ok().to_term(env),
         _ => answer(env, events, outcome),
     };
-    match outcome.turn {
+    match outcome.switched_to {
         None => said,
-        Some(Turn::Away) => (atoms::away(), said).encode(env),
-        Some(Turn::Back) => (atoms::back(), said).encode(env),
+        Some(Source::Fallback) => (atoms::away(), said).encode(env),
+        Some(Source::Authority) => (atoms::back(), said).encode(env),
     }
 }
 
-fn answer<'a>(env: Env<'a>, events: Events, outcome: &Outcome) -> Term<'a> {
+fn answer<'a>(env: Env<'a>, events: Events, outcome: &Response) -> Term<'a> {
     let head = (
         verdict(outcome.verdict),
         encode::events(events),
@@ -48,7 +48,7 @@ fn verdict(verdict: Verdict) -> Atom {
 
 fn source(source: Source) -> Atom {
     match source {
-        Source::Redis => atoms::redis(),
+        Source::Authority => atoms::redis(),
         Source::Fallback => atoms::fallback(),
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
@@ -20,12 +21,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Tls;
 use crate::error::ConfigError;
-use crate::swap::Swap;
 
 /// Made by whoever starts or changes a client: reading the system's certificates takes too long for the thread that
 /// serves everybody. Copies are of the same one.
 #[derive(Clone)]
-pub(crate) struct Encryption(Arc<Swap<ClientConfig>>);
+pub(crate) struct Encryption(Arc<ArcSwap<ClientConfig>>);
 
 impl std::fmt::Debug for Encryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,12 +35,12 @@ impl std::fmt::Debug for Encryption {
 
 impl Encryption {
     pub(crate) fn new(tls: &Tls) -> Result<Self, ConfigError> {
-        Ok(Self(Arc::new(Swap::new(client(tls)?))))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(client(tls)?))))
     }
 
     /// Makes connections with these from now on, if they can be used.
     pub(crate) fn replace(&self, tls: &Tls) -> Result<(), ConfigError> {
-        self.0.set(client(tls)?);
+        self.0.store(Arc::new(client(tls)?));
         Ok(())
     }
 
@@ -50,7 +50,9 @@ impl Encryption {
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        TlsConnector::from(self.0.get()).connect(name, stream).await
+        TlsConnector::from(self.0.load_full())
+            .connect(name, stream)
+            .await
     }
 }
 

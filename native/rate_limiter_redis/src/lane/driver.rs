@@ -20,11 +20,11 @@ use super::flight::Flight;
 use super::line::{Event, Line};
 use super::probe::probe;
 use super::{Board, Parcel, Role};
-use crate::breaker::{Breaker, State};
-use crate::call::Call;
 use crate::context::{count, Context};
 use crate::credentials::Credentials;
 use crate::ticket::Ticket;
+use rate_limiter_distributed::breaker::{Breaker, State};
+use rate_limiter_distributed::Call;
 
 /// Calls in one flight at most.
 const CAPACITY: usize = 1024;

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use redis::Cmd;
 
-use crate::call::{Call, Failure};
 use crate::connection::{Connection, Replies};
 use crate::ticket::{Ask, Ticket};
 use crate::topology::slot;
 use crate::wire;
+use rate_limiter_distributed::{Call, Failure};
 
 /// Calls that one command decides at most: longer ones would keep the server from everybody else.
 const GROUP: usize = 256;
@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::Command;
+    use crate::command::Command;
     use crate::lane::probe::probe;
 
     fn call(id: u64) -> Ticket {

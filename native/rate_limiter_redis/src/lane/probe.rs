@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rate_limiter_core::{Limit, Scale};
 
-use crate::call::{Call, Op, WindowCall};
-use crate::meter::Meter;
 use crate::topology::slot;
+use rate_limiter_distributed::Meter;
+use rate_limiter_distributed::{Call, Op, WindowCall};
 
 /// A call like any other, which writes as they do: a server that is full or read-only does not pass for well. Where
 /// `home` is a slot, its key lies there.
@@ -21,9 +21,9 @@ pub(super) fn probe(prefix: &str, home: Option<u16>) -> Call {
         scale: Scale::ONE,
         windows: Box::new([WindowCall {
             meter: Arc::new(meter),
-            owed: None,
+            charge: None,
         }]),
-        request: None,
+        request_id: None,
     }
 }
 

@@ -16,13 +16,13 @@ use tokio::time::{sleep_until, timeout};
 use super::lobby::Lobby;
 use super::slot::SLOTS;
 use super::Ground;
-use crate::breaker::State;
 use crate::config::Endpoint;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::lane::{Lane, Note, Role};
 use crate::routes::{Routes, NOWHERE};
 use crate::ticket::Ticket;
+use rate_limiter_distributed::breaker::State;
 
 use slots::{ranges, Range};
 

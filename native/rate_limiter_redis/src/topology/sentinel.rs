@@ -10,12 +10,12 @@ use tokio::time::{sleep, timeout};
 
 use super::lobby::Lobby;
 use super::Ground;
-use crate::breaker::State;
 use crate::config::Endpoint;
 use crate::connection::{Connection, Manner};
 use crate::credentials::Credentials;
 use crate::lane::{Lane, Note, Role};
 use crate::routes::Routes;
+use rate_limiter_distributed::breaker::State;
 
 /// How often sentinels are asked while all is well: a primary that was cut off from them may not know that it is none.
 const CALM: Duration = Duration::from_secs(1);

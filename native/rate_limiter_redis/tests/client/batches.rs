@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
 
-use rate_limiter_redis::{Command, Done, Failure, Transport, Value};
+use rate_limiter_distributed::{Authority, Done, Failure};
+use rate_limiter_redis::{Command, Value};
 
 use crate::caller::{is_for, one, patient, Answer, Caller, PATIENCE};
 use crate::servers::Server;
@@ -32,7 +33,7 @@ fn calls_that_are_sent_together_make_one_round_trip() {
         });
         (caller.call(&format!("id{cost}"), cost), done)
     });
-    let unsent = caller.client.send_all(calls.collect());
+    let unsent = caller.client.send_batch(calls.collect());
     assert!(unsent.is_empty());
     for _ in 0..1000 {
         let (cost, answer) = answered.recv_timeout(PATIENCE).unwrap();

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rate_limiter_core::{Limit, Scale};
+use rate_limiter_distributed::{
+    Authority, BreakerState, Call, Failure, Meter, Op, Reply, WindowCall,
+};
 use rate_limiter_redis::{
-    BatchEvent, BreakerEvent, BreakerState, Call, Change, Client, Config, ConnectionEvent,
-    Endpoint, EvictionEvent, Failure, Meter, Observer, Op, Reply, Topology, Transport, WindowCall,
+    BatchEvent, BreakerEvent, Change, Client, Config, ConnectionEvent, Endpoint, EvictionEvent,
+    Observer, Topology,
 };
 
 use crate::servers::until;
@@ -135,9 +138,9 @@ impl Caller {
             scale: Scale::ONE,
             windows: Box::new([WindowCall {
                 meter: Arc::clone(&self.meter),
-                owed: None,
+                charge: None,
             }]),
-            request: None,
+            request_id: None,
         }
     }
 
@@ -242,5 +245,5 @@ pub(crate) fn assert_in_time(answer: &Answer) {
 
 /// Whether a reply is that to a call of this cost.
 pub(crate) fn is_for(reply: &Reply, cost: u64) -> bool {
-    reply.rows.len() == 1 && reply.rows[0].remaining == MAX - cost
+    reply.windows.len() == 1 && reply.windows[0].remaining == MAX - cost
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rate_limiter_redis::{Config, Done, Topology, Transport};
+use rate_limiter_distributed::{Authority, Done};
+use rate_limiter_redis::{Config, Topology};
 
 use crate::caller::{assert_in_time, hasty, is_for, patient, Answer, Caller, PATIENCE};
 use crate::servers::{until, Cluster};
@@ -31,7 +32,7 @@ fn calls_go_where_their_slots_are_in_one_round() {
         });
         (caller.call(&format!("id{cost}"), cost), done)
     });
-    assert!(caller.client.send_all(calls.collect()).is_empty());
+    assert!(caller.client.send_batch(calls.collect()).is_empty());
     for _ in 0..600 {
         let (cost, answer) = answered.recv_timeout(PATIENCE).unwrap();
         assert!(is_for(&answer.result.unwrap(), cost));
@@ -104,7 +105,7 @@ fn a_primary_that_is_lost_takes_none_but_its_own_slots_along() {
     caller.assert_counts(&kept, 2);
     cluster.wait_until_promoted(4);
     let there = caller.ask_until_answered(&lost, 3);
-    assert!(there.rows[0].remaining < crate::caller::MAX);
+    assert!(there.windows[0].remaining < crate::caller::MAX);
     assert!(caller.client.epoch() > 0);
 }
 

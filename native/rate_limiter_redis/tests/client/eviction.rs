@@ -1,6 +1,7 @@
 //! Servers that forget keys when they are full are noticed, beside the calls.
 
-use rate_limiter_redis::{Config, Credentials, Transport};
+use rate_limiter_distributed::Authority;
+use rate_limiter_redis::{Config, Credentials};
 
 use crate::caller::{is_for, patient, Caller, PATIENCE};
 use crate::servers::{until, Secured, Server};

@@ -4,10 +4,12 @@ use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rate_limiter_redis::{
+use rate_limiter_distributed::{
+    Authority,
     BreakerState::{Closed, HalfOpen, Open},
-    Endpoint, Failure, Transport,
+    Failure,
 };
+use rate_limiter_redis::Endpoint;
 
 use crate::caller::{assert_in_time, hasty, is_for, one, patient, Answer, Caller, PATIENCE};
 use crate::servers::{until, Server};

@@ -1,9 +1,10 @@
 //! Encryption, users, and passwords that change: and that nobody sees them.
 
-use rate_limiter_redis::{
+use rate_limiter_distributed::{
+    Authority,
     BreakerState::{Closed, HalfOpen},
-    Config, Credentials, Identity, Tls, Topology, Transport,
 };
+use rate_limiter_redis::{Config, Credentials, Identity, Tls, Topology};
 
 use crate::caller::{hasty, is_for, patient, Caller, PATIENCE};
 use crate::servers::{until, Secured};

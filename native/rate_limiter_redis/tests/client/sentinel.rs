@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use rate_limiter_redis::{Config, Credentials, Endpoint, Failure, Topology, Transport};
+use rate_limiter_distributed::{Authority, Failure};
+use rate_limiter_redis::{Config, Credentials, Endpoint, Topology};
 
 use crate::caller::{assert_in_time, hasty, is_for, patient, Caller, PATIENCE};
 use crate::servers::{until, Sentinel, Server};

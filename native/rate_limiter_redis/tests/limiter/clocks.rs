@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rate_limiter_core::{Clock, Limit, ManualClock, Nanos, Retry};
-use rate_limiter_redis::{Op, Outcome, Source, Verdict};
+use rate_limiter_distributed::{Op, Response, Source, Verdict};
 
 use crate::node::{Node, PATIENCE};
 use crate::servers::{until, Server};
@@ -33,7 +33,7 @@ impl Skewed {
         }
     }
 
-    fn ask(&self, id: &str, op: Op, cost: u64) -> Outcome {
+    fn ask(&self, id: &str, op: Op, cost: u64) -> Response {
         self.clock.advance(self.step);
         self.node.ask(id, op, cost)
     }
@@ -73,7 +73,7 @@ fn nodes_of_whatever_clocks_admit_the_limit_together_and_not_one_more() {
         for turn in 0..60 {
             let node = &nodes[turn % nodes.len()];
             let outcome = node.ask("somebody", Op::Take, 1);
-            assert_eq!(outcome.source, Source::Redis);
+            assert_eq!(outcome.source, Source::Authority);
             // The first are admitted, and no clock that runs ahead makes room for another.
             let expected = if turn < 20 {
                 Verdict::Allowed
@@ -194,7 +194,7 @@ fn a_node_that_starts_without_redis_and_has_the_wrong_time_is_charged_all_the_sa
             );
             server.restart();
             until("Redis answers", PATIENCE, || {
-                node.ask("another", Op::Peek, 0).source == Source::Redis
+                node.ask("another", Op::Peek, 0).source == Source::Authority
             });
             // A bucket's debt may be that of a clock that was ahead, which is some minutes more: a part of one.
             let charged = 20 - node.remaining("somebody");

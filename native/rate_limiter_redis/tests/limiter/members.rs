@@ -1,25 +1,21 @@
 //! Who shares the limits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rate_limiter_core::Limit;
-use rate_limiter_redis::{Members, Share};
+use rate_limiter_distributed::Share;
 
 use crate::node::{Node, PATIENCE};
 use crate::servers::{until, Server};
 
 fn node(name: &str, server: &Server) -> Node {
     let limit = Limit::token_bucket(10, Duration::from_hours(1));
-    let mut node = Node::new(name, server.endpoint(), &limit);
-    // Fewer are believed after a quarter of that.
-    node.members = Arc::new(Members::new("test", name, 1, Duration::from_secs(15)));
-    node
+    Node::new(name, server.endpoint(), &limit)
 }
 
 fn beat_until(node: &Node, nodes: u32, rank: u32) {
     until("the node hears who is there", PATIENCE, || {
-        node.members.beat(&*node.client).unwrap();
+        node.heartbeat.beat(&node.client).unwrap();
         node.members.share() == Share { nodes, rank }
     });
 }
@@ -36,20 +32,20 @@ fn nodes_hear_of_each_other_until_they_leave_or_fall_silent() {
     server.tell("ZADD test:{nodes} 1000 0silent");
     server.tell("ZADD test:{nodes} 99999999999999 0ahead");
     until("those two are forgotten", PATIENCE, || {
-        second.members.beat(&*second.client).unwrap();
+        second.heartbeat.beat(&second.client).unwrap();
         server.tell("ZCARD test:{nodes}") == redis::Value::Int(2)
     });
     beat_until(&second, 2, 1);
 
-    first.members.leave(&*first.client).unwrap();
+    first.heartbeat.leave(&first.client).unwrap();
     // Not because they are heard no more once: a server that has lost its data has heard of nobody.
-    second.members.beat(&*second.client).unwrap();
+    second.heartbeat.beat(&second.client).unwrap();
     assert_eq!(second.members.share(), Share { nodes: 2, rank: 1 });
     beat_until(&second, 1, 0);
     // Nobody's share grows by an outage.
     let mut server = server;
     server.kill();
-    let _ = second.members.beat(&*second.client);
+    let _ = second.heartbeat.beat(&second.client);
     assert_eq!(second.members.share(), Share { nodes: 1, rank: 0 });
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rate_limiter_core::{Clock, Limit, Seed, Select};
+use rate_limiter_distributed::{
+    Authority, Members, OnOutage, Op, Request, Response, SharedLimiter, SharedOptions,
+};
 use rate_limiter_redis::{
-    Ask, BatchEvent, BreakerEvent, Client, Config, ConnectionEvent, Endpoint, Members, Observer,
-    OnOutage, Op, Outcome, RemoteLimiter, RemoteOptions, Topology, Transport,
+    BatchEvent, BreakerEvent, Client, Config, ConnectionEvent, Endpoint, Heartbeat, Observer,
+    Topology,
 };
 
 use crate::servers::until;
@@ -18,7 +21,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Node {
     pub(crate) client: Arc<Client>,
     pub(crate) members: Arc<Members>,
-    pub(crate) limiter: RemoteLimiter,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) limiter: SharedLimiter,
 }
 
 /// Hears nothing.
@@ -47,19 +51,20 @@ impl Node {
         let mut config = Config::new(Topology::Server(endpoint));
         config.timeout = Duration::from_secs(5);
         let client = Client::start(config, Arc::new(Deaf)).unwrap();
-        let members = Arc::new(Members::new("test", name, 1, Duration::from_secs(15)));
-        let options = RemoteOptions {
+        let members = Arc::new(Members::new(name, 1, Duration::from_secs(15)));
+        let options = SharedOptions {
             clock,
             on_outage: OnOutage::Share,
             members: Arc::clone(&members),
             cache_denials: true,
             remember: 1_000,
         };
-        let transport = Arc::clone(&client) as Arc<dyn Transport>;
+        let transport = Arc::clone(&client) as Arc<dyn Authority>;
         let windows = [(1, "only", limit.clone())];
-        let limiter = RemoteLimiter::new(&windows, options, transport).unwrap();
+        let limiter = SharedLimiter::new(&windows, options, transport).unwrap();
         Self {
             client,
+            heartbeat: Heartbeat::new("test", Arc::clone(&members)),
             members,
             limiter,
         }
@@ -72,18 +77,18 @@ impl Node {
         });
     }
 
-    pub(crate) fn ask(&self, id: &str, op: Op, cost: u64) -> Outcome {
+    pub(crate) fn ask(&self, id: &str, op: Op, cost: u64) -> Response {
         let (answers, answer) = channel();
-        let ask = Ask {
+        let ask = Request {
             key: Seed::fixed(7).key(id.as_bytes()),
             name: format!("test:{{api:{id}}}").into_bytes().into(),
             select: Select::All,
             op,
             cost,
-            request: None,
+            request_id: None,
         };
         let done = move |outcome| answers.send(outcome).unwrap();
-        let known = self.limiter.ask(ask, done).unwrap();
+        let known = self.limiter.submit(ask, done).unwrap();
         known.unwrap_or_else(|| answer.recv_timeout(PATIENCE).expect("an answer"))
     }
 

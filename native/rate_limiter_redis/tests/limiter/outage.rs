@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rate_limiter_core::Limit;
-use rate_limiter_redis::{Op, Source, Verdict};
+use rate_limiter_distributed::{Op, Source, Verdict};
 
 use crate::node::{Node, PATIENCE};
 use crate::servers::{until, Server};
@@ -26,7 +26,7 @@ fn what_was_used_before_and_during_an_outage_stays_used_after_it() {
         let mut server = Server::start();
         let node = Node::new("a", server.endpoint(), &limit);
         let outcome = node.ask("somebody", Op::Take, 4);
-        assert_eq!(outcome.source, Source::Redis);
+        assert_eq!(outcome.source, Source::Authority);
         node.ask("nobody asks again", Op::Take, 1);
         server.kill();
         until("the outage is noticed", PATIENCE, || {
@@ -43,7 +43,7 @@ fn what_was_used_before_and_during_an_outage_stays_used_after_it() {
 
         server.restart();
         until("Redis answers again", PATIENCE, || {
-            node.ask("another", Op::Peek, 0).source == Source::Redis
+            node.ask("another", Op::Peek, 0).source == Source::Authority
         });
         assert_eq!(node.remaining("somebody"), 3, "{limit:?}");
         assert_eq!(node.ask("somebody", Op::Take, 3).verdict, Verdict::Allowed);

@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
-use rate_limiter_redis::{wire, Call, Failure, Kind, Meter, Namespace, Op, Reply, Row, WindowCall};
+use rate_limiter_distributed::{Call, Failure, Meter, Op, Reply, WindowCall, WindowReply};
+use rate_limiter_redis::{wire, Kind, Namespace};
 use redis::{Connection, FromRedisValue, ToRedisArgs, Value};
 
 use crate::model;
@@ -77,7 +78,7 @@ impl Remote {
             }
             tags.iter()
                 .copied()
-                .zip(reply.rows.iter().map(usage))
+                .zip(reply.windows.iter().map(usage))
                 .collect()
         });
         answers.collect()
@@ -102,7 +103,7 @@ impl Remote {
         let asked = self.meters.iter().filter(|(tag, _)| tags.contains(tag));
         let window = |(_, meter): &(Tag, Arc<Meter>)| WindowCall {
             meter: Arc::clone(meter),
-            owed: None,
+            charge: None,
         };
         Call {
             key: self.namespace.key(Kind::String, id.as_bytes()),
@@ -110,7 +111,7 @@ impl Remote {
             cost,
             scale: self.scale,
             windows: asked.map(window).collect(),
-            request: None,
+            request_id: None,
         }
     }
 
@@ -163,7 +164,7 @@ pub(crate) fn meter(tag: Tag, limit: &Limit) -> Arc<Meter> {
     Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a limit that Redis can keep"))
 }
 
-pub(crate) fn usage(row: &Row) -> Usage {
+pub(crate) fn usage(row: &WindowReply) -> Usage {
     Usage {
         max: row.max,
         remaining: row.remaining,

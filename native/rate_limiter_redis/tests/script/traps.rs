@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Retry, Scale, Snapshot, Tag};
-use rate_limiter_redis::{wire, Call, Charge, Failure, Op, Reply, Request};
+use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, RequestId};
+use rate_limiter_redis::wire;
 use redis::Value;
 
 use crate::remote::{meter, usage, Remote};
@@ -32,11 +33,11 @@ fn tags() -> Vec<Tag> {
 }
 
 fn allowed(reply: &Reply) -> bool {
-    reply.rows.iter().all(|row| row.retry == Retry::Now)
+    reply.windows.iter().all(|row| row.retry == Retry::Now)
 }
 
 fn remaining(reply: &Reply) -> Vec<u64> {
-    reply.rows.iter().map(|row| row.remaining).collect()
+    reply.windows.iter().map(|row| row.remaining).collect()
 }
 
 impl Remote {
@@ -82,7 +83,7 @@ fn numbers_at_the_edge_of_what_a_script_counts_are_exact() {
         1,
         0,
     ] {
-        let row = usage(&remote.take(START, 0, cost).rows[0]);
+        let row = usage(&remote.take(START, 0, cost).windows[0]);
         assert_eq!(row, memory.at(START).check_one(0, 0, cost), "{cost}");
     }
     let slow = Limit::token_bucket(1, Duration::from_hours(24 * 365)).with_burst(70);
@@ -102,7 +103,7 @@ fn numbers_at_the_edge_of_what_a_script_counts_are_exact() {
             (7 * SECOND, 1),
             (DAY, 1),
         ] {
-            let row = usage(&remote.take(START + after, 0, cost).rows[0]);
+            let row = usage(&remote.take(START + after, 0, cost).windows[0]);
             assert_eq!(
                 row,
                 memory.at(START + after).check_one(0, 0, cost),
@@ -126,7 +127,7 @@ fn a_life_is_set_that_is_no_shorter_than_the_state_counts() {
         let reply = remote.send(&[&call], None).remove(0).expect("an answer");
         let key = remote.key(tag);
         let life: u64 = remote.run(&["PTTL", &key]);
-        let counts = reply.rows[0].reset_after.as_millis_ceil();
+        let counts = reply.windows[0].reset_after.as_millis_ceil();
         // Not a timing: the server may have been slow to tell.
         assert!(life + 60_000 > counts, "{limit:?}: {life} of {counts}");
         assert!(life <= counts + 1_000, "{limit:?}: {life} of {counts}");
@@ -206,12 +207,12 @@ fn what_a_clock_that_was_ahead_has_written_counts_as_of_now() {
             remote.take(START - 3 * SECOND, tag, 1);
             assert!(allowed(&remote.take(START + ahead, tag, 9)));
             let denied = remote.take(START, tag, 10);
-            let Retry::After(wait) = denied.rows[0].retry else {
+            let Retry::After(wait) = denied.windows[0].retry else {
                 panic!("expected that what was taken still counts, got: {denied:?}");
             };
             // A period, and a sub-window of it.
             assert!(wait <= Nanos(11 * SECOND), "{tag}: {wait:?}");
-            assert!(denied.rows[0].remaining <= 1);
+            assert!(denied.windows[0].remaining <= 1);
             assert!(
                 !allowed(&remote.take(START + wait.0 - 1_000, tag, 10)),
                 "{tag}, {ahead} ahead: not before"
@@ -252,7 +253,7 @@ fn a_call_with_a_request_id_is_charged_once() {
     let all = tags();
     let named = |remote: &Remote, id: &str, op: Op, cost: u64| {
         let mut call = remote.about(op, "ann", &all, cost);
-        call.request = Some(Request {
+        call.request_id = Some(RequestId {
             id: id.as_bytes().into(),
             keep: Nanos(60 * SECOND),
         });
@@ -291,10 +292,10 @@ fn a_call_with_a_request_id_is_charged_once() {
 fn what_was_lost_is_put_back_and_never_less_than_is_stored() {
     for tag in tags() {
         let mut remote = Remote::new(&limits());
-        let before = remote.take(START, tag, 4).rows.remove(0);
+        let before = remote.take(START, tag, 4).windows.remove(0);
         let knows = |remote: &Remote| {
             let mut call = remote.about(Op::Take, "ann", &[tag], 1);
-            call.windows[0].owed = Some(Charge {
+            call.windows[0].charge = Some(Charge {
                 at_least: Some(before.state.clone()),
                 taken: None,
             });
@@ -314,10 +315,10 @@ fn what_was_lost_is_put_back_and_never_less_than_is_stored() {
 fn what_nodes_let_through_meanwhile_is_charged_before_the_call_also_if_that_is_denied() {
     for tag in tags() {
         let mut remote = Remote::new(&limits());
-        let taken = remote.take(START, tag, 3).rows.remove(0).state;
+        let taken = remote.take(START, tag, 3).windows.remove(0).state;
         let charging = |remote: &Remote, cost| {
             let mut call = remote.about(Op::Take, "ann", &[tag], cost);
-            call.windows[0].owed = Some(Charge {
+            call.windows[0].charge = Some(Charge {
                 at_least: None,
                 taken: Some(taken.clone()),
             });
@@ -339,7 +340,13 @@ fn a_state_says_what_it_is_in_a_form_that_can_travel() {
     let mut states = Vec::new();
     for tag in tags() {
         remote.take(START, tag, 1);
-        states.push(remote.take(START + 2 * SECOND, tag, 2).rows.remove(0).state);
+        states.push(
+            remote
+                .take(START + 2 * SECOND, tag, 2)
+                .windows
+                .remove(0)
+                .state,
+        );
     }
     let second = Nanos(SECOND);
     let expected = [
@@ -486,7 +493,7 @@ fn bytes_a_key(limit: Limit, units: u64, times: u64) -> u64 {
         cost: units,
         scale: Scale::ONE,
         windows: windows.clone(),
-        request: None,
+        request_id: None,
     };
     let before = used(&mut remote);
     for time in 0..times {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::{Driver, SILENCE};
-use crate::breaker::State;
 use crate::context::count;
 use crate::lane::flight::Flight;
+use rate_limiter_distributed::breaker::State;
 
 impl Driver {
     /// Puts calls back in line that were to wait a moment.

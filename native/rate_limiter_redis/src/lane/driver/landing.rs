@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Driver, HOPS, MOVING};
-use crate::breaker::State;
-use crate::call::Failure;
 use crate::connection::Replies;
 use crate::context::count;
 use crate::error::{self, Fate, Refusal};
 use crate::lane::flight::{Flight, Group, Said};
 use crate::lane::Note;
 use crate::ticket::Ticket;
+use rate_limiter_distributed::breaker::State;
+use rate_limiter_distributed::Failure;
 
 impl Driver {
     pub(super) fn landed(&mut self, number: usize, flight: Flight, replies: Replies) {

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Driver;
-use crate::breaker::{self, State};
 use crate::context::{count, jitter};
 use crate::lane::flight::Flight;
 use crate::lane::Note;
 use crate::observer::{BatchEvent, BreakerEvent, Change, ConnectionEvent};
+use rate_limiter_distributed::breaker::{self, State};
 
 impl Driver {
     pub(super) fn succeeded(&mut self) {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{home, Driver, RETRY};
-use crate::breaker::State;
 use crate::connection::{Connection, Trouble};
 use crate::context::{count, jitter};
 use crate::eviction;
@@ -12,6 +11,7 @@ use crate::lane::line::Raised;
 use crate::lane::probe::probe;
 use crate::observer::Change;
 use crate::topology::slot;
+use rate_limiter_distributed::breaker::State;
 
 impl Driver {
     /// Tries to connect where that is missing and due: one at a time while it is not known that it helps.

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Select, Tag};
 
-use crate::call::{Call, Charge, Failure, Op, Request, Unsent, WindowCall};
+use crate::authority::{Failure, Unsent};
+use crate::call::{Call, Charge, Op, RequestId, WindowCall};
 use crate::denials::Fingerprint;
 use crate::fallback::Question;
 use crate::options::OnOutage;
-use crate::outcome::{Ask, Outcome, Source, Verdict};
+use crate::request::{Request, Response, Source, Verdict};
 
 use super::Inner;
 
 /// What becomes of a question.
 pub(super) enum Prepared {
-    Known(Outcome),
+    Known(Response),
     Send(Call, Asked),
 }
 
@@ -39,8 +40,8 @@ pub(super) struct Asked {
 }
 
 impl Inner {
-    pub(super) fn prepare(&self, ask: Ask<'_>) -> Result<Prepared, CallError> {
-        let plan = self.plan.get();
+    pub(super) fn prepare(&self, ask: Request<'_>) -> Result<Prepared, CallError> {
+        let plan = self.plan.load();
         let tags = plan.tags(ask.select)?;
         let takes = ask.op == Op::Take;
         if takes {
@@ -53,14 +54,14 @@ impl Inner {
             op: ask.op,
             cost: ask.cost,
             scale: self.scale(),
-            once: ask.request.as_ref().map(|request| self.once(request)),
-            connection: self.transport.epoch(),
+            once: ask.request_id.as_ref().map(|request| self.once(request)),
+            connection: self.authority.epoch(),
             sent: self.elapsed(),
             fingerprint: None,
             debt: None,
         };
-        self.mirror.note(asked.connection, asked.sent);
-        if takes && ask.cost > 0 && ask.request.is_none() && self.denials.is_some() {
+        self.last_known.note(asked.connection, asked.sent);
+        if takes && ask.cost > 0 && ask.request_id.is_none() && self.denials.is_some() {
             asked.fingerprint = Some(asked.fingerprint(plan.version));
             if let Some(outcome) = self.denied_before(&asked) {
                 return Ok(Prepared::Known(outcome));
@@ -75,7 +76,7 @@ impl Inner {
             cost: asked.cost,
             scale: asked.scale,
             windows: plan.calls(&asked.tags),
-            request: ask.request,
+            request_id: ask.request_id,
         };
         Ok(Prepared::Send(call, asked))
     }
@@ -89,7 +90,7 @@ impl Inner {
     ) -> Result<T, (Arc<Asked>, Failure)> {
         self.counters.pending.add();
         let lost = self
-            .mirror
+            .last_known
             .lost(asked.connection, asked.key, &asked.tags, asked.sent);
         let lost = lost.map(|lost| {
             self.clock.tick();
@@ -109,7 +110,7 @@ impl Inner {
         let now = self.clock.shown();
         let (tags, name) = (asked.tags.clone(), Arc::clone(&asked.name));
         let (key, connection) = (asked.key, asked.connection);
-        let said = || self.mirror.last(connection, key, self.elapsed());
+        let said = || self.last_known.last(connection, key, self.elapsed());
         let question = Question {
             key,
             name: &name,
@@ -122,7 +123,7 @@ impl Inner {
         self.fallback.bring(question, |debt| place(asked, debt))
     }
 
-    fn once(&self, request: &Request) -> Once {
+    fn once(&self, request: &RequestId) -> Once {
         Once {
             id: self.seed.key(&request.id),
             keep: request.keep,
@@ -130,7 +131,7 @@ impl Inner {
     }
 
     /// The answer to a call that was denied before, and would still be.
-    fn denied_before(&self, asked: &Asked) -> Option<Outcome> {
+    fn denied_before(&self, asked: &Asked) -> Option<Response> {
         let (denials, call) = (self.denials.as_ref()?, asked.fingerprint?);
         if !denials.hold(asked.key, call, asked.sent) {
             return None;
@@ -138,19 +139,19 @@ impl Inner {
         self.clock.tick();
         let select = Select::Tags(&asked.tags);
         let answer = self
-            .mirror
+            .last_known
             .peek(asked.connection, asked.key, select, asked.cost)?;
         if answer.allowed() {
             return None;
         }
         self.counters.denials.add();
         self.counters.cached_denials.add();
-        Some(Outcome {
+        Some(Response {
             verdict: Verdict::Denied,
-            source: Source::Redis,
+            source: Source::Authority,
             answer: Some(answer),
             scale: asked.scale,
-            turn: None,
+            switched_to: None,
         })
     }
 }
@@ -166,7 +167,7 @@ fn charge(windows: &mut [WindowCall], tags: &[Tag], lost: Option<&Known>, debt: 
             taken: debt.and_then(|debt| debt.window(*tag).cloned()),
         };
         if charge != Charge::default() {
-            window.owed = Some(charge);
+            window.charge = Some(charge);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Retry, Scale, Snapshot};
 
-use crate::call::{Op, Request};
+use crate::call::{Op, RequestId};
 use crate::options::OnOutage;
-use crate::outcome::{Ask, Source, Turn, Verdict};
+use crate::request::{Request, Source, Verdict};
 
-use super::server::{question, Weather, World};
+use super::cluster::{question, Weather, World};
 
 const SECOND: Nanos = Nanos(1_000_000_000);
 
@@ -26,20 +26,20 @@ fn an_outage_goes_on_from_what_redis_said_last_and_is_charged_afterwards() {
     let [here, there] = &world.nodes[..] else {
         panic!("two nodes")
     };
-    assert_eq!(here.take(1, 4).source, Source::Redis);
+    assert_eq!(here.take(1, 4).source, Source::Authority);
     world.weather(Weather::Away);
     // Of 12, 8 are left: 4 for each node.
     let outcome = here.take(1, 1);
     assert_eq!(
-        (outcome.source, outcome.turn),
-        (Source::Fallback, Some(Turn::Away))
+        (outcome.source, outcome.switched_to),
+        (Source::Fallback, Some(Source::Fallback))
     );
     let answer = outcome.answer.expect("an answer");
     assert_eq!(
         (answer.binding().1.max, answer.binding().1.remaining),
         (6, 3)
     );
-    assert_eq!(here.take(1, 3).turn, None);
+    assert_eq!(here.take(1, 3).switched_to, None);
     assert_eq!(here.take(1, 1).verdict, Verdict::Denied);
     // The other has not heard of the key, and has its whole share.
     assert_eq!(there.take(1, 6).verdict, Verdict::Allowed);
@@ -48,8 +48,8 @@ fn an_outage_goes_on_from_what_redis_said_last_and_is_charged_afterwards() {
     world.weather(Weather::Fair);
     let outcome = here.ask(1, Op::Peek, 0).expect("an answer at once");
     assert_eq!(
-        (outcome.source, outcome.turn),
-        (Source::Redis, Some(Turn::Back))
+        (outcome.source, outcome.switched_to),
+        (Source::Authority, Some(Source::Authority))
     );
     assert_eq!(here.remaining(1), 4);
     // Never more than all.
@@ -199,7 +199,7 @@ fn a_lost_call_is_answered_here_and_charged() {
             (Verdict::Allowed, Source::Fallback)
         );
         // That is no outage.
-        assert_eq!(outcome.turn, None);
+        assert_eq!(outcome.switched_to, None);
         world.weather(Weather::Fair);
         let left = if weather == Weather::LostBack { 4 } else { 6 };
         assert_eq!(node.remaining(1), left);
@@ -307,9 +307,8 @@ fn nodes_that_leave_and_come_share_anew_and_what_was_used_stays_used() {
     world.weather(Weather::Away);
     node.take(1, 3);
     assert_eq!(node.remaining(1), 3);
-    let alone = [redis::Value::BulkString(b"0".to_vec())];
     for seconds in [1, 60] {
-        node.members.heard_at(&alone, Nanos(seconds * SECOND.0));
+        node.members.report_at(["0"], Nanos(seconds * SECOND.0));
     }
     assert_eq!(node.remaining(1), 9);
     world.weather(Weather::Fair);
@@ -327,7 +326,7 @@ fn a_denial_is_remembered_until_it_ends_and_no_longer_than_a_refund() {
     let outcome = node.take(1, 1);
     assert_eq!(
         (outcome.verdict, outcome.source),
-        (Verdict::Denied, Source::Redis)
+        (Verdict::Denied, Source::Authority)
     );
     let answer = outcome.answer.expect("an answer");
     assert_eq!(
@@ -363,7 +362,7 @@ fn many_questions_are_answered_each_in_its_place() {
     let asks = [1, 3, 2].map(|id| (question(id, Op::Take, 1), drop));
     let outcomes = node
         .limiter
-        .ask_all(asks.into())
+        .submit_batch(asks.into())
         .expect("windows of its own");
     let said: Vec<_> = outcomes
         .into_iter()
@@ -371,7 +370,7 @@ fn many_questions_are_answered_each_in_its_place() {
         .collect();
     // The denial is known from before.
     assert_eq!(said[0], Some((Verdict::Allowed, Source::Fallback)));
-    assert_eq!(said[1], Some((Verdict::Denied, Source::Redis)));
+    assert_eq!(said[1], Some((Verdict::Denied, Source::Authority)));
     assert_eq!(said[2], Some((Verdict::Allowed, Source::Fallback)));
 }
 
@@ -383,7 +382,7 @@ fn who_waits_no_longer_is_answered_by_this_node_alone_and_redis_is_told() {
     let late = here.ask_later(1, Op::Take, 1);
     let outcome = here
         .limiter
-        .alone(question(1, Op::Take, 1))
+        .decide_locally(question(1, Op::Take, 1))
         .expect("its window");
     assert_eq!(
         (outcome.verdict, outcome.source),
@@ -404,15 +403,15 @@ fn a_named_call_that_is_made_again_in_an_outage_is_charged_once() {
     let node = &world.nodes[0];
     world.weather(Weather::Away);
     let ask = || {
-        let request = Request {
+        let request = RequestId {
             id: (*b"order 7").into(),
             keep: SECOND,
         };
-        let ask = Ask {
-            request: Some(request),
+        let ask = Request {
+            request_id: Some(request),
             ..question(1, Op::Take, 5)
         };
-        let outcome = node.limiter.ask(ask, drop).expect("windows of its own");
+        let outcome = node.limiter.submit(ask, drop).expect("windows of its own");
         outcome.expect("an answer at once").verdict
     };
     assert_eq!([ask(), ask(), ask()], [Verdict::Allowed; 3]);

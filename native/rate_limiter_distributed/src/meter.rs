@@ -11,16 +11,16 @@ mod token_bucket;
 
 use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, Scale, Snapshot, Usage};
 
-use crate::call::Row;
-use crate::name;
+use crate::call::WindowReply;
 
 use fixed_window::FixedWindow;
 use sliding_log::SlidingLog;
 use sliding_window::SlidingWindow;
 use token_bucket::TokenBucket;
 
-/// No number in the script is larger than twice this. A cost above it is above every maximum.
-pub(crate) const MOST: u64 = 1 << 52;
+/// A cost above this is above every maximum. No number of a state is larger than twice this, so that also an authority
+/// that counts in floating point numbers is exact.
+pub const MAX_COST: u64 = 1 << 52;
 
 /// One window as Redis counts it: its limit in numbers that the script can hold, and its part of the key.
 ///
@@ -29,7 +29,7 @@ pub(crate) const MOST: u64 = 1 << 52;
 ///
 /// ```
 /// use rate_limiter_core::{Limit, Scale};
-/// use rate_limiter_redis::Meter;
+/// use rate_limiter_distributed::Meter;
 /// use std::time::Duration;
 ///
 /// let meter = Meter::new("burst", &Limit::token_bucket(100, Duration::from_secs(1)).with_burst(200))?;
@@ -38,11 +38,11 @@ pub(crate) const MOST: u64 = 1 << 52;
 /// let too_fine = Limit::sliding_window(100, Duration::from_nanos(100));
 /// let error = Meter::new("strict", &too_fine).unwrap_err();
 /// assert_eq!(error.to_string(), "per: expected at least 10000 ns, or whole microseconds after it is cut into 10 sub-windows, got: 100 ns");
-/// # Ok::<(), rate_limiter_redis::MeterError>(())
+/// # Ok::<(), rate_limiter_distributed::MeterError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meter {
-    key: Box<[u8]>,
+    name: Box<str>,
     limit: Limit,
     kind: Kind,
 }
@@ -57,12 +57,15 @@ enum Kind {
 
 /// What is asked of a state. Times are microseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
-    pub(crate) now: u64,
-    pub(crate) cost: u64,
-    pub(crate) scale: Scale,
-    /// Whether nothing was taken although this window may have had room: then it says what it has now.
-    pub(crate) denied: bool,
+pub struct Query {
+    /// The authority's time.
+    pub now: u64,
+    /// The cost that the answer is about.
+    pub cost: u64,
+    /// The factor on the limit.
+    pub scale: Scale,
+    /// Whether nothing was taken although this window may have had room: then it reports what it has now.
+    pub denied: bool,
 }
 
 /// An algorithm's arithmetic.
@@ -75,13 +78,13 @@ trait Count {
     fn read(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
 
     /// What `Limiter::peek` says of a cost.
-    fn usage(&self, state: &Self::State, ask: &Ask) -> Usage;
+    fn usage(&self, state: &Self::State, ask: &Query) -> Usage;
 
     fn snapshot(&self, state: &Self::State) -> Snapshot;
 }
 
 /// So many at a moment: microseconds, the number of a sub-window, or nothing, as the algorithm has it.
-pub(crate) type Portion = (u64, u64);
+pub type Portion = (u64, u64);
 
 impl Meter {
     /// The window `name` of a limiter. An error says what of the limit does not fit Redis's numbers.
@@ -102,7 +105,7 @@ impl Meter {
             }
         };
         Ok(Self {
-            key: name::window(name, kind.letter()),
+            name: name.into(),
             limit: limit.clone(),
             kind,
         })
@@ -125,13 +128,15 @@ impl Meter {
         }
     }
 
-    /// What the keys of this window end with.
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.key
+    /// The window's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// The script's argument.
-    pub(crate) fn argument(&self, scale: Scale) -> Vec<u8> {
+    /// Writes the limit at this scale: its algorithm's number, and what the algorithm's file says.
+    #[must_use]
+    pub fn encode(&self, scale: Scale) -> Vec<u8> {
         match &self.kind {
             Kind::TokenBucket(bucket) => bucket.argument(scale),
             Kind::SlidingWindow(window) => window.argument(scale),
@@ -141,7 +146,8 @@ impl Meter {
     }
 
     /// What a state is as a charge, the oldest first. One of another algorithm is nothing.
-    pub(crate) fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
+    #[must_use]
+    pub fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
         match (&self.kind, snapshot) {
             (Kind::TokenBucket(bucket), Snapshot::Bucket { debt }) => bucket.portions(*debt),
             (
@@ -154,14 +160,15 @@ impl Meter {
             ) => window.portions(*width, *newest, counts),
             (Kind::SlidingLog(_), Snapshot::Log { stamps }) => sliding_log::portions(stamps),
             (Kind::FixedWindow(_), Snapshot::Fixed { start, used, .. }) => {
-                vec![(micros_ceil(*start), (*used).min(MOST))]
+                vec![(micros_ceil(*start), (*used).min(MAX_COST))]
             }
             _ => Vec::new(),
         }
     }
 
     /// What a key's value says; `None` if it is no value of this window.
-    pub(crate) fn row(&self, value: Option<&[u8]>, ask: &Ask) -> Option<Row> {
+    #[must_use]
+    pub fn read(&self, value: Option<&[u8]>, ask: &Query) -> Option<WindowReply> {
         match &self.kind {
             Kind::TokenBucket(bucket) => row(bucket, value, ask),
             Kind::SlidingWindow(window) => row(window, value, ask),
@@ -171,26 +178,13 @@ impl Meter {
     }
 }
 
-impl Kind {
-    /// Ends a window's name in its keys, so that another algorithm of the same name has keys of its own: nodes that
-    /// are deployed one after the other would otherwise take turns in forgetting what was used.
-    fn letter(&self) -> u8 {
-        match self {
-            Self::TokenBucket(_) => b'b',
-            Self::SlidingWindow(_) => b'w',
-            Self::SlidingLog(_) => b'l',
-            Self::FixedWindow(_) => b'f',
-        }
-    }
-}
-
-fn row<C: Count>(count: &C, value: Option<&[u8]>, ask: &Ask) -> Option<Row> {
+fn row<C: Count>(count: &C, value: Option<&[u8]>, ask: &Query) -> Option<WindowReply> {
     let state = count.read(value, ask.now)?;
     let mut usage = count.usage(&state, ask);
     if ask.denied && usage.allowed() {
-        usage = count.usage(&state, &Ask { cost: 0, ..*ask });
+        usage = count.usage(&state, &Query { cost: 0, ..*ask });
     }
-    Some(Row {
+    Some(WindowReply {
         max: usage.max,
         remaining: usage.remaining,
         reset_after: usage.reset_after,
@@ -252,6 +246,6 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// The `size` lowest bytes of a number, big-endian.
-pub(crate) fn put(into: &mut Vec<u8>, number: u64, size: usize) {
+pub fn put(into: &mut Vec<u8>, number: u64, size: usize) {
     into.extend(&number.to_be_bytes()[8 - size..]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rate_limiter_core::{CallError, Limit, Select, Tag};
 
 use crate::call::WindowCall;
-use crate::limiter::RemoteUpdateError;
+use crate::limiter::SharedUpdateError;
 use crate::meter::{Meter, MeterError};
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Plan {
     }
 
     /// The same plan with another limit for one window.
-    pub(crate) fn with_limit(&self, tag: Tag, limit: &Limit) -> Result<Self, RemoteUpdateError> {
+    pub(crate) fn with_limit(&self, tag: Tag, limit: &Limit) -> Result<Self, SharedUpdateError> {
         let mut plan = self.clone();
         plan.version += 1;
         let mut windows = plan.windows.iter_mut();
@@ -81,7 +81,7 @@ impl Plan {
             .filter(|window| tags.contains(&window.tag));
         let call = |window: &Window| WindowCall {
             meter: Arc::clone(&window.meter),
-            owed: None,
+            charge: None,
         };
         chosen.map(call).collect()
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Counts since the limiter was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RemoteStats {
+pub struct SharedStats {
     /// Calls that asked to take.
     pub checks: u64,
     /// Those that were denied, by whomever.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use rate_limiter_core::{Nanos, Select};
 
-use crate::call::{Call, Failure, Op, Reply};
+use crate::authority::Failure;
+use crate::call::{Call, Op, Reply};
 use crate::fallback::Name;
 
-use super::asked::Asked;
-use super::{Inner, RemoteLimiter};
+use super::request::Asked;
+use super::{Inner, SharedLimiter};
 
 /// Keys that are on their way at once.
 const BATCH: usize = 32;
@@ -23,7 +24,7 @@ const ROUNDS: usize = 8;
 /// After one that failed, no more are sent for so long.
 const PAUSE: Nanos = Nanos(100_000_000);
 
-impl RemoteLimiter {
+impl SharedLimiter {
     /// Sends the next few, unless some are on their way or have just failed.
     pub(super) fn settle(&self) {
         for _ in 0..ROUNDS {
@@ -57,7 +58,7 @@ impl RemoteLimiter {
     /// Returns whether it has ended with that, and was the last on its way.
     fn tell(&self, name: &Name) -> bool {
         let inner = &self.0;
-        let plan = inner.plan.get();
+        let plan = inner.plan.load();
         let asked = Asked {
             key: name.0,
             name: Arc::clone(&name.1),
@@ -66,7 +67,7 @@ impl RemoteLimiter {
             cost: 0,
             scale: inner.scale(),
             once: None,
-            connection: inner.transport.epoch(),
+            connection: inner.authority.epoch(),
             sent: inner.elapsed(),
             fingerprint: None,
             debt: None,
@@ -77,7 +78,7 @@ impl RemoteLimiter {
             cost: asked.cost,
             scale: asked.scale,
             windows: plan.calls(&asked.tags),
-            request: None,
+            request_id: None,
         };
         let sent = inner.send(call, asked, |call, asked| {
             if asked.debt.is_none() {
@@ -86,7 +87,7 @@ impl RemoteLimiter {
             }
             let limiter = self.clone();
             let done = move |result| limiter.told(&asked, result);
-            inner.transport.send(call, Box::new(done)).map(|()| true)
+            inner.authority.send(call, Box::new(done)).map(|()| true)
         });
         match sent {
             Ok(true) => false,
@@ -102,7 +103,7 @@ impl RemoteLimiter {
     fn told(&self, asked: &Asked, result: Result<Reply, Failure>) {
         let inner = &self.0;
         let failure = match result {
-            Ok(reply) if reply.rows.len() == asked.tags.len() => {
+            Ok(reply) if reply.windows.len() == asked.tags.len() => {
                 inner.remember(asked, reply);
                 None
             }

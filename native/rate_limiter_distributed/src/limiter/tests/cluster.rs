@@ -9,14 +9,13 @@ use rate_limiter_core::{
     Options, Seed, Select, Snapshot, Tag,
 };
 
-use crate::call::{
-    Call, Command, CommandDone, Done, Failure, Op, Reply, Row, Transport, Unsent, WindowCall,
-};
-use crate::limiter::RemoteLimiter;
+use crate::authority::{Authority, Done, Failure, Unsent};
+use crate::call::{Call, Op, Reply, WindowCall, WindowReply};
+use crate::limiter::SharedLimiter;
 use crate::members::Members;
 use crate::meter::Meter;
-use crate::options::{OnOutage, RemoteOptions};
-use crate::outcome::{Ask, Outcome};
+use crate::options::{OnOutage, SharedOptions};
+use crate::request::{Request, Response};
 
 /// When every history begins, in the server's time: a multiple of the periods that tests use.
 pub(super) const START: Nanos = Nanos(1_700_000_000_000_000_000);
@@ -29,7 +28,7 @@ pub(super) struct World {
 
 /// One node, with a clock of its own.
 pub(super) struct Node {
-    pub(super) limiter: RemoteLimiter,
+    pub(super) limiter: SharedLimiter,
     pub(super) line: Arc<Line>,
     clock: Arc<ManualClock>,
     pub(super) members: Arc<Members>,
@@ -138,17 +137,10 @@ impl Node {
         });
         let now = START.0.saturating_add_signed(skew * 1_000_000_000);
         let clock = Arc::new(ManualClock::new(Nanos(now)));
-        let members = Arc::new(Members::new(
-            "test",
-            &rank.to_string(),
-            1,
-            Duration::from_secs(15),
-        ));
-        let names: Vec<_> = (0..count)
-            .map(|rank| redis::Value::BulkString(rank.to_string().into_bytes()))
-            .collect();
-        members.heard(&names);
-        let options = RemoteOptions {
+        let members = Members::new(&rank.to_string(), 1, Duration::from_secs(15));
+        members.report((0..count).map(|rank| rank.to_string()));
+        let members = Arc::new(members);
+        let options = SharedOptions {
             clock: Clock::Manual(Arc::clone(&clock)),
             on_outage,
             members: Arc::clone(&members),
@@ -166,8 +158,8 @@ impl Node {
             .zip(&names)
             .map(|((tag, limit), name)| (*tag, name.as_str(), limit.clone()))
             .collect();
-        let transport = Arc::clone(&line) as Arc<dyn Transport>;
-        let limiter = RemoteLimiter::new(&windows, options, transport).expect("valid limits");
+        let authority = Arc::clone(&line) as Arc<dyn Authority>;
+        let limiter = SharedLimiter::new(&windows, options, authority).expect("valid limits");
         Self {
             limiter,
             line,
@@ -177,7 +169,7 @@ impl Node {
     }
 
     /// The outcome, where it is known by the time that the call was made.
-    pub(super) fn ask(&self, id: u64, op: Op, cost: u64) -> Option<Outcome> {
+    pub(super) fn ask(&self, id: u64, op: Op, cost: u64) -> Option<Response> {
         let told = self.ask_later(id, op, cost);
         let told = told.lock().expect("no panic");
         assert!(told.len() <= 1, "told {} times", told.len());
@@ -185,20 +177,20 @@ impl Node {
     }
 
     /// Where the outcomes will be.
-    pub(super) fn ask_later(&self, id: u64, op: Op, cost: u64) -> Arc<Mutex<Vec<Outcome>>> {
+    pub(super) fn ask_later(&self, id: u64, op: Op, cost: u64) -> Arc<Mutex<Vec<Response>>> {
         let told = Arc::new(Mutex::new(Vec::new()));
         let done = {
             let told = Arc::clone(&told);
             move |outcome| told.lock().expect("no panic").push(outcome)
         };
-        let known = self.limiter.ask(question(id, op, cost), done);
+        let known = self.limiter.submit(question(id, op, cost), done);
         let known = known.expect("windows of its own");
         told.lock().expect("no panic").extend(known);
         self.line.arrive();
         told
     }
 
-    pub(super) fn take(&self, id: u64, cost: u64) -> Outcome {
+    pub(super) fn take(&self, id: u64, cost: u64) -> Response {
         self.ask(id, Op::Take, cost).expect("an answer at once")
     }
 
@@ -214,14 +206,14 @@ impl Node {
     }
 }
 
-pub(super) fn question(id: u64, op: Op, cost: u64) -> Ask<'static> {
-    Ask {
+pub(super) fn question(id: u64, op: Op, cost: u64) -> Request<'static> {
+    Request {
         key: Seed::fixed(7).key(&name(id)),
         name: name(id).into(),
         select: Select::All,
         op,
         cost,
-        request: None,
+        request_id: None,
     }
 }
 
@@ -282,7 +274,7 @@ impl Line {
     }
 }
 
-impl Transport for Line {
+impl Authority for Line {
     fn send(&self, call: Call, done: Done) -> Result<(), Unsent> {
         let mut weather = *self.weather.lock().expect("no panic");
         if weather == Weather::Fair && self.on_their_way() > 0 {
@@ -307,10 +299,6 @@ impl Transport for Line {
         }
         *self.sent.lock().expect("no panic") += 1;
         Ok(())
-    }
-
-    fn command(&self, _: Command, _: CommandDone) -> Result<(), Failure> {
-        Err(Failure::Away)
     }
 
     fn epoch(&self) -> u64 {
@@ -374,7 +362,7 @@ impl Server {
         let known = self.known(key);
         let rows = answer.usages().iter().map(|(tag, usage)| {
             let state = known.as_ref().and_then(|known| known.window(*tag).cloned());
-            Row {
+            WindowReply {
                 max: usage.max,
                 remaining: usage.remaining,
                 reset_after: usage.reset_after,
@@ -384,7 +372,7 @@ impl Server {
         });
         Reply {
             now: self.clock.now(),
-            rows: rows.collect(),
+            windows: rows.collect(),
         }
     }
 
@@ -403,7 +391,7 @@ impl Server {
 
     /// At least what is said, and then on top what is said; a bucket is never more than empty.
     fn charge(&self, key: Key, window: &WindowCall, tag: Tag) {
-        let Some(owed) = &window.owed else { return };
+        let Some(owed) = &window.charge else { return };
         let known = |state: &Snapshot| Known {
             at: self.clock.now(),
             windows: vec![(tag, state.clone())],

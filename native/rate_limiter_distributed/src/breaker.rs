@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Failures in a row after which nobody is made to wait any more.
-pub(crate) const FAILURES: u32 = 5;
+pub const FAILURES: u32 = 5;
 
 /// From opening to the first probe.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ pub enum State {
 /// Opens after so many failures in a row, or when told to; then asks for one probe at a time, after pauses that double;
 /// closes when a probe succeeds.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     phase: Phase,
     failures: u32,
     /// Probes that failed since it opened.
@@ -40,10 +40,12 @@ enum Phase {
 }
 
 /// A change, for whoever listens.
-pub(crate) type Change = Option<(State, State)>;
+pub type Change = Option<(State, State)>;
 
 impl Breaker {
-    pub(crate) fn new() -> Self {
+    /// Returns a closed breaker.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             phase: Phase::Closed,
             failures: 0,
@@ -51,7 +53,9 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    /// Returns what it lets through now.
+    #[must_use]
+    pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,
@@ -60,12 +64,12 @@ impl Breaker {
     }
 
     /// A call was answered. What a call says that was sent before it opened changes nothing: only a probe closes it.
-    pub(crate) fn succeed(&mut self) {
+    pub fn succeed(&mut self) {
         self.failures = 0;
     }
 
     /// A call failed. `jitter` is anything, evenly distributed.
-    pub(crate) fn fail(&mut self, now: Instant, jitter: u64) -> Change {
+    pub fn fail(&mut self, now: Instant, jitter: u64) -> Change {
         self.failures = self.failures.saturating_add(1);
         if self.phase == Phase::Closed && self.failures >= FAILURES {
             return Some(self.open(now, jitter));
@@ -74,7 +78,7 @@ impl Breaker {
     }
 
     /// It is known that nothing can be sent.
-    pub(crate) fn trip(&mut self, now: Instant, jitter: u64) -> Change {
+    pub fn trip(&mut self, now: Instant, jitter: u64) -> Change {
         match self.phase {
             Phase::Closed => Some(self.open(now, jitter)),
             _ => None,
@@ -82,7 +86,7 @@ impl Breaker {
     }
 
     /// When the next probe is due; `None` where none is wanted, or one is under way.
-    pub(crate) fn probe_at(&self) -> Option<Instant> {
+    pub fn probe_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open { until } => Some(until),
             _ => None,
@@ -90,7 +94,7 @@ impl Breaker {
     }
 
     /// The pause is cut short: something changed that may help.
-    pub(crate) fn hurry(&mut self, now: Instant) {
+    pub fn hurry(&mut self, now: Instant) {
         if let Phase::Open { until } = &mut self.phase {
             *until = now;
             self.failed_probes = 0;
@@ -98,7 +102,7 @@ impl Breaker {
     }
 
     /// A probe begins, if it is due. Whoever starts it reports how it went.
-    pub(crate) fn probe(&mut self, now: Instant) -> Change {
+    pub fn probe(&mut self, now: Instant) -> Change {
         match self.phase {
             Phase::Open { until } if until <= now => Some(self.turn(Phase::HalfOpen)),
             _ => None,
@@ -106,7 +110,7 @@ impl Breaker {
     }
 
     /// The probe succeeded.
-    pub(crate) fn probe_succeeded(&mut self) -> Change {
+    pub fn probe_succeeded(&mut self) -> Change {
         self.failures = 0;
         self.failed_probes = 0;
         match self.phase {
@@ -116,7 +120,7 @@ impl Breaker {
     }
 
     /// The probe failed.
-    pub(crate) fn probe_failed(&mut self, now: Instant, jitter: u64) -> Change {
+    pub fn probe_failed(&mut self, now: Instant, jitter: u64) -> Change {
         match self.phase {
             Phase::HalfOpen => {
                 self.failed_probes = self.failed_probes.saturating_add(1);

@@ -8,9 +8,9 @@ use rate_limiter_core::{Algorithm, Limit, Nanos, Retry};
 
 use crate::call::Op;
 use crate::options::OnOutage;
-use crate::outcome::{Source, Verdict};
+use crate::request::{Source, Verdict};
 
-use super::server::{Weather, World};
+use super::cluster::{Weather, World};
 
 const SECOND: u64 = 1_000_000_000;
 const LIMIT: u64 = 12;
@@ -278,7 +278,7 @@ proptest! {
         world.wait(drained(&limit));
         let node = &world.nodes[0];
         let outcome = node.take(0, 1);
-        prop_assert_eq!((outcome.verdict, outcome.source), (Verdict::Allowed, Source::Redis));
+        prop_assert_eq!((outcome.verdict, outcome.source), (Verdict::Allowed, Source::Authority));
         let answer = outcome.answer.expect("an answer");
         let (_, usage) = answer.binding();
         prop_assert_eq!(usage.remaining, usage.max - 1);

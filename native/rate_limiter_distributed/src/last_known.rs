@@ -16,7 +16,7 @@ use crate::server_clock::ServerClock;
 const DEPTH: u64 = 16;
 
 #[derive(Debug)]
-pub(crate) struct Mirror {
+pub(crate) struct LastKnown {
     limiter: Limiter,
     tenancy: Epoch,
     /// The connection that was used last, and when it was first.
@@ -26,7 +26,7 @@ pub(crate) struct Mirror {
     longest: AtomicU64,
 }
 
-impl Mirror {
+impl LastKnown {
     /// Remembers at most `max_keys`, of limits as they are configured.
     pub(crate) fn new(
         limits: &[(Tag, Limit)],

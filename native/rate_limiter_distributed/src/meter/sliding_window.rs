@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{nanos, number, part_of, put, Ask, Count, MeterError, Portion};
+use super::{nanos, number, part_of, put, Count, MeterError, Portion, Query};
 
 /// Set in the first byte where the number of the newest sub-window has two bytes less.
 const SHORT: u8 = 4;
@@ -146,7 +146,7 @@ impl Count for SlidingWindow {
         Some(State { present, counts })
     }
 
-    fn usage(&self, state: &State, ask: &Ask) -> Usage {
+    fn usage(&self, state: &State, ask: &Query) -> Usage {
         let (max, cost) = (self.max(ask.scale), ask.cost);
         let used: u64 = state.counts.iter().sum();
         let fits = cost <= max && used + cost <= max;

@@ -4,38 +4,39 @@ use std::sync::atomic::Ordering;
 
 use rate_limiter_core::{Answer, Known, Nanos, Retry, Usage};
 
-use crate::call::{Failure, Op, Reply, Row};
+use crate::authority::Failure;
+use crate::call::{Op, Reply, WindowReply};
 use crate::fallback::Question;
 use crate::options::OnOutage;
-use crate::outcome::{Outcome, Source, Turn, Verdict};
+use crate::request::{Response, Source, Verdict};
 
-use super::asked::Asked;
+use super::request::Asked;
 use super::Inner;
 
 impl Inner {
     /// A call that was sent has ended so.
-    pub(super) fn finish(&self, asked: &Asked, result: Result<Reply, Failure>) -> Outcome {
+    pub(super) fn finish(&self, asked: &Asked, result: Result<Reply, Failure>) -> Response {
         self.counters.pending.subtract();
         match result {
-            Ok(reply) if reply.rows.len() == asked.tags.len() => self.answered(asked, reply),
+            Ok(reply) if reply.windows.len() == asked.tags.len() => self.answered(asked, reply),
             Ok(_) => self.lost(asked, &Failure::Lost),
             Err(failure) => self.lost(asked, &failure),
         }
     }
 
     /// A call was not taken on.
-    pub(super) fn handed_back(&self, asked: &Asked, failure: &Failure) -> Outcome {
+    pub(super) fn handed_back(&self, asked: &Asked, failure: &Failure) -> Response {
         self.counters.pending.subtract();
         self.unanswered(asked, failure)
     }
 
-    fn lost(&self, asked: &Asked, failure: &Failure) -> Outcome {
+    fn lost(&self, asked: &Asked, failure: &Failure) -> Response {
         self.put_back(asked);
         self.unanswered(asked, failure)
     }
 
-    fn answered(&self, asked: &Asked, reply: Reply) -> Outcome {
-        let usages = asked.tags.iter().zip(&reply.rows);
+    fn answered(&self, asked: &Asked, reply: Reply) -> Response {
+        let usages = asked.tags.iter().zip(&reply.windows);
         let answer = Answer::new(usages.map(|(tag, row)| (*tag, row.usage())).collect());
         self.remember(asked, reply);
         let is_denied = matches!(asked.op, Op::Take | Op::Peek) && !answer.allowed();
@@ -45,16 +46,16 @@ impl Inner {
         }
         let was_away =
             self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed);
-        Outcome {
+        Response {
             verdict: if is_denied {
                 Verdict::Denied
             } else {
                 Verdict::Allowed
             },
-            source: Source::Redis,
+            source: Source::Authority,
             answer: Some(answer),
             scale: asked.scale,
-            turn: was_away.then_some(Turn::Back),
+            switched_to: was_away.then_some(Source::Authority),
         }
     }
 
@@ -64,16 +65,16 @@ impl Inner {
             key, connection, ..
         } = *asked;
         self.clock.heard(reply.now);
-        let states = reply.rows.into_iter().map(|row| row.state);
+        let states = reply.windows.into_iter().map(|row| row.state);
         let known = Known {
             at: reply.now,
             windows: asked.tags.iter().copied().zip(states).collect(),
         };
-        if self.transport.epoch() == connection {
+        if self.authority.epoch() == connection {
             let elapsed = self.elapsed();
-            self.mirror.adopt(connection, key, &known, elapsed);
+            self.last_known.adopt(connection, key, &known, elapsed);
         } else {
-            self.mirror.adopt_late(connection, key, &known);
+            self.last_known.adopt_late(connection, key, &known);
         }
         if asked.op == Op::Reset {
             self.fallback.reset(key, &asked.tags);
@@ -105,7 +106,7 @@ impl Inner {
     }
 
     /// What this node says by itself.
-    pub(super) fn unanswered(&self, asked: &Asked, failure: &Failure) -> Outcome {
+    pub(super) fn unanswered(&self, asked: &Asked, failure: &Failure) -> Response {
         self.clock.tick();
         self.fallback.renew(self.members.share());
         let last = || self.last(asked);
@@ -132,34 +133,34 @@ impl Inner {
             _ => (),
         }
         self.counters.fallbacks.add();
-        Outcome {
+        Response {
             verdict,
             source: Source::Fallback,
             answer,
             scale: asked.scale,
-            turn: self.turn(failure),
+            switched_to: self.switched_to(failure),
         }
     }
 
     /// Whether the cost is within what every window holds when nothing is used: else Redis, too, would never allow it.
     fn can_be_met(&self, asked: &Asked) -> bool {
-        let limits = self.mirror.limits();
+        let limits = self.last_known.limits();
         let mut asked_about = limits.iter().filter(|(tag, ..)| asked.tags.contains(tag));
         asked_about.all(|(_, _, max)| asked.cost <= *max)
     }
 
     /// A call that is lost now and then, or one key that another program holds, is no outage.
-    fn turn(&self, failure: &Failure) -> Option<Turn> {
+    fn switched_to(&self, failure: &Failure) -> Option<Source> {
         let is_outage = matches!(failure, Failure::Away | Failure::Refused { .. });
         let begins = is_outage
             && !self.away.load(Ordering::Relaxed)
             && !self.away.swap(true, Ordering::Relaxed);
-        begins.then_some(Turn::Away)
+        begins.then_some(Source::Fallback)
     }
 
     /// What Redis said last of the key, of all windows.
     fn last(&self, asked: &Asked) -> Option<Known> {
-        self.mirror
+        self.last_known
             .last(asked.connection, asked.key, self.elapsed())
     }
 }
@@ -178,7 +179,7 @@ impl<'a> Question<'a> {
     }
 }
 
-impl Row {
+impl WindowReply {
     fn usage(&self) -> Usage {
         Usage {
             max: self.max,

@@ -1,29 +1,30 @@
 //! A limiter whose counts all nodes share: asks Redis, and knows what to answer while that is away.
 
-mod answer;
-mod asked;
-mod settle;
+mod reconcile;
+mod request;
+mod response;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rate_limiter_core::{CallError, Limit, Nanos, Scale, Seed, Tag, UpdateError};
 
-use crate::call::{Call, Done, Failure, Transport};
+use crate::authority::{Authority, Done, Failure};
+use crate::call::Call;
 use crate::denials::Denials;
 use crate::fallback::Fallback;
+use crate::last_known::LastKnown;
 use crate::members::Members;
 use crate::meter::MeterError;
-use crate::mirror::Mirror;
-use crate::options::{OnOutage, RemoteOptions};
-use crate::outcome::{Ask, Outcome};
+use crate::options::{OnOutage, SharedOptions};
 use crate::plan::Plan;
+use crate::request::{Request, Response};
 use crate::server_clock::ServerClock;
-use crate::stats::{Counters, RemoteStats};
-use crate::swap::Swap;
+use crate::stats::{Counters, SharedStats};
 
-use asked::{Asked, Prepared};
+use request::{Asked, Prepared};
 
 /// Decides as one with all other nodes; and when Redis is away by itself, within its share.
 ///
@@ -48,18 +49,18 @@ use asked::{Asked, Prepared};
 /// It never answers a call twice, and never too late because of what others owe: that is brought to Redis with the
 /// key's own call, or in the background a few keys at a time.
 #[derive(Clone)]
-pub struct RemoteLimiter(Arc<Inner>);
+pub struct SharedLimiter(Arc<Inner>);
 
 struct Inner {
-    plan: Swap<Plan>,
+    plan: ArcSwap<Plan>,
     /// Held while the plan changes. No call comes here.
     changing: Mutex<()>,
     scale: AtomicU32,
     on_outage: OnOutage,
     members: Arc<Members>,
-    transport: Arc<dyn Transport>,
+    authority: Arc<dyn Authority>,
     clock: ServerClock,
-    mirror: Mirror,
+    last_known: LastKnown,
     fallback: Fallback,
     denials: Option<Denials>,
     /// Whether answers come from this node.
@@ -75,7 +76,7 @@ struct Inner {
 /// Why a limit could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RemoteUpdateError {
+pub enum SharedUpdateError {
     /// There is no such window.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -87,14 +88,14 @@ pub enum RemoteUpdateError {
     Update(#[from] UpdateError),
 }
 
-impl RemoteLimiter {
+impl SharedLimiter {
     /// A limiter of these windows, each with its tag and its name in Redis.
     pub fn new(
         windows: &[(Tag, &str, Limit)],
-        options: RemoteOptions,
-        transport: Arc<dyn Transport>,
+        options: SharedOptions,
+        authority: Arc<dyn Authority>,
     ) -> Result<Self, MeterError> {
-        let RemoteOptions {
+        let SharedOptions {
             clock,
             on_outage,
             members,
@@ -108,11 +109,11 @@ impl RemoteLimiter {
             scale: AtomicU32::new(Scale::ONE.ppm()),
             on_outage,
             members,
-            transport,
-            mirror: Mirror::new(&plan.limits(), &clock, remember)?,
+            authority,
+            last_known: LastKnown::new(&plan.limits(), &clock, remember)?,
             fallback: Fallback::new(plan.limits(), share, &clock, remember)?,
             denials: cache_denials.then(Denials::default),
-            plan: Swap::new(plan),
+            plan: ArcSwap::from_pointee(plan),
             changing: Mutex::new(()),
             clock,
             away: AtomicBool::new(false),
@@ -129,9 +130,9 @@ impl RemoteLimiter {
     /// # Errors
     ///
     /// When it names a window that the limiter does not have.
-    pub fn ask<D>(&self, ask: Ask<'_>, done: D) -> Result<Option<Outcome>, CallError>
+    pub fn submit<D>(&self, ask: Request<'_>, done: D) -> Result<Option<Response>, CallError>
     where
-        D: FnOnce(Outcome) + Send + 'static,
+        D: FnOnce(Response) + Send + 'static,
     {
         let (call, asked) = match self.0.prepare(ask)? {
             Prepared::Known(outcome) => return Ok(Some(outcome)),
@@ -139,7 +140,7 @@ impl RemoteLimiter {
         };
         let sent = self.0.send(call, asked, |call, asked| {
             let (call, done) = self.hand_over(call, asked, done);
-            self.0.transport.send(call, done)
+            self.0.authority.send(call, done)
         });
         Ok(match sent {
             Ok(()) => None,
@@ -152,11 +153,14 @@ impl RemoteLimiter {
     /// # Errors
     ///
     /// When one of them names a window that the limiter does not have: then none is asked.
-    pub fn ask_all<D>(&self, asks: Vec<(Ask<'_>, D)>) -> Result<Vec<Option<Outcome>>, CallError>
+    pub fn submit_batch<D>(
+        &self,
+        asks: Vec<(Request<'_>, D)>,
+    ) -> Result<Vec<Option<Response>>, CallError>
     where
-        D: FnOnce(Outcome) + Send + 'static,
+        D: FnOnce(Response) + Send + 'static,
     {
-        let plan = self.0.plan.get();
+        let plan = self.0.plan.load();
         for (ask, _) in &asks {
             plan.tags(ask.select)?;
         }
@@ -174,7 +178,7 @@ impl RemoteLimiter {
                         let (call, done) = self.hand_over(call, Arc::clone(&asked), done);
                         if owes {
                             // Goes ahead: what a key owes is on its way before anybody asks about it again.
-                            return self.0.transport.send(call, done);
+                            return self.0.authority.send(call, done);
                         }
                         sent.push((windows, place, asked));
                         calls.push((call, done));
@@ -185,7 +189,7 @@ impl RemoteLimiter {
                 }
             });
         }
-        for unsent in self.0.transport.send_all(calls) {
+        for unsent in self.0.authority.send_batch(calls) {
             let windows = unsent.call.windows.as_ptr().addr();
             let found = sent.iter().find(|(address, ..)| *address == windows);
             if let Some((_, place, asked)) = found {
@@ -200,7 +204,7 @@ impl RemoteLimiter {
     /// # Errors
     ///
     /// When it names a window that the limiter does not have.
-    pub fn alone(&self, ask: Ask<'_>) -> Result<Outcome, CallError> {
+    pub fn decide_locally(&self, ask: Request<'_>) -> Result<Response, CallError> {
         Ok(match self.0.prepare(ask)? {
             Prepared::Known(outcome) => outcome,
             Prepared::Send(_call, asked) => self.0.unanswered(&asked, &Failure::Lost),
@@ -211,19 +215,19 @@ impl RemoteLimiter {
     ///
     /// Each node learns of it at its own moment. In between each judges by the limit that it knows, on the same state:
     /// never is more let through than the larger one allows.
-    pub fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), RemoteUpdateError> {
+    pub fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), SharedUpdateError> {
         let _changing = self.0.changing.lock();
-        let plan = self.0.plan.get().with_limit(tag, limit)?;
-        self.0.mirror.update_limit(tag, limit)?;
+        let plan = self.0.plan.load().with_limit(tag, limit)?;
+        self.0.last_known.update_limit(tag, limit)?;
         self.0.fallback.update_limit(tag, limit)?;
-        self.0.plan.set(plan);
+        self.0.plan.store(Arc::new(plan));
         Ok(())
     }
 
     /// Puts a factor on all limits.
     pub fn set_scale(&self, scale: Scale) {
         self.0.scale.store(scale.ppm(), Ordering::Relaxed);
-        self.0.mirror.set_scale(scale);
+        self.0.last_known.set_scale(scale);
         self.0.fallback.set_scale(scale);
     }
 
@@ -236,7 +240,7 @@ impl RemoteLimiter {
     /// Each window's tag, its limit, and the most that it admits at once at the present scale.
     #[must_use]
     pub fn limits(&self) -> Vec<(Tag, Limit, u64)> {
-        self.0.mirror.limits()
+        self.0.last_known.limits()
     }
 
     /// Forgets what is idle, looking at about `max_slots` places, and has Redis told of what keys owe that nobody asks
@@ -245,21 +249,21 @@ impl RemoteLimiter {
     pub fn sweep(&self, max_slots: usize) -> usize {
         self.0.clock.tick();
         self.settle();
-        self.0.mirror.sweep(max_slots) + self.0.fallback.sweep(max_slots)
+        self.0.last_known.sweep(max_slots) + self.0.fallback.sweep(max_slots)
     }
 
     /// Counts and sizes.
     #[must_use]
-    pub fn stats(&self) -> RemoteStats {
+    pub fn stats(&self) -> SharedStats {
         let Inner {
             counters,
-            mirror,
+            last_known,
             fallback,
             ..
         } = &*self.0;
-        let (remembered, counted) = (mirror.stats(), fallback.stats());
+        let (remembered, counted) = (last_known.stats(), fallback.stats());
         let denials = self.0.denials.as_ref().map_or(0, Denials::bytes) as u64;
-        RemoteStats {
+        SharedStats {
             checks: counters.checks.get(),
             denials: counters.denials.get(),
             cached_denials: counters.cached_denials.get(),
@@ -276,7 +280,7 @@ impl RemoteLimiter {
     /// The call with what is told of its end.
     fn hand_over<D>(&self, call: Call, asked: Arc<Asked>, done: D) -> (Call, Done)
     where
-        D: FnOnce(Outcome) + Send + 'static,
+        D: FnOnce(Response) + Send + 'static,
     {
         let limiter = self.clone();
         let done = move |result| {
@@ -300,9 +304,9 @@ impl Inner {
     }
 }
 
-impl std::fmt::Debug for RemoteLimiter {
+impl std::fmt::Debug for SharedLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteLimiter")
+        f.debug_struct("SharedLimiter")
             .field("plan", &self.0.plan)
             .field("stats", &self.stats())
             .finish_non_exhaustive()

@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{number, put, Ask, Count, Portion, MOST};
+use super::{number, put, Count, Portion, Query, MAX_COST};
 
 /// A full bucket that drains in at most so many ticks counts in those of a limiter in memory, and so do tokens that are
 /// so many apart: that leaves room for a scale of 0.001.
@@ -105,8 +105,8 @@ impl TokenBucket {
 
     pub(super) fn portions(&self, debt: Nanos) -> Vec<Portion> {
         let ticks = u128::from(debt.0) * u128::from(self.unit.ticks_in_micro());
-        let ticks = u64::try_from(ticks.div_ceil(1_000)).unwrap_or(MOST);
-        vec![(0, ticks.min(MOST))]
+        let ticks = u64::try_from(ticks.div_ceil(1_000)).unwrap_or(MAX_COST);
+        vec![(0, ticks.min(MAX_COST))]
     }
 
     /// The interval as a value of 12 bytes holds it: 20 bits, and 4 for a power of ten. Zero if it cannot.
@@ -132,7 +132,7 @@ impl TokenBucket {
     /// The interval of tokens at this scale, and how long a full bucket takes to drain: never shorter, so that no state
     /// needs rewriting when a limit breathes.
     fn at(&self, scale: Scale) -> (u64, u64) {
-        let interval = scale.of_interval(self.interval).min(MOST);
+        let interval = scale.of_interval(self.interval).min(MAX_COST);
         (interval, self.drain.max(interval))
     }
 }
@@ -172,7 +172,7 @@ impl Count for TokenBucket {
         Some(debt.saturating_sub(u64::try_from(drained).unwrap_or(u64::MAX)))
     }
 
-    fn usage(&self, &debt: &u64, ask: &Ask) -> Usage {
+    fn usage(&self, &debt: &u64, ask: &Query) -> Usage {
         let (interval, drain) = self.at(ask.scale);
         let price = u128::from(ask.cost) * u128::from(interval);
         let after = u128::from(debt) + price;

@@ -11,20 +11,20 @@ const LANES: usize = 64;
 const SPINS: u32 = 64;
 
 #[derive(Debug)]
-pub(crate) struct Turns([AtomicBool; LANES]);
+pub(crate) struct KeyLock([AtomicBool; LANES]);
 
 /// A key's turn, until it is dropped.
 pub(crate) struct Turn<'a>(&'a AtomicBool);
 
-impl Default for Turns {
+impl Default for KeyLock {
     fn default() -> Self {
         Self([const { AtomicBool::new(false) }; LANES])
     }
 }
 
-impl Turns {
+impl KeyLock {
     /// Waits until nobody else has the turn of this key, some microseconds at most.
-    pub(crate) fn of(&self, key: Key) -> Turn<'_> {
+    pub(crate) fn lock(&self, key: Key) -> Turn<'_> {
         let lane = &self.0[key.spread() % LANES];
         let mut round = 0;
         while lane

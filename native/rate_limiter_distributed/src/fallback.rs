@@ -15,16 +15,16 @@ mod share;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rate_limiter_core::{
     Adopt, Answer, CallError, Epoch, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Once,
     Options, Retry, Scale, Select, Stats, Tag, UpdateError, Usage,
 };
 
+use crate::key_lock::KeyLock;
 use crate::members::Share;
 use crate::server_clock::ServerClock;
-use crate::swap::Swap;
-use crate::turns::Turns;
 
 pub(crate) use names::Name;
 
@@ -36,8 +36,8 @@ pub(crate) struct Fallback {
     counts: Table,
     told: Table,
     /// Steps on both tables are one key's turn.
-    turns: Turns,
-    shares: Swap<Shares>,
+    locks: KeyLock,
+    shares: ArcSwap<Shares>,
     /// The limits as they are configured; held while the shares change.
     limits: Mutex<Vec<(Tag, Limit)>>,
     /// Whether somebody may owe.
@@ -84,8 +84,8 @@ impl Fallback {
             counts: table(max_keys)?,
             // Never without room for a key that is counted, also if it is swept later.
             told: table(max_keys.saturating_mul(2))?,
-            turns: Turns::default(),
-            shares: Swap::new(shares),
+            locks: KeyLock::default(),
+            shares: ArcSwap::from_pointee(shares),
             limits: Mutex::new(limits),
             used: AtomicBool::new(false),
             names: Names::new(max_keys),
@@ -115,8 +115,8 @@ impl Fallback {
         once: Option<Once>,
         ask: AskAll,
     ) -> Answer {
-        let shares = self.shares.get();
-        let _turn = self.turns.of(question.key);
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(question.key);
         let is_new = self.begin(question, &shares);
         let judged = self.judge(question, &shares, |table, key, select, cost| match once {
             Some(once) => table.ask_once(key, select, cost, once),
@@ -133,8 +133,8 @@ impl Fallback {
 
     /// Gives back the cost, of this node's count.
     pub(crate) fn refund(&self, question: Question) -> Answer {
-        let shares = self.shares.get();
-        let _turn = self.turns.of(question.key);
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(question.key);
         let is_new = self.begin(question, &shares);
         let Question { key, tags, .. } = question;
         let select = Select::Tags(tags);
@@ -151,7 +151,7 @@ impl Fallback {
     /// Forgets what was used, since Redis has.
     pub(crate) fn reset(&self, key: Key, tags: &[Tag]) {
         if self.is_used() {
-            let _turn = self.turns.of(key);
+            let _lock = self.locks.lock(key);
             self.counts.reset(key, Select::Tags(tags));
             self.told.reset(key, Select::Tags(tags));
         }
@@ -168,8 +168,8 @@ impl Fallback {
         if !self.is_used() {
             return send(None);
         }
-        let shares = self.shares.get();
-        let _turn = self.turns.of(question.key);
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(question.key);
         let debt = self.owed(question, &shares);
         let result = send(debt.clone());
         if let (Err(_), Some(debt)) = (&result, &debt) {
@@ -180,8 +180,8 @@ impl Fallback {
 
     /// The call that was to tell it has failed after it was sent: it is owed again.
     pub(crate) fn untold(&self, debt: &Known, question: Question) {
-        let shares = self.shares.get();
-        let _turn = self.turns.of(question.key);
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(question.key);
         self.take_back(debt, question, &shares);
     }
 
@@ -191,8 +191,8 @@ impl Fallback {
         if !self.is_used() {
             return;
         }
-        let shares = self.shares.get();
-        let _turn = self.turns.of(key);
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(key);
         let Some(counted) = self.counts.read(key, Select::All) else {
             return;
         };
@@ -228,7 +228,7 @@ impl Fallback {
 
     /// This node's share is now this one. Where it is just being changed, the next call will see to it.
     pub(crate) fn renew(&self, share: Share) {
-        if self.shares.get().share != share {
+        if self.shares.load().share != share {
             if let Some(limits) = self.limits.try_lock() {
                 // It was valid before, and a part of a valid limit is.
                 let _ = self.apply(Shares::new(&limits, share));
@@ -243,7 +243,7 @@ impl Fallback {
         for (_, place) in changed.iter_mut().filter(|(other, _)| *other == tag) {
             *place = limit.clone();
         }
-        self.apply(Shares::new(&changed, self.shares.get().share))?;
+        self.apply(Shares::new(&changed, self.shares.load().share))?;
         *limits = changed;
         Ok(())
     }
@@ -278,7 +278,7 @@ impl Fallback {
             self.counts.update(tag, &limit)?;
             self.told.update(tag, &limit)?;
         }
-        self.shares.set(shares);
+        self.shares.store(Arc::new(shares));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{micros_ceil, nanos, number, part_of, put, Ask, Count, MeterError, Portion};
+use super::{micros_ceil, nanos, number, part_of, put, Count, MeterError, Portion, Query};
 
 const MARK: u8 = 5;
 const HEAD: usize = 12;
@@ -74,7 +74,7 @@ impl Count for SlidingLog {
         Some(uses.filter(|(at, _)| at + self.per > now).collect())
     }
 
-    fn usage(&self, uses: &Uses, ask: &Ask) -> Usage {
+    fn usage(&self, uses: &Uses, ask: &Query) -> Usage {
         let (max, cost) = (self.max(ask.scale), ask.cost);
         let counted: u64 = uses.iter().map(|(_, units)| units).sum();
         let fits = cost <= max && counted + cost <= max;

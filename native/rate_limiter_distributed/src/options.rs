@@ -8,7 +8,7 @@ use crate::members::Members;
 
 /// What a limiter is made of besides its limits and its way to Redis.
 #[derive(Clone, Debug)]
-pub struct RemoteOptions {
+pub struct SharedOptions {
     /// Where this node's time comes from. Redis's own is what limits are counted by.
     pub clock: Clock,
     /// What decides while Redis is away.

@@ -2,13 +2,13 @@
 
 use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{nanos, number, part_of, put, Ask, Count, MeterError, MOST};
+use super::{nanos, number, part_of, put, Count, MeterError, Query, MAX_COST};
 
 const MARK: u8 = 6;
 const SIZE: usize = 22;
 
 /// The largest count: less than the largest cost, which must not fit.
-const MAX_LIMIT: u64 = MOST - 1;
+const MAX_LIMIT: u64 = MAX_COST - 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FixedWindow {
@@ -77,7 +77,7 @@ impl Count for FixedWindow {
         Some(State { start, used })
     }
 
-    fn usage(&self, state: &State, ask: &Ask) -> Usage {
+    fn usage(&self, state: &State, ask: &Query) -> Usage {
         let (max, cost) = (self.max(ask.scale), ask.cost);
         let ends = nanos((state.start + self.per).saturating_sub(ask.now));
         let fits = cost <= max && state.used + cost <= max;

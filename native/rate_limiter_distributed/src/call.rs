@@ -1,0 +1,88 @@
+//! A call to the authority, and its reply.
+
+use std::sync::Arc;
+
+use rate_limiter_core::{Nanos, Retry, Scale, Snapshot};
+
+use crate::meter::Meter;
+
+/// One call about one id. Its windows are decided together: all or nothing.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The id's key, the same on all nodes.
+    pub key: Arc<[u8]>,
+    /// The operation.
+    pub op: Op,
+    /// The cost to take or to give back.
+    pub cost: u64,
+    /// The factor on all limits.
+    pub scale: Scale,
+    /// The selected windows in the plan's order, at least one.
+    pub windows: Box<[WindowCall]>,
+    /// Names the call. A call of the same name is not charged again once one of them was admitted.
+    pub request_id: Option<RequestId>,
+}
+
+/// The effect of a call on its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Takes the cost from every window, or from none.
+    Take,
+    /// Answers as `Take` would, and takes nothing.
+    Peek,
+    /// Gives back the cost, up to what was used.
+    Refund,
+    /// Forgets all usage.
+    Reset,
+}
+
+/// The name of a call, remembered once the call is admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// Chosen by the caller.
+    pub id: Box<[u8]>,
+    /// How long it is remembered.
+    pub keep: Nanos,
+}
+
+/// One window of a call.
+#[derive(Clone, Debug)]
+pub struct WindowCall {
+    /// The window's limit in portable numbers.
+    pub meter: Arc<Meter>,
+    /// Usage that this node knows and the authority may not.
+    pub charge: Option<Charge>,
+}
+
+/// Usage that the authority has to count before it decides the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// The state last reported by the authority. If it has less now, it lost data, and this is restored.
+    pub at_least: Option<Snapshot>,
+    /// Usage that this node admitted during an outage, to add on top.
+    pub taken: Option<Snapshot>,
+}
+
+/// The authority's answer to a call that ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The authority's time since 1970.
+    pub now: Nanos,
+    /// One for each window of the call, in the same order.
+    pub windows: Vec<WindowReply>,
+}
+
+/// The part of a reply about one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowReply {
+    /// The largest amount that can be taken at once.
+    pub max: u64,
+    /// The amount left: after the call if it was allowed, else now.
+    pub remaining: u64,
+    /// The time until all usage has expired.
+    pub reset_after: Nanos,
+    /// When the same call can succeed.
+    pub retry: Retry,
+    /// The state after the call, from which this node can continue alone.
+    pub state: Snapshot,
+}

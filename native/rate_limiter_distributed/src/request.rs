@@ -1,0 +1,59 @@
+//! A request to a shared limiter, and its response.
+
+use std::sync::Arc;
+
+use rate_limiter_core::{Answer, Key, Scale, Select};
+
+use crate::call::{Op, RequestId};
+
+/// One request about one id.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The id's hash in this node.
+    pub key: Key,
+    /// The id's key for the authority, the same on all nodes.
+    pub name: Arc<[u8]>,
+    /// The selected windows.
+    pub select: Select<'a>,
+    /// The operation.
+    pub op: Op,
+    /// The cost to take or to give back.
+    pub cost: u64,
+    /// Names the request, so that repeating it is not charged again.
+    pub request_id: Option<RequestId>,
+}
+
+/// The response to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The decision.
+    pub verdict: Verdict,
+    /// Where the decision was made.
+    pub source: Source,
+    /// Usage of each window; `None` if the verdict is unavailable.
+    pub answer: Option<Answer>,
+    /// The factor on all limits under which it was decided.
+    pub scale: Scale,
+    /// The new source, in the one response with which decisions moved from the authority to this node or back.
+    pub switched_to: Option<Source>,
+}
+
+/// The decision about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request is admitted. Also the verdict of requests that take nothing, such as a refund or a reset.
+    Allowed,
+    /// The limit is exceeded.
+    Denied,
+    /// The authority is away, and the limiter is configured to give no answer of its own.
+    Unavailable,
+}
+
+/// Where a decision was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By the authority; or a denial of its own that is remembered here.
+    Authority,
+    /// By this node alone.
+    Fallback,
+}
