@@ -35,11 +35,11 @@ defmodule RateLimiter.SchedulerTest do
     test "is what more than 128 entries are" do
       RateLimiter.Test.start(limiters: [busy: [windows: [w: [limit: 10, per: :day]]]])
 
-      assert called_by(fn -> RateLimiter.check_batch(:busy, List.duplicate({"u", 1}, 128), :w) end) ==
-               :check_batch
+      small = List.duplicate({"u", 1}, 128)
+      assert called_by(fn -> RateLimiter.check_batch(:busy, small, :w) end) == :check_batch
 
-      assert called_by(fn -> RateLimiter.check_batch(:busy, List.duplicate({"u", 1}, 129), :w) end) ==
-               :check_batch_dirty
+      large = List.duplicate({"u", 1}, 129)
+      assert called_by(fn -> RateLimiter.check_batch(:busy, large, :w) end) == :check_batch_dirty
     end
   end
 
