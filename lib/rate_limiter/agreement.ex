@@ -1,9 +1,12 @@
 defmodule RateLimiter.Agreement do
   @moduledoc false
-  # How the nodes of one Redis agree on a subsystem's scale: each brings what it saw; the first that comes after the end
-  # of a window takes the law's step for all of them, and the others take it up. There is no leader to elect or to lose.
+  # The agreement of several nodes on a subsystem's scale, through one Redis: its settings, keys, scripts and terms.
   #
-  # Nothing here waits: a command is sent, and answered by the store's deadline, or at once while its breaker is open.
+  # Each node contributes its observation of a window. The first node that asks after the window's end takes the law's
+  # step for all nodes, and the others adopt it. So there is no leader to elect or to lose.
+  #
+  # Nothing here waits: a command is sent, and the reply comes before the store's deadline, or at once while the
+  # breaker is open.
 
   alias RateLimiter.Core.Native
   alias RateLimiter.Redis.Client
@@ -11,25 +14,28 @@ defmodule RateLimiter.Agreement do
 
   @lua Path.join(__DIR__, "agreement")
   @meet_lua Path.join(@lua, "meet.lua")
-  @settle_lua Path.join(@lua, "settle.lua")
+  @commit_lua Path.join(@lua, "commit.lua")
   @external_resource @meet_lua
-  @external_resource @settle_lua
-  # What is said to people does not travel.
+  @external_resource @commit_lua
+  # Comments are not sent.
   comment = ~r/^\s*--.*\n/m
   @meet Regex.replace(comment, File.read!(@meet_lua), "")
-  @settle Regex.replace(comment, File.read!(@settle_lua), "")
+  @commit Regex.replace(comment, File.read!(@commit_lua), "")
 
-  # Changes with what is written and how it is judged: nodes that differ in it do not read each other.
-  @format 1
+  # Changes with the format in Redis and with the meaning of a state: nodes of another format form another group.
+  @format 2
 
-  # Nodes that all start again within this time go on from where they were.
+  # Nodes that all restart within this time continue from the last agreed step.
   @keep_windows 60
   @keep_at_least_ms 60_000
+
+  # A law's state is much smaller. A larger term was not written by this library.
+  @max_bytes 1_000_000
 
   @enforce_keys [:store, :prefix, :instance, :node, :label]
   defstruct @enforce_keys
 
-  @typedoc "`node` is this instance's own name, drawn when it starts; `label` is what people call the node."
+  @typedoc "`node` is this instance's id, random at each start. `label` is the node's name in explanations."
   @type t :: %__MODULE__{
           store: Native.store(),
           prefix: String.t(),
@@ -37,9 +43,8 @@ defmodule RateLimiter.Agreement do
           node: String.t(),
           label: String.t()
         }
-  @type asked :: {:sent, reference} | {:error, Native.failure() | :unknown_store}
+  @type sent :: {:sent, reference} | {:error, Native.failure() | :unknown_store}
 
-  @doc "The way by which the subsystems of an instance agree with those of other nodes."
   @spec new(Native.store(), prefix :: String.t(), instance :: term) :: t
   def new(store, prefix, instance) do
     node = Base.encode16(:crypto.strong_rand_bytes(8), case: :lower)
@@ -47,63 +52,74 @@ defmodule RateLimiter.Agreement do
   end
 
   @doc """
-  What nodes must have in common to agree with each other: how they judge, and what of.
+  Returns the name of the group of nodes that can agree with each other: those with the same law, options and limit.
 
-  The state of one law, or of one with other options, says nothing to another. So nodes that differ are groups that agree
-  each within itself, as while a new version is rolled out.
+  The state of one law means nothing to another law. So nodes that differ, as during the rollout of a new version, form
+  groups that agree separately.
   """
   @spec group(Config.subsystem(), pos_integer) :: String.t()
-  def group(own, interval) do
-    {law, options} = Config.law_options(own)
+  def group(config, interval) do
+    {law, options} = Config.law_options(config)
     version = :rate_limiter |> Application.spec(:vsn) |> to_string()
-    judges = {@format, version, law, law.module_info(:md5), Enum.sort(options)}
-    hash({judges, own.rate, own.floor, own.ceiling, own.dry_run, interval})
+    law = {@format, version, law, law.module_info(:md5), Enum.sort(options)}
+    hash({law, config.rate, config.floor, config.ceiling, config.dry_run, interval})
   end
 
-  @doc "The keys of a subsystem, which lie in one slot of a Cluster: as `meet.lua` wants them."
+  @doc "Returns the keys of a subsystem in the order of `meet.lua`. They are in one slot of a Cluster."
   @spec keys(t, atom, String.t()) :: [String.t(), ...]
   def keys(%__MODULE__{prefix: prefix, instance: instance}, name, group) do
-    tag = "#{prefix}:{!vsm:#{word(instance)}:#{word(name)}}"
-    ["#{tag}:nodes" | for(what <- ~w(agreed open closed), do: "#{tag}:#{group}:#{what}")]
+    tag = "#{prefix}:{!vsm:#{readable(instance)}:#{readable(name)}}"
+    ["#{tag}:nodes" | for(part <- ~w(agreed open closed), do: "#{tag}:#{group}:#{part}")]
   end
 
-  @doc "How long what is agreed is kept when nobody is there, in milliseconds."
+  @doc "Returns for how many milliseconds Redis keeps the agreement without any node."
   @spec keep_ms(pos_integer) :: pos_integer
   def keep_ms(interval), do: max(@keep_at_least_ms, @keep_windows * interval)
 
-  @doc "Runs `meet.lua`. The caller is sent `{reference, {:ok, reply} | {:error, failure}}`."
-  @spec meet(t, [String.t(), ...], [String.t()]) :: asked
-  def meet(%__MODULE__{} = way, keys, arguments), do: run(way, @meet, keys, arguments)
+  @doc "Runs `meet.lua`. The caller receives `{reference, {:ok, reply} | {:error, failure}}`."
+  @spec meet(t, [String.t(), ...], [String.t()]) :: sent
+  def meet(%__MODULE__{} = agreement, keys, argv), do: run(agreement, @meet, keys, argv)
 
-  @doc "Runs `settle.lua`, in the same way."
-  @spec settle(t, [String.t(), ...], [String.t()]) :: asked
-  def settle(%__MODULE__{} = way, [_nodes, agreed, _open, closed], arguments),
-    do: run(way, @settle, [agreed, closed], arguments)
+  @doc "Runs `commit.lua`. The caller receives the reply as for `meet/3`."
+  @spec commit(t, [String.t(), ...], [String.t()]) :: sent
+  def commit(%__MODULE__{} = agreement, [_nodes, agreed, _open, closed], argv),
+    do: run(agreement, @commit, [agreed, closed], argv)
 
-  defp run(way, script, [key | _] = keys, arguments) do
+  @doc "Encodes a term for Redis."
+  @spec encode(term) :: binary
+  def encode(term), do: :erlang.term_to_binary(term, minor_version: 2)
+
+  @doc "Decodes a term from Redis. Creates no atoms and never raises."
+  @spec decode(term) :: {:ok, term} | :error
+  # 131, 80 is the tag of a compressed term, whose size is unbounded.
+  def decode(<<131, tag, _::binary>> = bytes) when tag != 80 and byte_size(bytes) <= @max_bytes do
+    {:ok, :erlang.binary_to_term(bytes, [:safe])}
+  rescue
+    ArgumentError -> :error
+  end
+
+  def decode(_other), do: :error
+
+  defp run(agreement, script, [key | _] = keys, argv) do
     reference = make_ref()
-    words = ["EVAL", script, "#{length(keys)}"] ++ keys ++ arguments
+    command = ["EVAL", script, "#{length(keys)}"] ++ keys ++ argv
 
-    case Client.command(way.store, reference, key, words) do
+    case Client.command(agreement.store, reference, key, command) do
       {:sent, _wait_ms} -> {:sent, reference}
       failure -> {:error, failure}
     end
   end
 
-  # A name that people can read, if it is plain. No hash is.
-  defp word(name) when is_atom(name) do
+  # A plain name stays readable in the key. It cannot equal a hash, which begins with "~".
+  defp readable(name) when is_atom(name) do
     text = Atom.to_string(name)
     if text =~ ~r/\A[A-Za-z0-9_.@-]{1,64}\z/, do: text, else: "~" <> hash(name)
   end
 
-  defp word(other), do: "~" <> hash(other)
+  defp readable(other), do: "~" <> hash(other)
 
-  defp hash(term) do
-    :sha256
-    |> :crypto.hash(:erlang.term_to_binary(term, minor_version: 2))
-    |> binary_part(0, 8)
-    |> Base.encode16(case: :lower)
-  end
+  defp hash(term),
+    do: :sha256 |> :crypto.hash(encode(term)) |> binary_part(0, 8) |> Base.encode16(case: :lower)
 
   defp label do
     if Node.alive?() do

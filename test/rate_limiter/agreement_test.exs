@@ -79,7 +79,7 @@ defmodule RateLimiter.VSM.AgreementTest do
       assert sentence =~ ":probe"
 
       assert sentence =~
-               ~r/\d nodes? agreed on it in epoch #{epoch}, reckoned by (this node|node \d)\.$/
+               ~r/\d nodes? agreed on it in epoch #{epoch}, computed by (this node|node \d)\.$/
     end
 
     assert %{by: "node " <> _, epoch: epoch} = Team.metrics(one).agreement
@@ -150,7 +150,7 @@ defmodule RateLimiter.VSM.AgreementTest do
 
       alone = Enum.find(Team.explain(two), &(&1.action == :alone))
       assert %{agreement: :alone, epoch: nil, from: scale, to: scale} = alone
-      assert alone.sentence =~ ~r/goes on alone, from the scale 1\.0 of epoch \d+/
+      assert alone.sentence =~ ~r/decides alone, from scale 1\.0 of epoch \d+/
 
       # It goes by what it sees itself, the others by what they see.
       hurt_until(two, 0.85, fn -> Team.metrics(two).scale < 0.5 end)
@@ -161,7 +161,7 @@ defmodule RateLimiter.VSM.AgreementTest do
       eventually(fn -> agreed?(all, 3) end)
       eventually(fn -> one_scale?(all) end)
       joined = Enum.find(Team.explain(two), &(&1.action == :join and &1.from < 0.6))
-      assert joined.sentence =~ ~r/^Redis is back: the scale goes from 0\.\d+ to \d/
+      assert joined.sentence =~ ~r/^Redis is available again: the scale changes from 0\.\d+ to \d/
       assert joined.to > 0.6
     end
 
@@ -175,7 +175,7 @@ defmodule RateLimiter.VSM.AgreementTest do
 
       assert Enum.any?(
                Team.explain(node),
-               &(&1.sentence =~ "this node is the only one" or &1.action == :join)
+               &(&1.sentence =~ "this node, the only one" or &1.action == :join)
              )
     end
 
@@ -185,7 +185,7 @@ defmodule RateLimiter.VSM.AgreementTest do
       eventually(fn -> Enum.any?(Team.explain(node), &(&1.action == :alone)) end)
 
       Team.let_back(context.server, 1, "-@hash")
-      refused = &(&1.sentence =~ ~r/Redis says .* can't run this command/)
+      refused = &(&1.sentence =~ ~r/Redis replied: .* can't run this command/)
       eventually(fn -> Enum.any?(Team.explain(node), refused) end)
       before = Team.refused(node)
       eventually(fn -> Team.refused(node) > before + 3 end)
@@ -276,8 +276,8 @@ defmodule RateLimiter.VSM.AgreementTest do
 
   describe "keys" do
     defp keys(instance, name) do
-      way = %Agreement{store: 0, prefix: "p", instance: instance, node: "n", label: "l"}
-      Agreement.keys(way, name, "g")
+      agreement = %Agreement{store: 0, prefix: "p", instance: instance, node: "n", label: "l"}
+      Agreement.keys(agreement, name, "g")
     end
 
     test "are named after instance and subsystem, where people can read these" do

@@ -1,19 +1,20 @@
 defmodule RateLimiter.Support.Council do
   @moduledoc false
-  # Nodes that agree, as values: the real scripts in a real server, the real messages and verdicts, and no process and no
-  # clock. A test says who does what, in which order, and what gets lost.
+  # Nodes that agree, as values: the real scripts in a real server, the real messages and actions, but no process and no
+  # clock. A test decides what each node does, in which order, and which replies are lost.
 
-  alias RateLimiter.Agreement
   alias RateLimiter.Adaptive.{Observation, Standard}
-  alias RateLimiter.Agreement.{Counters, Entry, Heartbeat, View}
+  alias RateLimiter.Agreement
+  alias RateLimiter.Agreement.{Entry, Heartbeat, Meet, View}
   alias RateLimiter.Support.Redis
 
   @span 1_000
   @rate 100.0
+  @keep_ms 60_000
 
-  @doc "A group that nobody else is in."
+  @doc "Returns a council of its own keys."
   def new(server, options \\ []) do
-    way = %Agreement{
+    agreement = %Agreement{
       store: 0,
       prefix: "rate_limiter",
       instance: make_ref(),
@@ -21,128 +22,124 @@ defmodule RateLimiter.Support.Council do
       label: ""
     }
 
-    %{server: server, group: "g", way: way, law: Standard, options: options}
+    %{server: server, group: "g", agreement: agreement, law: Standard, options: options}
   end
 
   def span, do: @span
 
-  @doc "A node of it, of the same configuration or of another group."
+  @doc "Returns a node of the council, of the same configuration or of another group."
   def node(council, name, group \\ "g") do
     %{
       name: name,
       group: group,
-      keys: Agreement.keys(council.way, :a, group),
-      standing: :fresh,
+      keys: Agreement.keys(council.agreement, :a, group),
+      status: :new,
       epoch: 0,
-      record: nil,
+      entry: nil,
       state: council.law.new(council.options),
       scale: 1.0,
       deferred: 0
     }
   end
 
-  @doc "The node brings an observation at `now`: what it hears, read."
+  @doc "Contributes an observation of the node at `now` and returns its view."
   def meet(council, node, observation, now, urgent? \\ false) do
-    presence = %Heartbeat{
+    meet = %Meet{
+      now_ms: now,
+      interval: @span,
+      keep_ms: @keep_ms,
       node: node.name,
-      group: node.group,
-      scale: node.scale,
-      in_flight: observation.in_flight,
-      pain: observation.pain,
-      pleasure: observation.pleasure
+      epoch: node.epoch,
+      urgent?: urgent?,
+      observation: observation,
+      heartbeat: %Heartbeat{
+        node: node.name,
+        group: node.group,
+        scale: node.scale,
+        in_flight: observation.in_flight,
+        pain: observation.pain,
+        pleasure: observation.pleasure
+      }
     }
 
-    counts = for {name, count} <- Counters.new(observation), word <- [name, count], do: word
-
-    words = [
-      now,
-      @span,
-      60_000,
-      node.name,
-      Heartbeat.write(presence),
-      node.epoch,
-      if(urgent?, do: "urgent", else: ""),
-      observation.elapsed_ms | counts
-    ]
-
-    {:ok, meeting} = View.read(eval(council, "meet", node.keys, words), node.group)
-    meeting
+    {:ok, view} = View.read(eval(council, "meet", node.keys, Meet.to_argv(meet)), node.group)
+    view
   end
 
-  @doc "What follows for the node from what it heard."
-  def verdict(node, meeting, urgent? \\ false) do
-    mine = Map.take(node, [:epoch, :scale, :standing, :deferred])
-    View.verdict(meeting, Map.put(mine, :urgent?, urgent?))
+  @doc "Returns the node's next action after a view."
+  def action(node, view, urgent? \\ false) do
+    state = Map.take(node, [:epoch, :scale, :status, :deferred])
+    View.action(view, Map.put(state, :urgent?, urgent?))
   end
 
-  @doc "What all saw together."
-  def reckoned(meeting), do: View.observation(meeting, @rate)
+  @doc "Returns the observation of all nodes."
+  def observation(view), do: View.observation(view, @rate)
 
-  @doc "The step that the node would take for all."
-  def reckon(council, node, meeting, from) do
+  @doc "Returns the step that the node would take for all nodes."
+  def step(council, node, view, from) do
     state =
       case from do
-        :theirs -> meeting.record.state |> elem(1)
+        :agreed -> view.entry.state |> elem(1)
         :own -> node.state
-        {:anew, scale} -> council.law.new([scale: scale] ++ council.options)
+        {:restart, scale} -> council.law.new([scale: scale] ++ council.options)
       end
 
-    observation = reckoned(meeting)
-    now = elem(meeting.span, 1)
-    facts = %{at_ms: now, by: node.name, nodes: View.size(meeting)}
-    epoch = max(meeting.epoch, node.epoch) + 1
-    Entry.next(meeting.record, epoch, facts, council.law.step(state, observation, now))
+    observation = observation(view)
+    now = elem(view.span, 1)
+    facts = %{at_ms: now, by: node.name, nodes: View.size(view)}
+    epoch = max(view.epoch, node.epoch) + 1
+    Entry.next(view.entry, epoch, facts, council.law.step(state, observation, now))
   end
 
-  @doc "The node takes it: `{:settled, node}`, or what another one took, `{:taken, record}`."
-  def settle(council, node, meeting, record) do
+  @doc "Commits a step: `{:committed, node}`, or `{:lost, entry}` with the step of another node."
+  def commit(council, node, view, entry) do
     [_nodes, agreed, _open, closed] = node.keys
 
-    words = [meeting.epoch, record.epoch, meeting.target, Entry.write(record), 60_000]
+    argv = [view.epoch, entry.epoch, view.target, Entry.write(entry), @keep_ms]
 
-    case eval(council, "settle", [agreed, closed], words) do
-      [1, _epoch, _record] -> {:settled, adopt(node, record)}
-      [0, _epoch, ""] -> {:taken, nil}
-      [0, _epoch, bytes] -> {:taken, bytes |> Entry.read() |> elem(1)}
+    case eval(council, "commit", [agreed, closed], argv) do
+      [1, _epoch, _entry] -> {:committed, adopt(node, entry)}
+      [0, _epoch, ""] -> {:lost, nil}
+      [0, _epoch, bytes] -> {:lost, bytes |> Entry.read() |> elem(1)}
     end
   end
 
-  @doc "The node after it has taken up a step."
+  @doc "Returns the node after it has adopted a step."
   def adopt(node, nil), do: node
 
-  def adopt(node, record) do
-    {:ok, state} = record.state
+  def adopt(node, entry) do
+    {:ok, state} = entry.state
 
     %{
       node
-      | standing: :agreed,
-        epoch: record.epoch,
-        record: record,
+      | status: :agreed,
+        epoch: entry.epoch,
+        entry: entry,
         state: state,
-        scale: record.decision.scale,
+        scale: entry.decision.scale,
         deferred: 0
     }
   end
 
-  @doc "The node after a step of its own, from what it saw alone."
+  @doc "Returns the node after a step from its own observation alone."
   def alone(council, node, observation, now) do
     {state, decision} = council.law.step(node.state, %{observation | limit: @rate}, now)
-    %{node | standing: :alone, state: state, scale: decision.scale}
+    %{node | status: :alone, state: state, scale: decision.scale}
   end
 
-  @doc "A whole turn: brings what it saw, and does what follows. Also what it was that followed."
+  @doc "Has the node meet and do what follows. Returns the action and the node."
   def turn(council, node, now, options \\ []) do
-    observation = Keyword.get(options, :saw, %Observation{limit: @rate})
+    observation = Keyword.get(options, :observation, %Observation{limit: @rate})
     urgent? = Keyword.get(options, :urgent?, false)
-    meeting = meet(council, node, observation, now, urgent?)
+    view = meet(council, node, observation, now, urgent?)
 
-    case verdict(node, meeting, urgent?) do
+    case action(node, view, urgent?) do
       {:step, from} ->
-        {:settled, node} = settle(council, node, meeting, reckon(council, node, meeting, from))
+        {:committed, node} = commit(council, node, view, step(council, node, view, from))
         {{:step, from}, node}
 
       :adopt ->
-        {:adopt, adopt(node, meeting.record)}
+        {:adopt, adopt(node, view.entry)}
 
       :defer ->
         {:defer, %{node | deferred: node.deferred + 1}}
@@ -152,9 +149,9 @@ defmodule RateLimiter.Support.Council do
     end
   end
 
-  defp eval(council, script, keys, words) do
+  defp eval(council, script, keys, argv) do
     source = File.read!(Path.expand("../../lib/rate_limiter/agreement/#{script}.lua", __DIR__))
 
-    Redis.command!(council.server, ["EVAL", source, length(keys)] ++ keys ++ words)
+    Redis.command!(council.server, ["EVAL", source, length(keys)] ++ keys ++ argv)
   end
 end

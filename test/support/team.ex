@@ -68,8 +68,8 @@ defmodule RateLimiter.Support.Team do
     config = VSM.Config.new!(vsm, [:vsm])
     redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
     {:ok, store, owner} = Client.start(redis, nil, {"node#{number}", "secret"})
-    way = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
-    space = Tree.new(config, instance, :monotonic, way)
+    agreement = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
+    space = Tree.new(config, instance, :monotonic, agreement)
     {:ok, loops} = VSM.Supervisor.start_link(space)
     %{space: space, owner: owner, loops: loops}
   end

@@ -1,8 +1,7 @@
 defmodule RateLimiter.Agreement.Counters do
   @moduledoc false
-  # What nodes saw, as counts that add: a node's observation as names and numbers, and the sum of all as an observation.
-  #
-  # Only counts go this way. What stands and does not add, such as pain, is in what each node says of itself.
+  # Observations as counters that Redis can add: names and numbers of one node's observation, and the observation of
+  # their sum. Levels that do not add up, such as pain, are in each node's heartbeat.
 
   alias RateLimiter.Adaptive.{Histogram, Observation, Work}
 
@@ -12,7 +11,7 @@ defmodule RateLimiter.Agreement.Counters do
 
   @type t :: %{optional(String.t()) => non_neg_integer}
 
-  @doc "The counts of an observation, those that are not zero."
+  @doc "Returns the counters of an observation that are not zero."
   @spec new(Observation.t()) :: t
   def new(%Observation{} = observation) do
     counts = for key <- @counts, do: {Atom.to_string(key), Map.fetch!(observation, key)}
@@ -20,16 +19,12 @@ defmodule RateLimiter.Agreement.Counters do
     for {name, count} <- all, count > 0, into: %{}, do: {name, count}
   end
 
-  @doc "Both together."
-  @spec add(t, t) :: t
-  def add(one, other), do: Map.merge(one, other, fn _name, a, b -> a + b end)
-
-  @doc "What all saw together, as far as it is counted."
+  @doc "Returns the observation of a sum of counters. Ignores unknown names."
   @spec observation(t) :: Observation.t()
-  def observation(tally) do
-    counts = for key <- @counts, do: {key, Map.get(tally, Atom.to_string(key), 0)}
-
-    struct!(%Observation{fresh: read("f", tally), earlier: read("e", tally)}, counts)
+  def observation(counters) do
+    counts = for key <- @counts, do: {key, Map.get(counters, Atom.to_string(key), 0)}
+    work = %Observation{fresh: read("f", counters), earlier: read("e", counters)}
+    struct!(work, counts)
   end
 
   defp work(part, %Work{latency: latency} = work) do
@@ -38,14 +33,15 @@ defmodule RateLimiter.Agreement.Counters do
     [{part <> @sum_us, latency.sum_us} | outcomes ++ buckets]
   end
 
-  defp read(part, tally) do
-    outcomes = for {key, name} <- @outcomes, do: {key, Map.get(tally, part <> name, 0)}
-    latency = Histogram.from_counts(buckets(part, tally), Map.get(tally, part <> @sum_us, 0))
+  defp read(part, counters) do
+    outcomes = for {key, name} <- @outcomes, do: {key, Map.get(counters, part <> name, 0)}
+    sum_us = Map.get(counters, part <> @sum_us, 0)
+    latency = Histogram.from_counts(buckets(part, counters), sum_us)
     struct!(%Work{latency: latency}, outcomes)
   end
 
-  defp buckets(part, tally) do
-    for {<<^part::binary-size(1), digit, _::binary>> = name, count} <- tally,
+  defp buckets(part, counters) do
+    for {<<^part::binary-size(1), digit, _::binary>> = name, count} <- counters,
         digit in ?0..?9,
         do: {name |> binary_part(1, byte_size(name) - 1) |> String.to_integer(), count}
   end

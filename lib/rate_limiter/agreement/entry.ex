@@ -1,16 +1,16 @@
 defmodule RateLimiter.Agreement.Entry do
   @moduledoc false
-  # One step that the nodes agreed on: what was decided, by whom, and the law's state after it.
+  # One agreed step: the decision, the node that took the step, and the law's state after it.
 
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Agreement.Codec
+  alias RateLimiter.Agreement
 
   @enforce_keys [:epoch, :at_ms, :by, :nodes, :decision, :state]
   defstruct [:epoch, :at_ms, :by, :nodes, :decision, :state, cut_epoch: 0]
 
   @typedoc """
-  When it was is Redis's time. `cut_epoch` is the last epoch that was a cut, for nodes that missed it. `state` is
-  `:unreadable` where this node does not know something in it.
+  `at_ms` is Redis's time. `cut_epoch` is the last epoch with a cut, for nodes that missed it. `state` is `:unreadable`
+  if it contains an atom that this node does not know.
   """
   @type t :: %__MODULE__{
           epoch: pos_integer,
@@ -22,10 +22,10 @@ defmodule RateLimiter.Agreement.Entry do
           cut_epoch: non_neg_integer
         }
 
-  @doc "The step that follows: from this record, where there is one."
+  @doc "Returns the next step after an entry, if there is one."
   @spec next(t | nil, pos_integer, map, {term, Decision.t()}) :: t
-  def next(record, epoch, %{at_ms: at_ms, by: by, nodes: nodes}, {state, decision}) do
-    last_cut = if record, do: record.cut_epoch, else: 0
+  def next(entry, epoch, %{at_ms: at_ms, by: by, nodes: nodes}, {state, decision}) do
+    last_cut = if entry, do: entry.cut_epoch, else: 0
 
     %__MODULE__{
       epoch: epoch,
@@ -39,17 +39,19 @@ defmodule RateLimiter.Agreement.Entry do
   end
 
   @spec write(t) :: binary
-  def write(%__MODULE__{state: {:ok, state}, decision: decision} = record) do
-    %{epoch: epoch, at_ms: at_ms, by: by, nodes: nodes, cut_epoch: cut_epoch} = record
-    # What an older node or one with other sources may not know is packed by itself.
+  def write(%__MODULE__{state: {:ok, state}, decision: decision} = entry) do
+    %{epoch: epoch, at_ms: at_ms, by: by, nodes: nodes, cut_epoch: cut_epoch} = entry
+    # Encoded separately, since another node may not know its atoms.
     {binding, decision} = Map.pop!(Map.from_struct(decision), :binding)
-    decision = {Codec.write(binding), inspect(binding), Map.to_list(decision)}
-    Codec.write({1, epoch, at_ms, by, nodes, cut_epoch, decision, Codec.write(state)})
+    decision = {Agreement.encode(binding), inspect(binding), Map.to_list(decision)}
+    state = Agreement.encode(state)
+    Agreement.encode({1, epoch, at_ms, by, nodes, cut_epoch, decision, state})
   end
 
   @spec read(binary) :: {:ok, t} | :error
   def read(bytes) do
-    with {:ok, {1, epoch, at_ms, by, nodes, cut_epoch, decision, state}} <- Codec.read(bytes),
+    with {:ok, {1, epoch, at_ms, by, nodes, cut_epoch, decision, state}} <-
+           Agreement.decode(bytes),
          true <- count?(epoch) and is_integer(at_ms) and is_binary(by) and count?(nodes),
          true <- is_integer(cut_epoch),
          {:ok, decision} <- decision(decision) do
@@ -61,35 +63,31 @@ defmodule RateLimiter.Agreement.Entry do
          nodes: nodes,
          cut_epoch: cut_epoch,
          decision: decision,
-         state: state(state)
+         state: with(:error <- Agreement.decode(state), do: :unreadable)
        }}
     else
       _other -> :error
     end
   end
 
-  defp decision({binding, words, fields}) when is_list(fields) do
-    decision = struct!(Decision, [{:binding, binding(binding, words)} | fields])
+  defp decision({binding, text, fields}) when is_list(fields) do
+    decision = struct!(Decision, [{:binding, binding(binding, text)} | fields])
 
     if scale?(decision.scale) and guard?(decision.guard) and is_float(decision.stress),
       do: {:ok, decision},
       else: :error
   rescue
-    # Not a keyword list, or not of these keys.
+    # Not a keyword list, or other keys.
     _error -> :error
   end
 
   defp decision(_other), do: :error
 
-  defp binding(binding, words) do
-    case Codec.read(binding) do
+  defp binding(binding, text) do
+    case Agreement.decode(binding) do
       {:ok, binding} -> binding
-      :error -> words
+      :error -> text
     end
-  end
-
-  defp state(state) do
-    with :error <- Codec.read(state), do: :unreadable
   end
 
   defp count?(count), do: is_integer(count) and count > 0

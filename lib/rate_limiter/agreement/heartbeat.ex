@@ -1,9 +1,9 @@
 defmodule RateLimiter.Agreement.Heartbeat do
   @moduledoc false
-  # What a node says of itself: who it is, the scale that it holds, and what stands there and does not add up.
+  # A node's heartbeat: its name, its scale, and its levels, which are not summed like counters.
 
   alias RateLimiter.Adaptive.Observation
-  alias RateLimiter.Agreement.Codec
+  alias RateLimiter.Agreement
 
   @enforce_keys [:node, :group, :scale]
   defstruct [:node, :group, :scale, in_flight: 0, pain: %{}, pleasure: %{}]
@@ -17,27 +17,23 @@ defmodule RateLimiter.Agreement.Heartbeat do
           pleasure: Observation.levels()
         }
 
-  # The strongest are heard; the greatest counts anyway.
-  @most_sources 16
-  @longest_source 256
-  @most 1.0e15
+  # The strongest sources are sent. Only the maximum matters to a law.
+  @max_sources 16
+  @max_source_bytes 256
+  @max_in_flight 1.0e15
 
-  @doc "What a node says, as bytes."
   @spec write(t) :: binary
-  def write(%__MODULE__{} = presence) do
-    %{node: node, group: group, scale: scale, in_flight: in_flight} = presence
-
-    Codec.write(
-      {1, node, group, scale, in_flight, levels(presence.pain), levels(presence.pleasure)}
-    )
+  def write(%__MODULE__{} = heartbeat) do
+    %{node: node, group: group, scale: scale, in_flight: in_flight} = heartbeat
+    {pain, pleasure} = {levels(heartbeat.pain), levels(heartbeat.pleasure)}
+    Agreement.encode({1, node, group, scale, in_flight, pain, pleasure})
   end
 
-  @doc "What a node said."
   @spec read(binary) :: {:ok, t} | :error
   def read(bytes) do
-    with {:ok, {1, node, group, scale, in_flight, pain, pleasure}} <- Codec.read(bytes),
+    with {:ok, {1, node, group, scale, in_flight, pain, pleasure}} <- Agreement.decode(bytes),
          true <- is_binary(node) and is_binary(group) and is_float(scale),
-         true <- is_integer(in_flight) and in_flight >= 0 and in_flight < @most,
+         true <- is_integer(in_flight) and in_flight >= 0 and in_flight < @max_in_flight,
          {:ok, pain} <- sources(pain),
          {:ok, pleasure} <- sources(pleasure) do
       {:ok,
@@ -54,43 +50,43 @@ defmodule RateLimiter.Agreement.Heartbeat do
     end
   end
 
-  @doc "The observation with what stands on these nodes: in flight is their sum; of a source, the loudest counts."
+  @doc "Adds the levels of these nodes to an observation: in flight is their sum, each source's level the maximum."
   @spec complete(Observation.t(), [t]) :: Observation.t()
-  def complete(observation, presences) do
+  def complete(observation, heartbeats) do
     %{
       observation
-      | in_flight: presences |> Enum.map(& &1.in_flight) |> Enum.sum(),
-        pain: loudest(presences, :pain),
-        pleasure: loudest(presences, :pleasure)
+      | in_flight: heartbeats |> Enum.map(& &1.in_flight) |> Enum.sum(),
+        pain: strongest(heartbeats, :pain),
+        pleasure: strongest(heartbeats, :pleasure)
     }
   end
 
-  defp loudest(presences, kind) do
-    Enum.reduce(presences, %{}, fn presence, all ->
-      Map.merge(all, Map.fetch!(presence, kind), fn _source, a, b -> max(a, b) end)
+  defp strongest(heartbeats, kind) do
+    Enum.reduce(heartbeats, %{}, fn heartbeat, all ->
+      Map.merge(all, Map.fetch!(heartbeat, kind), fn _source, a, b -> max(a, b) end)
     end)
   end
 
-  # A source is any term. One that another node does not know, or a long one, goes by its words.
+  # A source is any term. A long one, or one that another node cannot decode, is replaced by its text.
   defp levels(levels) do
     levels
     |> Enum.sort_by(fn {source, level} -> {-level, source} end)
-    |> Enum.take(@most_sources)
-    |> Enum.map(fn {source, level} -> {name(source), words(source), level / 1} end)
+    |> Enum.take(@max_sources)
+    |> Enum.map(fn {source, level} -> {encode(source), text(source), level / 1} end)
   end
 
-  defp name(source) do
-    bytes = Codec.write(source)
-    if byte_size(bytes) <= @longest_source, do: bytes, else: ""
+  defp encode(source) do
+    bytes = Agreement.encode(source)
+    if byte_size(bytes) <= @max_source_bytes, do: bytes, else: ""
   end
 
-  defp words(source), do: source |> inspect(limit: 20) |> String.slice(0, 80)
+  defp text(source), do: source |> inspect(limit: 20) |> String.slice(0, 80)
 
   defp sources(list) when is_list(list) do
     Enum.reduce_while(list, {:ok, %{}}, fn
-      {name, words, level}, {:ok, all}
-      when is_binary(words) and is_float(level) and level >= 0.0 and level <= 1.0 ->
-        {:cont, {:ok, Map.put(all, source(name, words), level)}}
+      {bytes, text, level}, {:ok, all}
+      when is_binary(text) and is_float(level) and level >= 0.0 and level <= 1.0 ->
+        {:cont, {:ok, Map.put(all, source(bytes, text), level)}}
 
       _other, _all ->
         {:halt, :error}
@@ -99,10 +95,10 @@ defmodule RateLimiter.Agreement.Heartbeat do
 
   defp sources(_other), do: :error
 
-  defp source(name, words) do
-    case Codec.read(name) do
+  defp source(bytes, text) do
+    case Agreement.decode(bytes) do
       {:ok, source} -> source
-      :error -> words
+      :error -> text
     end
   end
 end

@@ -1,21 +1,22 @@
--- A node brings what it saw of a subsystem, and hears what the nodes agreed on, and whether it is time for a step.
+-- Contributes a node's observation of a subsystem, and returns the agreed step and whether a window is to be stepped.
 --
--- KEYS[1]  a hash: each node, by the window in which it was heard last and what it says of itself, "window words"
--- KEYS[2]  a hash, what is agreed: "epoch" counts the steps, "window" is the last one that was stepped, "record"
--- KEYS[3]  a hash, what was brought and awaits its window's end: counts by name; "window", when it was opened; "since"
--- KEYS[4]  a hash, what the step under way is about: counts by name; "window"; "since" and "until", its span of time
--- ARGV[1]  the time in milliseconds, for tests; 0 for the server's
--- ARGV[2]  how long a window is, in milliseconds
--- ARGV[3]  how long all this is kept, in milliseconds
--- ARGV[4]  the node, and ARGV[5] what it says of itself
--- ARGV[6]  the epoch that it knows
--- ARGV[7]  "urgent" where the present window's step cannot wait for its end
--- ARGV[8]  for how many milliseconds it counted
--- ARGV[9]  and on: names and counts
--- Reply    the time; the window; the window to step, or -1; 1 where nobody has stepped for some windows; the epoch; the
---          record, if the node needs it; the nodes that are there; the counts to step with
+-- KEYS[1]  hash "nodes": for each node "<window> <heartbeat>", the window in which it met last, and its heartbeat
+-- KEYS[2]  hash "agreed": "epoch", the number of steps; "window", the last stepped window; "entry", the last step
+-- KEYS[3]  hash "open": counters of contributions that wait for the end of their window; "window" in which it was
+--          opened; "since"
+-- KEYS[4]  hash "closed": counters for the step in progress; "window"; its time span "since" and "until"
+-- ARGV[1]  the time in milliseconds, for tests; 0 for the server's time
+-- ARGV[2]  length of a window in milliseconds
+-- ARGV[3]  expiry of all keys in milliseconds
+-- ARGV[4]  the node's id, and ARGV[5] its heartbeat
+-- ARGV[6]  the epoch that the node knows
+-- ARGV[7]  "urgent" if the present window's step must not wait for its end
+-- ARGV[8]  the time span of the contribution in milliseconds
+-- ARGV[9]  and following: names and values of counters
+-- Reply    time; window; window to step, or -1; 1 if no node has stepped for some windows; epoch; the entry, if the
+--          node needs it; live nodes with heartbeats; counters for the step
 --
--- A script, since it goes by the server's clock, and since each count must be in one step and no more.
+-- A script, because it uses the server's clock, and because each counter must be in exactly one step.
 
 local nodes, agreed, open, closed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now, span, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -31,30 +32,31 @@ local function number(key, field)
   return tonumber(redis.call('HGET', key, field) or nil)
 end
 
--- Who is silent for two windows has gone. One that was heard in the future was heard by a server whose clock was ahead.
+-- A node that did not meet for two windows is gone. A window in the future is from a server whose clock was ahead.
 redis.call('HSET', nodes, ARGV[4], text(window) .. ' ' .. ARGV[5])
-local there, all = {}, redis.call('HGETALL', nodes)
+local live, all = {}, redis.call('HGETALL', nodes)
 for at = 1, #all, 2 do
-  local heard = tonumber(string.match(all[at + 1], '^%d+'))
-  if heard and heard <= window and heard >= window - 2 then
-    there[#there + 1] = all[at]
-    there[#there + 1] = string.match(all[at + 1], '^%d+ (.*)$')
+  local met = tonumber(string.match(all[at + 1], '^%d+'))
+  if met and met <= window and met >= window - 2 then
+    live[#live + 1] = all[at]
+    live[#live + 1] = string.match(all[at + 1], '^%d+ (.*)$')
   else
     redis.call('HDEL', nodes, all[at])
   end
 end
 redis.call('PEXPIRE', nodes, keep)
 
+-- The clock has gone back.
 local stepped = number(agreed, 'window') or -1
 if stepped > window then
   stepped = window - 1
   redis.call('HSET', agreed, 'window', text(stepped))
 end
 
--- What was brought before a long silence tells nothing of now.
-local silent = stepped < window - 3
+-- Contributions from before a long pause say nothing about the present.
+local stale = stepped < window - 3
 local opened = number(open, 'window')
-if opened and (opened > window or (silent and opened < window - 3)) then
+if opened and (opened > window or (stale and opened < window - 3)) then
   redis.call('DEL', open)
   opened = nil
 end
@@ -67,7 +69,7 @@ for at = 9, #ARGV, 2 do
 end
 redis.call('PEXPIRE', open, keep)
 
--- A step that another node was to take may be under way, or may never come.
+-- Another node's step may be in progress, or may never be committed.
 local held = number(closed, 'window')
 if held and (held > window or held < window - 4) then
   redis.call('DEL', closed)
@@ -82,14 +84,14 @@ end
 
 local counts = {}
 if target >= 0 then
-  -- Another node may be at this window's step already: then it is about the same counts.
+  -- If another node's step for this window is in progress, both steps use the same counters.
   if held ~= target then
-    local brought = redis.call('HGETALL', open)
-    for at = 1, #brought, 2 do
-      if brought[at] == 'since' then
-        redis.call('HSETNX', closed, 'since', brought[at + 1])
-      elseif brought[at] ~= 'window' then
-        redis.call('HINCRBY', closed, brought[at], brought[at + 1])
+    local contributed = redis.call('HGETALL', open)
+    for at = 1, #contributed, 2 do
+      if contributed[at] == 'since' then
+        redis.call('HSETNX', closed, 'since', contributed[at + 1])
+      elseif contributed[at] ~= 'window' then
+        redis.call('HINCRBY', closed, contributed[at], contributed[at + 1])
       end
     end
     redis.call('HSET', closed, 'window', text(target), 'until', text(now))
@@ -102,10 +104,10 @@ if target >= 0 then
 end
 
 local epoch = redis.call('HGET', agreed, 'epoch') or '0'
-local record = ''
+local entry = ''
 if target >= 0 or epoch ~= ARGV[6] then
-  record = redis.call('HGET', agreed, 'record') or ''
+  entry = redis.call('HGET', agreed, 'entry') or ''
 end
--- Who takes no step keeps the agreement, too.
+-- Nodes keep the agreement alive also without a step.
 redis.call('PEXPIRE', agreed, keep)
-return { text(now), text(window), text(target), silent and 1 or 0, epoch, record, there, counts }
+return { text(now), text(window), text(target), stale and 1 or 0, epoch, entry, live, counts }

@@ -1,31 +1,34 @@
 defmodule RateLimiter.Agreement.Participant do
   @moduledoc false
-  # One subsystem's part in the agreement, for its controller: a value that says what is under way, and what is known.
+  # One subsystem's part in the agreement of the nodes: a value that its controller keeps beside the control loop.
   #
-  # A step is two messages to Redis at most: what was seen goes there, and where it is this node's turn, the step. Where
-  # either has no answer, the node steps alone, from the scale that is in force and with what itself saw. That may have
-  # been counted by the others, too: it is what this node has to go by.
+  # A step needs at most two requests to Redis. `meet` contributes this node's observation and returns a view of all
+  # nodes; `commit` takes a step for all of them, if it is this node's turn. If one of them fails, the node steps alone:
+  # from the scale in force, with its own observation. Other nodes may have counted that observation, too, but this
+  # node has nothing else to decide by.
 
-  alias RateLimiter.Agreement
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Agreement.{Counters, Entry, Heartbeat, Status, View}
+  alias RateLimiter.Agreement
+  alias RateLimiter.Agreement.{Entry, Heartbeat, Meet, Status, View}
   alias RateLimiter.VSM.{Apply, Decide, Loop, Observe, Scales, Subsystem, Table}
 
-  @enforce_keys [:way, :keys, :group, :phase]
+  @enforce_keys [:agreement, :keys, :group, :phase]
   defstruct [
-    :way,
+    :agreement,
     :keys,
     :group,
-    # At what part of a window this node comes: so they come one after the other.
+    # The part of a window at which this node meets, so that the nodes meet one after the other.
     :phase,
-    # Redis's time less that of the space's clock.
+    # Redis's time minus this node's, in milliseconds.
     :ahead_ms,
-    :record,
-    :under_way,
+    # The last agreed step.
+    :entry,
+    # The request in flight: {reference, :meet | {:commit, entry, loop}, contribution}.
+    :pending,
     epoch: 0,
     nodes: 1,
-    standing: :fresh,
-    # What Redis refused for since this node is alone, and was told.
+    status: :new,
+    # Errors of Redis that were explained since this node is alone.
     refusals: [],
     deferred: 0,
     stepped_ms: nil,
@@ -34,60 +37,67 @@ defmodule RateLimiter.Agreement.Participant do
 
   @type t :: %__MODULE__{}
 
-  # Clocks that disagree by more than this have what happened in the future: then a law begins anew.
-  @most_back_ms 10_000
+  # If clocks disagree by more than this, the agreed step is in the future: the law restarts.
+  @max_clock_step_ms 10_000
 
-  @doc "The part of a subsystem, `nil` where its instance agrees with nobody."
+  @doc "Returns the participant of a subsystem, or `nil` without an agreement."
   @spec new(Table.t(), atom) :: t | nil
   def new(table, name) do
-    with %Agreement{} = way <- Table.get(table, :agreement) do
+    with %Agreement{} = agreement <- Table.get(table, :agreement) do
       group = Agreement.group(Table.config(table, name), Table.config(table).interval)
-      keys = Agreement.keys(way, name, group)
 
-      Status.resume(table, name, %__MODULE__{way: way, keys: keys, group: group, phase: phase()})
+      Status.resume(table, name, %__MODULE__{
+        agreement: agreement,
+        keys: Agreement.keys(agreement, name, group),
+        group: group,
+        # Well within a window, also with the jitter of `delay_ms/2`.
+        phase: 0.1 + 0.8 * :rand.uniform()
+      })
     end
   end
 
-  @doc "A look at the subsystem, and the way to a step. `urgent?` where pain cannot wait for the window's end."
+  @doc "Observes the subsystem and requests a step. `urgent?` requests it before the end of the window."
   @spec tick(t, Loop.t(), boolean) :: {t, Loop.t()}
-  def tick(%__MODULE__{under_way: nil} = member, loop, urgent?) do
+  def tick(%__MODULE__{pending: nil} = participant, loop, urgent?) do
     {loop, seen} = Observe.look(loop)
     loop = Observe.reflect(loop, seen)
-    asked = %{observation: seen.observation, urgent?: urgent?}
+    contribution = %{observation: seen.observation, urgent?: urgent?}
+    argv = participant |> meet(loop, contribution) |> Meet.to_argv()
 
-    case Agreement.meet(member.way, member.keys, words(member, loop, asked)) do
-      {:sent, reference} -> {%{member | under_way: {reference, :meet, asked}}, loop}
-      {:error, why} -> alone(member, loop, asked, why)
+    case Agreement.meet(participant.agreement, participant.keys, argv) do
+      {:sent, reference} -> {%{participant | pending: {reference, :meet, contribution}}, loop}
+      {:error, reason} -> step_alone(participant, loop, contribution, reason)
     end
   end
 
-  # Pain that comes while an answer is awaited is told after it.
-  def tick(member, loop, true), do: {%{member | urgent?: true}, loop}
+  # Requested again after the reply.
+  def tick(participant, loop, true), do: {%{participant | urgent?: true}, loop}
 
-  # The answer is a whole interval late: no more is to be expected.
-  def tick(%{under_way: under_way} = member, loop, false) do
-    {member, loop} = alone(%{member | under_way: nil}, loop, asked(under_way), :lost)
-    tick(member, loop, false)
+  # The reply is late by a whole interval, so it is lost.
+  def tick(%{pending: {_reference, _request, contribution}} = participant, loop, false) do
+    {participant, loop} = step_alone(%{participant | pending: nil}, loop, contribution, :lost)
+    tick(participant, loop, false)
   end
 
-  @doc "An answer. One that is not awaited any more changes nothing."
-  @spec hear(t, Loop.t(), reference, {:ok, term} | {:error, term}) :: {t, Loop.t()}
-  def hear(
-        %__MODULE__{under_way: {reference, _what, _asked} = under_way} = member,
+  @doc "Handles a reply. A reply to an older request changes nothing."
+  @spec reply(t, Loop.t(), reference, {:ok, term} | {:error, term}) :: {t, Loop.t()}
+  def reply(
+        %__MODULE__{pending: {reference, request, contribution}} = participant,
         loop,
         reference,
-        answer
+        reply
       ) do
-    {member, loop} = answered(%{member | under_way: nil}, loop, under_way, answer)
+    {participant, loop} =
+      handle(request, reply, %{participant | pending: nil}, loop, contribution)
 
-    if member.urgent? and member.under_way == nil,
-      do: tick(%{member | urgent?: false}, loop, true),
-      else: {member, loop}
+    if participant.urgent? and participant.pending == nil,
+      do: tick(%{participant | urgent?: false}, loop, true),
+      else: {participant, loop}
   end
 
-  def hear(member, loop, _reference, _answer), do: {member, loop}
+  def reply(participant, loop, _reference, _reply), do: {participant, loop}
 
-  @doc "In how many milliseconds it is to come again: once in each of Redis's windows."
+  @doc "Returns the milliseconds until the next meeting, one in each window of Redis's time; `nil` if that is unknown."
   @spec delay_ms(t, Table.t()) :: pos_integer | nil
   def delay_ms(%__MODULE__{ahead_ms: nil}, _table), do: nil
 
@@ -98,210 +108,197 @@ defmodule RateLimiter.Agreement.Participant do
     round((Integer.floor_div(at, interval) + 1 + phase + jitter) * interval) - at
   end
 
-  # Well within a window, however the tick is jittered.
-  defp phase, do: 0.1 + 0.8 * :rand.uniform()
+  ## The reply of meet.lua
 
-  ## Answers
-
-  defp answered(member, loop, {_reference, :meet, asked}, answer) do
-    with {:ok, reply} <- answer,
-         {:ok, meeting} <- View.read(reply, member.group) do
-      member
-      |> met(loop, meeting)
-      |> follow(loop, meeting, asked)
+  defp handle(:meet, reply, participant, loop, contribution) do
+    with {:ok, reply} <- reply,
+         {:ok, view} <- View.read(reply, participant.group) do
+      participant
+      |> update(loop, view)
+      |> act(loop, view, contribution)
     else
-      {:error, why} -> alone(member, loop, asked, why)
-      :error -> alone(member, loop, asked, "it holds something else")
+      {:error, reason} -> step_alone(participant, loop, contribution, reason)
+      :error -> step_alone(participant, loop, contribution, "unexpected reply")
     end
   end
 
-  defp answered(member, loop, {_reference, {:settle, record, ready}, asked}, answer) do
-    case answer do
-      {:ok, [1, _epoch, _record]} -> settled(member, ready, record)
-      {:ok, [0, _epoch, bytes]} -> taken(member, loop, bytes)
-      {:ok, _other} -> alone(member, loop, asked, "it holds something else")
-      {:error, why} -> alone(member, loop, asked, why)
+  defp handle({:commit, entry, stepped}, reply, participant, loop, contribution) do
+    case reply do
+      {:ok, [1, _epoch, _entry]} -> agree(participant, stepped, entry, :computed)
+      {:ok, [0, _epoch, bytes]} -> lost_race(participant, loop, bytes)
+      {:ok, _other} -> step_alone(participant, loop, contribution, "unexpected reply")
+      {:error, reason} -> step_alone(participant, loop, contribution, reason)
     end
   end
 
-  defp met(member, loop, meeting) do
-    nodes = View.size(meeting)
-    ahead = meeting.at_ms - Table.now_ms(loop.subsystem.table)
-    member = %{member | ahead_ms: ahead}
+  defp update(participant, loop, view) do
+    nodes = View.size(view)
+    table = loop.subsystem.table
 
-    if nodes != member.nodes and member.standing == :agreed and member.record != nil do
-      Apply.put_guard(loop, Scales.part(member.record.decision.guard, nodes))
-      Scales.apply(loop.subsystem.table, loop.subsystem)
+    if nodes != participant.nodes and participant.status == :agreed and participant.entry != nil do
+      Apply.put_guard(loop, Scales.part(participant.entry.decision.guard, nodes))
+      # Children of a shared capacity divide the new guard.
+      Scales.apply(table, loop.subsystem)
     end
 
-    %{member | nodes: nodes}
+    %{participant | nodes: nodes, ahead_ms: view.at_ms - Table.now_ms(table)}
   end
 
-  defp follow(member, loop, meeting, asked) do
-    case View.verdict(meeting, mine(member, loop, asked)) do
-      :adopt -> adopt(%{member | deferred: 0}, loop, meeting.record)
-      :wait -> await(member, loop, asked)
-      :defer -> await(%{member | deferred: member.deferred + 1}, loop, asked)
-      {:step, from} -> step(%{member | deferred: 0}, loop, meeting, from, asked)
+  defp act(participant, loop, view, contribution) do
+    case View.action(view, node_state(participant, loop, contribution)) do
+      :adopt -> adopt(%{participant | deferred: 0}, loop, view.entry)
+      :wait -> wait(participant, loop, contribution)
+      :defer -> wait(%{participant | deferred: participant.deferred + 1}, loop, contribution)
+      {:step, from} -> step(%{participant | deferred: 0}, loop, view, from, contribution)
     end
   end
 
-  # Who is alone stays so until there is an agreement.
-  defp await(%{standing: :alone} = member, loop, asked), do: alone(member, loop, asked, nil)
-  defp await(member, loop, _asked), do: {Status.keep(member, loop), loop}
+  # A node that is alone keeps stepping alone until there is an agreed step.
+  defp wait(%{status: :alone} = participant, loop, contribution),
+    do: step_alone(participant, loop, contribution, nil)
 
-  defp mine(member, loop, asked) do
-    %{
-      epoch: member.epoch,
-      scale: held(loop),
-      standing: member.standing,
-      urgent?: asked.urgent?,
-      deferred: member.deferred
-    }
+  defp wait(participant, loop, _contribution), do: {Status.keep(participant, loop), loop}
+
+  defp node_state(participant, loop, contribution) do
+    participant
+    |> Map.take([:epoch, :status, :deferred])
+    |> Map.merge(%{scale: scale(loop), urgent?: contribution.urgent?})
   end
 
-  ## To step for all
+  ## A step for all nodes
 
-  defp step(member, loop, meeting, from, asked) do
-    size = View.size(meeting)
-    {_since, until} = meeting.span
-    now = max(until, last_ms(member, meeting, from))
-    base = if now - until > @most_back_ms, do: anew(loop, meeting, from), else: from
-    now = if base == from, do: now, else: until
-    ready = on(loop, base, meeting, size / stepped_by(member, meeting, from))
-    observation = View.observation(meeting, loop.config.rate)
+  defp step(participant, loop, view, from, contribution) do
+    nodes = View.size(view)
+    {_since, until} = view.span
+    last = last_ms(participant, view, from)
 
-    {ready, decision} = judged(ready, observation, now, meeting.record)
-    facts = %{at_ms: now, by: member.way.label, nodes: size}
-    epoch = max(meeting.epoch, member.epoch) + 1
-    record = Entry.next(meeting.record, epoch, facts, {ready.state, decision})
+    {from, now} =
+      if last - until > @max_clock_step_ms,
+        do: {restart(loop, view, from), until},
+        else: {from, max(until, last)}
 
-    case propose(member, loop, meeting, record) do
+    loop_for_all = prepare(loop, from, view, nodes / nodes_of_state(participant, view, from))
+    observation = View.observation(view, loop.config.rate)
+    {loop_for_all, decision} = decide(loop_for_all, observation, now, view.entry)
+
+    facts = %{at_ms: now, by: participant.agreement.label, nodes: nodes}
+    epoch = max(view.epoch, participant.epoch) + 1
+    entry = Entry.next(view.entry, epoch, facts, {loop_for_all.state, decision})
+
+    case commit(participant, loop, view, entry) do
       {:sent, reference} ->
-        {%{member | under_way: {reference, {:settle, record, ready}, asked}}, loop}
+        {%{participant | pending: {reference, {:commit, entry, loop_for_all}, contribution}},
+         loop}
 
-      {:error, why} ->
-        alone(member, loop, asked, why)
+      {:error, reason} ->
+        step_alone(participant, loop, contribution, reason)
     end
   end
 
-  defp propose(member, loop, meeting, record) do
-    keep = Agreement.keep_ms(Table.config(loop.subsystem.table).interval)
-    epochs = ["#{meeting.epoch}", "#{record.epoch}"]
-    words = epochs ++ ["#{meeting.target}", Entry.write(record), "#{keep}"]
-    Agreement.settle(member.way, member.keys, words)
+  defp commit(participant, loop, view, entry) do
+    keep_ms = Agreement.keep_ms(Table.config(loop.subsystem.table).interval)
+    argv = [view.epoch, entry.epoch, view.target, Entry.write(entry), keep_ms]
+    Agreement.commit(participant.agreement, participant.keys, Enum.map(argv, &to_string/1))
   end
 
-  # A state with which the law fails must not go on from node to node: one that has begun anew takes its place.
-  defp judged(loop, observation, now, record) do
+  # A state with which the law fails must not spread to other nodes: the state of the restarted law replaces it.
+  defp decide(loop, observation, now, entry) do
     case Decide.ask(loop, observation, now) do
       {:ok, state, decision} ->
         {%{loop | state: state}, decision}
 
       {:failed, loop} ->
         scale = Subsystem.scale(loop.subsystem)
-        guard = if record, do: record.decision.guard, else: :infinity
+        guard = if entry, do: entry.decision.guard, else: :infinity
         {loop, %Decision{scale: scale, from: scale, guard: guard}}
     end
   end
 
-  defp last_ms(_member, %{record: record}, :theirs), do: record.at_ms
-  defp last_ms(%{stepped_ms: nil}, meeting, _own), do: elem(meeting.span, 1)
-  defp last_ms(member, _meeting, _own), do: member.stepped_ms
+  defp last_ms(_participant, %{entry: entry}, :agreed), do: entry.at_ms
+  defp last_ms(%{stepped_ms: nil}, view, _own), do: elem(view.span, 1)
+  defp last_ms(participant, _view, _own), do: participant.stepped_ms
 
-  defp anew(_loop, meeting, :theirs), do: {:anew, meeting.record.decision.scale}
-  defp anew(loop, _meeting, _own), do: {:anew, held(loop)}
+  defp restart(_loop, view, :agreed), do: {:restart, view.entry.decision.scale}
+  defp restart(loop, _view, _own), do: {:restart, scale(loop)}
 
-  defp stepped_by(_member, %{record: record}, :theirs), do: record.nodes
-  defp stepped_by(%{standing: :agreed, record: record}, _meeting, _own), do: record.nodes
-  defp stepped_by(_member, _meeting, _own), do: 1
+  defp nodes_of_state(_participant, %{entry: entry}, :agreed), do: entry.nodes
+  defp nodes_of_state(%{status: :agreed, entry: entry}, _view, _own), do: entry.nodes
+  defp nodes_of_state(_participant, _view, _own), do: 1
 
-  defp on(loop, {:anew, scale}, _meeting, _factor), do: Decide.start(loop, scale: scale)
+  defp prepare(loop, {:restart, scale}, _view, _factor), do: Decide.start(loop, scale: scale)
+  defp prepare(loop, :own, _view, factor), do: Decide.resize(loop, factor)
 
-  defp on(loop, :theirs, meeting, factor) do
-    {:ok, state} = meeting.record.state
+  defp prepare(loop, :agreed, view, factor) do
+    {:ok, state} = view.entry.state
     Decide.resize(%{loop | state: state}, factor)
   end
 
-  defp on(loop, :own, _meeting, factor), do: Decide.resize(loop, factor)
+  ## The agreed step
 
-  ## To go by what all agreed on
-
-  # The step was this node's own, and now it is everybody's.
-  defp settled(member, loop, record) do
-    member
-    |> Map.put(:stepped_ms, record.at_ms)
-    |> Status.agree(loop, record, :computed)
-  end
-
-  # Another node took it first.
-  defp taken(member, loop, bytes) do
+  # Another node committed its step first.
+  defp lost_race(participant, loop, bytes) do
     case Entry.read(bytes) do
-      {:ok, %Entry{epoch: epoch} = record} when epoch != member.epoch ->
-        adopt(member, loop, record)
+      {:ok, %Entry{epoch: epoch} = entry} when epoch != participant.epoch ->
+        adopt(participant, loop, entry)
 
       _same_or_none ->
-        {member, loop}
+        {participant, loop}
     end
   end
 
-  defp adopt(member, loop, record) do
+  defp adopt(participant, loop, entry) do
     loop =
-      case record.state do
+      case entry.state do
         {:ok, state} -> %{loop | state: state}
-        :unreadable -> Decide.start(loop, scale: record.decision.scale)
+        :unreadable -> Decide.start(loop, scale: entry.decision.scale)
       end
 
-    member
-    |> Map.put(:stepped_ms, record.at_ms)
-    |> Status.agree(loop, record, :adopted)
+    agree(participant, loop, entry, :adopted)
   end
 
-  ## To go alone
+  defp agree(participant, loop, entry, how),
+    do: Status.agree(%{participant | stepped_ms: entry.at_ms}, loop, entry, how)
 
-  defp alone(member, loop, asked, why) do
-    size = if member.standing == :agreed, do: member.record.nodes, else: 1
-    {member, loop} = Status.leave(member, Decide.resize(loop, 1 / size), why)
-    now = max(now_ms(member, loop), member.stepped_ms || now_ms(member, loop))
-    {%{member | stepped_ms: now}, loop |> Decide.step(asked.observation, now) |> Loop.keep()}
+  ## A step of this node alone
+
+  defp step_alone(participant, loop, contribution, reason) do
+    nodes = if participant.status == :agreed, do: participant.entry.nodes, else: 1
+    {participant, loop} = Status.leave(participant, Decide.resize(loop, 1 / nodes), reason)
+    now = now_ms(participant, loop)
+    now = max(now, participant.stepped_ms || now)
+    loop = loop |> Decide.step(contribution.observation, now) |> Loop.keep()
+    {%{participant | stepped_ms: now}, loop}
   end
 
-  # While Redis was never heard, this node's own clock is the best guess of Redis's.
+  # Before the first reply, this node's clock is the best estimate of Redis's time.
   defp now_ms(%{ahead_ms: nil}, _loop), do: System.os_time(:millisecond)
-  defp now_ms(member, loop), do: Table.now_ms(loop.subsystem.table) + member.ahead_ms
 
-  defp asked({_reference, _what, asked}), do: asked
+  defp now_ms(participant, loop),
+    do: Table.now_ms(loop.subsystem.table) + participant.ahead_ms
 
-  ## Words for meet.lua
-
-  defp words(member, loop, %{observation: observation, urgent?: urgent?}) do
+  defp meet(participant, loop, %{observation: observation, urgent?: urgent?}) do
     interval = Table.config(loop.subsystem.table).interval
 
-    presence = %Heartbeat{
-      node: member.way.label,
-      group: member.group,
-      scale: held(loop),
-      in_flight: observation.in_flight,
-      pain: observation.pain,
-      pleasure: observation.pleasure
+    %Meet{
+      interval: interval,
+      keep_ms: Agreement.keep_ms(interval),
+      node: participant.agreement.node,
+      epoch: participant.epoch,
+      urgent?: urgent?,
+      observation: observation,
+      heartbeat: %Heartbeat{
+        node: participant.agreement.label,
+        group: participant.group,
+        scale: scale(loop),
+        in_flight: observation.in_flight,
+        pain: observation.pain,
+        pleasure: observation.pleasure
+      }
     }
-
-    counts = for {name, count} <- Counters.new(observation), word <- [name, "#{count}"], do: word
-
-    [
-      "0",
-      "#{interval}",
-      "#{Agreement.keep_ms(interval)}",
-      member.way.node,
-      Heartbeat.write(presence),
-      "#{member.epoch}",
-      if(urgent?, do: "urgent", else: ""),
-      "#{observation.elapsed_ms}" | counts
-    ]
   end
 
-  # In a dry run the scale that is in force is not the law's.
-  defp held(%{subsystem: %{table: table, name: name} = subsystem}) do
+  # The law's last scale. In a dry run it is not the scale in force.
+  defp scale(%{subsystem: %{table: table, name: name} = subsystem}) do
     case Table.get(table, {:decision, name}) do
       nil -> Subsystem.scale(subsystem)
       decision -> decision.scale / 1

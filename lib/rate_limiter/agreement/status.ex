@@ -1,129 +1,133 @@
 defmodule RateLimiter.Agreement.Status do
   @moduledoc false
-  # Whether a subsystem's scale is agreed or this node's own: what changes with it is done and told here, and what is
-  # known is a row of the instance's table, so that a successor goes on from it.
+  # Whether a subsystem's scale is agreed or this node's own. A change of status is applied and explained here, and
+  # saved as a row of the instance's table, from which the next controller resumes.
 
   alias RateLimiter.Agreement.{Entry, Participant}
+  alias RateLimiter.Core.Numbers
   alias RateLimiter.VSM.{Apply, Explain, Loop, Scales, Subsystem, Table}
 
-  @doc "A member that knows what its predecessor knew."
+  @doc "Returns the participant with the saved status of its predecessor."
   @spec resume(Table.t(), atom, Participant.t()) :: Participant.t()
-  def resume(table, name, member) do
-    known = Table.get(table, {:agreement, name}, %{})
-    struct!(member, Map.take(known, [:epoch, :record, :nodes, :standing, :stepped_ms, :ahead_ms]))
+  def resume(table, name, participant) do
+    saved = Table.get(table, {:agreement, name}, %{})
+    fields = [:epoch, :entry, :nodes, :status, :stepped_ms, :ahead_ms]
+    struct!(participant, Map.take(saved, fields))
   end
 
-  @doc "How it stands, for people: `nil` where there is nobody to agree with."
+  @doc "Saves the status for the next controller and for `describe/2`."
+  @spec keep(Participant.t(), Loop.t()) :: Participant.t()
+  def keep(participant, %{subsystem: %{table: table, name: name}}) do
+    Table.put(table, {:agreement, name}, %{participant | pending: nil})
+    participant
+  end
+
+  @doc "Returns the status for `RateLimiter.VSM.subsystem_metrics/1`; `nil` without an agreement."
   @spec describe(Table.t(), atom) :: map | nil
   def describe(table, name) do
     if Table.get(table, :agreement) do
-      known = Table.get(table, {:agreement, name})
-      standing(known)
+      case Table.get(table, {:agreement, name}) do
+        nil -> %{state: :alone, epoch: nil, nodes: 1, by: nil}
+        %{status: :agreed, entry: entry, nodes: nodes} -> describe(:agreed, entry, nodes)
+        %{entry: entry} -> describe(:alone, entry, 1)
+      end
     end
   end
 
-  defp standing(nil), do: %{state: :alone, epoch: nil, nodes: 1, by: nil}
+  defp describe(state, entry, nodes),
+    do: %{state: state, epoch: entry && entry.epoch, nodes: nodes, by: entry && entry.by}
 
-  defp standing(%{standing: standing, record: record, nodes: nodes}) do
-    state = if standing == :agreed, do: :agreed, else: :alone
-    nodes = if state == :agreed, do: nodes, else: 1
-    %{state: state, epoch: record && record.epoch, nodes: nodes, by: record && record.by}
-  end
-
-  @doc "Leaves what is known for a successor, and for who asks."
-  @spec keep(Participant.t(), Loop.t()) :: Participant.t()
-  def keep(member, %{subsystem: %{table: table, name: name}}) do
-    Table.put(table, {:agreement, name}, %{member | under_way: nil})
-    member
-  end
-
-  @doc "Goes by a step that all agreed on, and tells of it."
+  @doc "Applies an agreed step and explains it."
   @spec agree(Participant.t(), Loop.t(), Entry.t(), :computed | :adopted) ::
           {Participant.t(), Loop.t()}
-  def agree(member, loop, record, how) do
+  def agree(participant, loop, entry, how) do
     from = Subsystem.scale(loop.subsystem)
-    decision = bounded(record.decision, loop.config)
-    local = %{decision | guard: Scales.part(decision.guard, member.nodes)}
-    Apply.put(loop, local, cut?: record.cut_epoch > member.epoch)
+    decision = bounded(entry.decision, loop.config)
+    local = %{decision | guard: Scales.part(decision.guard, participant.nodes)}
+    Apply.put(loop, local, cut?: entry.cut_epoch > participant.epoch)
 
     loop = %{
       loop
       | agreement: :agreed,
-        epoch: record.epoch,
-        # It is told upwards once, by whoever reckoned it.
+        epoch: entry.epoch,
+        # Only the node that computed the step escalates.
         hopeless: how == :computed and decision.escalate?
     }
 
-    tell(member, loop, %{record | decision: decision}, from, how)
-    member = %{member | standing: :agreed, epoch: record.epoch, record: record}
-    {keep(member, loop), Loop.keep(loop)}
+    explain(participant, loop, %{entry | decision: decision}, from, how)
+    participant = %{participant | status: :agreed, epoch: entry.epoch, entry: entry}
+    {keep(participant, loop), Loop.keep(loop)}
   end
 
-  @doc "Goes by what this node alone sees, and tells of it where that is new, or why Redis refuses is."
+  @doc "Leaves the agreement, and explains it if the status or the error is new."
   @spec leave(Participant.t(), Loop.t(), term) :: {Participant.t(), Loop.t()}
-  def leave(%{standing: :alone} = member, loop, why) do
-    {member, new?} = refused(member, why)
-    if new?, do: tell_alone(member, loop, why, "still goes on alone")
-    {keep(member, loop), loop}
+  def leave(%{status: :alone} = participant, loop, reason) do
+    {participant, new?} = refused(participant, reason)
+    if new?, do: explain_alone(participant, loop, reason, "still decides alone")
+    {keep(participant, loop), loop}
   end
 
-  def leave(member, loop, why) do
-    {member, _new?} = refused(%{member | refusals: []}, why)
+  def leave(participant, loop, reason) do
+    {participant, _new?} = refused(%{participant | refusals: []}, reason)
     loop = %{loop | agreement: :alone, epoch: nil}
-    tell_alone(member, loop, why, "goes on alone")
-    {keep(%{member | standing: :alone}, loop), loop}
+    explain_alone(participant, loop, reason, "decides alone")
+    {keep(%{participant | status: :alone}, loop), loop}
   end
 
-  # What has to be changed must be known, also where it came after an answer that was late. Once: a server that refuses
-  # now for this and now for that would push all else out of what is kept.
-  defp refused(member, why) when is_binary(why),
-    do: {%{member | refusals: Enum.uniq([why | member.refusals])}, why not in member.refusals}
+  # An error of Redis is explained even after a timeout was. Each is explained once: a server that alternates between
+  # two errors would push all other entries out.
+  defp refused(participant, reason) when is_binary(reason) do
+    new? = reason not in participant.refusals
+    {%{participant | refusals: Enum.uniq([reason | participant.refusals])}, new?}
+  end
 
-  defp refused(member, _why), do: {member, false}
+  defp refused(participant, _reason), do: {participant, false}
 
-  defp tell_alone(member, loop, why, goes_on) do
-    scale = Subsystem.scale(loop.subsystem)
-    from = if member.record, do: " of epoch #{member.record.epoch}", else: ""
+  # The floor and the ceiling hold for every entry from Redis.
+  defp bounded(decision, config),
+    do: %{decision | scale: decision.scale |> max(config.floor) |> min(config.ceiling)}
+
+  ## Explanations
+
+  defp explain_alone(participant, loop, reason, decides_alone) do
+    scale = Numbers.number(Subsystem.scale(loop.subsystem))
+    of_epoch = if participant.entry, do: " of epoch #{participant.entry.epoch}", else: ""
 
     Explain.add(loop, %{
       action: :alone,
-      from: scale,
-      to: scale,
       sentence:
-        "No agreement of the nodes: #{words(why)}. This node #{goes_on}, from the scale #{number(scale)}#{from}."
+        "No agreement of the nodes: #{text(reason)}. This node #{decides_alone}, from scale #{scale}#{of_epoch}."
     })
   end
 
-  # The floor and the ceiling hold, whatever is in Redis.
-  defp bounded(decision, own),
-    do: %{decision | scale: decision.scale |> max(own.floor) |> min(own.ceiling)}
+  defp explain(%{status: :alone}, loop, entry, from, how),
+    do: explain_join(loop, entry, from, how, "Redis is available again")
 
-  defp tell(%{standing: :alone}, loop, record, from, how),
-    do: join(loop, record, from, how, "Redis is back")
-
-  defp tell(member, loop, record, from, how) do
-    %{decision: decision, epoch: epoch} = record
+  defp explain(participant, loop, entry, from, how) do
+    %{decision: decision, epoch: epoch} = entry
 
     cond do
-      decision.news? and (how == :computed or epoch == member.epoch + 1) ->
-        Explain.decision(loop, said(decision, record, how), decision.from || from)
+      decision.news? and (how == :computed or epoch == participant.epoch + 1) ->
+        sentence = "#{decision.sentence} #{agreed(entry, how)}"
+        Explain.decision(loop, %{decision | sentence: sentence}, decision.from || from)
 
       same?(from, decision.scale) or loop.config.dry_run ->
         :ok
 
-      member.standing == :fresh ->
-        join(loop, record, from, how, "This node has come to the others")
+      participant.status == :new ->
+        explain_join(loop, entry, from, how, "This node has joined the others")
 
       true ->
-        join(loop, record, from, how, "This node has missed what others agreed on")
+        explain_join(loop, entry, from, how, "This node has missed a step of the others")
     end
   end
 
-  # The scale in force is kept in parts per million.
+  # The scale in force is stored in parts per million.
   defp same?(one, other), do: abs(one - other) < 1.0e-6
 
-  defp join(loop, record, from, how, why) do
-    %{scale: scale, stress: stress, binding: binding} = record.decision
+  defp explain_join(loop, entry, from, how, cause) do
+    %{scale: scale, stress: stress, binding: binding} = entry.decision
+    change = "from #{Numbers.number(from)} to #{Numbers.number(scale / 1)}"
 
     Explain.add(loop, %{
       action: :join,
@@ -131,30 +135,22 @@ defmodule RateLimiter.Agreement.Status do
       to: scale,
       stress: stress,
       binding: binding,
-      sentence:
-        "#{why}: the scale goes from #{number(from)} to #{number(scale)}. #{agreed(record, how)}"
+      sentence: "#{cause}: the scale changes #{change}. #{agreed(entry, how)}"
     })
   end
 
-  defp said(decision, record, how),
-    do: %{decision | sentence: "#{decision.sentence} #{agreed(record, how)}"}
+  defp agreed(%{nodes: 1} = entry, :computed),
+    do: "Agreed in epoch #{entry.epoch} by this node, the only one."
 
-  defp agreed(%{nodes: 1} = record, :computed),
-    do: "Agreed in epoch #{record.epoch}: this node is the only one."
+  defp agreed(entry, how) do
+    by = if how == :computed, do: "this node", else: entry.by
 
-  defp agreed(record, how) do
-    who = if how == :computed, do: "this node", else: record.by
-    "#{nodes(record.nodes)} agreed on it in epoch #{record.epoch}, reckoned by #{who}."
+    "#{Numbers.count(entry.nodes, "node")} agreed on it in epoch #{entry.epoch}, computed by #{by}."
   end
 
-  defp nodes(1), do: "1 node"
-  defp nodes(count), do: "#{count} nodes"
-
-  defp words(:away), do: "Redis is away"
-  defp words(:full), do: "too much waits for Redis"
-  defp words(:lost), do: "Redis did not answer in time"
-  defp words(:unknown_store), do: "the way to Redis is closed"
-  defp words(said), do: "Redis says #{String.trim_trailing(said, ".")}"
-
-  defp number(number), do: :erlang.float_to_binary(number / 1, [:compact, decimals: 2])
+  defp text(:away), do: "Redis is unavailable"
+  defp text(:full), do: "too many requests wait for Redis"
+  defp text(:lost), do: "Redis did not reply in time"
+  defp text(:unknown_store), do: "the Redis connection is closed"
+  defp text(error), do: "Redis replied: #{String.trim_trailing(error, ".")}"
 end

@@ -1,47 +1,54 @@
 defmodule RateLimiter.Agreement.View do
   @moduledoc false
-  # What a node hears when it has brought what it saw, and what follows for it: to take up what is agreed, to take the
-  # step of a window for all, or neither.
+  # The reply of meet.lua: the agreed step, the live nodes and their counters. And the action that follows for the node:
+  # to adopt the agreed step, to take a step for all nodes, or neither.
 
   alias RateLimiter.Adaptive.Observation
   alias RateLimiter.Agreement.{Counters, Entry, Heartbeat}
 
-  @enforce_keys [:at_ms, :target, :silent?, :epoch, :record, :nodes, :others, :tally, :span]
+  @enforce_keys [:at_ms, :target, :stale?, :epoch, :entry, :nodes, :others, :counters, :span]
   defstruct @enforce_keys
 
+  @typedoc """
+  `target` is the window to step, if any. `stale?` says that no node has stepped for some windows. `nodes` are those of
+  this node's group, `others` those of other groups.
+  """
   @type t :: %__MODULE__{
           at_ms: integer,
           target: integer | nil,
-          silent?: boolean,
+          stale?: boolean,
           epoch: non_neg_integer,
-          record: Entry.t() | nil,
+          entry: Entry.t() | nil,
           nodes: [Heartbeat.t()],
           others: [Heartbeat.t()],
-          tally: Counters.t(),
+          counters: Counters.t(),
           span: {since_ms :: integer, until_ms :: integer}
         }
 
   @typedoc """
-  How the node stands that hears it: `standing` is `:fresh` if it has not yet taken a step or taken one up, and `:alone`
-  if its last one was its own; `deferred`, for how many windows it has let others go first.
+  The node that reads the view. `status` is `:new` before its first step, and `:alone` if it took its last step alone.
+  `deferred` counts the windows in which it has let other nodes go first.
   """
-  @type mine :: %{
+  @type node_state :: %{
           epoch: non_neg_integer,
           scale: float,
-          standing: :fresh | :agreed | :alone,
+          status: :new | :agreed | :alone,
           urgent?: boolean,
           deferred: non_neg_integer
         }
 
-  # Nodes that were there a moment ago may have gone: for longer nobody is waited for.
-  @most_deferred 3
+  # Nodes that were there a moment ago may be gone: nobody waits for them longer than this.
+  @max_deferred 3
 
-  @doc "The reply of `meet.lua` to a node of this group."
+  @doc "Reads the reply of `meet.lua` to a node of this group."
   @spec read(RateLimiter.Core.Native.reply(), String.t()) :: {:ok, t} | :error
-  def read([now, _window, target, silent, epoch, record, roster, counts], group)
-      when is_list(roster) and is_list(counts) do
-    {span, tally} = counts |> pairs() |> Map.new(&number/1) |> Map.split(~w(since until window))
-    {nodes, others} = roster |> presences() |> Enum.split_with(&(&1.group == group))
+  def read([now, _window, target, stale, epoch, entry, heartbeats, counts], group)
+      when is_list(heartbeats) and is_list(counts) do
+    fields = for {name, text} <- pairs(counts), into: %{}, do: {name, String.to_integer(text)}
+    {span, counters} = Map.split(fields, ~w(since until window))
+    heartbeats = for {_node, bytes} <- pairs(heartbeats), do: Heartbeat.read(bytes)
+    nodes = for {:ok, heartbeat} <- heartbeats, do: heartbeat
+    {nodes, others} = Enum.split_with(nodes, &(&1.group == group))
     now = String.to_integer(now)
     until = Map.get(span, "until", now)
 
@@ -49,101 +56,93 @@ defmodule RateLimiter.Agreement.View do
      %__MODULE__{
        at_ms: now,
        target: target(String.to_integer(target)),
-       silent?: silent == 1,
+       stale?: stale == 1,
        epoch: String.to_integer(epoch),
-       record: record(record),
+       entry: entry(entry),
        nodes: nodes,
        others: others,
-       tally: tally,
+       counters: counters,
        span: {Map.get(span, "since", until), until}
      }}
   rescue
-    # Not what the script says: whatever it is, nothing can be agreed by it.
+    # Not a reply of the script.
     _error -> :error
   end
 
   def read(_other, _group), do: :error
 
   @doc """
-  What the node does now.
+  Returns the node's next action.
 
-    * `:adopt` - takes up what is agreed
-    * `:wait` - nothing: what it brought awaits the end of its window
-    * `:defer` - nothing: what was agreed is behind what nodes went through since, and another one holds a lower scale,
-      or is not back yet: let that one begin
-    * `{:step, :theirs}` - steps from what is agreed
-    * `{:step, :own}` - steps from its own state, for all
-    * `{:step, {:anew, scale}}` - begins anew from this scale, for all
+    * `:adopt` - adopt the agreed step
+    * `:wait` - do nothing: the contribution waits for the end of its window
+    * `:defer` - do nothing: the agreed step is older than what nodes have decided alone since, and a node with a lower
+      scale, or one that is not back yet, goes first
+    * `{:step, :agreed}` - take a step from the agreed state, for all nodes
+    * `{:step, :own}` - take a step from the node's own state, for all nodes
+    * `{:step, {:restart, scale}}` - restart the law from this scale, for all nodes
   """
-  @spec verdict(t, mine) ::
-          :adopt | :wait | :defer | {:step, :theirs | :own | {:anew, float}}
-  def verdict(%__MODULE__{} = meeting, mine) do
-    holds? = meeting.record != nil and not behind?(meeting, mine)
+  @spec action(t, node_state) ::
+          :adopt | :wait | :defer | {:step, :agreed | :own | {:restart, float}}
+  def action(%__MODULE__{} = view, node) do
+    valid? = view.entry != nil and not outdated?(view, node)
 
     cond do
-      meeting.target == nil or unreadable?(meeting) -> passive(meeting, mine, holds?)
-      holds? and meeting.record.state == :unreadable -> {:step, anew(meeting)}
-      holds? -> {:step, :theirs}
-      first?(meeting, mine) -> {:step, own(meeting, mine)}
+      view.target == nil or left_to_others?(view) -> passive(view, node, valid?)
+      valid? and view.entry.state == :unreadable -> {:step, {:restart, view.entry.decision.scale}}
+      valid? -> {:step, :agreed}
+      first?(view, node) -> {:step, own(view, node)}
       true -> :defer
     end
   end
 
-  @doc "What all nodes saw, of a subsystem whose limit is `rate` on each of them."
+  @doc "Returns the observation of all nodes for a subsystem whose limit is `rate` on each node."
   @spec observation(t, float) :: Observation.t()
-  def observation(%__MODULE__{span: {since, until}} = meeting, rate) do
-    meeting.tally
+  def observation(%__MODULE__{span: {since, until}} = view, rate) do
+    view.counters
     |> Counters.observation()
-    |> Heartbeat.complete(meeting.nodes)
-    |> Map.merge(%{limit: rate * size(meeting), elapsed_ms: max(until - since, 1)})
+    |> Heartbeat.complete(view.nodes)
+    |> Map.merge(%{limit: rate * size(view), elapsed_ms: max(until - since, 1)})
   end
 
-  @doc "How many nodes agree, this one among them."
+  @doc "Returns the number of nodes that agree, including this one."
   @spec size(t) :: pos_integer
   def size(%__MODULE__{nodes: nodes}), do: max(length(nodes), 1)
 
-  # Nobody went on with it. But a node that knows nothing takes it.
-  defp behind?(_meeting, %{standing: :fresh}), do: false
-  defp behind?(%{silent?: true}, _mine), do: true
-  defp behind?(%{epoch: epoch}, %{standing: :alone, epoch: epoch}), do: true
-  defp behind?(_meeting, _mine), do: false
+  # No node has continued from the entry. A new node adopts it nevertheless, since it knows nothing better.
+  defp outdated?(_view, %{status: :new}), do: false
+  defp outdated?(%{stale?: true}, _node), do: true
+  defp outdated?(%{epoch: epoch}, %{status: :alone, epoch: epoch}), do: true
+  defp outdated?(_view, _node), do: false
 
-  defp passive(meeting, mine, holds?),
-    do: if(holds? and meeting.epoch != mine.epoch, do: :adopt, else: :wait)
+  defp passive(view, node, valid?),
+    do: if(valid? and view.epoch != node.epoch, do: :adopt, else: :wait)
 
-  # There are others who can read it.
-  defp unreadable?(%{record: %Entry{state: :unreadable}, silent?: false}), do: true
-  defp unreadable?(_meeting), do: false
+  # Other nodes can read the state.
+  defp left_to_others?(%{entry: %Entry{state: :unreadable}, stale?: false}), do: true
+  defp left_to_others?(_view), do: false
 
-  # The lowest scale first: one that is too low is made up for in seconds, one that is too high brings the work down.
-  defp first?(_meeting, %{urgent?: true}), do: true
-  defp first?(_meeting, %{deferred: deferred}) when deferred >= @most_deferred, do: true
+  # The lowest scale goes first: a scale that is too low recovers in seconds, one that is too high overloads.
+  defp first?(_view, %{urgent?: true}), do: true
+  defp first?(_view, %{deferred: deferred}) when deferred >= @max_deferred, do: true
 
-  defp first?(%{nodes: nodes, record: record}, mine) do
-    all? = record == nil or length(nodes) >= record.nodes
-    all? and mine.scale <= least(nodes) + 1.0e-9
+  defp first?(%{nodes: nodes, entry: entry}, node) do
+    complete? = entry == nil or length(nodes) >= entry.nodes
+    complete? and node.scale <= lowest(nodes) + 1.0e-9
   end
 
-  # A group that has never agreed on anything is one of nodes that have just come with another configuration.
-  defp own(%{epoch: 0, others: [_ | _] = others}, %{standing: :fresh} = mine) do
-    if least(others) < mine.scale, do: {:anew, least(others)}, else: :own
+  # A group without any agreed step is one of nodes that have just started with another configuration.
+  defp own(%{epoch: 0, others: [_ | _] = others}, %{status: :new} = node) do
+    if lowest(others) < node.scale, do: {:restart, lowest(others)}, else: :own
   end
 
-  defp own(_meeting, _mine), do: :own
+  defp own(_view, _node), do: :own
 
-  defp anew(meeting), do: {:anew, meeting.record.decision.scale}
+  defp lowest(heartbeats), do: heartbeats |> Enum.map(& &1.scale) |> Enum.min(fn -> 1.0e6 end)
 
-  defp least(presences), do: presences |> Enum.map(& &1.scale) |> Enum.min(fn -> 1.0e6 end)
-
-  defp presences(roster) do
-    for {_node, words} <- pairs(roster), {:ok, presence} <- [Heartbeat.read(words)], do: presence
-  end
-
-  defp record(""), do: nil
-
-  defp record(bytes) do
+  defp entry(bytes) do
     case Entry.read(bytes) do
-      {:ok, record} -> record
+      {:ok, entry} -> entry
       :error -> nil
     end
   end
@@ -151,6 +150,5 @@ defmodule RateLimiter.Agreement.View do
   defp target(window) when window < 0, do: nil
   defp target(window), do: window
 
-  defp number({name, text}), do: {name, String.to_integer(text)}
   defp pairs(flat), do: for([name, value] <- Enum.chunk_every(flat, 2), do: {name, value})
 end

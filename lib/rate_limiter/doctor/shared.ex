@@ -161,7 +161,7 @@ defmodule RateLimiter.Doctor.Shared do
 
   # The sentence that quotes Redis, of those that explain why this node decides alone.
   defp refusal do
-    refusal = &(&1.action == :alone and &1.sentence =~ ~r/Redis (says|replied|refused)/)
+    refusal = &(&1.action == :alone and &1.sentence =~ "Redis replied")
 
     with %{sentence: sentence} <- Enum.find(VSM.explain(@subsystem, @limiter), refusal),
          do: sentence

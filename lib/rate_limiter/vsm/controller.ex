@@ -34,7 +34,7 @@ defmodule RateLimiter.VSM.Controller do
     loop = Loop.resume(table, name)
     # Pain that called the one that crashed would wait for it for ever.
     Subsystem.lower_flag(loop.subsystem, :urgent)
-    state = %{loop: loop, table: table, urgent_ms: nil, member: Participant.new(table, name)}
+    state = %{loop: loop, table: table, urgent_ms: nil, participant: Participant.new(table, name)}
     schedule(state)
     {:noreply, state}
   end
@@ -54,15 +54,15 @@ defmodule RateLimiter.VSM.Controller do
       else: {:noreply, take_step(%{state | urgent_ms: now}, true)}
   end
 
-  def handle_info({reference, answer}, %{member: %Participant{}} = state)
+  def handle_info({reference, answer}, %{participant: %Participant{}} = state)
       when is_reference(reference) do
-    {member, loop} = Participant.hear(state.member, state.loop, reference, answer)
-    {:noreply, %{state | member: member, loop: loop}}
+    {participant, loop} = Participant.reply(state.participant, state.loop, reference, answer)
+    {:noreply, %{state | participant: participant, loop: loop}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp take_step(%{member: nil, loop: loop} = state, _urgent?) do
+  defp take_step(%{participant: nil, loop: loop} = state, _urgent?) do
     {loop, seen} = Observe.look(loop)
     loop = Decide.step(loop, seen.observation, seen.now)
     %{state | loop: Observe.reflect(loop, seen)}
@@ -70,14 +70,15 @@ defmodule RateLimiter.VSM.Controller do
 
   # With others a step is theirs, too: it is taken when they have answered.
   defp take_step(state, urgent?) do
-    {member, loop} = Participant.tick(state.member, state.loop, urgent?)
-    %{state | member: member, loop: loop}
+    {participant, loop} = Participant.tick(state.participant, state.loop, urgent?)
+    %{state | participant: participant, loop: loop}
   end
 
-  defp schedule(%{table: table, member: member}) do
+  defp schedule(%{table: table, participant: participant}) do
     if Table.real_time?(table) do
       delay =
-        (member && Participant.delay_ms(member, table)) || spread(Table.config(table).interval)
+        (participant && Participant.delay_ms(participant, table)) ||
+          spread(Table.config(table).interval)
 
       Process.send_after(self(), :tick, delay)
     end

@@ -47,7 +47,11 @@ defmodule RateLimiter.Agreement.CouncilTest do
     for_all seed, 20 do
       :rand.seed(:exsss, seed)
       council = Council.new(server)
-      saw = fn council, node, at -> Council.turn(council, node, at, saw: observation()) end
+
+      saw = fn council, node, at ->
+        Council.turn(council, node, at, observation: observation())
+      end
+
       {steps, nodes} = windows(council, nodes(council, pick([1, 2, 3, 5])), 0..8, saw)
       # In the first window nothing has ended yet.
       assert steps == [0 | List.duplicate(1, 8)]
@@ -76,7 +80,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
         now: @start,
         met: @start,
         nodes: nodes(council, 3),
-        under_way: %{},
+        pending: %{},
         brought: 0,
         steps: []
       }
@@ -99,8 +103,8 @@ defmodule RateLimiter.Agreement.CouncilTest do
   defp event(council, state) do
     name = pick(names(3))
 
-    case {pick([:time, :time, :meet, :meet, :settle, :settle, :settle, :lose]),
-          state.under_way[name]} do
+    case {pick([:time, :time, :meet, :meet, :commit, :commit, :commit, :lose]),
+          state.pending[name]} do
       # What was brought before a long silence is forgotten.
       {:time, _} when state.now - state.met < 2_000 ->
         %{state | now: state.now + :rand.uniform(700)}
@@ -108,11 +112,11 @@ defmodule RateLimiter.Agreement.CouncilTest do
       {:meet, nil} ->
         brings(council, state, name)
 
-      {:settle, {meeting, record}} ->
-        takes(council, state, name, meeting, record)
+      {:commit, {view, entry}} ->
+        takes(council, state, name, view, entry)
 
       {:lose, _} ->
-        %{state | under_way: Map.delete(state.under_way, name)}
+        %{state | pending: Map.delete(state.pending, name)}
 
       {_what, _} ->
         state
@@ -121,16 +125,16 @@ defmodule RateLimiter.Agreement.CouncilTest do
 
   defp brings(council, state, name) do
     {node, count, urgent?} = {state.nodes[name], :rand.uniform(9), pick([true, false, false])}
-    meeting = Council.meet(council, node, asked(count), state.now, urgent?)
+    view = Council.meet(council, node, asked(count), state.now, urgent?)
     state = %{state | brought: state.brought + count, met: state.now}
 
-    case Council.verdict(node, meeting, urgent?) do
+    case Council.action(node, view, urgent?) do
       {:step, from} ->
-        record = Council.reckon(council, node, meeting, from)
-        put_in(state.under_way[name], {meeting, record})
+        entry = Council.step(council, node, view, from)
+        put_in(state.pending[name], {view, entry})
 
       :adopt ->
-        put_in(state.nodes[name], Council.adopt(node, meeting.record))
+        put_in(state.nodes[name], Council.adopt(node, view.entry))
 
       :defer ->
         put_in(state.nodes[name].deferred, node.deferred + 1)
@@ -140,16 +144,16 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  defp takes(council, state, name, meeting, record) do
-    state = %{state | under_way: Map.delete(state.under_way, name)}
+  defp takes(council, state, name, view, entry) do
+    state = %{state | pending: Map.delete(state.pending, name)}
 
-    case Council.settle(council, state.nodes[name], meeting, record) do
-      {:settled, node} ->
-        step = %{window: meeting.target, epoch: record.epoch, asked: meeting.tally["asked"] || 0}
+    case Council.commit(council, state.nodes[name], view, entry) do
+      {:committed, node} ->
+        step = %{window: view.target, epoch: entry.epoch, asked: view.counters["asked"] || 0}
         %{put_in(state.nodes[name], node) | steps: [step | state.steps]}
 
-      {:taken, record} ->
-        put_in(state.nodes[name], Council.adopt(state.nodes[name], record))
+      {:lost, entry} ->
+        put_in(state.nodes[name], Council.adopt(state.nodes[name], entry))
     end
   end
 
@@ -167,8 +171,8 @@ defmodule RateLimiter.Agreement.CouncilTest do
             do: Council.meet(council, Council.node(council, "#{n}"), seen, @start + at)
 
         node = Council.node(council, "last")
-        meeting = Council.meet(council, node, first, @start + 1_000)
-        %{Council.reckon(council, node, meeting, :own) | epoch: 1}
+        view = Council.meet(council, node, first, @start + 1_000)
+        %{Council.step(council, node, view, :own) | epoch: 1}
       end
 
       numbered = Enum.with_index(saw)
@@ -184,16 +188,16 @@ defmodule RateLimiter.Agreement.CouncilTest do
     [one, two, three] = for name <- names(3), do: Council.node(council, name)
     Council.meet(council, one, %{asked(5) | in_flight: 7, pain: %{a: 0.2}}, @start)
     Council.meet(council, two, %{asked(6) | in_flight: 8, pain: %{a: 0.5, b: 0.1}}, @start + 100)
-    meeting = Council.meet(council, three, asked(7), @start + 1_000)
+    view = Council.meet(council, three, asked(7), @start + 1_000)
 
     assert %{limit: 300.0, asked: 18, in_flight: 15, pain: %{a: 0.5, b: 0.1}, elapsed_ms: 2_000} =
-             Council.reckoned(meeting)
+             Council.observation(view)
 
     # Who is silent for two windows is gone, with all that stood there.
     Council.meet(council, three, asked(1), @start + 2_000)
     Council.meet(council, three, asked(1), @start + 3_000)
-    meeting = Council.meet(council, three, asked(1), @start + 4_000)
-    assert %{limit: 100.0, in_flight: 0, pain: pain} = Council.reckoned(meeting)
+    view = Council.meet(council, three, asked(1), @start + 4_000)
+    assert %{limit: 100.0, in_flight: 0, pain: pain} = Council.observation(view)
     assert pain == %{}
   end
 
@@ -207,13 +211,13 @@ defmodule RateLimiter.Agreement.CouncilTest do
     hurt = %{asked(1) | pain: %{probe: 1.0}}
     at = @start + 2_400
 
-    assert {{:step, :theirs}, %{scale: scale} = node} =
-             Council.turn(council, node, at, saw: hurt, urgent?: true)
+    assert {{:step, :agreed}, %{scale: scale} = node} =
+             Council.turn(council, node, at, observation: hurt, urgent?: true)
 
     assert scale < 1.0
-    assert {:wait, node} = Council.turn(council, node, at + 10, saw: hurt, urgent?: true)
+    assert {:wait, node} = Council.turn(council, node, at + 10, observation: hurt, urgent?: true)
     assert {:wait, node} = Council.turn(council, node, @start + 3_000)
-    assert {{:step, :theirs}, _node} = Council.turn(council, node, @start + 4_000)
+    assert {{:step, :agreed}, _node} = Council.turn(council, node, @start + 4_000)
   end
 
   describe "a partition" do
@@ -237,7 +241,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
             do: {:alone, within.(Council.alone(council, node, observation(), at))},
             else:
               council
-              |> Council.turn(node, at, saw: observation())
+              |> Council.turn(node, at, observation: observation())
               |> then(fn {done, node} -> {done, within.(node)} end)
         end
 
@@ -260,7 +264,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
 
       {_steps, others} = windows(council, others, 3..9)
 
-      assert {:adopt, %{scale: 1.0, standing: :agreed}} =
+      assert {:adopt, %{scale: 1.0, status: :agreed}} =
                Council.turn(council, lonely, @start + 9_400)
 
       assert scales(others) == [1.0]
@@ -334,7 +338,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     council = Council.new(server)
 
     hurt = fn council, node, at ->
-      Council.turn(council, node, at, saw: %{asked(1) | pain: %{p: 0.8}})
+      Council.turn(council, node, at, observation: %{asked(1) | pain: %{p: 0.8}})
     end
 
     {_steps, old} = windows(council, nodes(council, 2), 0..8, hurt)

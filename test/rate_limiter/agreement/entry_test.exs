@@ -1,12 +1,13 @@
-defmodule RateLimiter.Agreement.RecordTest do
+defmodule RateLimiter.Agreement.EntryTest do
   use ExUnit.Case, async: true
 
   import RateLimiter.Support.Histories
 
   alias RateLimiter.Adaptive.{ClosedLoop, Decision, Signals, Standard}
-  alias RateLimiter.Agreement.{Codec, Entry, Heartbeat}
+  alias RateLimiter.Agreement
+  alias RateLimiter.Agreement.{Entry, Heartbeat}
 
-  defp record(state, decision \\ %Decision{scale: 0.5, from: 0.6}) do
+  defp entry(state, decision \\ %Decision{scale: 0.5, from: 0.6}) do
     facts = %{at_ms: 1_000, by: "shop@db1", nodes: 3}
     Entry.next(nil, 7, facts, {state, decision})
   end
@@ -33,7 +34,7 @@ defmodule RateLimiter.Agreement.RecordTest do
               {state, decision, now}
           end
 
-        written = record(state, decision)
+        written = entry(state, decision)
         assert {:ok, ^written} = Entry.read(Entry.write(written))
         {:ok, read} = Entry.read(Entry.write(written))
 
@@ -53,7 +54,7 @@ defmodule RateLimiter.Agreement.RecordTest do
   end
 
   test "a state with something in it that this node does not know leaves the decision to be read" do
-    bytes = Entry.write(record(%{held: :record_test_only_here}))
+    bytes = Entry.write(entry(%{held: :record_test_only_here}))
 
     assert {:ok, %Entry{state: :unreadable, decision: %{scale: 0.5}, by: "shop@db1"}} =
              Entry.read(foreign(bytes, :record_test_only_here))
@@ -61,7 +62,7 @@ defmodule RateLimiter.Agreement.RecordTest do
 
   test "a source that this node does not know goes by its words" do
     decision = %Decision{scale: 0.5, binding: {:pain, :record_test_other_source}}
-    bytes = Entry.write(record(nil, decision))
+    bytes = Entry.write(entry(nil, decision))
     # The words hold the name, too: these stay.
     [head | tail] = String.split(bytes, "{:pain, :record_test_other_source}")
 
@@ -76,7 +77,7 @@ defmodule RateLimiter.Agreement.RecordTest do
   end
 
   test "what is no record is none, and raises nothing" do
-    good = Entry.write(record(nil))
+    good = Entry.write(entry(nil))
 
     bad =
       [
@@ -84,9 +85,9 @@ defmodule RateLimiter.Agreement.RecordTest do
         "OK",
         nil,
         7,
-        Codec.write({1, 2}),
-        Codec.write({2, 7, 1_000, "n", 3, 0, nil, <<>>}),
-        Codec.write({1, 0, 1_000, "n", 3, 0, nil, <<>>}),
+        Agreement.encode({1, 2}),
+        Agreement.encode({2, 7, 1_000, "n", 3, 0, nil, <<>>}),
+        Agreement.encode({1, 0, 1_000, "n", 3, 0, nil, <<>>}),
         :erlang.term_to_binary(List.duplicate(0, 1_000_000), [:compressed]),
         binary_part(good, 0, div(byte_size(good), 2))
       ] ++
@@ -102,18 +103,18 @@ defmodule RateLimiter.Agreement.RecordTest do
     name = unknown_atom()
     # 119: a short atom.
     bytes = <<131, 119, byte_size(name)>> <> name
-    assert Codec.read(bytes) == :error
+    assert Agreement.decode(bytes) == :error
     assert_raise ArgumentError, fn -> String.to_existing_atom(name) end
   end
 
   defp crooked(fields) do
-    decision = {Codec.write(nil), "nil", fields}
-    Codec.write({1, 7, 1_000, "n", 3, 0, decision, Codec.write(nil)})
+    decision = {Agreement.encode(nil), "nil", fields}
+    Agreement.encode({1, 7, 1_000, "n", 3, 0, decision, Agreement.encode(nil)})
   end
 
   describe "what a node says of itself" do
     test "comes back as it was, whatever the sources are" do
-      presence = %Heartbeat{
+      heartbeat = %Heartbeat{
         node: "n",
         group: "g",
         scale: 0.7,
@@ -122,7 +123,7 @@ defmodule RateLimiter.Agreement.RecordTest do
         pleasure: %{probe: 0.125}
       }
 
-      assert Heartbeat.read(Heartbeat.write(presence)) == {:ok, presence}
+      assert Heartbeat.read(Heartbeat.write(heartbeat)) == {:ok, heartbeat}
     end
 
     test "is of bounded size: the strongest sources, and long ones by their words" do
@@ -138,8 +139,8 @@ defmodule RateLimiter.Agreement.RecordTest do
       for bad <- [
             "",
             "x",
-            Codec.write({1, "n", "g", 1.0, -1, [], []}),
-            Codec.write({1, "n", "g", 1.0, 1, [{"", "a", 2.0}], []})
+            Agreement.encode({1, "n", "g", 1.0, -1, [], []}),
+            Agreement.encode({1, "n", "g", 1.0, 1, [{"", "a", 2.0}], []})
           ],
           do: assert(Heartbeat.read(bad) == :error)
     end

@@ -67,7 +67,7 @@ defmodule RateLimiter.Agreement.NodesTest do
 
     for node <- nodes do
       cut = agreed_cut(node)
-      assert cut.sentence =~ ~r/:probe.* agreed on it in epoch \d+, reckoned by /
+      assert cut.sentence =~ ~r/:probe.* agreed on it in epoch \d+, computed by /
     end
 
     # One is killed: the others go on, one step a window, and know that they are two.
@@ -87,6 +87,10 @@ defmodule RateLimiter.Agreement.NodesTest do
     # It is back, and goes by what was agreed.
     Team.let_back(server, 2)
     eventually(fn -> agreed?([one, two], 2) and one_scale?([one, two]) end)
-    assert Enum.any?(explain(two), &(&1.action == :join and &1.sentence =~ "Redis is back"))
+
+    assert Enum.any?(
+             explain(two),
+             &(&1.action == :join and &1.sentence =~ "Redis is available again")
+           )
   end
 end

@@ -71,7 +71,7 @@ defmodule RateLimiter.Redis.RightsTest do
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:fewer_rights, 1)
     assert RateLimiter.VSM.subsystem_metrics(:fewer_rights).work.agreement.state == :alone
     said = fn -> RateLimiter.VSM.explain(:work, :fewer_rights) end
-    Redis.eventually(fn -> Enum.any?(said.(), &(&1.sentence =~ ~r/Redis says .*user/i)) end)
+    Redis.eventually(fn -> Enum.any?(said.(), &(&1.sentence =~ ~r/Redis replied: .*user/i)) end)
   end
 
   defp used?(server, command), do: Redis.info(server, "cmdstat_#{command}") != nil
