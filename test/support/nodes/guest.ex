@@ -20,6 +20,7 @@ defmodule RateLimiter.Support.Nodes.Guest do
 
     receive do: ({^pid, :ready} -> :ok)
     Redis.ready!(limiter, window)
+    :ok
   end
 
   @doc "How many calls of so many processes, each with so many, are admitted."
