@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# What the scripts in bin/ share; sourced, never run.
+# Shared by the scripts in bin/; sourced, not run.
 
-# Erlang reads file names and prints as Latin-1 under another locale.
+# Under another locale Erlang reads and prints Latin-1.
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# A shell that did not read its profile does not find what rustup installed.
+# rustup extends the PATH in the profile, which a non-interactive shell does not read.
 if ! command -v cargo >/dev/null; then
   PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 fi
 
-# at_least 1.91 1.95.0: is the second version no older than the first?
+# at_least 1.91 1.95.0: succeeds if the second version is not older than the first.
 at_least() {
   [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]
 }
 
-# The value of `key = "..."` in the workspace's Cargo.toml.
+# workspace_value KEY: the value of `KEY = "..."` in the workspace's Cargo.toml.
 workspace_value() {
   sed -n "s/^$1 = \"\(.*\)\"/\1/p" "$ROOT/Cargo.toml" | head -n 1
 }

@@ -90,12 +90,14 @@ defmodule RateLimiter.Native.Prebuilt do
 
   defp request(url) do
     Mix.shell().info("Fetching #{url}")
-    {:ok, _started} = Application.ensure_all_started(:inets)
-    {:ok, _started} = Application.ensure_all_started(:ssl)
-    :ok = set_proxy(System.get_env("HTTPS_PROXY") || System.get_env("https_proxy"))
 
-    case :httpc.request(:get, {to_charlist(url), []}, http_options(), body_format: :binary) do
-      {:ok, {{_version, 200, _reason}, _headers, body}} -> {:ok, body}
+    with {:ok, _started} <- Application.ensure_all_started(:inets),
+         {:ok, _started} <- Application.ensure_all_started(:ssl),
+         :ok <- set_proxy(System.get_env("HTTPS_PROXY") || System.get_env("https_proxy")),
+         {:ok, {{_version, 200, _reason}, _headers, body}} <-
+           :httpc.request(:get, {to_charlist(url), []}, http_options(), body_format: :binary) do
+      {:ok, body}
+    else
       {:ok, {{_version, status, reason}, _headers, _body}} -> {:error, url, "#{status} #{reason}"}
       {:error, reason} -> {:error, url, inspect(reason)}
     end
