@@ -1,10 +1,11 @@
 defmodule RateLimiter.Adaptive do
   @moduledoc """
-  The contract of a control law: it looks at how a subsystem's work went, and says what share of its limit to allow.
+  The behaviour of a control law: from an observation of a subsystem's work, the law decides which share of the limit
+  to allow.
 
-  A law is a pure function over explicit state. The process that asks it keeps the clock, counts the work and
-  applies the answer; the law reads no clock, sends nothing and keeps nothing elsewhere, so that a history can be
-  told to it again and gives the same answers.
+  A law is a pure function over explicit state. The calling process keeps the clock, counts the work and applies
+  decisions. The law reads no clock, sends no messages and stores nothing elsewhere, so that a recorded history can be
+  replayed with the same decisions.
 
       defmodule MyApp.NightLaw do
         @behaviour RateLimiter.Adaptive
@@ -20,46 +21,82 @@ defmodule RateLimiter.Adaptive do
         end
       end
 
-  ## Laws that are here
+  ## Built-in laws
 
-    * `RateLimiter.Adaptive.Standard` - the default: the closed loop where callers report their work, signals
-      where they do not
-    * `RateLimiter.Adaptive.ClosedLoop` - from the duration and outcome of finished work
-    * `RateLimiter.Adaptive.Signals` - from pain and pleasure alone
-    * `RateLimiter.Adaptive.Fixed` - the limit as configured
+    * `RateLimiter.Adaptive.Standard` - the default: the closed loop for subsystems whose callers report their work,
+      signals for all others
+    * `RateLimiter.Adaptive.ClosedLoop` - decides by duration and outcome of finished work
+    * `RateLimiter.Adaptive.Signals` - decides by pain and pleasure alone
+    * `RateLimiter.Adaptive.Fixed` - keeps the limit as configured
 
-  ## What a law may rely on
+  ## Guarantees
 
-    * `step/3` is called about once a second, with what was seen since the last call
-    * `now_ms` is a monotonic clock, in milliseconds, and never goes back
-    * after a `:cut`, work that began before it is told apart (`earlier`) from work that began after it (`fresh`)
-    * where nodes agree through Redis, the observation is of all of them, `observation.limit` is the sum of their limits,
-      the clock is Redis's, and the state may come from another node: it is data, not processes or functions
-    * a decision is applied before the next step; `observation.limit` is the limit as configured, before any scale
+    * `step/3` is called about once a second, with the observation since the last call.
+    * `now_ms` is a monotonic clock in milliseconds and never goes back.
+    * After a `:cut`, work that began before the cut (`earlier`) is separate from work that began after it (`fresh`).
+    * If nodes agree through Redis, the observation is the sum over all nodes, `observation.limit` is the sum of their
+      limits, the clock is Redis's, and the state may come from another node. So the state must be data, without
+      processes or functions.
+    * A decision is applied before the next step. `observation.limit` is the configured limit, before any scale.
 
-  A law that raises loses its step and its state, not the scale: the process goes on with the last one.
+  A law that raises loses this step and its state, but not the scale: the last scale stays in force.
   """
 
   alias RateLimiter.Adaptive.{Decision, Observation}
 
   @type state :: term
 
-  @doc """
-  The state to begin with.
+  @options [:scale, :floor, :ceiling, :target]
 
-  A subsystem gives its `:floor`, `:ceiling` and `:target` (how long a call may take, in milliseconds, or `nil`), then the
-  options that are written with the law, and `:scale` when it resumes after a crash: the scale that is in force.
+  @doc """
+  Returns the initial state.
+
+  A subsystem passes its `:floor`, `:ceiling` and `:target` (how long a call may take, in milliseconds, or `nil`), then the
+  options that are configured with the law, and `:scale`, the scale in force, if the law resumes after a crash.
   """
   @callback new(options :: keyword) :: state
 
-  @doc "One step: what was seen since the last, and what follows from it."
+  @doc "Returns the next state and a decision, from the observation since the last step."
   @callback step(state, Observation.t(), now_ms :: integer) :: {state, Decision.t()}
 
   @doc """
-  The state for observations of `factor` times as many nodes: where nodes agree on a scale, what they saw is added
-  up, and a law that remembers rates has to know when nodes come and go. Without it the state goes on as it is.
+  Returns the state for observations of `factor` times as many nodes.
+
+  When nodes agree on a scale, their observations are added up. A law that remembers rates has to know when nodes join
+  and leave. A law without this callback keeps its state unchanged.
   """
   @callback resize(state, factor :: float) :: state
 
   @optional_callbacks resize: 2
+
+  @doc false
+  # The options that the laws of this library share: validated, and reduced to those that a law keeps.
+  @spec validate!(keyword, [atom]) :: keyword
+  def validate!(options, kept) do
+    for {key, value} <- options do
+      if key in @options,
+        do: number!(key, value),
+        else: misuse!(key, "one of #{inspect(@options)}", key)
+    end
+
+    floor = Keyword.get(options, :floor, 0.1)
+    ceiling = Keyword.get(options, :ceiling, 1.0)
+
+    if floor > ceiling, do: misuse!(:floor, "at most the ceiling, #{ceiling}", floor)
+
+    options = Keyword.take(options, kept)
+
+    case options[:scale] do
+      nil -> Keyword.delete(options, :scale)
+      scale -> Keyword.put(options, :scale, scale |> max(floor) |> min(ceiling))
+    end
+  end
+
+  defp number!(_key, nil), do: :ok
+  defp number!(_key, value) when is_number(value) and value > 0 and value <= 1.0e15, do: :ok
+  defp number!(key, value), do: misuse!(key, "a positive number", value)
+
+  defp misuse!(key, expected, got) do
+    raise ArgumentError, "law: #{inspect(key)}: expected #{expected}, got: #{inspect(got)}"
+  end
 end

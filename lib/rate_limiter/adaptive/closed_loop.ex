@@ -1,43 +1,44 @@
 defmodule RateLimiter.Adaptive.ClosedLoop do
   @moduledoc """
-  The law for a subsystem whose callers report their work: how long it took, and how it ended.
+  The law for a subsystem whose callers report how long their work took and how it ended.
 
-  It watches for a standing queue (the fast quarter of calls became slow: a queue delays every call, a heavy tail only
-  some), for failures, and for pain that is told. It acts when that holds for two windows of at least 15 calls or 5
-  seconds, and then:
+  It detects a standing queue, failures, and reported pain. A queue delays every call, while a heavy tail delays only
+  some, so the fastest quarter of calls shows a queue. The law acts on two windows in a row, each of at least 15 calls
+  or 5 seconds:
 
-    * **cut** - the scale falls by up to 30 %, not below the rate that was just seen to be answered well
-    * **grow** - after two calm windows the scale rises: by 3 % near where it was cut, then by 15 to 20 % a second
-    * **audit** - load was taken away and it did not help, or there is no load to take away: what is slow or failing is
-      so for another reason. The cut is taken back, and what was seen counts as normal from now on
-    * **guard** - besides the rate, calls in flight are bounded by Little's law, as the rate times the time that callers
-      can be kept: a rate alone lets a queue grow without bound, above capacity
+    * **cut** - reduces the scale by up to 30 %, but not below the rate that was recently answered well.
+    * **grow** - raises the scale after two calm windows: by 3 % near the last cut, then by 15 to 20 % per second.
+    * **audit** - takes a cut back if shedding did not help, or if there is no load to shed. Then latency or failures
+      have another cause, and their present level counts as usual from now on.
+    * **guard** - limits the calls in flight by Little's law: the rate times the time that callers can wait. A rate
+      limit alone cannot bound a queue, because the backlog grows at any rate above the capacity.
 
-  What callers can bear is `:target`, or is learned from how long they waited when they gave up, or else is three
-  times as long as the work usually takes.
+  The time that callers can wait is `:target`. Without one, it is learned from how long callers waited before they gave
+  up, or else it is three times the usual duration of the work.
 
   ## Options
 
     * `:target` - how long a call may take, in milliseconds. Default: learned
     * `:floor` - the smallest scale. Default: `0.1`
-    * `:ceiling` - the largest scale; above 1.0 the limit may grow where it is used up and nothing hurts.
-      Default: `1.0`
-    * `:scale` - the scale to begin with. Default: `1.0`
+    * `:ceiling` - the largest scale. Above 1.0, the limit may grow beyond the configured one while calls use it up
+      without stress. Default: `1.0`
+    * `:scale` - the initial scale. Default: `1.0`
 
-  ## Limits of it
+  ## Limits of this law
 
-  It needs some calls to judge: five a minute say little. A resource that turns calls away at once, without a queue,
-  is seen by its failures alone. What depends on who calls (one tenant's calls fail) is not told apart.
+  It needs some calls to decide by: five a minute are too few. A resource that rejects calls at once, without a queue,
+  shows only as failures. The law does not distinguish callers, such as one tenant whose calls fail.
   """
 
   @behaviour RateLimiter.Adaptive
 
-  alias RateLimiter.Adaptive.{Decision, Guard, Observation, Options, Window, Work}
-  alias RateLimiter.Adaptive.ClosedLoop.{Audit, Change, Memory, Reading, Words}
+  alias RateLimiter.Adaptive
+  alias RateLimiter.Adaptive.ClosedLoop.{Audit, Estimates, Explain, Reading, Step, Window}
+  alias RateLimiter.Adaptive.{Decision, Observation, Work}
 
   @hot 0.25
   @cool 0.10
-  # At least, and three times the median: until then what finishes still tells of the load before the cut.
+  # At least this long, and three times the median: calls that finish before then still belong to the load before the cut.
   @settle_ms 2_000
 
   defstruct scale: 1.0,
@@ -45,18 +46,20 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
             ceiling: 1.0,
             target: nil,
             window: %Window{},
-            memory: %Memory{},
-            # Windows in a row that were hot by load, hot without load, and cool.
+            estimates: %Estimates{},
+            # Consecutive windows that were hot because of load, hot without load, and cool.
             hot: 0,
             steady: 0,
             cool: 0,
             cut_at: nil,
             algedonic_at: nil,
+            # The cuts since the last growth or audit.
             chain: nil,
+            # The rate proven at the last cut as a scale, the steps of growth near it, and the pace beyond it.
             edge: 0.0,
             near: 0,
             pace: 0.15,
-            unheard: %{},
+            ignored: %{},
             guard: :infinity,
             stress: 0.0,
             binding: nil,
@@ -64,13 +67,13 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
 
   @impl true
   def new(options),
-    do: struct!(__MODULE__, Options.validate!(options, [:scale, :floor, :ceiling, :target]))
+    do: struct!(__MODULE__, Adaptive.validate!(options, [:scale, :floor, :ceiling, :target]))
 
   @impl true
   def step(%__MODULE__{} = state, %Observation{} = observation, now_ms) do
     Observation.check!(observation)
     state = %{state | window: Window.add(state.window, observation)}
-    state = %{state | unheard: Audit.still_unheard(state.unheard, observation.pain)}
+    state = %{state | ignored: Audit.still_ignored(state.ignored, observation.pain)}
 
     cond do
       observation.limit == 0 -> hold(state, nil, nil)
@@ -88,7 +91,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     %{
       state
       | window: %Window{},
-        memory: Memory.resize(state.memory, factor),
+        estimates: Estimates.resize(state.estimates, factor),
         chain: Audit.resize(state.chain, factor),
         guard: guard
     }
@@ -101,11 +104,11 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     state = state |> learn(reading) |> count(reading)
 
     {state, decision} = act(state, reading, observation, now)
-    guard = Guard.in_flight(state, reading, observation.limit)
+    guard = Step.guard(state, reading, observation.limit)
     {%{state | guard: guard}, %{decision | guard: guard}}
   end
 
-  # Between hot and cool is a dead band; a window that says nothing moves nothing.
+  # A window without an opinion changes no count. Between hot and cool is the dead band.
   defp count(state, %Reading{opinion?: false} = reading),
     do: %{state | stress: reading.stress, binding: reading.binding}
 
@@ -123,13 +126,13 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
   end
 
   defp act(state, reading, observation, now) do
-    settled = settled?(state, reading, now)
+    settled? = settled?(state, reading, now)
 
     cond do
       not reading.opinion? -> hold(state, nil, reading)
-      state.steady >= 3 -> audited(state, reading)
-      settled and Audit.failed?(state, reading) -> audited(state, reading)
-      urgent?(state, reading) and settled -> cut(state, reading, observation, now)
+      state.steady >= 3 -> audit(state, reading)
+      settled? and Audit.failed?(state, reading) -> audit(state, reading)
+      urgent?(state, reading) and settled? -> cut(state, reading, observation, now)
       urgent?(state, reading) -> hold(state, :settling, reading)
       state.hot > 0 -> hold(state, :confirming, reading)
       state.steady > 0 -> hold(state, :not_load, reading)
@@ -149,37 +152,37 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     now - state.cut_at >= max(@settle_ms, 3 * median)
   end
 
-  ## Pain that cannot wait for a full window: one bounded cut a second
+  ## Pain that cannot wait for a full window: at most one bounded cut per second
 
   defp algedonic?(state, observation, now) do
-    {level, _source} = Audit.loudest(observation.pain, state.unheard)
+    {level, _source} = Audit.strongest(observation.pain, state.ignored)
     level >= 0.9 and (state.algedonic_at == nil or now - state.algedonic_at >= 1_000)
   end
 
   defp algedonic(state, observation, now) do
     reading = Reading.take(state, observation)
     state = %{state | algedonic_at: now, stress: reading.stress, binding: reading.binding}
-    # Out of turn there are too few calls to learn from: they stay for the window's own judgement.
+    # A window that is not full has too few calls to learn from. They stay in the window.
     state = if Window.full?(state.window), do: learn(state, reading), else: state
 
     if Audit.failed?(state, reading),
-      do: audited(state, reading),
+      do: audit(state, reading),
       else: cut(state, reading, observation, now)
   end
 
   defp learn(state, reading),
-    do: %{state | memory: Memory.remember(state.memory, reading), window: %Window{}}
+    do: %{state | estimates: Estimates.update(state.estimates, reading), window: %Window{}}
 
-  ## Answers
+  ## Decisions
 
   defp cut(state, reading, observation, now) do
-    {to, held} = Change.cut(state, reading, observation.limit)
-    chain = Audit.begin(state, reading)
+    {to, held} = Step.cut(state, reading, observation.limit)
+    chain = Audit.chain(state, reading)
 
     state = %{
       state
       | chain: chain,
-        edge: Memory.proven(state.memory) / observation.limit,
+        edge: Estimates.proven(state.estimates) / observation.limit,
         near: 0,
         pace: 0.15,
         hot: 0,
@@ -191,29 +194,34 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
   end
 
   defp grow(state, reading) do
-    case Change.grow(state, reading) do
-      {:held, by} -> hold(state, by, reading)
-      {to, near, pace} -> grown(%{state | near: near, pace: pace}, to, reading)
+    case Step.grow(state, reading) do
+      {:held, by} ->
+        hold(state, by, reading)
+
+      {to, near, pace} ->
+        change(%{state | near: near, pace: pace, chain: nil}, to, :grow, reading)
     end
   end
 
-  defp grown(state, to, reading), do: change(%{state | chain: nil}, to, :grow, reading)
-
-  # What was taken away did not help, so it is given back, less a tenth: the audit could be wrong.
-  defp audited(state, reading) do
+  # A cut that did not help is taken back, except for a tenth: the audit may be wrong.
+  defp audit(state, reading) do
     to = if state.chain, do: max(state.scale, 0.9 * state.chain.scale), else: state.scale
-    {memory, unheard} = Audit.accept(state, reading)
-    before = state
+    sentence = Explain.audit(state, reading, to)
+    {estimates, ignored} = Audit.accept(state, reading)
 
-    state = %{state | memory: memory, unheard: unheard, chain: nil, hot: 0, steady: 0, cool: 0}
+    state = %{
+      state
+      | estimates: estimates,
+        ignored: ignored,
+        chain: nil,
+        hot: 0,
+        steady: 0,
+        cool: 0
+    }
+
     {state, decision} = change(state, to, :audit, reading)
-
-    {state,
-     %{
-       decision
-       | sentence: Words.audit(before, reading, to),
-         escalate?: match?({:pain, _source}, reading.binding)
-     }}
+    escalate? = match?({:pain, _source}, reading.binding)
+    {state, %{decision | sentence: sentence, escalate?: escalate?}}
   end
 
   defp idle?(observation) do
@@ -230,15 +238,15 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
 
   defp change(state, to, action, reading) do
     decision = %{decision(state) | scale: to, action: action, news?: true}
-    decision = %{decision | sentence: Words.change(decision, state, reading)}
+    decision = %{decision | sentence: Explain.change(decision, state, reading)}
     {%{state | scale: to, held: nil}, decision}
   end
 
-  # A reason to hold is told once, not every second.
+  # A reason to hold is reported once, not every second.
   defp hold(state, by, reading) do
-    sentence = if by, do: Words.held(by, state, reading)
-    news = by != nil and by != state.held
-    {%{state | held: by}, %{decision(state) | held_by: by, sentence: sentence, news?: news}}
+    sentence = if by, do: Explain.held(by, state, reading)
+    news? = by != nil and by != state.held
+    {%{state | held: by}, %{decision(state) | held_by: by, sentence: sentence, news?: news?}}
   end
 
   defp decision(state) do

@@ -1,21 +1,31 @@
 defmodule RateLimiter.Adaptive.Decision do
   @moduledoc """
-  What a law says: how much to allow from now on, and why.
+  The decision of a control law: how much to allow from now on, and why.
 
-    * `scale` - the factor to put on the limit
+    * `scale` - the factor for the limit
     * `guard` - how many calls may be in flight at once, or `:infinity`
-    * `from` - the scale that was in force before
-    * `action` - `:cut`, `:audit` (a cut was taken back because it did not help), `:grow`, `:idle` (nothing was
-      seen, the scale returns), or `:hold`
-    * `stress` - how bad it is, from 0.0 to 1.0
-    * `binding` - the signal that says so, such as `:queue`, `:errors` or `{:pain, source}`; `nil` without stress
-    * `held_by` - where the law wanted to change the scale but did not, what held it; else `nil`: `:confirming` (one
-      window is not enough), `:settling` (the last cut still works), `:dead_band` (too much stress to grow, too little
-      to cut), `:not_load` (shedding would not help), `:proven` (so much was just answered well), `:floor`, `:ceiling`,
-      `:guard` (too many in flight to grow), `:frozen` (cuts did not help, it is for somebody else now)
-    * `sentence` - the numbers in words, for people; `nil` where there is nothing to tell
-    * `news?` - whether it is worth an event: a change, or a reason to hold that was not there before
-    * `escalate?` - whether this law has done what it can, and its parent should hear of the pain
+    * `from` - the scale before the decision
+    * `action` - `:cut`; `:audit`, a cut was taken back because it did not help; `:grow`; `:idle`, the scale returns
+      because no calls arrive; or `:hold`
+    * `stress` - from 0.0, none, to 1.0
+    * `binding` - the signal with the greatest stress, such as `:queue`, `:errors` or `{:pain, source}`; `nil` without
+      stress
+    * `held_by` - why the law did not change the scale although it wanted to; else `nil`:
+
+      | `held_by` | reason |
+      | --- | --- |
+      | `:confirming` | one window is not enough |
+      | `:settling` | the last cut has not taken full effect yet |
+      | `:dead_band` | the stress is too high to grow and too low to cut |
+      | `:not_load` | shedding would not help |
+      | `:proven` | the present rate was recently answered well |
+      | `:floor`, `:ceiling` | the scale is at its bound |
+      | `:guard` | too many calls in flight to grow |
+      | `:frozen` | cuts did not help, and the pain is escalated |
+
+    * `sentence` - the explanation with its numbers; `nil` without anything to explain
+    * `news?` - whether the decision is an event: a change, or a new reason to hold
+    * `escalate?` - whether the law can do no more, so that its parent should get the pain
   """
 
   @enforce_keys [:scale]
@@ -54,4 +64,12 @@ defmodule RateLimiter.Adaptive.Decision do
           news?: boolean,
           escalate?: boolean
         }
+
+  @doc false
+  # The change of scale as text, with as many digits as it takes to show it.
+  @spec from_to(t) :: String.t()
+  def from_to(%__MODULE__{from: from, scale: to}) do
+    digits = Enum.find(2..6, 6, &(Float.round(from / 1, &1) != Float.round(to / 1, &1)))
+    "from #{Float.round(from / 1, digits)} to #{Float.round(to / 1, digits)}"
+  end
 end

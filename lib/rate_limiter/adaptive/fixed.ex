@@ -1,8 +1,8 @@
 defmodule RateLimiter.Adaptive.Fixed do
   @moduledoc """
-  The law that changes nothing: the limit as configured, whatever happens.
+  The law that never changes the scale.
 
-  Option: `:scale` - the share of the limit to keep to. Default: `1.0`.
+  Option: `:scale` - the constant scale. Default: `1.0`, the limit as configured.
   """
 
   @behaviour RateLimiter.Adaptive

@@ -1,18 +1,17 @@
 defmodule RateLimiter.Adaptive.Histogram do
   @moduledoc """
-  Durations counted in fixed buckets, 32 to every doubling: a quantile is off by at most 1.6 %.
+  A histogram of durations, as a law reads it from `RateLimiter.Adaptive.Work`.
 
-  The buckets are the same everywhere, so that the histograms of two windows or two nodes add (percentiles do not).
-  Where durations are counted by many processes at once, keep the counts in a `:counters` array with `buckets/0`
-  places, find the place with `bucket/1`, and make a histogram of it with `from_counts/2`.
+  Each doubling has 32 fixed buckets, so the error of a quantile is at most 1.6 %. All histograms have the same buckets,
+  so histograms of two windows or two nodes can be added, which percentiles cannot.
   """
 
   import Bitwise
 
-  # 32 steps to a doubling: below 64 µs a bucket is 1 µs wide.
+  # 32 buckets in each doubling. Below 64 µs, a bucket is 1 µs wide.
   @bits 5
   @steps 1 <<< @bits
-  # 2^36 µs are 19 hours. What takes longer is counted there.
+  # 2^36 µs are 19 hours. Longer durations are counted in the last bucket.
   @doublings 36
   @buckets @steps * (@doublings - @bits + 1)
   @longest (1 <<< @doublings) - 1
@@ -25,16 +24,11 @@ defmodule RateLimiter.Adaptive.Histogram do
           sum_us: non_neg_integer
         }
 
-  @doc "How many buckets there are: `bucket/1` is below it."
+  @doc false
   @spec buckets() :: pos_integer
   def buckets, do: @buckets
 
-  @doc """
-  The bucket of a duration in microseconds.
-
-      iex> Enum.map([0, 31, 64, 65, 66], &RateLimiter.Adaptive.Histogram.bucket/1)
-      [0, 31, 64, 64, 65]
-  """
+  @doc false
   @spec bucket(non_neg_integer) :: non_neg_integer
   def bucket(us) when us < @steps * 2, do: max(us, 0)
 
@@ -44,7 +38,7 @@ defmodule RateLimiter.Adaptive.Histogram do
     shift * @steps + (us >>> shift)
   end
 
-  @doc "The histogram with one more duration in it."
+  @doc "Adds a duration in microseconds."
   @spec record(t, non_neg_integer) :: t
   def record(%__MODULE__{} = histogram, us) when is_integer(us) and us >= 0 do
     %{
@@ -55,14 +49,15 @@ defmodule RateLimiter.Adaptive.Histogram do
     }
   end
 
-  @doc "The histogram of `{bucket, count}` pairs and the sum of their durations."
+  @doc false
+  # From `{bucket, count}` pairs and the sum of all durations.
   @spec from_counts(Enumerable.t(), non_neg_integer) :: t
   def from_counts(pairs, sum_us) do
     counts = for {bucket, count} <- pairs, count > 0, into: %{}, do: {bucket, count}
     %__MODULE__{counts: counts, count: counts |> Map.values() |> Enum.sum(), sum_us: sum_us}
   end
 
-  @doc "Both together."
+  @doc "Adds two histograms."
   @spec add(t, t) :: t
   def add(%__MODULE__{count: 0}, b), do: b
   def add(a, %__MODULE__{count: 0}), do: a
@@ -76,7 +71,7 @@ defmodule RateLimiter.Adaptive.Histogram do
   end
 
   @doc """
-  The duration, in milliseconds, that a share of all durations stayed below; `nil` where there are none.
+  Returns the duration in milliseconds below which a share of all durations lies; `nil` for an empty histogram.
 
       iex> alias RateLimiter.Adaptive.Histogram
       iex> histogram = Enum.reduce([10_000, 20_000, 30_000, 40_000], %Histogram{}, &Histogram.record(&2, &1))
@@ -86,7 +81,7 @@ defmodule RateLimiter.Adaptive.Histogram do
   @spec quantile(t, float) :: float | nil
   def quantile(histogram, share), do: histogram |> quantiles([share]) |> hd()
 
-  @doc "Several at once, in the order asked; they must rise."
+  @doc "Returns several quantiles for shares in ascending order."
   @spec quantiles(t, [float]) :: [float | nil]
   def quantiles(%__MODULE__{count: 0}, shares), do: Enum.map(shares, fn _ -> nil end)
 
@@ -95,26 +90,23 @@ defmodule RateLimiter.Adaptive.Histogram do
     walk(Enum.sort(counts), 0, ranks)
   end
 
-  @doc "The mean duration in milliseconds; `nil` where there are none."
+  @doc "Returns the mean duration in milliseconds; `nil` for an empty histogram."
   @spec mean(t) :: float | nil
   def mean(%__MODULE__{count: 0}), do: nil
   def mean(%__MODULE__{count: count, sum_us: sum}), do: sum / count / 1_000
 
   @doc false
-  def check!(%__MODULE__{count: count, sum_us: sum, counts: counts}, _name)
-      when is_integer(count) and count >= 0 and is_integer(sum) and sum >= 0 and is_map(counts),
-      do: :ok
+  @spec valid?(term) :: boolean
+  def valid?(%__MODULE__{count: count, sum_us: sum_us, counts: counts}),
+    do: is_integer(count) and count >= 0 and is_integer(sum_us) and sum_us >= 0 and is_map(counts)
 
-  def check!(other, name) do
-    raise ArgumentError,
-          "observation: #{name}.latency: expected a #{inspect(__MODULE__)}, got: #{inspect(other)}"
-  end
+  def valid?(_other), do: false
 
-  # Within a bucket durations are taken to lie evenly.
+  # Durations are assumed to be uniform within a bucket.
   defp walk(_counts, _below, []), do: []
 
   defp walk([{bucket, count} | rest] = counts, below, [rank | ranks]) do
-    # The last bucket takes what rounding left over.
+    # Rounding may leave a rank above the last bucket.
     if rank <= below + count or rest == [],
       do: [within(bucket, min((rank - below) / count, 1.0)) | walk(counts, below, ranks)],
       else: walk(rest, below + count, [rank | ranks])

@@ -1,23 +1,22 @@
 defmodule RateLimiter.Adaptive.Observation do
   @moduledoc """
-  What was seen of a subsystem since the last step of its law.
+  The observation of a subsystem since the last step of its law.
 
-    * `limit` - the limit as configured, as a rate: the tightest that its windows sustain, per second
-    * `elapsed_ms` - how long ago the last step was
-    * `fresh` - finished work that began after the last cut
-    * `earlier` - finished work that began before the last cut, and tells of the load that was cut
-    * `asked` - calls that asked to be let in, allowed or not
-    * `denied` - of these, denied by the subsystem's own limit
-    * `guarded` - of these, denied because too much was in flight
-    * `in_flight` - calls running now
-    * `pain`, `pleasure` - by source, each from 0.0 to 1.0, as they stand now
+    * `limit` - the configured limit as a rate: the tightest that its windows sustain, per second
+    * `elapsed_ms` - the time since the last step
+    * `fresh` - finished work that began after the last cut, a `RateLimiter.Adaptive.Work`
+    * `earlier` - finished work that began before the last cut, under the load before it
+    * `asked` - calls that arrived, admitted or not
+    * `denied` - calls that the subsystem's own limit denied
+    * `guarded` - calls that were denied because too many were in flight
+    * `in_flight` - calls that run now
+    * `pain`, `pleasure` - present levels by source, each from 0.0 to 1.0
     * `signals` - other readings by name, for laws with options for them
 
-  Own denials are no work: they are in `denied`, and never in `fresh` or `earlier`. Numbers that are no numbers,
-  negative or not finite are refused by `check!/1`, which every law of this library begins with.
+  Denied calls are not work: `fresh` and `earlier` do not contain them.
   """
 
-  alias RateLimiter.Adaptive.Work
+  alias RateLimiter.Adaptive.{Histogram, Work}
 
   defstruct limit: 0.0,
             elapsed_ms: 1_000,
@@ -48,34 +47,41 @@ defmodule RateLimiter.Adaptive.Observation do
         }
 
   @counts [:asked, :denied, :guarded, :in_flight]
-  # No real rate, count or duration comes near; what does would only overflow the arithmetic behind it.
-  @huge 1.0e15
+  @work_counts [:ok, :errors, :timeouts, :rejected, :waited_us]
+  # Above every real rate, count or duration. Larger numbers would overflow in a law's arithmetic.
+  @max 1.0e15
 
   @doc """
-  The observation as it is, if every number in it can be one.
+  Returns the observation. Raises `ArgumentError` for numbers that are negative or not finite, or levels above 1.
+
+  Every law of this library begins its step with this check.
 
       iex> RateLimiter.Adaptive.Observation.check!(%RateLimiter.Adaptive.Observation{limit: -1})
       ** (ArgumentError) observation: limit: expected a number from 0 to 1.0e15, got: -1
   """
   @spec check!(t) :: t
   def check!(%__MODULE__{} = observation) do
-    number!(observation.limit, :limit)
-    number!(observation.elapsed_ms, :elapsed_ms)
-    Enum.each(@counts, &count!(Map.fetch!(observation, &1), &1))
-    Work.check!(observation.fresh, :fresh)
-    Work.check!(observation.earlier, :earlier)
-    levels!(observation.pain, :pain)
-    levels!(observation.pleasure, :pleasure)
+    for key <- [:limit, :elapsed_ms], do: number!(Map.fetch!(observation, key), key)
+    for key <- @counts, do: count!(Map.fetch!(observation, key), key)
+    for key <- [:fresh, :earlier], do: work!(Map.fetch!(observation, key), key)
+    for key <- [:pain, :pleasure], do: levels!(Map.fetch!(observation, key), key)
     observation
   end
 
-  @doc false
-  def number!(value, _name) when is_number(value) and value >= 0 and value <= @huge, do: :ok
-  def number!(value, name), do: misuse!(name, "a number from 0 to #{@huge}", value)
+  defp number!(value, _name) when is_number(value) and value >= 0 and value <= @max, do: :ok
+  defp number!(value, name), do: misuse!(name, "a number from 0 to #{@max}", value)
 
-  @doc false
-  def count!(value, _name) when is_integer(value) and value >= 0 and value <= @huge, do: :ok
-  def count!(value, name), do: misuse!(name, "an integer from 0 to #{@huge}", value)
+  defp count!(value, _name) when is_integer(value) and value >= 0 and value <= @max, do: :ok
+  defp count!(value, name), do: misuse!(name, "an integer from 0 to #{@max}", value)
+
+  defp work!(%Work{latency: latency} = work, name) do
+    for key <- @work_counts, do: count!(Map.fetch!(work, key), "#{name}.#{key}")
+
+    unless Histogram.valid?(latency),
+      do: misuse!("#{name}.latency", "a #{inspect(Histogram)}", latency)
+  end
+
+  defp work!(other, name), do: misuse!(name, "a #{inspect(Work)}", other)
 
   defp levels!(levels, name) when is_map(levels) do
     Enum.each(levels, fn

@@ -1,12 +1,12 @@
 defmodule RateLimiter.Adaptive.Shares do
-  @moduledoc """
-  How subsystems share one capacity: not each a little less, but the most important ones all that they need.
+  @moduledoc false
+  # The division of one capacity among subsystems by priority: important subsystems get all that they need, instead of
+  # each a little less.
+  #
+  # First, each subsystem gets its floor. Then, from the highest priority down, each gets its demand, with some reserve
+  # and up to its limit. The rest is divided by weight.
 
-  First everybody is paid a floor. Then, from the highest priority down, each gets what it asks for, with some to spare
-  and up to its limit. What is left is divided by weight.
-  """
-
-  # Demand is measured, and comes in bursts: relative to a small demand, in great ones.
+  # Measured demand comes in bursts, which are larger relative to a small demand.
   @spare 1.2
   @bursts 2
 
@@ -19,7 +19,7 @@ defmodule RateLimiter.Adaptive.Shares do
         }
 
   @doc """
-  What each may have of a capacity, in calls a second as the claims: never above its limit, and together never above
+  Returns each subsystem's part of a capacity, in calls per second as the claims: at most its limit, and in total at most
   the capacity.
 
       iex> claim = %{limit: 100, floor: 0, demand: 100, priority: 0, weight: 1}
@@ -42,7 +42,8 @@ defmodule RateLimiter.Adaptive.Shares do
   end
 
   @doc """
-  Up to how many calls in flight, of all together, each may still come in, so that the important find room.
+  Returns up to how many calls in flight, of all subsystems together, each may still admit calls, so that there is
+  room left for more important ones.
 
       iex> claim = %{limit: 100, floor: 0, demand: 100, priority: 0, weight: 1}
       iex> claims = %{s1: claim, s5: %{claim | priority: 5}}
@@ -76,7 +77,7 @@ defmodule RateLimiter.Adaptive.Shares do
     |> Enum.map(fn {_priority, group} -> group end)
   end
 
-  # Who wants less than its part leaves the rest to the others, until all have what they want or nothing is left.
+  # A subsystem that wants less than its part leaves the rest to the others, until all are satisfied or nothing is left.
   defp fill(group, wants, {shares, left}) do
     wanting =
       for {name, claim} <- group,

@@ -1,40 +1,41 @@
 defmodule RateLimiter.Adaptive.Signals do
   @moduledoc """
-  The law for a subsystem that tells how it feels, where nobody reports work: pain lowers the scale, its absence and
-  pleasure raise it.
+  The law for a subsystem without reported work: pain lowers the scale; the absence of pain, and pleasure, raise it.
 
-  Pain and pleasure are smoothed; of several sources the greatest counts. What is above 0.15 lowers the scale by up to
-  30 % a second; below 0.11 it rises by 1 % a second, with pleasure by up to 10 %, and by a third of that just below
-  where it was last cut. Between is a dead band. Pain of 0.9 or more is not smoothed, and acts at once.
+  Pain and pleasure are smoothed, and the strongest source of each counts. Pain above 0.15 lowers the scale by up to
+  30 % per second. Below 0.11, the scale rises by 1 % per second, with pleasure by up to 10 %, and by a third of that
+  just below the last cut. Between 0.11 and 0.15 is a dead band. Pain of 0.9 or more is not smoothed and acts at once.
 
-  Pain that is still there 30 seconds after the scale came to its floor, or that did not fall while the scale was
-  halved, is for somebody else: the scale is frozen, and `escalate?` is said.
+  The law gives up on pain that lasts 30 seconds after the scale has reached its floor, or that did not fall while the
+  scale was halved: it freezes the scale, and its decision has `escalate?`.
 
   ## Options
 
     * `:floor` - the smallest scale. Default: `0.1`
     * `:ceiling` - the largest scale. Default: `1.0`
-    * `:scale` - the scale to begin with. Default: `1.0`
+    * `:scale` - the initial scale. Default: `1.0`
 
-  With pain that rises by `k` for every doubling of load (natural logarithm), told `d` steps late, this is stable while
-  `0.3 * k` is below `2 * sin(pi / (2 * (2 * d + 1)))`; half of that is a good bound.
+  If pain is `k * ln(load / capacity)` and arrives `d` steps late, the loop is stable while `0.3 * k` is below
+  `2 * sin(pi / (2 * (2 * d + 1)))`. Half of that is a good bound.
   """
 
   @behaviour RateLimiter.Adaptive
 
-  alias RateLimiter.Adaptive.{Decision, FromTo, Observation, Options}
+  alias RateLimiter.Adaptive
+  alias RateLimiter.Adaptive.{Decision, Observation}
+  alias RateLimiter.Core.Numbers
 
   @pain_memory 0.4
   @pleasure_memory 0.7
-  @unfelt 0.15
+  @felt 0.15
   @calm 0.11
   @urgent 0.9
-  @most_at_once 0.3
-  # Within so much below where it was cut, for so many steps of growth.
+  @max_cut 0.3
+  # From this share of the scale before the last cut on, and for this many steps, growth is slow.
   @near 0.93
   @near_steps 5
   @patience_ms 30_000
-  @longest_s 5.0
+  @max_s 5.0
 
   defstruct scale: 1.0,
             floor: 0.1,
@@ -51,39 +52,39 @@ defmodule RateLimiter.Adaptive.Signals do
 
   @impl true
   def new(options),
-    do: struct!(__MODULE__, Options.validate!(options, [:scale, :floor, :ceiling]))
+    do: struct!(__MODULE__, Adaptive.validate!(options, [:scale, :floor, :ceiling]))
 
   @impl true
   def step(%__MODULE__{} = state, %Observation{} = observation, now_ms) do
     Observation.check!(observation)
-    seconds = min(observation.elapsed_ms / 1_000, @longest_s)
-    {loudest, source} = greatest(observation.pain)
-    {happiest, _source} = greatest(observation.pleasure)
+    seconds = min(observation.elapsed_ms / 1_000, @max_s)
+    {pain, source} = strongest(observation.pain)
+    {pleasure, _source} = strongest(observation.pleasure)
 
     state = %{
       state
-      | pain: smooth(state.pain, loudest, @pain_memory, seconds),
-        pleasure: smooth(state.pleasure, happiest, @pleasure_memory, seconds)
+      | pain: smooth(state.pain, pain, @pain_memory, seconds),
+        pleasure: smooth(state.pleasure, pleasure, @pleasure_memory, seconds)
     }
 
-    act(state, %{loudest: loudest, source: source, seconds: seconds, now: now_ms})
+    act(state, %{pain: pain, source: source, seconds: seconds, now: now_ms})
   end
 
   defp act(state, seen) do
-    urgent? = seen.loudest >= @urgent
-    felt = if urgent?, do: max(state.pain, seen.loudest), else: state.pain
+    urgent? = seen.pain >= @urgent
+    felt = if urgent?, do: max(state.pain, seen.pain), else: state.pain
 
     cond do
       felt <= @calm -> recover(state, seen)
       state.frozen -> hold(state, :frozen, felt, seen)
       hopeless?(state, seen.now) -> freeze(state, felt, seen)
-      felt <= @unfelt -> hold(state, :dead_band, felt, seen)
+      felt <= @felt -> hold(state, :dead_band, felt, seen)
       urgent? -> urgent(state, felt, seen)
       true -> cut(state, felt, seen, min(seen.seconds, 1.0))
     end
   end
 
-  # Out of turn, and so at most once a second.
+  # Urgent steps come at any time, so cut at most once per second.
   defp urgent(%{cut_at: at} = state, felt, %{now: now} = seen)
        when at != nil and now - at < 1_000,
        do: hold(state, :settling, felt, seen)
@@ -91,7 +92,7 @@ defmodule RateLimiter.Adaptive.Signals do
   defp urgent(state, felt, seen), do: cut(state, felt, seen, 1.0)
 
   defp cut(state, felt, seen, share) do
-    factor = :math.pow(1 - @most_at_once * strength(felt), share)
+    factor = :math.pow(1 - @max_cut * strength(felt), share)
     to = max(state.floor, state.scale * factor)
     chain = state.chain || %{scale: state.scale, pain: felt}
     state = %{state | chain: chain, near: 0}
@@ -122,7 +123,7 @@ defmodule RateLimiter.Adaptive.Signals do
     gain = if near?, do: gain / 3, else: gain
     to = min(state.ceiling, state.scale * :math.pow(1 + gain, seen.seconds))
 
-    # Above the limit as configured only pleasure leads.
+    # Only pleasure raises the scale above the configured limit.
     to = if state.scale >= 1.0 and strength(state.pleasure) == 0.0, do: state.scale, else: to
 
     if to > state.scale,
@@ -135,11 +136,9 @@ defmodule RateLimiter.Adaptive.Signals do
   ## Answers
 
   defp change(state, to, action, felt, seen) do
-    decision = decision(state, felt, seen)
-    sentence = "#{words(action, felt, state, seen)} #{FromTo.words(state.scale, to)}."
-
-    {%{state | scale: to, held: nil},
-     %{decision | scale: to, action: action, news?: true, sentence: sentence}}
+    decision = %{decision(state, felt, seen) | scale: to, action: action, news?: true}
+    sentence = "#{cause(action, felt, state, seen)} #{Decision.from_to(decision)}."
+    {%{state | scale: to, held: nil}, %{decision | sentence: sentence}}
   end
 
   defp hold(state, by, felt, seen) do
@@ -155,42 +154,41 @@ defmodule RateLimiter.Adaptive.Signals do
   end
 
   defp decision(state, felt, seen) do
-    binding = if felt > @unfelt and seen.source, do: {:pain, seen.source}
+    binding = if felt > @felt and seen.source, do: {:pain, seen.source}
     %Decision{scale: state.scale, from: state.scale, stress: strength(felt), binding: binding}
   end
 
-  defp words(:cut, felt, _state, seen),
-    do: "Pain of #{number(felt)}#{whose(seen)}: the scale is cut"
+  defp cause(:cut, felt, _state, seen),
+    do: "Pain of #{number(felt)}#{from(seen)}: the scale is cut"
 
-  defp words(:grow, felt, %{pleasure: pleasure}, _seen),
+  defp cause(:grow, felt, %{pleasure: pleasure}, _seen),
     do: "Pain is #{number(felt)}, pleasure #{number(pleasure)}: the scale grows"
 
   defp held(:dead_band, felt, state, _seen) do
-    "Pain of #{number(felt)} is too much to grow and too little to cut: the scale stays #{number(state.scale)}."
+    "Pain of #{number(felt)} is too high to grow and too low to cut: the scale stays #{number(state.scale)}."
   end
 
   defp held(:settling, felt, _state, seen),
-    do: "Pain of #{number(felt)}#{whose(seen)}, but the scale was cut less than a second ago."
+    do: "Pain of #{number(felt)}#{from(seen)}, but the scale was cut less than a second ago."
 
   defp held(:floor, felt, state, seen),
-    do:
-      "Pain of #{number(felt)}#{whose(seen)}: the scale is at its floor, #{number(state.floor)}."
+    do: "Pain of #{number(felt)}#{from(seen)}: the scale is at its floor, #{number(state.floor)}."
 
   defp held(:frozen, felt, state, seen) do
-    "Pain of #{number(felt)}#{whose(seen)} did not fall with the scale: it stays #{number(state.scale)}, and somebody " <>
-      "else has to act."
+    "Pain of #{number(felt)}#{from(seen)} did not fall with the scale: the scale stays #{number(state.scale)}, and the " <>
+      "pain is escalated."
   end
 
-  defp whose(%{source: nil}), do: ""
-  defp whose(%{source: source}), do: " from #{inspect(source)}"
+  defp from(%{source: nil}), do: ""
+  defp from(%{source: source}), do: " from #{inspect(source)}"
 
-  defp greatest(levels) do
+  defp strongest(levels) do
     levels
     |> Enum.map(fn {source, level} -> {level, source} end)
     |> Enum.max(fn -> {0.0, nil} end)
   end
 
   defp smooth(old, new, memory, seconds), do: new + (old - new) * :math.pow(memory, seconds)
-  defp strength(value), do: max(0.0, value - @unfelt) / (1 - @unfelt)
-  defp number(value), do: "#{Float.round(value * 1.0, 2)}"
+  defp strength(value), do: max(0.0, value - @felt) / (1 - @felt)
+  defp number(value), do: Numbers.number(value / 1)
 end

@@ -1,9 +1,10 @@
 defmodule RateLimiter.Adaptive.Standard do
   @moduledoc """
-  The law of a subsystem unless it is given another: the closed loop where work is reported, signals where it is not.
+  The default law: `RateLimiter.Adaptive.ClosedLoop` while callers report their work, otherwise
+  `RateLimiter.Adaptive.Signals`.
 
-  Work that was reported in the last ten minutes, or is in flight, means that it is. The scale goes from one law to the
-  other as it is.
+  Callers report their work if some is in flight, or was reported in the last ten minutes. The scale stays the same
+  when one law replaces the other.
 
   Options: those of `RateLimiter.Adaptive.ClosedLoop`.
   """
@@ -31,20 +32,20 @@ defmodule RateLimiter.Adaptive.Standard do
     state = if reports?(observation), do: %{state | reported_at: now_ms}, else: state
 
     if state.reported_at != nil and now_ms - state.reported_at <= @forget_ms,
-      do: closed(state, observation, now_ms),
-      else: told(state, observation, now_ms)
+      do: closed_loop(state, observation, now_ms),
+      else: signals(state, observation, now_ms)
   end
 
   @impl true
   def resize(%__MODULE__{} = state, factor),
     do: %{state | loop: ClosedLoop.resize(state.loop, factor)}
 
-  defp closed(state, observation, now_ms) do
+  defp closed_loop(state, observation, now_ms) do
     {loop, decision} = ClosedLoop.step(state.loop, observation, now_ms)
     {%{state | loop: loop, signals: %{state.signals | scale: decision.scale}}, decision}
   end
 
-  defp told(state, observation, now_ms) do
+  defp signals(state, observation, now_ms) do
     {signals, decision} = Signals.step(state.signals, observation, now_ms)
     {%{state | signals: signals, loop: %{state.loop | scale: decision.scale}}, decision}
   end

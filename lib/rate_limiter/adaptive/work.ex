@@ -1,19 +1,18 @@
 defmodule RateLimiter.Adaptive.Work do
   @moduledoc """
-  Finished work, counted by outcome, with the durations of what succeeded.
+  Finished work, as a law reads it from `RateLimiter.Adaptive.Observation`: counts by outcome, and the durations of
+  successful calls.
 
-    * `ok` - calls that succeeded
-    * `errors` - that failed
-    * `timeouts` - that took too long
-    * `rejected` - that the resource behind turned away itself
-    * `waited_us` - how long those that took too long waited, together: it tells how patient callers are
-    * `latency` - a `RateLimiter.Adaptive.Histogram` of how long the successful ones took. A failure is no sample
-      of latency: what fails fast would look like excellent latency
-
-  Counts and histograms add, whatever the order: two halves of a window, or two nodes, are `add/2`.
+    * `ok` - successful calls
+    * `errors` - failed calls
+    * `timeouts` - calls that took too long
+    * `rejected` - calls that the protected resource rejected itself
+    * `waited_us` - how long the timed-out calls waited in total, which shows how patient callers are
+    * `latency` - a `RateLimiter.Adaptive.Histogram` of the durations of successful calls. Failures are not samples of
+      latency, because fast failures would look like excellent latency
   """
 
-  alias RateLimiter.Adaptive.{Histogram, Observation}
+  alias RateLimiter.Adaptive.Histogram
 
   defstruct ok: 0, errors: 0, timeouts: 0, rejected: 0, waited_us: 0, latency: %Histogram{}
 
@@ -28,7 +27,7 @@ defmodule RateLimiter.Adaptive.Work do
         }
 
   @doc """
-  The work with one more call in it.
+  Adds a call.
 
       iex> alias RateLimiter.Adaptive.Work
       iex> work = %Work{} |> Work.record(:ok, 12_000) |> Work.record(:error, 300)
@@ -46,7 +45,7 @@ defmodule RateLimiter.Adaptive.Work do
 
   def record(work, :rejected, _duration_us), do: %{work | rejected: work.rejected + 1}
 
-  @doc "Both together."
+  @doc "Adds the work of two windows or nodes."
   @spec add(t, t) :: t
   def add(a, b) do
     %__MODULE__{
@@ -59,33 +58,20 @@ defmodule RateLimiter.Adaptive.Work do
     }
   end
 
-  @doc "How many calls finished, however."
+  @doc "Returns how many calls finished, with any outcome."
   @spec finished(t) :: non_neg_integer
   def finished(work), do: work.ok + failed(work)
 
-  @doc "How many failed, timed out or were turned away by the resource."
+  @doc "Returns how many calls failed, timed out or were rejected by the resource."
   @spec failed(t) :: non_neg_integer
   def failed(work), do: work.errors + work.timeouts + work.rejected
 
-  @doc "The share of failures among what finished; `0.0` where nothing did."
+  @doc "Returns the share of failures among finished calls; `0.0` without any."
   @spec failure_ratio(t) :: float
   def failure_ratio(work) do
     case finished(work) do
       0 -> 0.0
       finished -> failed(work) / finished
     end
-  end
-
-  @doc false
-  def check!(%__MODULE__{} = work, name) do
-    for key <- [:ok, :errors, :timeouts, :rejected, :waited_us],
-        do: Observation.count!(Map.fetch!(work, key), "#{name}.#{key}")
-
-    Histogram.check!(work.latency, name)
-  end
-
-  def check!(other, name) do
-    raise ArgumentError,
-          "observation: #{name}: expected a #{inspect(__MODULE__)}, got: #{inspect(other)}"
   end
 end

@@ -2,17 +2,16 @@ defmodule RateLimiter.Sensors.Config do
   @moduledoc false
   # The sensors that an instance has, with their thresholds.
 
-  alias RateLimiter.Adaptive.Stress
   alias RateLimiter.Core.Options
   alias RateLimiter.Sensors.{Function, Mailboxes, Memory, RunQueue, Schedulers, Store, Timer}
 
-  @curves Stress.gate_curves()
+  # Thresholds: ok, warn and crit.
   @built_in [
-    schedulers: {Schedulers, @curves.schedulers},
-    run_queue: {RunQueue, @curves.run_queue},
-    timer: {Timer, @curves.timer_ms},
-    memory: {Memory, @curves.memory},
-    mailboxes: {Mailboxes, @curves.mailbox},
+    schedulers: {Schedulers, {0.80, 0.90, 0.98}},
+    run_queue: {RunQueue, {1, 4, 8}},
+    timer: {Timer, {5, 20, 100}},
+    memory: {Memory, {0.70, 0.80, 0.92}},
+    mailboxes: {Mailboxes, {100, 1_000, 10_000}},
     store: {Store, {0.01, 0.05, 0.25}}
   ]
 

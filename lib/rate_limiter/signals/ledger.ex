@@ -24,6 +24,10 @@ defmodule RateLimiter.Signals.Ledger do
           since_ms: integer | nil
         }
 
+  @doc "Creates an empty ledger, which the calling process owns."
+  @spec new() :: :ets.tid()
+  def new, do: :ets.new(__MODULE__, [:ordered_set, :public])
+
   @doc "Notes what a source says now; returns the name under which it is kept, and how much it counts at most."
   @spec put(Subsystem.t(), kind, term, float, term) :: {source :: term, level :: float}
   def put(%Subsystem{table: table, name: name}, kind, source, level, reason) do

@@ -5,7 +5,7 @@ defmodule RateLimiter.VSM.Tree do
   alias RateLimiter.Agreement
   alias RateLimiter.Core.Options
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Signals.Bypass
+  alias RateLimiter.Signals.{Bypass, Ledger}
   alias RateLimiter.VSM.{Config, Gate, Subsystem, Table}
 
   @doc "Creates the subsystems in a new table, which the calling process owns."
@@ -20,10 +20,8 @@ defmodule RateLimiter.VSM.Tree do
 
   def new(config, instance, clock, agreement) do
     table = :ets.new(__MODULE__, [:set, :public, read_concurrency: true])
-    signals = :ets.new(RateLimiter.Algedonic, [:ordered_set, :public])
-
-    :ets.insert(table, instance: instance, clock: clock, config: config, signals: signals)
-    Table.put(table, :agreement, agreement)
+    rows = [instance: instance, clock: clock, config: config, agreement: agreement]
+    :ets.insert(table, [{:signals, Ledger.new()} | rows])
     for {name, _own} <- config.subsystems, do: add(table, name, config, instance, clock)
     Bypass.open(table, config, clock)
     table

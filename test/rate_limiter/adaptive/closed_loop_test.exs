@@ -65,8 +65,8 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert cut.scale == 0.8
 
       assert cut.sentence ==
-               "A quarter of calls take up to 297.0 ms, usually 20.1 ms (a standing queue, stress 1.0): the scale is " <>
-                 "cut from 1.0 to 0.8. 80.0 calls a second were answered well lately."
+               "The fastest quarter of calls takes up to 297.0 ms, usually 20.1 ms (a standing queue, stress 1.0): the scale " <>
+                 "is cut from 1.0 to 0.8. Recently 80.0 calls per second were answered well."
     end
 
     test "many failures are not waited for" do
@@ -99,7 +99,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert audit.scale == 1.0
       assert audit.sentence =~ "load-insensitive"
       assert List.last(decisions).stress == 0.0
-      assert_in_delta state.memory.base.p25, 420, 10
+      assert_in_delta state.estimates.base.p25, 420, 10
     end
 
     test "failures that stay while fewer are let in become what is usual, and the cut is taken back" do
@@ -125,7 +125,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       audit = Enum.find(decisions, &(&1.action == :audit))
       assert audit.escalate?
       assert audit.binding == {:pain, :liar}
-      assert audit.sentence =~ ":liar still tells of pain 1.0"
+      assert audit.sentence =~ ":liar still reports pain 1.0"
       assert List.last(decisions).scale >= 0.9
 
       # Who is somebody else is heard.
@@ -149,7 +149,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert {decision.action, decision.binding} == {:cut, {:pain, :db}}
       assert_in_delta decision.scale, 0.7, 1.0e-9
       # Three calls in 20 ms are no 150 a second.
-      assert Enum.max(state.memory.rates) == 80.0
+      assert Enum.max(state.estimates.rates) == 80.0
       assert Work.finished(state.window.fresh) == 3
 
       {_state, decision} = ClosedLoop.step(state, urgent, 3_040)
@@ -214,7 +214,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
   test "a queue that the guard keeps full is not learned as usual, however long it lasts" do
     full = second(45, denied: 0, guarded: 30)
     {decisions, state} = run(repeat(second(20), 10) ++ repeat(full, 600))
-    assert_in_delta state.memory.base.p25, 20, 1
+    assert_in_delta state.estimates.base.p25, 20, 1
     assert List.last(decisions).guard == Enum.at(decisions, 20).guard
   end
 

@@ -137,8 +137,8 @@ defmodule RateLimiter.Adaptive.LawsTest do
         {state, _now} = some_state(ClosedLoop, seed)
         three = ClosedLoop.resize(state, 3.0)
         assert three.scale == state.scale
-        rates = fn state -> Enum.map(state.memory.rates, &Float.round(&1, 6)) end
-        assert rates.(three) == Enum.map(state.memory.rates, &Float.round(&1 * 3, 6))
+        rates = fn state -> Enum.map(state.estimates.rates, &Float.round(&1, 6)) end
+        assert rates.(three) == Enum.map(state.estimates.rates, &Float.round(&1 * 3, 6))
         assert rates.(ClosedLoop.resize(three, 1 / 3)) == rates.(state)
         assert three.guard == :infinity or three.guard >= state.guard
       end
@@ -158,8 +158,8 @@ defmodule RateLimiter.Adaptive.LawsTest do
           {one, three}
         end)
 
-      assert_in_delta Enum.sum(ClosedLoop.resize(one, 3.0).memory.rates),
-                      Enum.sum(three.memory.rates),
+      assert_in_delta Enum.sum(ClosedLoop.resize(one, 3.0).estimates.rates),
+                      Enum.sum(three.estimates.rates),
                       1.0e-6
     end
   end
@@ -169,7 +169,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       for_all seed, 30 do
         {state, now} = some_state(ClosedLoop, seed)
         # What is usual may be anything by now: work that is faster than all of it is calm.
-        state = put_in(state.memory.base, nil)
+        state = put_in(state.estimates.base, nil)
 
         {scales, _} =
           Enum.map_reduce(1..21, {state, now}, fn _, {state, now} ->

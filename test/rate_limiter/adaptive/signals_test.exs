@@ -1,9 +1,7 @@
 defmodule RateLimiter.Adaptive.SignalsTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Adaptive.{FromTo, Observation, Signals}
-
-  doctest FromTo
+  alias RateLimiter.Adaptive.{Observation, Signals}
 
   # The decisions for these pains (a number is that of one source), one a second.
   defp tell(pains, options \\ []) do

@@ -1,13 +1,15 @@
 defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
   @moduledoc false
-  # What one window says: how much stress, whose, and whether load can be the reason.
+  # The evaluation of one window: its stress, the binding signal, and whether load can be the cause.
 
-  alias RateLimiter.Adaptive.{Baseline, Guard, Stress, Window, Work}
-  alias RateLimiter.Adaptive.ClosedLoop.Audit
+  alias RateLimiter.Adaptive.ClosedLoop.{Audit, Estimates, Window}
+  alias RateLimiter.Adaptive.{Histogram, Stress, Work}
 
-  # From this share of failures on, calls that began before the last cut only tell of the load that was cut.
+  # Above this share of failures, calls that began before the last cut say nothing about the load after it.
   @drowned 0.3
-  @least_ms 5.0
+  @min_bearable_ms 5.0
+
+  @curves %{queue: {0.5, 1.25, 2.0}, errors: {0.02, 0.135, 0.25}}
 
   defstruct stress: 0.0,
             binding: nil,
@@ -15,9 +17,9 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
             queue: 0.0,
             errors: 0.0,
             latency: nil,
-            # Whether the window has calls to judge by.
+            # Whether the window has calls to decide by.
             opinion?: false,
-            # Whether calls were turned away here, or pile up: else nothing is there that shedding could cure.
+            # Whether calls are denied here or pile up. Without either, shedding cannot help.
             by_load?: false,
             held_back?: false,
             guarded_share: 0.0,
@@ -31,23 +33,18 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
 
   @type t :: %__MODULE__{}
 
-  @doc "The reading of the state's window."
+  @doc "Returns the reading of the state's window."
   @spec take(map, map) :: t
-  def take(state, observation) do
-    window = state.window
+  def take(%{window: window} = state, observation) do
     all = Window.work(window)
     work = if Work.failure_ratio(all) > @drowned, do: window.fresh, else: all
-    latency = Baseline.of(work)
+    latency = latency(work)
     errors = Work.failure_ratio(work)
+    queue = queue(state, latency)
+    excess = max(0.0, errors - state.estimates.usual_errors)
 
-    readings = %{
-      queue: queue(state, latency),
-      errors: max(0.0, errors - state.memory.usual_errors)
-    }
-
-    {stress, binding} = Stress.greatest(readings, Stress.scale_curves())
-    {pain, source} = Audit.loudest(observation.pain, state.unheard)
-    {queue, _name} = Stress.greatest(Map.take(readings, [:queue]), Stress.scale_curves())
+    {stress, binding} = Stress.greatest(%{queue: queue, errors: excess}, @curves)
+    {pain, source} = Audit.strongest(observation.pain, state.ignored)
 
     {stress, binding} =
       if pain > stress, do: {pain * 1.0, {:pain, source}}, else: {stress, binding}
@@ -57,7 +54,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
     %__MODULE__{
       stress: stress,
       binding: binding,
-      queue: queue,
+      queue: if(queue, do: Stress.level(queue, @curves.queue), else: 0.0),
       errors: errors,
       latency: latency,
       opinion?: Work.finished(work) > 0 or pain > 0,
@@ -67,28 +64,38 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
       good_rate: Window.good_rate(window),
       admitted_rate: Window.admitted_rate(window),
       demand: Window.demand(window),
-      waited_ms: waited(all),
+      waited_ms: waited_ms(all),
       in_flight: observation.in_flight,
       limit: observation.limit,
       seconds: window.elapsed_ms / 1_000
     }
   end
 
-  # How far the fast quarter of calls is above the usual, against what callers can bear.
+  # Low quantiles distinguish a queue from a heavy tail: a queue delays every call, a tail only some.
+  defp latency(%Work{ok: 0}), do: nil
+
+  defp latency(%Work{latency: latency}) do
+    case Histogram.quantiles(latency, [0.25, 0.5]) do
+      [nil, nil] -> nil
+      [p25, p50] -> %{p25: p25, p50: p50, mean: Histogram.mean(latency)}
+    end
+  end
+
+  # How far the fastest quarter of calls is above the usual, relative to what callers can bear.
   defp queue(_state, nil), do: nil
-  defp queue(%{memory: %{base: nil}}, _latency), do: 0.0
+  defp queue(%{estimates: %{base: nil}}, _latency), do: 0.0
 
-  defp queue(%{memory: %{base: base}} = state, latency) do
-    bearable = (Guard.tolerable(state) - base.p50) / 2
-    max(0.0, latency.p25 - base.p25) / Enum.max([base.p50, @least_ms, bearable])
+  defp queue(%{estimates: %{base: base} = estimates, target: target}, latency) do
+    bearable = (Estimates.tolerable_ms(estimates, target) - base.p50) / 2
+    max(0.0, latency.p25 - base.p25) / Enum.max([base.p50, @min_bearable_ms, bearable])
   end
 
-  # More came in than went out, by more than chance does to so many in flight.
+  # More calls were admitted than finished, by more than chance explains with so many in flight.
   defp piles_up?(window, all, observation) do
-    let_in = window.asked - window.denied - window.guarded
-    let_in - Work.finished(all) > 2 * :math.sqrt(max(1, observation.in_flight))
+    admitted = window.asked - window.denied - window.guarded
+    admitted - Work.finished(all) > 2 * :math.sqrt(max(1, observation.in_flight))
   end
 
-  defp waited(%Work{timeouts: 0}), do: nil
-  defp waited(work), do: work.waited_us / work.timeouts / 1_000
+  defp waited_ms(%Work{timeouts: 0}), do: nil
+  defp waited_ms(work), do: work.waited_us / work.timeouts / 1_000
 end

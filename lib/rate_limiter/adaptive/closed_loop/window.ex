@@ -1,20 +1,20 @@
-defmodule RateLimiter.Adaptive.Window do
+defmodule RateLimiter.Adaptive.ClosedLoop.Window do
   @moduledoc false
-  # Observations gathered until there is enough to judge: 15 finished calls, or 5 seconds. A quiet subsystem is
-  # judged less often, and never by a handful of calls.
+  # Observations that are collected until they suffice for a decision: 15 finished calls, or 5 seconds. So a quiet
+  # subsystem is judged less often, and never by a handful of calls.
 
   alias RateLimiter.Adaptive.{Observation, Work}
 
   @enough 15
   @longest_ms 5_000
-  # The clock of whoever asks may be a little early.
+  # The caller's clock may be a little early.
   @shortest_ms 800
 
   defstruct fresh: %Work{}, earlier: %Work{}, elapsed_ms: 0, asked: 0, denied: 0, guarded: 0
 
   @type t :: %__MODULE__{}
 
-  @doc "The window with one more observation in it."
+  @doc "Adds an observation to the window."
   @spec add(t, Observation.t()) :: t
   def add(%__MODULE__{} = window, observation) do
     %__MODULE__{
@@ -27,7 +27,7 @@ defmodule RateLimiter.Adaptive.Window do
     }
   end
 
-  @doc "Whether it can be judged."
+  @doc "Returns whether the window suffices for a decision."
   @spec full?(t) :: boolean
   def full?(window) do
     finished = Work.finished(window.fresh) + Work.finished(window.earlier)
@@ -36,20 +36,20 @@ defmodule RateLimiter.Adaptive.Window do
       (finished >= @enough and window.elapsed_ms >= @shortest_ms)
   end
 
-  @doc "All finished work in it."
+  @doc "Returns all finished work of the window."
   @spec work(t) :: Work.t()
   def work(window), do: Work.add(window.fresh, window.earlier)
 
-  @doc "Calls a second that were answered well."
+  @doc "Returns how many calls per second succeeded."
   @spec good_rate(t) :: float
   def good_rate(window), do: rate(window, window.fresh.ok + window.earlier.ok)
 
-  @doc "Calls a second that were let in."
+  @doc "Returns how many calls per second were admitted."
   @spec admitted_rate(t) :: float
   def admitted_rate(window),
     do: rate(window, max(0, window.asked - window.denied - window.guarded))
 
-  @doc "Calls a second that asked."
+  @doc "Returns how many calls per second arrived."
   @spec demand(t) :: float
   def demand(window), do: rate(window, window.asked)
 
