@@ -1,27 +1,28 @@
-//! The thread on which all input and output is done.
+//! The thread that does all I/O.
 
-use std::sync::OnceLock;
+use std::io;
 use std::thread;
 
+use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::ConfigError;
 
-/// One for the process, from the first client on. A single thread carries many hundred thousand calls a second, and a
-/// call that comes back is woken for once and not twice.
+/// Returns the runtime of this process, which the first client starts. If that fails, the next client tries again.
+///
+/// A single thread carries several hundred thousand calls per second, and with one thread a reply costs one wake-up
+/// instead of two.
 pub(crate) fn handle() -> Result<&'static Handle, ConfigError> {
-    static HANDLE: OnceLock<Result<Handle, String>> = OnceLock::new();
-    let started = HANDLE.get_or_init(|| start().map_err(|error| error.to_string()));
-    let failed = |error: &String| ConfigError::Thread(error.clone());
-    started.as_ref().map_err(failed)
+    static HANDLE: OnceCell<Handle> = OnceCell::new();
+    let handle = HANDLE.get_or_try_init(start);
+    handle.map_err(|error| ConfigError::Thread(error.to_string()))
 }
 
-fn start() -> std::io::Result<Handle> {
+fn start() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
-    let run = move || runtime.block_on(std::future::pending::<()>());
     thread::Builder::new()
         .name("rate_limiter_redis".into())
-        .spawn(run)?;
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
     Ok(handle)
 }
