@@ -157,7 +157,7 @@ impl Connection {
         let mut result = self.ask(&command).await;
         if said(&result, "NOSCRIPT") || said(&result, "MOVED") {
             let mut load = redis::cmd("SCRIPT");
-            self.ask(load.arg("LOAD").arg(script::SOURCE)).await?;
+            self.ask(load.arg("LOAD").arg(script::source())).await?;
             result = self.ask(&command).await;
         }
         if said(&result, "MOVED") {

@@ -7,8 +7,7 @@ use redis::Value;
 
 use crate::client::Client;
 use crate::command::Command;
-
-const SCRIPT: &str = include_str!("lua/members.lua");
+use crate::script;
 
 /// The heartbeat of one node, which keeps its [`Members`] up to date.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ impl Heartbeat {
         let keep = self.members.keep().as_millis().to_string();
         let words: [&[u8]; 7] = [
             b"EVAL",
-            SCRIPT.as_bytes(),
+            script::MEMBERS.as_bytes(),
             b"1",
             &self.key,
             self.members.node(),

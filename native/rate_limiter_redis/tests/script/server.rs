@@ -58,7 +58,7 @@ impl Server {
         let mut load = redis::cmd("SCRIPT");
         let loaded: String = load
             .arg("LOAD")
-            .arg(script::SOURCE)
+            .arg(script::source())
             .query(&mut connection)
             .expect("a script");
         assert_eq!(loaded, script::hash());
