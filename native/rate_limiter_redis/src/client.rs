@@ -1,6 +1,5 @@
-//! The client: takes calls from any thread, and answers each exactly once.
+//! The client: accepts calls on any thread, and answers each exactly once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,21 +9,21 @@ use tokio::task::AbortHandle;
 
 use crate::command::{Command, CommandDone};
 use crate::config::{Config, Tls, Topology};
-use crate::connection::{Encryption, Manner};
-use crate::context::{count, Context, Counts};
+use crate::connection::{ConnectOptions, Encryption};
+use crate::context::{count, Context};
 use crate::credentials::Credentials;
 use crate::error::ConfigError;
 use crate::observer::Observer;
-use crate::routes::{Map, Routes};
+use crate::pending::Pending;
+use crate::routes::{RouteTable, Routes};
 use crate::runtime;
 use crate::status::Status;
-use crate::ticket::Ticket;
-use crate::topology::{self, Ground};
+use crate::topology::{self, Discovery};
 
 /// Carries calls to the servers of one [`Config`].
 ///
-/// It connects, and connects again, by itself, on a thread of its own; no caller ever waits for that longer than its
-/// deadline, and while it is known that there is no connection, calls are handed back at once.
+/// Connects and reconnects by itself, on the I/O thread. A call never waits for that longer than its deadline, and
+/// without a connection it is returned at once.
 ///
 /// ```no_run
 /// use rate_limiter_redis::{Client, Config, Endpoint, Topology};
@@ -38,76 +37,64 @@ use crate::topology::{self, Ground};
 /// ```
 pub struct Client {
     context: Arc<Context>,
-    map: Arc<Map>,
+    routes: Arc<RouteTable>,
     problem: watch::Receiver<Option<String>>,
-    explorer: Option<AbortHandle>,
+    discovery: Option<AbortHandle>,
 }
 
 impl Client {
-    /// Starts one. Returns at once, without a connection: calls wait for it until their deadline.
+    /// Starts a client. Returns at once, before it is connected: until then calls wait, up to their deadline.
     ///
-    /// An error says what of the configuration cannot be; servers that cannot be reached are none.
+    /// Returns an error for an invalid configuration. An unreachable server is not an error.
     pub fn start(config: Config, observer: Arc<dyn Observer>) -> Result<Arc<Self>, ConfigError> {
         validate(&config)?;
         let runtime = runtime::handle()?;
-        let encryption = config.tls.as_ref().map(Encryption::new).transpose()?;
-        let context = Arc::new(Context {
-            manner: Manner {
-                encryption,
-                database: config.database,
-            },
-            credentials: watch::Sender::new(config.credentials),
-            observer,
-            prefix: config.prefix,
-            timeout: config.timeout,
-            connections: config.connections.get(),
-            max_queue: config.max_queue,
-            counts: Counts::default(),
-            epoch: AtomicU64::new(0),
-        });
-        let map = Arc::new(Map::new(Routes::None));
-        let (tell, problem) = watch::channel(None);
-        let ground = Ground {
-            context: Arc::clone(&context),
-            map: Arc::clone(&map),
-            problem: tell,
+        let options = ConnectOptions {
+            encryption: config.tls.as_ref().map(Encryption::new).transpose()?,
+            database: config.database,
         };
-        // Lanes start tasks, which belong to the runtime.
+        let context = Arc::new(Context::new(options, &config, observer));
+        let routes = Arc::new(RouteTable::new(Routes::Unknown));
+        let (problem, observed_problem) = watch::channel(None);
+        let discovery = Discovery {
+            context: Arc::clone(&context),
+            routes: Arc::clone(&routes),
+            problem,
+        };
+        // Servers spawn tasks, which belong to the runtime.
         let entered = runtime.enter();
-        let explorer = topology::explore(config.topology, ground);
+        let discovery = topology::start(config.topology, discovery);
         drop(entered);
         Ok(Arc::new(Self {
             context,
-            map,
-            problem,
-            explorer,
+            routes,
+            problem: observed_problem,
+            discovery,
         }))
     }
 
-    /// How it goes.
+    /// Returns the state of the servers, and what was done since the start.
     #[must_use]
     pub fn status(&self) -> Status {
-        let servers = |routes: &Routes| {
-            let lanes = routes.lanes();
-            lanes.iter().map(|lane| lane.status()).collect()
-        };
+        let routes = self.routes.load();
+        let servers = routes.servers();
         Status {
-            servers: self.map.with(servers),
+            servers: servers.iter().map(|server| server.status()).collect(),
             problem: self.problem.borrow().clone(),
             totals: self.context.counts.totals(),
         }
     }
 
-    /// Uses these from now on: connects with them, and where a connection is up, brings a new one up before it lets
-    /// go of the old one.
+    /// Uses these credentials from now on. A connection that is up is replaced by one with the new credentials, and
+    /// stays in use until then.
     pub fn set_credentials(&self, credentials: Credentials) {
         self.context.credentials.send_replace(credentials);
     }
 
-    /// Trusts and shows these from the next connection on. An error says why they cannot be used; then all stays as it
-    /// was. Takes its time where the system's certificates are to be read. Connections that are not encrypted stay so.
+    /// Uses these certificates for later connections. Returns an error if they cannot be used; then the previous ones
+    /// stay. Reading the system's certificates takes some time. Without effect for a client without TLS.
     pub fn set_tls(&self, tls: &Tls) -> Result<(), ConfigError> {
-        match &self.context.manner.encryption {
+        match &self.context.options.encryption {
             Some(encryption) => encryption.replace(tls),
             None => Ok(()),
         }
@@ -116,54 +103,57 @@ impl Client {
     /// Sends a command that is not a call of a limiter. Never blocks. Unless it fails at once, `done` receives the reply
     /// by the same deadline as that of a call.
     pub fn command(&self, command: Command, done: CommandDone) -> Result<(), Failure> {
-        let ticket = Ticket::command(command, done, Instant::now() + self.context.timeout);
-        self.offer(ticket).map_err(|(ticket, failure)| {
-            ticket.forget();
+        let pending = Pending::command(command, done, self.deadline());
+        self.submit(pending).map_err(|(pending, failure)| {
+            pending.discard();
             failure
         })
     }
 
-    /// Closes all connections; what waits is answered by its deadline at the latest. Later calls are handed back.
+    /// Closes all connections. Pending calls are answered by their deadline; later calls are returned.
     pub fn stop(&self) {
-        self.map.set(Routes::Stopped);
-        if let Some(explorer) = &self.explorer {
-            explorer.abort();
+        self.routes.set(Routes::Stopped);
+        if let Some(discovery) = &self.discovery {
+            discovery.abort();
         }
     }
 
-    fn offer(&self, ticket: Ticket) -> Result<(), (Ticket, Failure)> {
-        let offered = self.map.with(|routes| match routes.lane(ticket.key()) {
-            Some(lane) => lane.offer(ticket),
-            None => Err((ticket, Failure::Away)),
-        });
-        if offered.is_err() {
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.context.timeout
+    }
+
+    fn submit(&self, pending: Pending) -> Result<(), (Pending, Failure)> {
+        let submitted = match self.routes.load().server(pending.key()) {
+            Some(server) => server.submit(pending),
+            None => Err((pending, Failure::Away)),
+        };
+        if submitted.is_err() {
             count(&self.context.counts.unsent, 1);
         }
-        offered
+        submitted
     }
 }
 
 impl Authority for Client {
     fn send(&self, call: Call, done: Done) -> Result<(), Unsent> {
-        let ticket = Ticket::call(call, done, Instant::now() + self.context.timeout);
-        match self.offer(ticket) {
+        match self.submit(Pending::call(call, done, self.deadline())) {
             Ok(()) => Ok(()),
-            Err((ticket, failure)) => ticket.hand_back(failure).map_or(Ok(()), Err),
+            Err((pending, failure)) => pending.into_unsent(failure).map_or(Ok(()), Err),
         }
     }
 
     fn send_batch(&self, calls: Vec<(Call, Done)>) -> Vec<Unsent> {
-        let deadline = Instant::now() + self.context.timeout;
-        let tickets = calls.into_iter();
-        let tickets = tickets.map(|(call, done)| Ticket::call(call, done, deadline));
-        let unsent = self.map.with(|routes| routes.offer_all(tickets.collect()));
+        let deadline = self.deadline();
+        let calls = calls.into_iter();
+        let calls = calls.map(|(call, done)| Pending::call(call, done, deadline));
+        let unsent = self.routes.load().submit_all(calls.collect());
         count(&self.context.counts.unsent, unsent.len());
-        let hand_back = |(ticket, failure)| Ticket::hand_back(ticket, failure);
-        unsent.into_iter().filter_map(hand_back).collect()
+        let into_unsent = |(pending, failure)| Pending::into_unsent(pending, failure);
+        unsent.into_iter().filter_map(into_unsent).collect()
     }
 
     fn epoch(&self) -> u64 {
-        self.context.epoch.load(Ordering::Acquire)
+        self.context.epoch()
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection: made, greeted, and tried before anybody relies on it.
+//! One connection: connected, authenticated, and checked before calls are sent.
 
 mod stream;
 mod tls;
@@ -8,116 +8,104 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rate_limiter_distributed::Call;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Endpoint;
 use crate::credentials::Credentials;
-use crate::error::{refusal, Refusal};
+use crate::error::{server_error, ServerError};
+use crate::server_kind::ServerKind;
 use crate::{script, wire};
-use rate_limiter_distributed::Call;
 
 pub(crate) use tls::Encryption;
 
-/// How long connecting may take, with all that is said before the first call.
-const CONNECTING: Duration = Duration::from_secs(1);
+/// The maximum time to connect, authenticate and check a server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Replies to the commands of one flight, in their order.
+/// Replies to the commands of one batch, in their order.
 pub(crate) type Replies = Result<Vec<Value>, RedisError>;
 
-/// A connection that carries commands. Closed when it is dropped, whatever is under way.
+/// A connection that carries commands. Dropping it closes it, even with commands in flight.
 pub(crate) struct Connection {
     inner: MultiplexedConnection,
     driver: AbortHandle,
 }
 
-/// Why there is no connection.
+/// Why an attempt to connect failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// It could not be made: why.
+pub(crate) enum ConnectError {
+    /// There is no connection, with the reason.
     Failed(String),
-    /// The server does not take the credentials.
+    /// The server refused the credentials, with its message.
     Credentials(String),
-    /// The server does not run the script now.
-    Unfit(Refusal),
+    /// The server refused the check: it would not run the script now.
+    Refused(ServerError),
 }
 
-/// What a server is among others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Station {
-    /// The only one.
-    Alone,
-    /// A primary, as a Sentinel says.
-    Named,
-    /// One of a cluster's primaries.
-    Sharded,
-}
-
-/// What connecting needs to know besides where.
+/// How to connect, except for the address and the credentials.
 #[derive(Clone, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct ConnectOptions {
     pub(crate) encryption: Option<Encryption>,
     pub(crate) database: u32,
 }
 
 impl Connection {
-    /// Connects and says who we are.
-    pub(crate) async fn open(
+    /// Connects and authenticates.
+    pub(crate) async fn connect(
         endpoint: &Endpoint,
-        manner: &Manner,
+        options: &ConnectOptions,
         credentials: &Credentials,
-    ) -> Result<(Self, JoinHandle<()>), Trouble> {
-        let opening = Self::introduce(endpoint, manner, credentials);
-        within(opening).await
+    ) -> Result<(Self, JoinHandle<()>), ConnectError> {
+        in_time(Self::open(endpoint, options, credentials)).await
     }
 
-    /// Connects, says who we are, and has the real script run: only then is it known that calls can.
-    pub(crate) async fn raise(
+    /// Connects, authenticates, and runs the real script: only its success shows that calls will run.
+    pub(crate) async fn connect_checked(
         endpoint: &Endpoint,
-        manner: &Manner,
+        options: &ConnectOptions,
         credentials: &Credentials,
-        probe: &Call,
-        station: Station,
-    ) -> Result<(Self, JoinHandle<()>), Trouble> {
-        let raising = async {
-            let (connection, driver) = Self::introduce(endpoint, manner, credentials).await?;
-            if station == Station::Named {
+        health_check: &Call,
+        kind: &ServerKind,
+    ) -> Result<(Self, JoinHandle<()>), ConnectError> {
+        let checked = async {
+            let (connection, driver) = Self::open(endpoint, options, credentials).await?;
+            if matches!(kind, ServerKind::Primary { .. }) {
                 connection.check_primary().await?;
             }
-            connection.greet(probe, station).await?;
+            connection.check_health(health_check, kind).await?;
             Ok((connection, driver))
         };
-        within(raising).await
+        in_time(checked).await
     }
 
-    async fn introduce(
+    async fn open(
         endpoint: &Endpoint,
-        manner: &Manner,
+        options: &ConnectOptions,
         credentials: &Credentials,
-    ) -> Result<(Self, JoinHandle<()>), Trouble> {
-        let stream = stream::connect(endpoint, manner.encryption.as_ref()).await?;
-        // Deadlines are the lane's; and what is said on connecting is said below, in our words.
+    ) -> Result<(Self, JoinHandle<()>), ConnectError> {
+        let stream = stream::connect(endpoint, options.encryption.as_ref()).await?;
+        // The server's task keeps the deadlines, and `authenticate` below reports refused credentials as such.
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None);
-        let nothing = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let (inner, driver) =
-            MultiplexedConnection::new_with_config(&nothing, stream, config).await?;
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let (inner, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await?;
         let driver = tokio::spawn(driver);
         let connection = Self {
             inner,
             driver: driver.abort_handle(),
         };
-        connection.sign_in(credentials).await?;
-        if manner.database != 0 {
+        connection.authenticate(credentials).await?;
+        if options.database != 0 {
             let mut select = redis::cmd("SELECT");
-            connection.ask(select.arg(manner.database)).await?;
+            connection.query(select.arg(options.database)).await?;
         }
         Ok((connection, driver))
     }
 
-    async fn sign_in(&self, credentials: &Credentials) -> Result<(), Trouble> {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<(), ConnectError> {
         let Some(password) = credentials.password() else {
             return Ok(());
         };
@@ -125,74 +113,77 @@ impl Connection {
         if let Some(username) = credentials.username() {
             auth.arg(username);
         }
-        match self.ask(auth.arg(password)).await {
+        match self.query(auth.arg(password)).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(match refusal(&error) {
-                Some(Refusal { message, .. }) => Trouble::Credentials(message.into()),
+            Err(error) => Err(match server_error(&error) {
+                Some(refused) => ConnectError::Credentials(refused.message.into()),
                 None => error.into(),
             }),
         }
     }
 
-    /// Makes sure that it is a primary, before anything is written: one that takes writes need not be.
-    async fn check_primary(&self) -> Result<(), Trouble> {
-        match self.ask(&redis::cmd("ROLE")).await {
+    /// Checks that the server is a primary, before anything is written: a replica may accept writes, too.
+    async fn check_primary(&self) -> Result<(), ConnectError> {
+        match self.query(&redis::cmd("ROLE")).await {
             Ok(Value::Array(role)) => match role.first() {
-                Some(Value::BulkString(word)) if word != b"master" => {
-                    Err(Trouble::demoted(&String::from_utf8_lossy(word)))
+                Some(Value::BulkString(role)) if role != b"master" => {
+                    Err(ConnectError::not_primary(&String::from_utf8_lossy(role)))
                 }
                 _ => Ok(()),
             },
             Ok(_) => Ok(()),
-            // Who may not ask learns it from the first write, as a rule.
+            // A user without access to ROLE usually learns it from the first refused write.
             Err(error) if error.code() == Some("NOPERM") => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Has the real script run, loading it if the server does not have it. One of a cluster may say that it should run
-    /// elsewhere.
-    pub(crate) async fn greet(&self, probe: &Call, station: Station) -> Result<(), Trouble> {
-        let command = wire::encode(std::iter::once(probe), None);
-        let mut result = self.ask(&command).await;
-        if said(&result, "NOSCRIPT") || said(&result, "MOVED") {
+    /// Runs the real script, and loads it if the server does not have it.
+    pub(crate) async fn check_health(
+        &self,
+        health_check: &Call,
+        kind: &ServerKind,
+    ) -> Result<(), ConnectError> {
+        let command = wire::encode(std::iter::once(health_check), None);
+        let mut result = self.query(&command).await;
+        // With `MOVED` the server may lack the script, too: it checks the slot first.
+        if has_code(&result, "NOSCRIPT") || has_code(&result, "MOVED") {
             let mut load = redis::cmd("SCRIPT");
-            self.ask(load.arg("LOAD").arg(script::source())).await?;
-            result = self.ask(&command).await;
+            self.query(load.arg("LOAD").arg(script::source())).await?;
+            result = self.query(&command).await;
         }
-        if said(&result, "MOVED") {
-            // Slots are moving from here, or to here: it works, and says what is whose.
-            return if station == Station::Sharded {
-                Ok(())
-            } else {
-                Err(Trouble::cluster())
+        if has_code(&result, "MOVED") {
+            // The slot of the health check has moved. A cluster's node works and redirects its calls.
+            return match kind {
+                ServerKind::Shard { .. } => Ok(()),
+                ServerKind::Single | ServerKind::Primary { .. } => Err(ConnectError::cluster()),
             };
         }
-        let reply = wire::decode(std::iter::once(probe), &result?).pop();
+        let reply = wire::decode(std::iter::once(health_check), &result?).pop();
         match reply {
             Some(Ok(_)) => Ok(()),
-            other => Err(Trouble::Failed(format!(
+            other => Err(ConnectError::Failed(format!(
                 "expected an answer of the script, got: {other:?}"
             ))),
         }
     }
 
-    /// Asks one thing. An error of the server is an error.
-    pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
+    /// Sends one command. An error of the server is an error.
+    pub(crate) async fn query(&self, command: &Cmd) -> Result<Value, RedisError> {
         let mut inner = self.inner.clone();
         let value = inner.send_packed_command(command).await?;
         value.extract_error()
     }
 
     /// Sends commands together. Errors of the server are values among the replies.
-    pub(crate) fn fly(
+    pub(crate) fn send(
         self: &Arc<Self>,
         commands: Vec<Cmd>,
     ) -> Pin<Box<dyn Future<Output = Replies> + Send>> {
-        // Held until the replies are there: when nobody holds it any more, it is closed.
-        let held = Arc::clone(self);
+        // Keeps the connection open until the replies arrive.
+        let connection = Arc::clone(self);
         Box::pin(async move {
-            let mut inner = held.inner.clone();
+            let mut inner = connection.inner.clone();
             if let [command] = commands.as_slice() {
                 let value = inner.send_packed_command(command).await?;
                 return Ok(vec![value]);
@@ -213,56 +204,58 @@ impl Drop for Connection {
     }
 }
 
-fn said(result: &Result<Value, RedisError>, code: &str) -> bool {
+fn has_code(result: &Result<Value, RedisError>, code: &str) -> bool {
     let error = result.as_ref().err();
     error.is_some_and(|error| error.code() == Some(code))
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let late = |_| Trouble::Failed(format!("no answer within {CONNECTING:?}"));
-    tokio::time::timeout(CONNECTING, work).await.map_err(late)?
+async fn in_time<T>(
+    attempt: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let late = |_| ConnectError::Failed(format!("no answer within {CONNECT_TIMEOUT:?}"));
+    let result = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await;
+    result.map_err(late)?
 }
 
-impl Trouble {
+impl ConnectError {
     fn cluster() -> Self {
-        Self::Unfit(Refusal {
+        Self::Refused(ServerError {
             code: "MOVED".into(),
             message: "MOVED: expected one server, got: a node of a cluster; name its nodes as such"
                 .into(),
         })
     }
 
-    fn demoted(role: &str) -> Self {
-        Self::Unfit(Refusal {
+    fn not_primary(role: &str) -> Self {
+        let message =
+            format!("expected a primary, got: a {role}; the Sentinel that named it is behind");
+        Self::Refused(ServerError {
             code: "ROLE".into(),
-            message: format!(
-                "expected a primary, got: a {role}; the Sentinel that named it is behind"
-            )
-            .into(),
+            message: message.into(),
         })
     }
 
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Failed(reason) | Self::Credentials(reason) => reason,
-            Self::Unfit(refusal) => &refusal.message,
+            Self::Refused(error) => &error.message,
         }
     }
 }
 
-impl From<RedisError> for Trouble {
+impl From<RedisError> for ConnectError {
     fn from(error: RedisError) -> Self {
-        match refusal(&error) {
-            Some(refusal) if matches!(&*refusal.code, "NOAUTH" | "WRONGPASS") => {
-                Self::Credentials(refusal.message.into())
+        match server_error(&error) {
+            Some(refused) if matches!(&*refused.code, "NOAUTH" | "WRONGPASS") => {
+                Self::Credentials(refused.message.into())
             }
-            Some(refusal) => Self::Unfit(refusal),
+            Some(refused) => Self::Refused(refused),
             None => Self::Failed(error.to_string()),
         }
     }
 }
 
-impl From<std::io::Error> for Trouble {
+impl From<std::io::Error> for ConnectError {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
     }

@@ -1,86 +1,84 @@
-//! What can be wrong with a configuration, and what servers say when they do not do what they are asked.
+//! Errors of a configuration, and the reaction to errors of a server.
 
 use redis::RedisError;
 
-/// Why a client cannot be started. Says what to change.
+/// Why a client cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No server is named.
+    /// The topology names no server.
     #[error("expected at least one {0}, got: none")]
     NoServer(&'static str),
-    /// A cluster has one database.
+    /// A cluster has only database 0.
     #[error("expected database 0, since a cluster has no other, got: {0}")]
     Database(u32),
-    /// A number that must not be zero is.
+    /// A number must not be zero.
     #[error("expected {0} to be more than zero, got: 0")]
     Zero(&'static str),
-    /// Certificates, or the key, cannot be used.
+    /// The certificates, or the key, cannot be used.
     #[error("expected TLS certificates and keys as PEM, got: {0}")]
     Tls(String),
-    /// The system gives no thread.
+    /// The operating system did not start a thread.
     #[error("expected the system to start a thread, got: {0}")]
     Thread(String),
 }
 
-/// An error of the server's, in its words.
+/// An error reply of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct ServerError {
     /// Its first word.
     pub(crate) code: Box<str>,
-    /// All of it.
+    /// The whole reply.
     pub(crate) message: Box<str>,
 }
 
-/// What the server said, if it is the server that failed us and not the way to it.
-pub(crate) fn refusal(error: &RedisError) -> Option<Refusal> {
+/// Returns the server's error reply, or `None` if the connection failed.
+pub(crate) fn server_error(error: &RedisError) -> Option<ServerError> {
     let code = error.code()?;
     let message = match error.detail() {
         Some(detail) => format!("{code} {detail}"),
         None => code.to_owned(),
     };
-    Some(Refusal {
+    Some(ServerError {
         code: code.into(),
         message: message.into(),
     })
 }
 
-/// What becomes of calls to which the server answered with an error.
+/// What happens to calls whose command returned an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It does not know the script any more, and ran nothing: load it and send them again.
-    Load,
-    /// They belong elsewhere; for good, or just these while their slot is on the move.
-    Elsewhere {
+pub(crate) enum Recovery {
+    /// The server does not have the script: load it, and send the calls again.
+    LoadScript,
+    /// Another node owns the slot (`MOVED`), or serves these calls while the slot is moving (`ASK`, `asking`): send them
+    /// there.
+    Redirect {
         address: String,
         slot: u16,
         asking: bool,
     },
-    /// Their slot is on the move, and some of its keys are here and some there: one by one, and later.
-    Later,
-    /// It is not to be had: nothing ran.
-    Refused(Refusal),
-    /// The connection is broken: they may have run.
-    Broken(String),
+    /// The slot is moving, and its keys are split between two nodes: send the calls again after a delay, one by one.
+    Delay,
+    /// The server refused the calls; none of them ran.
+    Refuse(ServerError),
+    /// The connection is broken; the calls may have run.
+    Reconnect(String),
 }
 
-impl Fate {
+impl Recovery {
     pub(crate) fn of(error: &RedisError) -> Self {
-        let Some(refusal) = refusal(error) else {
-            return Self::Broken(error.to_string());
+        let Some(refused) = server_error(error) else {
+            return Self::Reconnect(error.to_string());
         };
-        match &*refusal.code {
-            "NOSCRIPT" => Self::Load,
-            "TRYAGAIN" => Self::Later,
-            code @ ("MOVED" | "ASK") => match error.redirect_node() {
-                Some((address, slot)) => Self::Elsewhere {
-                    address: address.to_owned(),
-                    slot,
-                    asking: code == "ASK",
-                },
-                None => Self::Refused(refusal),
+        match (&*refused.code, error.redirect_node()) {
+            ("NOSCRIPT", _) => Self::LoadScript,
+            ("TRYAGAIN", _) => Self::Delay,
+            (code @ ("MOVED" | "ASK"), Some((address, slot))) => Self::Redirect {
+                address: address.to_owned(),
+                slot,
+                asking: code == "ASK",
             },
-            _ => Self::Refused(refusal),
+            _ => Self::Refuse(refused),
         }
     }
 }
@@ -89,29 +87,24 @@ impl Fate {
 mod tests {
     use super::*;
 
-    fn said(line: &str) -> RedisError {
+    fn error(line: &str) -> RedisError {
         let reply = format!("-{line}\r\n");
         let value = redis::parse_redis_value(reply.as_bytes()).unwrap();
         value.extract_error().unwrap_err()
     }
 
     #[test]
-    fn errors_of_the_server_are_told_apart() {
-        assert_eq!(Fate::of(&said("NOSCRIPT No matching script.")), Fate::Load);
-        assert_eq!(
-            Fate::of(&said("TRYAGAIN Multiple keys request")),
-            Fate::Later
-        );
-        let elsewhere = |asking| Fate::Elsewhere {
+    fn each_error_has_its_recovery() {
+        let of = |line| Recovery::of(&error(line));
+        assert_eq!(of("NOSCRIPT No matching script."), Recovery::LoadScript);
+        assert_eq!(of("TRYAGAIN Multiple keys request"), Recovery::Delay);
+        let redirect = |asking| Recovery::Redirect {
             address: "10.0.0.1:6381".into(),
             slot: 3999,
             asking,
         };
-        assert_eq!(
-            Fate::of(&said("MOVED 3999 10.0.0.1:6381")),
-            elsewhere(false)
-        );
-        assert_eq!(Fate::of(&said("ASK 3999 10.0.0.1:6381")), elsewhere(true));
+        assert_eq!(of("MOVED 3999 10.0.0.1:6381"), redirect(false));
+        assert_eq!(of("ASK 3999 10.0.0.1:6381"), redirect(true));
         for line in [
             "OOM command not allowed when used memory > 'maxmemory'.",
             "NOPERM this user has no permissions to run the 'evalsha' command",
@@ -122,13 +115,13 @@ mod tests {
             "MASTERDOWN Link with MASTER is down",
             "ERR something else",
         ] {
-            let refusal = Refusal {
+            let refused = ServerError {
                 code: line.split(' ').next().unwrap().into(),
                 message: line.into(),
             };
-            assert_eq!(Fate::of(&said(line)), Fate::Refused(refusal));
+            assert_eq!(of(line), Recovery::Refuse(refused));
         }
         let closed = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
-        assert!(matches!(Fate::of(&closed), Fate::Broken(_)));
+        assert!(matches!(Recovery::of(&closed), Recovery::Reconnect(_)));
     }
 }

@@ -1,109 +1,99 @@
-//! Which lane a call takes. Read by every call, from any thread; written when the topology changes.
+//! The server of each key. Read by every call on any thread; replaced when the topology changes.
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
-use crate::lane::Lane;
-use crate::ticket::Ticket;
-use crate::topology::slot;
+use arc_swap::{ArcSwap, Guard};
 use rate_limiter_distributed::Failure;
 
-/// The present way of each key.
+use crate::pending::Pending;
+use crate::server::Server;
+use crate::slot;
+
+/// The servers, and which keys they own.
 pub(crate) enum Routes {
-    /// All the same.
-    One(Arc<Lane>),
-    /// By slot: the number of the lane, or [`NOWHERE`].
-    Slots {
-        of: Box<[u16]>,
-        lanes: Vec<Arc<Lane>>,
+    /// One server owns all keys.
+    Single(Arc<Server>),
+    /// Each slot has the number of its server, or [`NO_SERVER`].
+    Cluster {
+        by_slot: Box<[u16]>,
+        servers: Vec<Arc<Server>>,
     },
-    /// Nowhere: it is not known where the servers are.
-    None,
-    /// Nowhere, for good.
+    /// The servers are not known.
+    Unknown,
+    /// The client was stopped. No other routes follow.
     Stopped,
 }
 
-/// Stands for the lane of slots that no server has.
-pub(crate) const NOWHERE: u16 = u16::MAX;
+/// The number of the server of slots without an owner.
+pub(crate) const NO_SERVER: u16 = u16::MAX;
 
-/// Holds the routes.
-pub(crate) struct Map(RwLock<Arc<Routes>>);
+/// The present routes.
+pub(crate) struct RouteTable(ArcSwap<Routes>);
 
 impl Routes {
-    pub(crate) fn lane(&self, key: &[u8]) -> Option<&Arc<Lane>> {
+    pub(crate) fn server(&self, key: &[u8]) -> Option<&Arc<Server>> {
         match self {
-            Self::One(lane) => Some(lane),
-            Self::Slots { of, lanes } => {
-                let number = of.get(usize::from(slot::of(key)))?;
-                lanes.get(usize::from(*number))
+            Self::Single(server) => Some(server),
+            Self::Cluster { by_slot, servers } => {
+                let number = by_slot.get(usize::from(slot::of(key)))?;
+                servers.get(usize::from(*number))
             }
-            Self::None | Self::Stopped => None,
+            Self::Unknown | Self::Stopped => None,
         }
     }
 
-    /// Leaves calls that travel together, as far as they have the same way. Hands back those that were not accepted.
-    pub(crate) fn offer_all(&self, tickets: Vec<Ticket>) -> Vec<(Ticket, Failure)> {
-        if let Self::One(lane) = self {
-            return lane.offer_all(tickets);
+    /// Submits calls that are sent together, as far as they go to the same server. Returns those that were not accepted.
+    pub(crate) fn submit_all(&self, calls: Vec<Pending>) -> Vec<(Pending, Failure)> {
+        if let Self::Single(server) = self {
+            return server.submit_all(calls);
         }
-        let mut parcels: Vec<(&Arc<Lane>, Vec<Ticket>)> = Vec::new();
+        let mut by_server: Vec<(&Arc<Server>, Vec<Pending>)> = Vec::new();
         let mut unsent = Vec::new();
-        for ticket in tickets {
-            let Some(lane) = self.lane(ticket.key()) else {
-                unsent.push((ticket, Failure::Away));
+        for pending in calls {
+            let Some(server) = self.server(pending.key()) else {
+                unsent.push((pending, Failure::Away));
                 continue;
             };
-            match parcels
-                .iter_mut()
-                .find(|(other, _)| Arc::ptr_eq(other, lane))
-            {
-                Some((_, parcel)) => parcel.push(ticket),
-                None => parcels.push((lane, vec![ticket])),
+            let is_same = |(other, _): &&mut (&Arc<Server>, _)| Arc::ptr_eq(other, server);
+            match by_server.iter_mut().find(is_same) {
+                Some((_, calls)) => calls.push(pending),
+                None => by_server.push((server, vec![pending])),
             }
         }
-        for (lane, parcel) in parcels {
-            unsent.extend(lane.offer_all(parcel));
+        for (server, calls) in by_server {
+            unsent.extend(server.submit_all(calls));
         }
         unsent
     }
 
-    /// Each lane once, in the order of the servers' names.
-    pub(crate) fn lanes(&self) -> Vec<&Arc<Lane>> {
-        let mut lanes: Vec<_> = match self {
-            Self::One(lane) => vec![lane],
-            Self::Slots { lanes, .. } => lanes.iter().collect(),
-            Self::None | Self::Stopped => Vec::new(),
+    /// Returns each server once, ordered by address.
+    pub(crate) fn servers(&self) -> Vec<&Arc<Server>> {
+        let mut servers: Vec<_> = match self {
+            Self::Single(server) => vec![server],
+            Self::Cluster { servers, .. } => servers.iter().collect(),
+            Self::Unknown | Self::Stopped => Vec::new(),
         };
-        lanes.sort_by_cached_key(|lane| lane.endpoint().to_string());
-        lanes
+        servers.sort_by_cached_key(|server| server.endpoint().to_string());
+        servers
     }
 }
 
-impl Map {
+impl RouteTable {
     pub(crate) fn new(routes: Routes) -> Self {
-        Self(RwLock::new(Arc::new(routes)))
+        Self(ArcSwap::from_pointee(routes))
     }
 
-    /// Looks one up. Never parks: a writer is in for as long as it takes to change one pointer.
-    pub(crate) fn with<R>(&self, look: impl FnOnce(&Routes) -> R) -> R {
-        loop {
-            if let Some(routes) = self.0.try_read() {
-                return look(&routes);
-            }
-            std::thread::yield_now();
-        }
+    /// Returns the present routes. Never blocks, since callers are Erlang schedulers.
+    pub(crate) fn load(&self) -> Guard<Arc<Routes>> {
+        self.0.load()
     }
 
-    /// Has calls go another way from now on, unless they go nowhere for good.
+    /// Replaces the routes, unless the client was stopped.
     pub(crate) fn set(&self, routes: Routes) {
-        let mut routes = Arc::new(routes);
-        let mut present = self.0.write();
-        if !matches!(**present, Routes::Stopped) {
-            std::mem::swap(&mut *present, &mut routes);
-        }
-        // Lanes that nobody uses any more end with what is dropped: outside of the lock.
-        drop(present);
-        drop(routes);
+        let routes = Arc::new(routes);
+        self.0.rcu(|present| match **present {
+            Routes::Stopped => Arc::clone(present),
+            _ => Arc::clone(&routes),
+        });
     }
 }

@@ -1,10 +1,8 @@
-//! Which servers there are, and how that is found out again when it changes.
+//! The discovery of servers: once for a single server, and again and again with Sentinel and in a cluster.
 
 mod cluster;
-mod lobby;
 mod sentinel;
-mod server;
-pub(crate) mod slot;
+mod startup_queue;
 
 use std::sync::Arc;
 
@@ -13,28 +11,32 @@ use tokio::task::AbortHandle;
 
 use crate::config::Topology;
 use crate::context::Context;
-use crate::routes::Map;
+use crate::routes::{RouteTable, Routes};
+use crate::server::Server;
+use crate::server_kind::ServerKind;
 
-/// What a topology works on.
-pub(crate) struct Ground {
+/// What a discovery reads and writes.
+pub(crate) struct Discovery {
     pub(crate) context: Arc<Context>,
-    pub(crate) map: Arc<Map>,
-    /// Why it is not known who is there, if so.
+    pub(crate) routes: Arc<RouteTable>,
+    /// Why the topology is unknown or out of date, if it is.
     pub(crate) problem: watch::Sender<Option<String>>,
 }
 
-/// Finds the way to the servers, and keeps finding it until it is told not to, where that can change.
-pub(crate) fn explore(topology: Topology, ground: Ground) -> Option<AbortHandle> {
+/// Starts the discovery of servers. Must be called on the runtime. The returned task ends when it is aborted; a single
+/// server needs none.
+pub(crate) fn start(topology: Topology, discovery: Discovery) -> Option<AbortHandle> {
     match topology {
         Topology::Server(endpoint) => {
-            server::explore(endpoint, &ground);
+            let server = Server::start(&discovery.context, endpoint, ServerKind::Single);
+            discovery.routes.set(Routes::Single(server));
             None
         }
         Topology::Sentinel {
             sentinels,
             group,
             credentials,
-        } => Some(sentinel::explore(sentinels, group, credentials, ground)),
-        Topology::Cluster { seeds } => Some(cluster::explore(seeds, ground)),
+        } => Some(sentinel::start(sentinels, group, credentials, discovery)),
+        Topology::Cluster { seeds } => Some(cluster::start(seeds, discovery)),
     }
 }

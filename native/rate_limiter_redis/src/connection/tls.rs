@@ -1,4 +1,4 @@
-//! Encryption: whom to trust, and what to show.
+//! TLS: which servers are trusted, and which certificate this client presents.
 
 use std::io;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use tokio_rustls::TlsConnector;
 use crate::config::Tls;
 use crate::error::ConfigError;
 
-/// Made by whoever starts or changes a client: reading the system's certificates takes too long for the thread that
-/// serves everybody. Copies are of the same one.
+/// The TLS configuration, shared by all clones and replaceable. It is created on the thread that starts or changes a
+/// client, because reading the system's certificates takes too long for the I/O thread.
 #[derive(Clone)]
 pub(crate) struct Encryption(Arc<ArcSwap<ClientConfig>>);
 
@@ -35,12 +35,12 @@ impl std::fmt::Debug for Encryption {
 
 impl Encryption {
     pub(crate) fn new(tls: &Tls) -> Result<Self, ConfigError> {
-        Ok(Self(Arc::new(ArcSwap::from_pointee(client(tls)?))))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(client_config(tls)?))))
     }
 
-    /// Makes connections with these from now on, if they can be used.
+    /// Replaces the configuration for later connections. On an error the previous one stays.
     pub(crate) fn replace(&self, tls: &Tls) -> Result<(), ConfigError> {
-        self.0.store(Arc::new(client(tls)?));
+        self.0.store(Arc::new(client_config(tls)?));
         Ok(())
     }
 
@@ -56,26 +56,26 @@ impl Encryption {
     }
 }
 
-fn client(tls: &Tls) -> Result<ClientConfig, ConfigError> {
+fn client_config(tls: &Tls) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(wrong)?;
+        .map_err(invalid)?;
     let builder = if tls.verify {
         builder.with_root_certificates(roots(tls.roots.as_deref())?)
     } else {
-        let trusting = Arc::new(Trusting(provider));
+        let verifier = Arc::new(NoVerification(provider));
         builder
             .dangerous()
-            .with_custom_certificate_verifier(trusting)
+            .with_custom_certificate_verifier(verifier)
     };
     match &tls.identity {
         Some(identity) => {
             let certificates = certificates(&identity.certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(wrong)?;
+            let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(invalid)?;
             builder
                 .with_client_auth_cert(certificates, key)
-                .map_err(wrong)
+                .map_err(invalid)
         }
         None => Ok(builder.with_no_client_auth()),
     }
@@ -85,10 +85,10 @@ fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
     let mut store = RootCertStore::empty();
     if let Some(pem) = pem {
         for certificate in certificates(pem)? {
-            store.add(certificate).map_err(wrong)?;
+            store.add(certificate).map_err(invalid)?;
         }
     } else {
-        // Some of a system's certificates are always too old or too odd: those are left out.
+        // A system usually has some certificates that rustls cannot parse; those are skipped.
         let system = rustls_native_certs::load_native_certs();
         store.add_parsable_certificates(system.certs);
     }
@@ -100,26 +100,26 @@ fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let certificates = certificates.map_err(wrong)?;
+    let certificates = certificates.map_err(invalid)?;
     if certificates.is_empty() {
         return Err(ConfigError::Tls("no certificate".into()));
     }
     Ok(certificates)
 }
 
-fn wrong(error: impl std::fmt::Display) -> ConfigError {
+fn invalid(error: impl std::fmt::Display) -> ConfigError {
     ConfigError::Tls(error.to_string())
 }
 
-/// Takes any certificate of any server, for whoever asked for that.
+/// Accepts any certificate, for `verify: false`.
 #[derive(Debug)]
-struct Trusting(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Trusting {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _certificate: &CertificateDer<'_>,
-        _between: &[CertificateDer<'_>],
+        _intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,

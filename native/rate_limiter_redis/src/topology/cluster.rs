@@ -1,4 +1,4 @@
-//! Primaries that share the slots: knows which has which, and learns it again when slots move or a primary is lost.
+//! A cluster, whose primaries share the hash slots. Follows slots that move, and replicas that are promoted.
 
 mod slots;
 
@@ -13,132 +13,136 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
 
-use super::lobby::Lobby;
-use super::slot::SLOTS;
-use super::Ground;
+use super::startup_queue::StartupQueue;
+use super::Discovery;
 use crate::config::Endpoint;
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::lane::{Lane, Note, Role};
-use crate::routes::{Routes, NOWHERE};
-use crate::ticket::Ticket;
-use rate_limiter_distributed::breaker::State;
+use crate::routes::{Routes, NO_SERVER};
+use crate::server::Server;
+use crate::server_kind::{ServerKind, TopologyEvent};
+use crate::slot::SLOTS;
 
-use slots::{ranges, Range};
+use slots::SlotRange;
 
-/// How often the nodes are asked while all is well. A slot that moves says so itself.
-const CALM: Duration = Duration::from_secs(15);
+/// The time between queries while all slots have a server that is up. A slot that moves is reported by a redirection.
+const INTERVAL: Duration = Duration::from_secs(15);
 
-/// How often while it is not.
-const ALARMED: Duration = Duration::from_millis(200);
+/// The time between queries while some have not.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How soon after somebody said that something changed.
-const SOON: Duration = Duration::from_millis(20);
+/// The delay of the query that follows an event.
+const EVENT_DELAY: Duration = Duration::from_millis(20);
 
-/// How long a node may take to answer.
-const ANSWER: Duration = Duration::from_millis(500);
+/// The maximum time that a node may take to reply.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a server is kept in mind that has no slots.
-const UNUSED: Duration = Duration::from_secs(10);
+/// The time for which a server without slots is kept.
+const KEEP_UNUSED: Duration = Duration::from_secs(10);
 
-type Asking = Pin<Box<dyn Future<Output = Result<Vec<Range>, String>> + Send>>;
+type Query = Pin<Box<dyn Future<Output = Result<Vec<SlotRange>, String>> + Send>>;
 
-struct Atlas {
-    ground: Ground,
+struct Cluster {
+    discovery: Discovery,
     seeds: Vec<Endpoint>,
-    lanes: HashMap<Endpoint, Node>,
-    /// Which server has each slot.
+    nodes: HashMap<Endpoint, Node>,
+    /// The owner of each slot.
     owners: Vec<Option<Endpoint>>,
-    notes: mpsc::UnboundedSender<Note>,
+    events: mpsc::UnboundedSender<TopologyEvent>,
 }
 
 struct Node {
-    lane: Arc<Lane>,
-    /// A slot that it has: where its own key is kept.
-    home: Arc<AtomicU16>,
-    used: Instant,
+    server: Arc<Server>,
+    /// A slot that the node owns.
+    slot: Arc<AtomicU16>,
+    last_used: Instant,
 }
 
-pub(super) fn explore(seeds: Vec<Endpoint>, ground: Ground) -> AbortHandle {
-    let lobby = Lobby::open(&ground);
-    let (notes, heard) = mpsc::unbounded_channel();
-    let atlas = Atlas {
-        ground,
+pub(super) fn start(seeds: Vec<Endpoint>, discovery: Discovery) -> AbortHandle {
+    let startup_queue = StartupQueue::open(&discovery);
+    let (events, received) = mpsc::unbounded_channel();
+    let cluster = Cluster {
+        discovery,
         seeds,
-        lanes: HashMap::new(),
+        nodes: HashMap::new(),
         owners: vec![None; SLOTS],
-        notes,
+        events,
     };
-    tokio::spawn(atlas.run(lobby, heard)).abort_handle()
+    tokio::spawn(cluster.run(startup_queue, received)).abort_handle()
 }
 
-impl Atlas {
-    async fn run(mut self, lobby: Lobby, mut heard: mpsc::UnboundedReceiver<Note>) {
-        let mut asking = Some(self.ask());
-        let patience = self.ground.context.timeout;
-        let first = asking.as_mut().expect("it was just begun");
-        if let Ok(found) = timeout(patience, first).await {
-            asking = None;
-            self.learn(found);
-        }
-        lobby.leave(!self.lanes.is_empty());
-        let mut due = Instant::now() + self.pause();
+impl Cluster {
+    async fn run(
+        mut self,
+        startup_queue: StartupQueue,
+        mut events: mpsc::UnboundedReceiver<TopologyEvent>,
+    ) {
+        let limit = self.discovery.context.timeout;
+        let mut first = self.query();
+        let mut query = match timeout(limit, &mut first).await {
+            Ok(found) => {
+                self.apply(found);
+                None
+            }
+            Err(_) => Some(first),
+        };
+        startup_queue.close(!self.nodes.is_empty());
+        let mut due = Instant::now() + self.interval();
         loop {
             tokio::select! {
                 biased;
-                // Calls come first: their time is short.
-                Some(note) = heard.recv() => {
-                    due = due.min(Instant::now() + SOON);
-                    self.on(note);
+                // Events first: the deadlines of redirected calls are near.
+                Some(event) = events.recv() => {
+                    due = due.min(Instant::now() + EVENT_DELAY);
+                    self.handle(event);
                 }
-                found = answered(&mut asking) => {
-                    asking = None;
-                    self.learn(found);
-                    due = Instant::now() + self.pause();
+                found = finish(&mut query) => {
+                    query = None;
+                    self.apply(found);
+                    due = Instant::now() + self.interval();
                 }
-                () = sleep_until(due.into()), if asking.is_none() => asking = Some(self.ask()),
+                () = sleep_until(due.into()), if query.is_none() => query = Some(self.query()),
             }
         }
     }
 
-    fn pause(&self) -> Duration {
-        let is_well = |node: &Node| node.lane.state() == State::Closed;
-        let owner = |owner: &Option<Endpoint>| {
-            let node = owner.as_ref().and_then(|owner| self.lanes.get(owner));
-            node.is_some_and(is_well)
+    fn interval(&self) -> Duration {
+        let is_up = |owner: &Option<Endpoint>| {
+            let node = owner.as_ref().and_then(|owner| self.nodes.get(owner));
+            node.is_some_and(|node| node.server.is_up())
         };
-        if self.owners.iter().all(owner) {
-            CALM
+        if self.owners.iter().all(is_up) {
+            INTERVAL
         } else {
-            ALARMED
+            RETRY_INTERVAL
         }
     }
 
-    /// Asks one node after the other, until one knows who has which slots. Those that work come first.
-    fn ask(&self) -> Asking {
-        let mut known: Vec<_> = self.lanes.values().map(|node| &node.lane).collect();
-        known.sort_by_key(|lane| lane.state() != State::Closed);
-        let known = known.into_iter().map(|lane| lane.endpoint().clone());
+    /// Queries one node after the other, until one knows the owners of the slots. Servers that are up come first.
+    fn query(&self) -> Query {
+        let mut known: Vec<_> = self.nodes.values().map(|node| &node.server).collect();
+        known.sort_by_key(|server| !server.is_up());
+        let known = known.into_iter().map(|server| server.endpoint().clone());
         let nodes: Vec<_> = known.chain(self.seeds.iter().cloned()).collect();
-        let context = Arc::clone(&self.ground.context);
+        let context = Arc::clone(&self.discovery.context);
         Box::pin(async move {
             let mut problem = String::from("no node");
             for node in nodes {
-                match timeout(ANSWER, ask(&context, &node)).await {
+                match timeout(TIMEOUT, query_slots(&context, &node)).await {
                     Ok(Ok(found)) => return Ok(found),
                     Ok(Err(reason)) => problem = format!("{node}: {reason}"),
-                    Err(_) => problem = format!("{node}: no answer within {ANSWER:?}"),
+                    Err(_) => problem = format!("{node}: no answer within {TIMEOUT:?}"),
                 }
             }
             Err(problem)
         })
     }
 
-    fn learn(&mut self, found: Result<Vec<Range>, String>) {
+    fn apply(&mut self, found: Result<Vec<SlotRange>, String>) {
         let ranges = match found {
             Ok(ranges) => ranges,
             Err(problem) => {
-                self.ground.problem.send_replace(Some(problem));
+                self.discovery.problem.send_replace(Some(problem));
                 return;
             }
         };
@@ -152,118 +156,120 @@ impl Atlas {
         }
         let missing = owners.iter().filter(|owner| owner.is_none()).count();
         let problem = (missing > 0).then(|| format!("{missing} slots have no server"));
-        self.ground.problem.send_replace(problem);
+        self.discovery.problem.send_replace(problem);
         if owners != self.owners {
-            self.redraw(owners);
+            self.change_owners(owners);
         }
-        self.forget_unused();
+        self.remove_unused();
     }
 
-    fn redraw(&mut self, owners: Vec<Option<Endpoint>>) {
-        let had_some = self.owners.iter().any(Option::is_some);
+    fn change_owners(&mut self, owners: Vec<Option<Endpoint>>) {
+        let is_first = self.owners.iter().all(Option::is_none);
         self.owners = owners;
-        self.publish();
-        if had_some {
-            // Another server may not have heard all that the last one did.
-            self.ground.context.new_epoch();
+        self.publish_routes();
+        if !is_first {
+            // Replication is asynchronous: a new owner may lack the latest writes.
+            self.discovery.context.advance_epoch();
         }
     }
 
-    /// Has calls go where they belong.
-    fn publish(&mut self) {
-        let (mut lanes, mut numbers) = (Vec::new(), HashMap::new());
-        let mut of = Vec::with_capacity(SLOTS);
+    fn publish_routes(&mut self) {
+        let (mut servers, mut numbers) = (Vec::new(), HashMap::new());
+        let mut by_slot = Vec::with_capacity(SLOTS);
         for (slot, owner) in self.owners.clone().into_iter().enumerate() {
-            of.push(owner.map_or(NOWHERE, |owner| {
+            by_slot.push(owner.map_or(NO_SERVER, |owner| {
                 *numbers.entry(owner.clone()).or_insert_with(|| {
-                    let home = u16::try_from(slot).unwrap_or(0);
-                    lanes.push(self.lane(owner, home));
-                    u16::try_from(lanes.len() - 1).unwrap_or(NOWHERE)
+                    let slot = u16::try_from(slot).unwrap_or(0);
+                    servers.push(self.server(owner, slot));
+                    u16::try_from(servers.len() - 1).unwrap_or(NO_SERVER)
                 })
             }));
         }
-        let of = of.into();
-        self.ground.map.set(Routes::Slots { of, lanes });
+        let by_slot = by_slot.into();
+        self.discovery
+            .routes
+            .set(Routes::Cluster { by_slot, servers });
     }
 
-    /// The lane to a server, which has this slot.
-    fn lane(&mut self, server: Endpoint, home: u16) -> Arc<Lane> {
-        let (ground, notes) = (&self.ground, &self.notes);
-        let node = self.lanes.entry(server).or_insert_with_key(|server| {
-            let home = Arc::new(AtomicU16::new(home));
-            let role = Role {
-                notes: Some(notes.clone()),
-                home: Some(Arc::clone(&home)),
-                is_named: false,
+    /// Returns the server at an address, which owns this slot. Starts it if it is not known.
+    fn server(&mut self, endpoint: Endpoint, slot: u16) -> Arc<Server> {
+        let (discovery, events) = (&self.discovery, &self.events);
+        let node = self.nodes.entry(endpoint).or_insert_with_key(|endpoint| {
+            let slot = Arc::new(AtomicU16::new(slot));
+            let kind = ServerKind::Shard {
+                events: events.clone(),
+                slot: Arc::clone(&slot),
             };
-            let lane = Lane::open(&ground.context, server.clone(), role);
-            let used = Instant::now();
-            Node { lane, home, used }
+            Node {
+                server: Server::start(&discovery.context, endpoint.clone(), kind),
+                slot,
+                last_used: Instant::now(),
+            }
         });
-        node.home.store(home, Ordering::Relaxed);
-        node.used = Instant::now();
-        Arc::clone(&node.lane)
+        node.slot.store(slot, Ordering::Relaxed);
+        node.last_used = Instant::now();
+        Arc::clone(&node.server)
     }
 
-    fn forget_unused(&mut self) {
+    fn remove_unused(&mut self) {
         let owners = &self.owners;
-        self.lanes.retain(|server, node| {
-            let owns = || owners.iter().flatten().any(|owner| owner == server);
-            node.used.elapsed() < UNUSED || owns()
+        self.nodes.retain(|endpoint, node| {
+            let owns_slots = || owners.iter().flatten().any(|owner| owner == endpoint);
+            node.last_used.elapsed() < KEEP_UNUSED || owns_slots()
         });
     }
 
-    fn on(&mut self, note: Note) {
-        let Note::Elsewhere {
-            tickets,
+    fn handle(&mut self, event: TopologyEvent) {
+        let TopologyEvent::Redirected {
+            pending,
             address,
             from,
             slot,
             asking,
-        } = note
+        } = event
         else {
             return;
         };
-        // What has no way to go is answered when it is dropped here.
-        let Some(server) = slots::server(&address, &from) else {
+        // Calls with an unreadable address are dropped here, which answers them.
+        let Some(endpoint) = slots::endpoint(&address, &from) else {
             return;
         };
         if !asking {
-            self.moved(slot, &server);
+            self.slot_moved(slot, &endpoint);
         }
-        let home = match self.lanes.get(&server) {
-            Some(known) => known.home.load(Ordering::Relaxed),
+        let owned = match self.nodes.get(&endpoint) {
+            Some(known) => known.slot.load(Ordering::Relaxed),
             None => slot,
         };
-        let lane = self.lane(server, home);
-        let leave = |ticket: Ticket| lane.transfer(ticket);
-        tickets.into_iter().for_each(leave);
+        let server = self.server(endpoint, owned);
+        for pending in pending {
+            server.transfer(pending);
+        }
     }
 
-    /// A server said who has a slot now.
-    fn moved(&mut self, slot: u16, server: &Endpoint) {
+    fn slot_moved(&mut self, slot: u16, to: &Endpoint) {
         if let Some(owner) = self.owners.get_mut(usize::from(slot)) {
-            if owner.as_ref() != Some(server) {
-                *owner = Some(server.clone());
-                self.publish();
-                self.ground.context.new_epoch();
+            if owner.as_ref() != Some(to) {
+                *owner = Some(to.clone());
+                self.publish_routes();
+                self.discovery.context.advance_epoch();
             }
         }
     }
 }
 
-async fn answered(question: &mut Option<Asking>) -> Result<Vec<Range>, String> {
-    match question {
-        Some(asked) => asked.await,
+/// Waits for the query in progress; without one, forever.
+async fn finish(query: &mut Option<Query>) -> Result<Vec<SlotRange>, String> {
+    match query {
+        Some(query) => query.await,
         None => std::future::pending().await,
     }
 }
 
-async fn ask(context: &Context, node: &Endpoint) -> Result<Vec<Range>, String> {
+async fn query_slots(context: &Context, node: &Endpoint) -> Result<Vec<SlotRange>, String> {
     let credentials = context.credentials.borrow().clone();
-    let opened = Connection::open(node, &context.manner, &credentials).await;
-    let (connection, _) = opened.map_err(|trouble| trouble.reason().to_owned())?;
-    let mut question = redis::cmd("CLUSTER");
-    let answer = connection.ask(question.arg("SLOTS")).await;
-    ranges(answer.map_err(|error| error.to_string())?, node)
+    let connected = Connection::connect(node, &context.options, &credentials).await;
+    let (connection, _) = connected.map_err(|error| error.reason().to_owned())?;
+    let reply = connection.query(redis::cmd("CLUSTER").arg("SLOTS")).await;
+    slots::ranges(reply.map_err(|error| error.to_string())?, node)
 }

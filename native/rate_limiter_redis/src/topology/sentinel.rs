@@ -1,4 +1,4 @@
-//! A primary that sentinels watch over: follows it from one server to another.
+//! A primary that Sentinels monitor. Follows it from one server to another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,133 +8,133 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::lobby::Lobby;
-use super::Ground;
+use super::startup_queue::StartupQueue;
+use super::Discovery;
 use crate::config::Endpoint;
-use crate::connection::{Connection, Manner};
+use crate::connection::{ConnectOptions, Connection};
 use crate::credentials::Credentials;
-use crate::lane::{Lane, Note, Role};
 use crate::routes::Routes;
-use rate_limiter_distributed::breaker::State;
+use crate::server::Server;
+use crate::server_kind::{ServerKind, TopologyEvent};
 
-/// How often sentinels are asked while all is well: a primary that was cut off from them may not know that it is none.
-const CALM: Duration = Duration::from_secs(1);
+/// The time between queries while the primary is up. A primary that is cut off from its Sentinels may not know that
+/// another one was promoted.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often while it is not.
-const ALARMED: Duration = Duration::from_millis(100);
+/// The time between queries while it is not.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a sentinel may take to answer.
-const ANSWER: Duration = Duration::from_millis(500);
+/// The maximum time that a Sentinel may take to reply.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
-struct Watch {
-    ground: Ground,
-    /// Those that answered last come first.
+struct Sentinel {
+    discovery: Discovery,
+    /// The one that replied last comes first.
     sentinels: Vec<Endpoint>,
     group: String,
     credentials: Credentials,
-    lane: Option<Arc<Lane>>,
-    notes: mpsc::UnboundedSender<Note>,
+    primary: Option<Arc<Server>>,
+    events: mpsc::UnboundedSender<TopologyEvent>,
 }
 
-pub(super) fn explore(
+pub(super) fn start(
     sentinels: Vec<Endpoint>,
     group: String,
     credentials: Credentials,
-    ground: Ground,
+    discovery: Discovery,
 ) -> AbortHandle {
-    let lobby = Lobby::open(&ground);
-    let (notes, heard) = mpsc::unbounded_channel();
-    let watch = Watch {
-        ground,
+    let startup_queue = StartupQueue::open(&discovery);
+    let (events, received) = mpsc::unbounded_channel();
+    let sentinel = Sentinel {
+        discovery,
         sentinels,
         group,
         credentials,
-        lane: None,
-        notes,
+        primary: None,
+        events,
     };
-    tokio::spawn(watch.run(lobby, heard)).abort_handle()
+    tokio::spawn(sentinel.run(startup_queue, received)).abort_handle()
 }
 
-impl Watch {
-    async fn run(mut self, lobby: Lobby, mut heard: mpsc::UnboundedReceiver<Note>) {
-        let patience = self.ground.context.timeout;
-        let _ = timeout(patience, self.look()).await;
-        lobby.leave(self.lane.is_some());
+impl Sentinel {
+    async fn run(
+        mut self,
+        startup_queue: StartupQueue,
+        mut events: mpsc::UnboundedReceiver<TopologyEvent>,
+    ) {
+        let limit = self.discovery.context.timeout;
+        let _ = timeout(limit, self.discover()).await;
+        startup_queue.close(self.primary.is_some());
         loop {
-            let pause = if self.is_well() { CALM } else { ALARMED };
+            let is_up = self.primary.as_ref().is_some_and(|server| server.is_up());
+            let pause = if is_up { INTERVAL } else { RETRY_INTERVAL };
             tokio::select! {
-                _ = heard.recv() => {
-                    // Perhaps the one that was believed is behind: another is asked first.
+                _ = events.recv() => {
+                    // The Sentinel that named this primary may be behind: query another one first.
                     self.sentinels.rotate_left(1);
-                    sleep(ALARMED.min(pause) / 10).await;
+                    sleep(RETRY_INTERVAL.min(pause) / 10).await;
                 }
                 () = sleep(pause) => {}
             }
-            // What was said meanwhile was about the same.
-            while heard.try_recv().is_ok() {}
-            self.look().await;
+            // Events that arrived meanwhile report the same failure.
+            while events.try_recv().is_ok() {}
+            self.discover().await;
         }
     }
 
-    fn is_well(&self) -> bool {
-        let closed = |lane: &Arc<Lane>| lane.state() == State::Closed;
-        self.lane.as_ref().is_some_and(closed)
-    }
-
-    /// Asks one sentinel after the other, until one knows the primary.
-    async fn look(&mut self) {
+    /// Queries one Sentinel after the other, until one knows the primary.
+    async fn discover(&mut self) {
         let mut problem = String::from("no sentinel");
-        for number in 0..self.sentinels.len() {
-            match self.ask(&self.sentinels[number]).await {
+        for at in 0..self.sentinels.len() {
+            match self.query(&self.sentinels[at]).await {
                 Ok(primary) => {
-                    self.sentinels[..=number].rotate_right(1);
+                    self.sentinels[..=at].rotate_right(1);
                     self.follow(primary);
-                    self.ground.problem.send_replace(None);
+                    self.discovery.problem.send_replace(None);
                     return;
                 }
-                Err(reason) => problem = format!("{}: {reason}", self.sentinels[number]),
+                Err(reason) => problem = format!("{}: {reason}", self.sentinels[at]),
             }
         }
-        self.ground.problem.send_replace(Some(problem));
+        self.discovery.problem.send_replace(Some(problem));
     }
 
-    async fn ask(&self, sentinel: &Endpoint) -> Result<Endpoint, String> {
-        let manner = Manner {
+    async fn query(&self, sentinel: &Endpoint) -> Result<Endpoint, String> {
+        let options = ConnectOptions {
             database: 0,
-            ..self.ground.context.manner.clone()
+            ..self.discovery.context.options.clone()
         };
-        let asking = async {
-            let opened = Connection::open(sentinel, &manner, &self.credentials).await;
-            let (connection, _) = opened.map_err(|trouble| trouble.reason().to_owned())?;
-            let mut question = redis::cmd("SENTINEL");
-            question.arg("get-master-addr-by-name").arg(&self.group);
-            let answer = connection.ask(&question).await;
-            answer.map_err(|error| error.to_string())
+        let query = async {
+            let connected = Connection::connect(sentinel, &options, &self.credentials).await;
+            let (connection, _) = connected.map_err(|error| error.reason().to_owned())?;
+            let mut command = redis::cmd("SENTINEL");
+            command.arg("get-master-addr-by-name").arg(&self.group);
+            let reply = connection.query(&command).await;
+            reply.map_err(|error| error.to_string())
         };
-        let answer = timeout(ANSWER, asking).await;
-        match answer.map_err(|_| format!("no answer within {ANSWER:?}"))?? {
+        let reply = timeout(TIMEOUT, query).await;
+        match reply.map_err(|_| format!("no answer within {TIMEOUT:?}"))?? {
             Value::Nil => Err(format!("it does not know the group {:?}", self.group)),
-            value => redis::from_redis_value::<(String, u16)>(value)
+            reply => redis::from_redis_value::<(String, u16)>(reply)
                 .map(|(host, port)| Endpoint::tcp(&host, port))
                 .map_err(|error| error.to_string()),
         }
     }
 
     fn follow(&mut self, primary: Endpoint) {
-        let is_known = |lane: &Arc<Lane>| *lane.endpoint() == primary;
-        if self.lane.as_ref().is_some_and(is_known) {
+        let is_known = |server: &Arc<Server>| *server.endpoint() == primary;
+        if self.primary.as_ref().is_some_and(is_known) {
             return;
         }
-        let role = Role {
-            notes: Some(self.notes.clone()),
-            home: None,
-            is_named: true,
-        };
-        let lane = Lane::open(&self.ground.context, primary, role);
-        self.ground.map.set(Routes::One(Arc::clone(&lane)));
-        if self.lane.replace(lane).is_some() {
-            // It may not have heard all that the last one did.
-            self.ground.context.new_epoch();
+        let events = self.events.clone();
+        let kind = ServerKind::Primary { events };
+        let server = Server::start(&self.discovery.context, primary, kind);
+        self.discovery
+            .routes
+            .set(Routes::Single(Arc::clone(&server)));
+        if self.primary.replace(server).is_some() {
+            // Replication is asynchronous: the new primary may lack the latest writes.
+            self.discovery.context.advance_epoch();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes say about slots, read.
+//! Parses what nodes report about slots.
 
 use std::ops::RangeInclusive;
 
@@ -6,26 +6,26 @@ use redis::Value;
 
 use crate::config::Endpoint;
 
-/// Slots, and who has them.
+/// Slots with their owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Range {
+pub(super) struct SlotRange {
     pub(super) slots: RangeInclusive<u16>,
     pub(super) primary: Endpoint,
 }
 
-/// Reads the reply to `CLUSTER SLOTS`, as `asked` gave it.
-pub(super) fn ranges(reply: Value, asked: &Endpoint) -> Result<Vec<Range>, String> {
+/// Parses the reply to `CLUSTER SLOTS` of the node at `from`.
+pub(super) fn ranges(reply: Value, from: &Endpoint) -> Result<Vec<SlotRange>, String> {
     let Value::Array(rows) = reply else {
         return Err(format!("expected slots, got: {reply:?}"));
     };
-    let ranges: Vec<_> = rows.iter().filter_map(|row| range(row, asked)).collect();
+    let ranges: Vec<_> = rows.iter().filter_map(|row| range(row, from)).collect();
     if ranges.is_empty() {
-        return Err("expected slots that somebody has, got: none".into());
+        return Err("expected slots with an owner, got: none".into());
     }
     Ok(ranges)
 }
 
-fn range(row: &Value, asked: &Endpoint) -> Option<Range> {
+fn range(row: &Value, from: &Endpoint) -> Option<SlotRange> {
     let Value::Array(row) = row else { return None };
     let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = row.as_slice() else {
         return None;
@@ -38,21 +38,21 @@ fn range(row: &Value, asked: &Endpoint) -> Option<Range> {
         Value::SimpleString(host) => host,
         _ => "",
     };
-    Some(Range {
+    Some(SlotRange {
         slots: u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?,
-        primary: endpoint(host, u16::try_from(*port).ok()?, asked)?,
+        primary: at(host, u16::try_from(*port).ok()?, from)?,
     })
 }
 
-/// Reads `host:port`, as `from` said it.
-pub(super) fn server(address: &str, from: &Endpoint) -> Option<Endpoint> {
+/// Parses `host:port` from a redirection by the node at `from`.
+pub(super) fn endpoint(address: &str, from: &Endpoint) -> Option<Endpoint> {
     let (host, port) = address.rsplit_once(':')?;
-    endpoint(host, port.parse().ok()?, from)
+    at(host, port.parse().ok()?, from)
 }
 
-/// A server that does not know its own name means the one by which it was found.
-fn endpoint(host: &str, port: u16, by: &Endpoint) -> Option<Endpoint> {
-    match (host, by) {
+/// An empty host means the node itself, under the name by which it was reached.
+fn at(host: &str, port: u16, from: &Endpoint) -> Option<Endpoint> {
+    match (host, from) {
         ("" | "?", Endpoint::Tcp { host, .. }) => Some(Endpoint::tcp(host, port)),
         ("" | "?", Endpoint::Unix(_)) => None,
         _ => Some(Endpoint::tcp(host, port)),
@@ -68,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_read_as_nodes_tell_them() {
-        let asked = Endpoint::tcp("node", 7000);
+    fn slot_ranges_are_parsed_with_and_without_a_host() {
+        let from = Endpoint::tcp("node", 7000);
         let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), text("id")]);
         let row = |first, last, primary| {
             let replica = node(text("10.0.0.9"), 7009);
@@ -80,7 +80,7 @@ mod tests {
             row(100, 16_383, node(text(""), 7002)),
             row(5, 6, node(Value::Nil, 7003)),
         ]);
-        let range = |slots, host, port| Range {
+        let range = |slots, host, port| SlotRange {
             slots,
             primary: Endpoint::tcp(host, port),
         };
@@ -89,15 +89,15 @@ mod tests {
             range(100..=16_383, "node", 7002),
             range(5..=6, "node", 7003),
         ];
-        assert_eq!(ranges(reply, &asked), Ok(expected));
-        assert!(ranges(Value::Array(Vec::new()), &asked).is_err());
-        assert!(ranges(Value::Nil, &asked).is_err());
+        assert_eq!(ranges(reply, &from), Ok(expected));
+        assert!(ranges(Value::Array(Vec::new()), &from).is_err());
+        assert!(ranges(Value::Nil, &from).is_err());
     }
 
     #[test]
-    fn redirections_are_read_as_servers_write_them() {
+    fn the_address_of_a_redirection_is_parsed() {
         let from = Endpoint::tcp("node", 7000);
-        let read = |address| server(address, &from);
+        let read = |address| endpoint(address, &from);
         assert_eq!(read("10.0.0.1:7001"), Some(Endpoint::tcp("10.0.0.1", 7001)));
         assert_eq!(read("::1:7001"), Some(Endpoint::tcp("::1", 7001)));
         assert_eq!(read(":7001"), Some(Endpoint::tcp("node", 7001)));

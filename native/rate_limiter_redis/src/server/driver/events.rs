@@ -1,0 +1,98 @@
+//! Success and failure: reported to the breaker, the observer, the status and the discovery of the topology.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use rate_limiter_distributed::breaker::{self, State};
+
+use super::Driver;
+use crate::context::{count, jitter};
+use crate::observer::{BatchEvent, BreakerEvent, Change, ConnectionEvent};
+use crate::server::batch::Batch;
+use crate::server_kind::TopologyEvent;
+
+impl Driver {
+    pub(super) fn succeeded(&mut self) {
+        self.breaker.succeed();
+        if self.has_problem && self.breaker.state() == State::Closed {
+            self.set_problem(None);
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Instant, reason: &dyn Display) {
+        let change = self.breaker.fail(now, jitter());
+        if change.is_some() {
+            let reason = reason.to_string();
+            self.set_problem(Some(&reason));
+            self.rediscover();
+            self.breaker_changed(change, &reason);
+        }
+    }
+
+    pub(super) fn set_problem(&mut self, reason: Option<&str>) {
+        self.has_problem = reason.is_some();
+        self.status.set_problem(reason.map(str::to_owned));
+    }
+
+    /// Acts on a change of the breaker, if there is one, and reports it.
+    pub(super) fn breaker_changed(&mut self, change: breaker::Change, reason: &str) {
+        let Some((from, to)) = change else { return };
+        self.status.set_breaker(to);
+        self.alarm = None;
+        if to == State::Open {
+            let opened = usize::from(from == State::Closed);
+            count(&self.context.counts.opened, opened);
+            self.shut_down();
+        }
+        self.context.observer.breaker(&BreakerEvent {
+            server: &self.status.name,
+            from,
+            to,
+            reason,
+        });
+    }
+
+    /// Drops all connections and queued calls. Calls in flight keep waiting: their deadline is near.
+    fn shut_down(&mut self) {
+        for pooled in &mut self.pool {
+            pooled.shut_down();
+        }
+        let queue = std::mem::take(&mut self.queue);
+        let delayed = std::mem::take(&mut self.delayed);
+        self.status.dequeue(queue.len());
+        count(&self.context.counts.unsent, queue.len() + delayed.len());
+        // The breaker is not closed any more, so each call is dropped as it is received.
+        self.receive_up_to(usize::MAX);
+    }
+
+    pub(super) fn report_batch(&self, batch: &Batch, now: Instant, failure: Option<&str>) {
+        self.context.observer.batch(&BatchEvent {
+            server: &self.status.name,
+            calls: batch.calls,
+            duration: now - batch.sent,
+            failure,
+        });
+    }
+
+    pub(super) fn report_connection(&self, change: Change<'_>) {
+        self.context.observer.connection(&ConnectionEvent {
+            server: &self.status.name,
+            change,
+        });
+    }
+
+    /// Requests a new discovery of the topology.
+    pub(super) fn rediscover(&self) {
+        self.kind.report(TopologyEvent::ServerFailed);
+    }
+
+    pub(super) fn publish_status(&self) {
+        let up = self
+            .pool
+            .iter()
+            .filter(|pooled| pooled.connection.is_some());
+        let batches = self.pool.iter().flat_map(|pooled| &pooled.batches);
+        let in_flight = batches.map(|batch| batch.unanswered).sum();
+        self.status.set_connections(up.count(), in_flight);
+    }
+}

@@ -1,0 +1,199 @@
+//! Replies: answer the calls, send them again, redirect them, or count them as failed.
+
+use std::sync::Arc;
+use std::time::Instant;
+use std::vec;
+
+use rate_limiter_distributed::breaker::State;
+use rate_limiter_distributed::Failure;
+use redis::{RedisError, Value};
+
+use super::{Driver, MAX_REDIRECTS, MOVING_SLOT_DELAY};
+use crate::connection::Replies;
+use crate::context::count;
+use crate::error::{server_error, Recovery, ServerError};
+use crate::pending::Pending;
+use crate::server::batch::{Batch, Decoded, Group};
+use crate::server_kind::TopologyEvent;
+
+impl Driver {
+    pub(super) fn replied(&mut self, at: usize, mut batch: Batch, replies: Replies) {
+        let now = Instant::now();
+        let mut failure = (batch.unanswered == 0).then(|| Box::from("timeout"));
+        let mut replies = replies.map(Vec::into_iter);
+        for group in std::mem::take(&mut batch.groups) {
+            let failed = match next_reply(&mut replies, group.asking) {
+                Ok(value) => self.answer(group, value, now),
+                Err(error) => self.recover(at, group, &error, now),
+            };
+            failure = failure.or(failed);
+        }
+        self.report_batch(&batch, now, failure.as_deref());
+    }
+
+    /// Answers the calls of a command. Returns the code of a failure.
+    fn answer(&mut self, mut group: Group, value: Value, now: Instant) -> Option<Box<str>> {
+        match group.answer(value) {
+            Decoded::All { foreign } => {
+                self.succeeded();
+                (foreign > 0).then(|| self.found_foreign(foreign))
+            }
+            Decoded::Incomplete => {
+                self.failed(now, &"the script's reply cannot be read");
+                Some("reply".into())
+            }
+        }
+    }
+
+    /// Handles an error of a command as [`Recovery`] says. Returns the code of a failure.
+    fn recover(
+        &mut self,
+        at: usize,
+        group: Group,
+        error: &RedisError,
+        now: Instant,
+    ) -> Option<Box<str>> {
+        match Recovery::of(error) {
+            Recovery::LoadScript if group.is_limiter_calls() => {
+                self.load_script(at);
+                self.resend(group, now);
+                None
+            }
+            Recovery::Redirect {
+                address,
+                slot,
+                asking,
+            } if self.kind.is_shard() => {
+                self.redirect(group, address, slot, asking);
+                None
+            }
+            Recovery::Delay => {
+                self.delay(group, now);
+                None
+            }
+            Recovery::Reconnect(reason) => Some(self.broken(at, group, &reason, now)),
+            Recovery::Refuse(error) => Some(self.refused(at, group, error, now)),
+            Recovery::LoadScript | Recovery::Redirect { .. } => {
+                let error = server_error(error)?;
+                Some(self.refused(at, group, error, now))
+            }
+        }
+    }
+
+    /// Reports calls that found a value of another program. The server works, so the breaker stays closed; these calls
+    /// are answered by this node until someone deletes the key.
+    fn found_foreign(&mut self, calls: usize) -> Box<str> {
+        count(&self.context.counts.refused, calls);
+        let problem = format!(
+            "WRONGTYPE a key that begins with {} holds what no limiter wrote: delete it, and give limits a prefix or a \
+             database of their own",
+            self.context.prefix
+        );
+        self.set_problem(Some(&problem));
+        "WRONGTYPE".into()
+    }
+
+    fn load_script(&mut self, at: usize) {
+        let pooled = &mut self.pool[at];
+        if let Some(connection) = pooled.connection.clone() {
+            let (health_check, kind) = (Arc::clone(&self.health_check), self.kind.clone());
+            pooled.load(async move { connection.check_health(&health_check, &kind).await });
+        }
+    }
+
+    /// Puts calls that did not run back at the front of the queue.
+    fn resend(&mut self, group: Group, now: Instant) {
+        let calls = self.take_unsent(group, now);
+        self.status.enqueue(calls.len());
+        for pending in calls.into_iter().rev() {
+            self.queue.push_front(pending);
+        }
+        self.alarm = None;
+    }
+
+    /// Returns the calls of a command that did not run and can still be sent.
+    fn take_unsent(&self, group: Group, now: Instant) -> Vec<Pending> {
+        let mut calls = group.into_unsent(now);
+        if self.breaker.state() != State::Closed {
+            count(&self.context.counts.unsent, calls.len());
+            calls.clear();
+        }
+        calls
+    }
+
+    /// Sends calls again after a short delay, each in a command of its own.
+    fn delay(&mut self, group: Group, now: Instant) {
+        for mut pending in self.take_unsent(group, now) {
+            pending.alone = true;
+            let due = (now + MOVING_SLOT_DELAY).min(pending.deadline);
+            self.delayed.push((due, pending));
+        }
+        self.alarm = None;
+    }
+
+    fn redirect(&mut self, group: Group, address: String, slot: u16, asking: bool) {
+        let mut calls = group.into_unsent(Instant::now());
+        for pending in &mut calls {
+            pending.redirects += 1;
+            pending.asking = asking;
+        }
+        calls.retain(|pending| pending.redirects <= MAX_REDIRECTS);
+        self.kind.report(TopologyEvent::Redirected {
+            pending: calls,
+            address,
+            from: self.status.endpoint.clone(),
+            slot,
+            asking,
+        });
+    }
+
+    fn broken(&mut self, at: usize, mut group: Group, reason: &str, now: Instant) -> Box<str> {
+        self.disconnect(at, reason);
+        group.fail(&Failure::Lost);
+        // One failure, however many calls were in flight: the server may work, and is tried at once.
+        self.failed(now, &reason);
+        "closed".into()
+    }
+
+    fn refused(
+        &mut self,
+        at: usize,
+        mut group: Group,
+        error: ServerError,
+        now: Instant,
+    ) -> Box<str> {
+        let ServerError { code, message } = error;
+        let refused = group.fail(&Failure::Refused {
+            code: code.clone(),
+            message: message.clone(),
+        });
+        count(&self.context.counts.refused, refused);
+        self.set_problem(Some(&message));
+        // An error that concerns this command alone, and not the server: calls continue.
+        if !group.is_limiter_calls() && matches!(&*code, "ERR" | "NOPERM" | "WRONGTYPE") {
+            return code;
+        }
+        for _ in 0..refused {
+            self.failed(now, &message);
+        }
+        match &*code {
+            // Another server is primary now, or the user was signed out.
+            "READONLY" | "NOAUTH" => self.disconnect(at, &message),
+            "CLUSTERDOWN" | "MASTERDOWN" | "LOADING" => self.rediscover(),
+            _ => {}
+        }
+        code
+    }
+}
+
+/// Returns the reply to the next command, and skips that to its `ASKING`.
+fn next_reply(
+    replies: &mut Result<vec::IntoIter<Value>, RedisError>,
+    asking: bool,
+) -> Result<Value, RedisError> {
+    let replies = replies.as_mut().map_err(|error| error.clone())?;
+    if asking {
+        replies.next();
+    }
+    replies.next().unwrap_or(Value::Nil).extract_error()
+}

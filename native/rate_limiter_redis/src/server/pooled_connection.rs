@@ -1,0 +1,126 @@
+//! One of a server's connections, with its batches in flight.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::task::JoinHandle;
+
+use super::batch::Batch;
+use crate::connection::{ConnectError, Connection, Replies};
+
+/// A connection, and the task that ends when the connection does.
+pub(super) type ConnectResult = Result<(Connection, JoinHandle<()>), ConnectError>;
+type LoadResult = Result<(), ConnectError>;
+
+/// A connection of the pool, connected or not.
+#[derive(Default)]
+pub(super) struct PooledConnection {
+    pub(super) connection: Option<Arc<Connection>>,
+    end: Option<JoinHandle<()>>,
+    pub(super) batches: Vec<Batch>,
+    connecting: Option<Pin<Box<dyn Future<Output = ConnectResult> + Send>>>,
+    loading: Option<Pin<Box<dyn Future<Output = LoadResult> + Send>>>,
+    /// The time of the next attempt to connect, if it has to wait.
+    pub(super) retry_at: Option<Instant>,
+    /// Whether it was connected before.
+    pub(super) was_up: bool,
+}
+
+pub(super) enum PoolEvent {
+    /// An attempt to connect ended.
+    Connected(ConnectResult),
+    /// The script was loaded again, or could not be.
+    Loaded(LoadResult),
+    /// A batch was answered, or its connection broke.
+    Replied(Box<Batch>, Replies),
+    /// The connection was closed.
+    Closed,
+}
+
+impl PooledConnection {
+    /// Connects in the background. The present connection stays in use until then.
+    pub(super) fn connect(
+        &mut self,
+        attempt: impl Future<Output = ConnectResult> + Send + 'static,
+    ) {
+        self.connecting = Some(Box::pin(attempt));
+        self.retry_at = None;
+    }
+
+    /// Loads the script in the background. Until then the connection takes no more batches.
+    pub(super) fn load(&mut self, attempt: impl Future<Output = LoadResult> + Send + 'static) {
+        if self.loading.is_none() {
+            self.loading = Some(Box::pin(attempt));
+        }
+    }
+
+    /// Returns the connection if it takes another batch.
+    pub(super) fn idle(&self, max_batches: usize) -> Option<&Arc<Connection>> {
+        let idle = self.loading.is_none() && self.batches.len() < max_batches;
+        self.connection.as_ref().filter(|_| idle)
+    }
+
+    pub(super) fn set(&mut self, connection: Connection, end: JoinHandle<()>) {
+        self.connection = Some(Arc::new(connection));
+        self.end = Some(end);
+        self.loading = None;
+    }
+
+    /// Drops the connection. It is closed once its batches in flight are answered or given up.
+    pub(super) fn clear(&mut self) {
+        self.connection = None;
+        self.end = None;
+        self.loading = None;
+        self.retry_at = None;
+    }
+
+    /// Returns whether an attempt to connect is due: without a connection, or with one of old credentials.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let is_wanted = self.connection.is_none() || self.retry_at.is_some();
+        let is_time = self.retry_at.is_none_or(|due| due <= now);
+        is_wanted && is_time && self.connecting.is_none()
+    }
+
+    /// Drops the connection, and stops connecting.
+    pub(super) fn shut_down(&mut self) {
+        self.clear();
+        self.connecting = None;
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<PoolEvent> {
+        // Replies first: a connection may close right after its last one.
+        for number in 0..self.batches.len() {
+            if let Poll::Ready(replies) = self.batches[number].poll(context) {
+                let batch = self.batches.swap_remove(number);
+                return Poll::Ready(PoolEvent::Replied(Box::new(batch), replies));
+            }
+        }
+        if ready(&mut self.end, context).is_some() {
+            return Poll::Ready(PoolEvent::Closed);
+        }
+        if let Some(loaded) = ready(&mut self.loading, context) {
+            return Poll::Ready(PoolEvent::Loaded(loaded));
+        }
+        if let Some(connected) = ready(&mut self.connecting, context) {
+            return Poll::Ready(PoolEvent::Connected(connected));
+        }
+        Poll::Pending
+    }
+}
+
+/// Polls a future, and removes it once it is ready.
+fn ready<F: Future + Unpin>(
+    future: &mut Option<F>,
+    context: &mut Context<'_>,
+) -> Option<F::Output> {
+    match Pin::new(future.as_mut()?).poll(context) {
+        Poll::Ready(output) => {
+            *future = None;
+            Some(output)
+        }
+        Poll::Pending => None,
+    }
+}
