@@ -1,4 +1,4 @@
-//! Where the servers are, and how they are spoken to.
+//! The configuration of a client.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,90 +8,91 @@ use std::time::Duration;
 
 use crate::credentials::Credentials;
 
-/// The deadline of a call where nothing else is said.
+/// The default of [`Config::timeout`].
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Calls that may wait for one server at once where nothing else is said.
+/// The default of [`Config::max_queue`].
 pub const DEFAULT_MAX_QUEUE: usize = 16_384;
 
-/// What a [`Client`](crate::Client) is started with.
+/// The configuration of a [`Client`](crate::Client).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which servers there are.
+    /// The servers.
     pub topology: Topology,
-    /// What is said to them on connecting. Can be replaced later: [`Client::set_credentials`](crate::Client::set_credentials).
+    /// The servers' credentials, replaceable by [`Client::set_credentials`](crate::Client::set_credentials).
     pub credentials: Credentials,
-    /// The number of the database. A cluster has only 0.
+    /// The database number. A cluster has only database 0.
     pub database: u32,
-    /// How connections are encrypted; `None`: not at all.
+    /// The TLS settings; `None` for unencrypted connections.
     pub tls: Option<Tls>,
-    /// What the keys begin with: also the client's own, by which it tries whether the server works.
+    /// The prefix of all keys, including the key of the client's own health check.
     pub prefix: Arc<str>,
-    /// How long a call may take, waiting included.
+    /// The maximum duration of a call, including its time in the queue.
     pub timeout: Duration,
-    /// Connections to each server. One carries all; more let the next batch go before the last one is answered.
+    /// The number of connections to each server. One is enough; with more, the next batch is sent before the previous one
+    /// is answered.
     pub connections: NonZeroUsize,
-    /// Calls that may wait for one server; one more is handed back.
+    /// The maximum number of queued calls for one server. Further calls are returned.
     pub max_queue: usize,
 }
 
-/// Which servers there are.
+/// The servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// One.
+    /// A single server.
     Server(Endpoint),
-    /// A primary and its replicas; sentinels know which is which.
+    /// A primary and its replicas, monitored by Sentinels.
     Sentinel {
-        /// Where sentinels are; one that answers is enough.
+        /// The addresses of Sentinels. One that replies is enough.
         sentinels: Vec<Endpoint>,
-        /// The name by which they know the group.
+        /// The name of the primary in the Sentinels' configuration.
         group: String,
-        /// What is said to them on connecting.
+        /// The Sentinels' credentials.
         credentials: Credentials,
     },
-    /// Primaries that share the keys.
+    /// A cluster, whose primaries share the keys.
     Cluster {
-        /// Where nodes are; one that answers is enough, it knows the others.
+        /// The addresses of nodes. One that replies is enough, since it knows the others.
         seeds: Vec<Endpoint>,
     },
 }
 
-/// Where one server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// A host, by name or address, and a port.
+    /// A host and a port.
     Tcp {
-        /// Name or address, the latter without brackets.
+        /// The name or the IP address, the latter without brackets.
         host: Arc<str>,
         /// The port.
         port: u16,
     },
-    /// A socket in the file system.
+    /// A Unix domain socket.
     Unix(PathBuf),
 }
 
-/// How connections are encrypted.
+/// The TLS settings.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Certificates of the authorities that are trusted, as PEM; `None`: those of the system.
+    /// The trusted certificate authorities as PEM; `None` for those of the system.
     pub roots: Option<Vec<u8>>,
-    /// What we show to a server that asks who we are.
+    /// The client certificate, for servers that require one.
     pub identity: Option<Identity>,
-    /// Whether the server must prove who it is. Without that, whoever is in between reads and writes everything.
+    /// Whether to verify the server's certificate. Without that, a man in the middle can read and change everything.
     pub verify: bool,
 }
 
 /// A certificate and its key.
 #[derive(Clone)]
 pub struct Identity {
-    /// The certificate and those that vouch for it, as PEM.
+    /// The certificate chain as PEM.
     pub certificate: Vec<u8>,
-    /// Its private key, as PEM.
+    /// The private key as PEM.
     pub key: Vec<u8>,
 }
 
 impl Config {
-    /// One server, and the defaults: no credentials, no encryption, database 0.
+    /// Creates a configuration with the defaults: no credentials, no encryption, database 0.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
         Self {
@@ -108,7 +109,7 @@ impl Config {
 }
 
 impl Endpoint {
-    /// By host and port.
+    /// Creates an address of a host and a port.
     #[must_use]
     pub fn tcp(host: &str, port: u16) -> Self {
         Self::Tcp {

@@ -1,9 +1,9 @@
-//! Who we are to the server. Printed nowhere.
+//! Credentials, which are never printed.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A user's name and password, as the server wants them; either may be missing.
+/// A username and a password. Either may be missing.
 ///
 /// Neither is ever printed: not by `Debug`, and not in any error or status of this crate.
 ///
@@ -20,7 +20,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Of a user; without a name, of the server's default one; without a password, none are sent.
+    /// Creates credentials. Without a username, they are those of the default user; without a password, none are sent.
     #[must_use]
     pub fn new(username: Option<&str>, password: Option<&str>) -> Self {
         Self {

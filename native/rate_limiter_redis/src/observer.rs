@@ -1,74 +1,74 @@
-//! Being told what happens between here and the servers.
+//! Events of connections and servers.
 
 use std::time::Duration;
 
 use rate_limiter_distributed::breaker::State;
 
-/// Is told what happens. Called on the thread that does all input and output: it must not block, and be quick.
+/// Receives events. Called on the I/O thread: must return quickly, and must not block.
 ///
-/// No event holds a credential or an id.
+/// No event contains a credential or an id.
 pub trait Observer: Send + Sync {
-    /// The breaker of one server changed.
+    /// The breaker of a server changed.
     fn breaker(&self, event: &BreakerEvent<'_>) {
         let _ = event;
     }
 
-    /// A connection came, went or could not be made.
+    /// A connection came up, went down or could not be made.
     fn connection(&self, event: &ConnectionEvent<'_>) {
         let _ = event;
     }
 
-    /// A server was found to forget keys when its memory is full. Told once, until it is another policy.
+    /// A server evicts keys when its memory is full. Called once for each policy that is found.
     fn eviction(&self, event: &EvictionEvent<'_>) {
         let _ = event;
     }
 
-    /// Calls that travelled together were answered, or will not be.
+    /// All calls of a batch were answered or failed.
     fn batch(&self, event: &BatchEvent<'_>) {
         let _ = event;
     }
 }
 
-/// One that listens to nothing.
+/// An observer that ignores all events.
 impl Observer for () {}
 
-/// A change of one server's breaker.
+/// A change of a server's breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct BreakerEvent<'a> {
     /// The server, as `host:port` or a path.
     pub server: &'a str,
-    /// What it was.
+    /// The previous state.
     pub from: State,
-    /// What it is.
+    /// The new state.
     pub to: State,
-    /// Why, in words; for `Closed`, that it was tried and works.
+    /// The reason, for operators.
     pub reason: &'a str,
 }
 
-/// What became of a connection.
+/// A change of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionEvent<'a> {
     /// The server, as `host:port` or a path.
     pub server: &'a str,
-    /// What.
+    /// The change.
     pub change: Change<'a>,
 }
 
-/// What became of a connection.
+/// A change of a connection, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change<'a> {
-    /// It is there, greeted and with the script loaded.
+    /// Connected, authenticated, and the script has run.
     Up,
-    /// It was there, and is not any more: why.
+    /// A connection that was up is lost.
     Down(&'a str),
-    /// It could not be made: why.
+    /// An attempt to connect failed.
     Failed(&'a str),
-    /// The server does not take the credentials: its words. Whoever gives them out should give new ones.
+    /// The server refused the credentials. They should be replaced.
     Refused(&'a str),
 }
 
-/// A server that forgets keys when its memory is full: whoever they are about begins anew, as if after a reset.
+/// A server that evicts keys when its memory is full. The usage of an evicted id is forgotten, as after a reset.
 #[derive(Clone, Copy, Debug)]
 pub struct EvictionEvent<'a> {
     /// The server, as `host:port` or a path.
@@ -84,11 +84,11 @@ pub struct EvictionEvent<'a> {
 pub struct BatchEvent<'a> {
     /// The server, as `host:port` or a path.
     pub server: &'a str,
-    /// How many calls travelled together.
+    /// The number of calls.
     pub calls: usize,
-    /// From sending until the last of them was answered.
+    /// The time from sending to the last answer.
     pub duration: Duration,
-    /// `None` where all ran; else the code of the first failure: `timeout`, `closed`, or the server's, as `OOM`; `WRONGTYPE`,
-    /// too, where a key of a call holds something else.
+    /// The code of the first failure: `timeout`, `closed`, `reply` for an unreadable reply, `WRONGTYPE` for a key with a
+    /// value of another program, or the server's, such as `OOM`. `None` if all calls ran.
     pub failure: Option<&'a str>,
 }

@@ -1,19 +1,19 @@
-//! How it goes: for people, statistics and health checks.
+//! The state of a client, for operators, statistics and health checks.
 
 use rate_limiter_distributed::breaker::State;
 
-/// How a client is doing.
+/// The state of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Each server that calls go to now; none while nobody knows where they are.
+    /// The servers that calls go to now; empty while the topology is unknown.
     pub servers: Vec<ServerStatus>,
-    /// Why the topology is not known, or not up to date, if so.
+    /// Why the topology is unknown or out of date, if it is.
     pub problem: Option<String>,
-    /// Since the start.
+    /// Counters since the start.
     pub totals: Totals,
 }
 
-/// How one server is doing.
+/// The state of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
     /// `host:port` or a path.
@@ -22,35 +22,36 @@ pub struct ServerStatus {
     pub breaker: State,
     /// Connections that are up.
     pub connections: usize,
-    /// Calls that wait or are under way.
+    /// Calls in the queue or in flight.
     pub pending: usize,
-    /// The last that went wrong, in the server's words or the system's, while it matters: cleared by success.
+    /// The last error, as the server or the system reported it. Cleared by success.
     pub problem: Option<String>,
-    /// The `maxmemory-policy` by which it forgets keys when its memory is full, if it does and lets us know.
+    /// The `maxmemory-policy` by which the server evicts keys when its memory is full, if it does and shows it to this
+    /// user.
     pub evicts: Option<String>,
 }
 
-/// What was done since the start, over all servers.
+/// Counters since the start, over all servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Calls that were taken.
+    /// Calls that were accepted.
     pub calls: u64,
-    /// Round trips they made.
+    /// Round trips for these calls.
     pub batches: u64,
     /// Calls without an answer by their deadline.
     pub timeouts: u64,
-    /// Calls that the server refused, or for which it found a key that holds something else.
+    /// Calls that the server refused, or that found a key with a value of another program.
     pub refused: u64,
-    /// Calls that were handed back: no connection, breaker open, or too many waiting.
+    /// Calls that were not sent: no connection, breaker open, or queue full.
     pub unsent: u64,
-    /// Connections made after the first.
+    /// Connections made after the first one was lost.
     pub reconnections: u64,
     /// Times that a breaker opened.
     pub opened: u64,
 }
 
 impl Status {
-    /// Whether every server takes calls.
+    /// Returns whether every server accepts calls.
     #[must_use]
     pub fn is_well(&self) -> bool {
         let closed = |server: &ServerStatus| server.breaker == State::Closed;

@@ -1,4 +1,4 @@
-//! Bytes to a server and back: by TCP, encrypted or not, or by a socket in the file system.
+//! The byte stream of a connection: TCP with or without TLS, or a Unix domain socket.
 
 use std::io;
 use std::pin::Pin;
@@ -43,14 +43,14 @@ pub(super) async fn connect(
     }
 }
 
-/// Does the same to whichever stream it is.
-macro_rules! with {
-    ($self:expr, $stream:ident => $does:expr) => {
+/// Evaluates an expression with the inner stream.
+macro_rules! with_inner {
+    ($self:expr, $stream:ident => $body:expr) => {
         match $self.get_mut() {
-            Stream::Tcp($stream) => $does,
-            Stream::Tls($stream) => $does,
+            Stream::Tcp($stream) => $body,
+            Stream::Tls($stream) => $body,
             #[cfg(unix)]
-            Stream::Unix($stream) => $does,
+            Stream::Unix($stream) => $body,
         }
     };
 }
@@ -61,7 +61,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        with!(self, stream => Pin::new(stream).poll_read(context, buffer))
+        with_inner!(self, stream => Pin::new(stream).poll_read(context, buffer))
     }
 }
 
@@ -71,14 +71,14 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        with!(self, stream => Pin::new(stream).poll_write(context, bytes))
+        with_inner!(self, stream => Pin::new(stream).poll_write(context, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        with!(self, stream => Pin::new(stream).poll_flush(context))
+        with_inner!(self, stream => Pin::new(stream).poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        with!(self, stream => Pin::new(stream).poll_shutdown(context))
+        with_inner!(self, stream => Pin::new(stream).poll_shutdown(context))
     }
 }
