@@ -10,8 +10,12 @@ defmodule Lab.MixProject do
       elixir: "~> 1.14",
       # One build of the rate limiter serves demo, tests and benches.
       build_per_environment: false,
-      # The demo runs a Redis as the tests of the rate limiter do.
-      elixirc_paths: ["lib", Path.expand("../test/support/program.ex", __DIR__)],
+      # The demo replays the log of the guide, and runs a Redis as the tests do.
+      elixirc_paths: [
+        "lib",
+        Path.expand("../guides/access_log.ex", __DIR__),
+        Path.expand("../test/support/program.ex", __DIR__)
+      ],
       deps: [{:rate_limiter, path: ".."}]
     ]
   end

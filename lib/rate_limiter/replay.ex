@@ -1,8 +1,8 @@
 defmodule RateLimiter.Replay do
   @moduledoc """
-  Tells what limits would have done to a log: who would have been denied, when, and which limit would have fitted.
+  A replay of an access log: which requests a limit would have denied, when, and which limit would have fitted.
 
-  `mix rate_limiter.replay` is this module for people. Here it is for programs:
+  `mix rate_limiter.replay` prints its report. From Elixir:
 
       iex> path = Path.join(System.tmp_dir!(), "replay_doctest.log")
       iex> File.write!(path, \"""
@@ -19,32 +19,32 @@ defmodule RateLimiter.Replay do
       iex> best.limit
       2
 
-  ## What it does
+  ## How it works
 
-  Every request is judged by the limiter that serves applications, at the time that the log gives it, on a clock that
-  shows the log's time. Each limit is judged alone, as if it were the only one.
+  The limiter that serves applications judges every request at the time that the log gives it, on a clock that shows the
+  time of the log. Each limit is judged alone, as if it were the only one.
 
-  **Order.** Servers log a request when it ends, so logs are a little out of order. A request is put into its place if
-  it comes at most `:reorder_ms` behind the latest time of its log; requests of the same time stay in the log's order.
-  What comes later still is counted as late, and judged when it comes: the clock does not go back for it, and nothing
-  is minted. Several logs are merged by time, so a cluster's logs can be replayed together, and rotated ones in any
-  order.
+  **Order.** Servers log a request when it ends, so logs are slightly out of order. A request is put into its place if
+  it is at most `:reorder_ms` behind the latest time of its log. Requests of the same time stay in the order of the log.
+  A request that is later still is counted as late and judged on arrival: the clock does not go back for it, so it
+  creates no extra budget. Several logs are merged by time, so the logs of a cluster can be replayed together, and rotated
+  logs in any order.
 
-  **Lines.** Common Log Format, Combined Log Format and one JSON object a line, plain or gzip, told apart by their first
-  bytes. A line that cannot be read is counted, and the first few are kept to be shown. A line that says nothing of who
-  is asking (`by: ["user"]` where nobody is logged in) is counted apart, and not judged.
+  **Lines.** Common Log Format, Combined Log Format and one JSON object per line, plain or gzip, detected by their first
+  bytes. A line that cannot be read is counted, and the report keeps the first few. A line without an id (`by: ["user"]`
+  where nobody is logged in) is counted apart, and not judged.
 
-  **The smallest limit** that never denies an id is found by trying: each id's requests are judged again, alone, under
+  **The smallest limit** that never denies an id is found by trial: the requests of each id are judged again, alone, under
   one limit after the other, by the arithmetic that serves applications. The burst follows the limit that is tried: it
-  is the limit, or stays in the proportion to it in which it was stated, rounded up. Sub-windows stay as they are.
-  Where an id that was never denied under a limit is not denied under any higher one, halving finds the smallest; that
-  holds for every algorithm, but for token buckets of more than 10,000 a second, whose rates are rounded by up to
-  0.001 %: there it finds one that fits while the next smaller does not.
+  equals the limit, or keeps the stated proportion to it, rounded up. Sub-windows stay as they are. If an id that one
+  limit never denies is not denied by any higher one, bisection finds the smallest. That holds for every algorithm except
+  token buckets of more than 10,000 per second, whose rates are rounded by up to 0.001 %: there the result fits, and the
+  next smaller limit does not.
 
-  **Memory.** For each id its text (at most about 280 bytes a field) and about 50 bytes, and about 100 more for each
-  limit; the requests of the reorder span; and, unless `fit: false`, 12 bytes a request, 20 with `:cost`, twice that
-  while the search begins. A file is never read whole, nor is a line longer than 1 MiB. Standard input is the exception:
-  the Erlang runtime reads it as fast as it comes, and what is not judged yet waits in memory.
+  **Memory.** For each id its text (at most about 280 bytes a field), about 50 bytes, and about 100 more for each limit;
+  the requests of the reorder span; and, unless `fit: false`, 12 bytes a request, 20 with `:cost`, twice that while the
+  search begins. A file is never read whole, nor is a line longer than 1 MiB. Standard input is the exception: the Erlang
+  runtime reads it as fast as it arrives, and unjudged input waits in memory.
 
   ## Options
 
@@ -57,16 +57,16 @@ defmodule RateLimiter.Replay do
   @doc """
   Replays logs and returns `{:ok, report}`.
 
-  `paths` are files, or `"-"` for standard input. Options are above; wrong ones raise `ArgumentError`.
+  `paths` are files, or `"-"` for standard input. The options are listed above; invalid ones raise `ArgumentError`.
 
-  Lines that cannot be read are no error, nor is a log that holds nothing, nor one that breaks off: the report has them.
-  `{:error, message}` is returned where a log cannot be opened; then nothing was replayed.
+  Lines that cannot be read, an empty log and a truncated log are not errors: the report lists them. Returns
+  `{:error, message}` if a log cannot be opened; no log is replayed then.
   """
   @spec run([String.t(), ...], keyword) :: {:ok, Report.t()} | {:error, String.t()}
   def run(paths, options), do: run_prepared(paths, prepare!(options))
 
   @doc false
-  # All that options can be wrong about comes to light here, before a log is opened.
+  # Raises for every invalid option, before a log is opened.
   @spec prepare!(keyword) :: {Settings.t(), Engine.t()}
   def prepare!(options) do
     settings = Settings.new!(options)
@@ -88,10 +88,10 @@ defmodule RateLimiter.Replay do
   end
 
   @doc """
-  The smallest limit like the one judged that would have denied at most this share of the ids, in parts per million.
+  Returns the smallest limit of the judged kind that would have denied at most this share of the ids, in parts per million.
 
-  Returns `{:ok, limit}`, whose `:limit` and `:burst` are the ones found; `:none` where no limit of this algorithm is
-  high enough; `:unknown` where that share was not among the report's `:shares_ppm`, or nothing was judged.
+  Returns `{:ok, limit}` with the `:limit` and `:burst` found, `:none` if no limit of this algorithm is high enough, and
+  `:unknown` if that share is not among the `:shares_ppm` of the replay, or no request was judged.
   """
   @spec smallest(Verdict.t(), non_neg_integer) :: {:ok, Limit.t()} | :none | :unknown
   def smallest(%Verdict{smallest: smallest}, share_ppm) do

@@ -4,7 +4,8 @@ defmodule Lab.Demo do
   # nodes that share a limit through Redis, where that is asked for.
 
   alias RateLimiter.Replay
-  alias Lab.Demo.{AccessLog, Pain, Shared, Storm}
+  alias Guides.AccessLog
+  alias Lab.Demo.{Pain, Shared, Storm}
   alias RateLimiter.Replay.{Source, Table}
   alias RateLimiter.Terminal.{LimitText, Screen}
 

@@ -1,23 +1,24 @@
 defmodule Mix.Tasks.RateLimiter.Replay do
-  @shortdoc "Tells what limits would have done to a log"
+  @shortdoc "Shows what limits would have done to an access log"
 
   @moduledoc """
-  Tells what limits would have done to a log: who would have been denied, when, and which limit would have fitted.
+  Shows what limits would have done to an access log: which clients they would have denied, when, and which limit would
+  have fitted.
 
       mix rate_limiter.replay access.log.gz --limit 60/min
       mix rate_limiter.replay access.log access.log.1.gz --limit 10/s:burst=20 --limit 1000/h --by ip,path
       zcat app.ndjson.gz | mix rate_limiter.replay --limit 100/min --by user.id --html report.html
 
-  Every request is judged by the limiter that serves applications, at the time that the log gives it. Each limit is
-  judged alone. Logs are files in Common or Combined Log Format or with a JSON object a line, plain or gzip; several
-  are merged by time. `-` or no file is standard input.
+  The limiter that serves applications judges every request, at the time that the log gives it. Each limit is judged
+  alone. A log has Common or Combined Log Format, or one JSON object per line, plain or gzip. Several logs are merged by
+  time. `-` or no file is standard input. The guide "Choosing a limit" explains the report.
 
   ## Limits
 
-  `--limit` is how much in how long, and behind colons, in any order, how it is counted:
+  `--limit` is a number per period. Its details follow after colons, in any order:
 
-      60/min                     a token bucket that refills 60 a minute and holds 60
-      10/s:burst=20              one that holds 20
+      60/min                     a token bucket that holds 60 and refills 60 a minute
+      10/s:burst=20              a token bucket that holds 20
       100/5min:sliding_window    never more than 100 in any 5 minutes
       10k/day:fixed_window       counted from midnight (UTC); with from_first_use from the first request
 
@@ -26,31 +27,33 @@ defmodule Mix.Tasks.RateLimiter.Replay do
 
   ## Options
 
-    * `-l`, `--limit LIMIT` - a limit to judge by; as often as wanted, at least once
-    * `-b`, `--by FIELD[,FIELD...]` - who is asking: `ip` (the default), `user`, `path` (without the query), `method`,
-      `status`, `referer`, `agent`, or any field of a JSON line, with dots into nested objects; several together are
-      one id
-    * `--cost FIELD` - what a request costs, such as `bytes`; without it, 1
-    * `--format auto|clf|ndjson` - how lines are written; `auto` tells by each line's first byte
-    * `--time-field NAME` - the JSON field with the time: ISO 8601, or a number since 1970; without it the first of
+    * `-l`, `--limit LIMIT` - a limit to judge by; required, and may be repeated
+    * `-b`, `--by FIELD[,FIELD...]` - the fields that identify a client: `ip` (the default), `user`, `path` (without the
+      query), `method`, `status`, `referer`, `agent`, or any field of a JSON line, with dots into nested objects
+    * `--cost FIELD` - the field with the cost of a request, such as `bytes`; by default a request costs 1
+    * `--format auto|clf|ndjson` - the format of the lines; `auto`, the default, detects it by the first byte of each
+    * `--time-field NAME` - the JSON field with the time: ISO 8601, or a number since 1970; by default the first of
       `time`, `timestamp`, `@timestamp`, `ts` and some more
-    * `--time-unit s|ms|us|ns` - what such a number counts; without it its magnitude tells
-    * `--id-field NAME` - as `--by`, but always the JSON field of that very name
-    * `--field WORD=NAME` - the JSON name of `ip`, `user`, `path`, `method`, `status`, `bytes`, `referer` or `agent`,
-      where the usual ones do not fit
-    * `--reorder SPAN` - how late a line may come and still be put into its place; 60s without it
-    * `--target P%` - also find the smallest limit that denies at most P % of the ids; 1% without it
-    * `--no-fit` - do not look for the smallest limit, and keep no requests in memory for it
-    * `--top N` - how many of the ids denied most often to name; 10 without it
-    * `--json` - the report as JSON instead of a table
-    * `--html FILE` - also write it as a page with plots, in one file
-    * `--progress`, `--no-progress` - tell on standard error how far it is; without these, on a terminal only
-    * `-h`, `--help` - this text
+    * `--time-unit s|ms|us|ns` - the unit of such a number; by default its magnitude decides
+    * `--id-field NAME` - as `--by`, but always the JSON field of exactly this name
+    * `--field FIELD=NAME` - another JSON name of `ip`, `user`, `path`, `method`, `status`, `bytes`, `referer` or `agent`
+    * `--reorder SPAN` - how late a line may be and still be put into its place; by default 60s
+    * `--target P%` - also find the smallest limit that denies at most P % of the clients; by default 1%; may be repeated
+    * `--no-fit` - do not search the smallest limit, and keep no requests in memory for it
+    * `--top N` - how many of the clients denied most often to list; by default 10
+    * `--json` - print the report as JSON instead of a table
+    * `--html FILE` - also write the report as a page with charts, in one file
+    * `--progress`, `--no-progress` - print the progress to standard error; by default only to a terminal
+    * `-h`, `--help` - print this text
 
-  The exit status is 0 if all was read; 1 if a log could not be opened or broke off, or if not one of its lines could be
-  judged; 2 if the command line is wrong. Lines that cannot be read are counted, and change nothing of it.
+  ## Exit status
 
-  Standard input is read by the Erlang runtime as fast as it comes, and waits in memory; files of any size are not.
+    * 0 - the logs were read. Lines that cannot be read are counted, and do not change the status
+    * 1 - a log could not be opened, was truncated, or had no line that could be judged
+    * 2 - the command line is invalid
+
+  Files of any size need little memory. Standard input is read by the Erlang runtime as fast as it arrives, and waits in
+  memory.
   """
 
   use Mix.Task
@@ -85,7 +88,7 @@ defmodule Mix.Tasks.RateLimiter.Replay do
     end
   end
 
-  # Only here is an `ArgumentError` the command line's fault; what else raises is a defect, and shows its trace.
+  # Only an `ArgumentError` of this step is the caller's mistake. Any other is a defect, and shows its trace.
   defp prepare(options) do
     Replay.prepare!(options)
   rescue

@@ -2,6 +2,7 @@ defmodule RateLimiter.Replay.Arguments do
   @moduledoc false
   # The command line of `mix rate_limiter.replay`.
 
+  alias RateLimiter.Replay.Settings
   alias RateLimiter.Terminal.{CommandLine, LimitText}
 
   @switches [
@@ -41,7 +42,7 @@ defmodule RateLimiter.Replay.Arguments do
 
   @type output :: %{json: boolean, html: String.t() | nil, progress: boolean | nil}
 
-  @doc "Paths, the options of `RateLimiter.Replay.run/2`, and what to write; or what is wrong."
+  @doc "Returns paths, options of `RateLimiter.Replay.run/2` and output options, or what is invalid."
   @spec parse([String.t()]) ::
           {:ok, [String.t(), ...], keyword, output} | :help | {:error, String.t()}
   def parse(argv) do
@@ -81,7 +82,7 @@ defmodule RateLimiter.Replay.Arguments do
          format: format,
          time_field: given[:time_field],
          time_unit: time_unit,
-         fields: Enum.into(literal_words(literal), fields),
+         fields: Enum.into(literal_fields(literal), fields),
          reorder_ms: reorder_ms,
          shares_ppm: shares_ppm,
          top: Keyword.get(given, :top, 10),
@@ -93,7 +94,7 @@ defmodule RateLimiter.Replay.Arguments do
   defp limits([]), do: {:error, "--limit: expected at least one, such as --limit 60/min"}
   defp limits(limits), do: {:ok, limits}
 
-  # `--by ip,path` and `--by ip --by path` are the same.
+  # `--by ip,path` equals `--by ip --by path`.
   defp names(given, key) do
     given
     |> Keyword.get_values(key)
@@ -104,9 +105,9 @@ defmodule RateLimiter.Replay.Arguments do
   defp by([]), do: ["ip"]
   defp by(names), do: names
 
-  # `--id-field ip` means the JSON field of that very name, not the usual names of an address.
-  defp literal_words(names),
-    do: for(name <- names, RateLimiter.Replay.Fields.word?(name), do: {name, name})
+  # `--id-field ip` is the JSON field `ip` only, not one of the usual names of an address.
+  defp literal_fields(names),
+    do: for(name <- names, Settings.field?(name), do: {name, name})
 
   defp one_of(given, key, known, default) do
     case Keyword.fetch(given, key) do
@@ -136,7 +137,7 @@ defmodule RateLimiter.Replay.Arguments do
     end
   end
 
-  # None denied is always of interest; without a target so is one in a hundred.
+  # The limit that denies no client is always found.
   defp targets([]), do: {:ok, [0, 10_000]}
 
   defp targets(texts) do
@@ -148,7 +149,7 @@ defmodule RateLimiter.Replay.Arguments do
 
       wrong ->
         {:error,
-         "--target: expected a share of ids from 0% to 100%, such as 0.5%, got: #{inspect(wrong)}"}
+         "--target: expected a share of clients from 0% to 100%, such as 0.5%, got: #{inspect(wrong)}"}
     end
   end
 
@@ -165,15 +166,14 @@ defmodule RateLimiter.Replay.Arguments do
 
   defp fields(texts) do
     Enum.reduce_while(texts, {:ok, %{}}, fn text, {:ok, fields} ->
-      with [word, name] when name != "" <- String.split(text, "=", parts: 2),
-           true <- RateLimiter.Replay.Fields.word?(word) do
-        {:cont, {:ok, Map.put(fields, word, name)}}
+      with [field, name] when name != "" <- String.split(text, "=", parts: 2),
+           true <- Settings.field?(field) do
+        {:cont, {:ok, Map.put(fields, field, name)}}
       else
         _ ->
-          words = RateLimiter.Replay.Fields.list()
-
           {:halt,
-           {:error, "--field: expected WORD=NAME with one of #{words}, got: #{inspect(text)}"}}
+           {:error,
+            "--field: expected FIELD=NAME with one of #{Settings.field_list()}, got: #{inspect(text)}"}}
       end
     end)
   end

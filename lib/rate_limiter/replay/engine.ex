@@ -1,6 +1,6 @@
 defmodule RateLimiter.Replay.Engine do
   @moduledoc false
-  # The only caller of the native replay: logs in, a piece at a time, numbers out.
+  # The only caller of the native replay.
 
   alias RateLimiter.Core.{Limit, Native}
   alias RateLimiter.Replay.{Settings, Source}
@@ -8,7 +8,7 @@ defmodule RateLimiter.Replay.Engine do
 
   @type t :: Native.replay()
 
-  @doc "A replay of nothing yet, or an `ArgumentError` where a limit cannot be kept."
+  @doc "Returns a new replay, or raises an `ArgumentError` if a limit is invalid."
   @spec new!(Settings.t()) :: t
   def new!(%Settings{limits: limits} = settings) do
     windows = Enum.map(limits, &Limit.to_native({:limit, &1}))
@@ -28,9 +28,9 @@ defmodule RateLimiter.Replay.Engine do
   end
 
   @doc """
-  Reads all sources to their ends, always the one that is furthest behind, so that little has to wait for its turn.
+  Reads all sources to their ends. Reads the one that is furthest behind first, so that few requests wait in memory.
 
-  Returns for each what kept it from being read to its end, or `nil`.
+  Returns for each source the problem that ended it early, or `nil`.
   """
   @spec feed(t, [Source.t()], (map | :fitting -> any) | nil) :: [String.t() | nil]
   def feed(replay, sources, progress) do
@@ -46,15 +46,15 @@ defmodule RateLimiter.Replay.Engine do
     for {log, _} <- logs, do: ended[log].problem
   end
 
-  @doc "What was read."
+  @doc "Returns the counts of lines and requests."
   @spec input(t) :: map
   def input(replay), do: Native.replay_input(replay)
 
-  @doc "What a limit did, by its index."
+  @doc "Returns the counts of the limit with this index."
   @spec outcome(t, non_neg_integer, non_neg_integer) :: map
   def outcome(replay, index, top), do: Native.replay_outcome(replay, index, top)
 
-  @doc "Which limits would have fitted, by the index of the one that was stated."
+  @doc "Returns the smallest limits like the one with this index."
   @spec fit(t, non_neg_integer, [non_neg_integer]) :: map
   def fit(replay, index, shares_ppm), do: Native.replay_fit(replay, index, shares_ppm)
 

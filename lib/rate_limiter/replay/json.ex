@@ -1,20 +1,20 @@
 defmodule RateLimiter.Replay.Json do
   @moduledoc false
-  # A report as JSON. There is no JSON in Elixir before 1.18, and no dependency for a handful of clauses.
+  # A report as JSON. Elixir has no JSON before 1.18.
   #
-  # An object is a list of `{key, value}`, which keeps its order; an array is a list of anything else.
+  # An object is a list of `{key, value}`, which keeps its order. Any other list is an array.
 
   alias RateLimiter.Core.{Limit, Numbers}
-  alias RateLimiter.Replay.{Report, Verdict}
-  alias RateLimiter.Replay.Table.Notes
+  alias RateLimiter.Replay.{Notes, Report, Verdict}
+
   alias RateLimiter.Terminal.{LimitText, Text}
 
-  @doc "The whole report."
+  @doc "Returns the whole report."
   @spec render(Report.t()) :: iodata
   def render(%Report{} = report), do: report |> object() |> encode("")
 
   @doc """
-  Any of `nil`, booleans, numbers, strings, arrays and objects.
+  Encodes `nil`, booleans, numbers, strings, arrays and objects.
 
       iex> IO.iodata_to_binary(RateLimiter.Replay.Json.encode([{"a\\n", [1, nil, []]}], ""))
       ~S({
@@ -38,7 +38,7 @@ defmodule RateLimiter.Replay.Json do
     ["{", Enum.intersperse(lines, ","), "\n", indent, "}"]
   end
 
-  # The rows of a table stand one a line.
+  # One line for each row of a table.
   def encode([[{_, _} | _] | _] = rows, indent) do
     deeper = indent <> "  "
 
@@ -166,7 +166,7 @@ defmodule RateLimiter.Replay.Json do
           do: {key, value}
   end
 
-  # A lone field is a text, several are an array.
+  # An id of one field is a string, of several an array.
   defp top(id) do
     [
       id: if(match?([_], id.id), do: hd(id.id), else: id.id),

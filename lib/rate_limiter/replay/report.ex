@@ -1,14 +1,14 @@
 defmodule RateLimiter.Replay.Report do
   @moduledoc """
-  What a replay found.
+  The result of a replay.
 
-    * `:logs` - `{name, problem}` for each log: what kept it from being read to its end, or `nil`
-    * `:by`, `:cost` - the fields that named who asked, and what it cost (`nil`: 1)
-    * `:input` - a map of what was read: `:lines`, `:blank`, `:requests`, `:without_id`, `:late`, `:broken`,
+    * `:logs` - `{name, problem}` for each log; `problem` says why it was not read to its end, or is `nil`
+    * `:by`, `:cost` - the fields that held the id and the cost (`nil`: a cost of 1)
+    * `:input` - a map of counts of the input: `:lines`, `:blank`, `:requests`, `:without_id`, `:late`, `:broken`,
       `:first_late` and `:first_broken` (with the log's index and the line's number), `:ids`, `:first` and `:last`
       (`{unix_ns, zone_minutes}` or `nil`), `:zone_minutes`, `:mixed_zones`
     * `:verdicts` - a `RateLimiter.Replay.Verdict` for each limit
-    * `:fitted` - whether the smallest limit was looked for
+    * `:fitted` - whether the smallest limit was searched
   """
 
   alias RateLimiter.Core.Limit
@@ -47,7 +47,7 @@ defmodule RateLimiter.Replay.Report do
     }
   end
 
-  @doc "An id as one text."
+  @doc "Returns an id as one text."
   @spec id_text([String.t() | nil]) :: String.t()
   def id_text(parts), do: Enum.map_join(parts, " ", &(&1 || "-"))
 

@@ -1,67 +1,82 @@
 defmodule RateLimiter.Replay.Settings do
   @moduledoc false
-  # The options of a replay: one schema, checked before a file is opened.
+  # The options of a replay, checked before a file is opened, and the names of the fields of a line.
 
-  alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Replay.Fields
+  alias RateLimiter.Core.{Limit, Native, Options}
   alias RateLimiter.Terminal.LimitText
 
-  @names {:that, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"}
+  # The fields that both formats have, with their names in JSON as servers and loggers write them.
+  @fields [
+    ip:
+      ~w(ip client_ip clientip remote_addr remote_ip remote_host client.ip source.ip http.client_ip),
+    user: ~w(user user_id userid user.id user.name username remote_user),
+    path: ~w(path request_path url.path uri request_uri url),
+    method: ~w(method request_method http.request.method http_method verb),
+    status: ~w(status status_code http.response.status_code response),
+    bytes: ~w(bytes body_bytes_sent bytes_sent http.response.body.bytes),
+    referer: ~w(referer referrer http_referer http.request.referrer),
+    agent: ~w(agent user_agent user_agent.original http_user_agent)
+  ]
+  @field_list @fields |> Keyword.keys() |> Enum.join(", ")
+  @by_name Map.new(@fields, fn {field, _names} -> {Atom.to_string(field), field} end)
+  @time_names ~w(time timestamp @timestamp ts date datetime time_iso8601 time_local)
+
+  @field {:that, &is_binary/1, "a field's name"}
 
   @schema [
     limits: [
       type: {:that, &__MODULE__.limits?/1, "a list of limits, at least one"},
       required: true,
       doc:
-        "what to judge by: texts such as `\"60/min\"` or `\"10/s:burst=20:token_bucket\"`, or the options of a " <>
+        "the limits to judge by: texts such as `\"60/min\"` or `\"10/s:burst=20:token_bucket\"`, or the options of a " <>
           "window, `[limit: 60, per: :minute]`."
     ],
     by: [
-      type: @names,
+      type:
+        {:that, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"},
       default: "ip",
       doc:
-        "who is asking: #{Fields.list()}, or any field of a JSON line, with dots into nested objects. Several " <>
-          "together are one id."
+        "the field that identifies a client: #{@field_list}, or any field of a JSON line, with dots into nested " <>
+          "objects. Several fields together are one id."
     ],
     cost: [
-      type: {:or, [{:that, &is_binary/1, "a field's name"}, {:in, [nil]}]},
+      type: {:or, [@field, {:in, [nil]}]},
       default: nil,
       doc:
-        "the field that says what a request costs, such as `\"bytes\"`; without one it costs 1."
+        "the field that holds the cost of a request, such as `\"bytes\"`. Without it a request costs 1."
     ],
     format: [
       type: {:in, [:auto, :clf, :json]},
       default: :auto,
-      doc: "how lines are written. `:auto` tells by each line's first byte."
+      doc: "the format of the lines. `:auto` detects it by the first byte of each line."
     ],
     time_field: [
-      type: {:or, [{:that, &is_binary/1, "a field's name"}, {:in, [nil]}]},
+      type: {:or, [@field, {:in, [nil]}]},
       default: nil,
       doc:
-        "the field of a JSON line that holds the time. Without one it is the first of " <>
-          "#{Enum.map_join(Fields.time(), ", ", &"`#{&1}`")}."
+        "the field of a JSON line that holds the time. Without it, the first of " <>
+          "#{Enum.map_join(@time_names, ", ", &"`#{&1}`")}."
     ],
     time_unit: [
       type: {:in, [nil, :second, :millisecond, :microsecond, :nanosecond]},
       default: nil,
-      doc: "what a time that is a bare number counts since 1970; without it its magnitude tells."
+      doc: "the unit of a time that is a number since 1970. Without it, the magnitude decides."
     ],
     fields: [
-      type: {:that, &__MODULE__.renamed?/1, "a map from #{Fields.list()} to names in JSON"},
+      type: {:that, &__MODULE__.renamed?/1, "a map from #{@field_list} to names in JSON"},
       default: %{},
-      doc:
-        "names of these fields in JSON, `%{\"ip\" => \"client.address\"}`, where the usual ones do not fit."
+      doc: "other names of these fields in JSON, `%{\"ip\" => \"client.address\"}`."
     ],
     reorder_ms: [
       type: {:integer, 0, 86_400_000},
       default: 60_000,
       doc:
-        "how many milliseconds behind its log's latest time a line is still put into its place."
+        "how many milliseconds behind the latest time of its log a line is still put into its place."
     ],
     fit: [
       type: :boolean,
       default: true,
-      doc: "whether to look for the smallest limit, for which requests are kept in memory."
+      doc: "whether to search the smallest limit. The search keeps the requests in memory."
     ],
     shares_ppm: [
       type: {:that, &__MODULE__.shares?/1, "a list of integers from 0 to 1,000,000"},
@@ -71,13 +86,13 @@ defmodule RateLimiter.Replay.Settings do
     top: [
       type: {:integer, 0, 10_000},
       default: 10,
-      doc: "how many of the ids denied most often to name."
+      doc: "how many of the ids denied most often the report lists."
     ],
     progress: [
       type: {:or, [{:that, &__MODULE__.callback?/1, "a function of one argument"}, {:in, [nil]}]},
       default: nil,
       doc:
-        "called after each piece that was read, with a map of `:lines`, `:bytes` and `:size` (`nil` if unknown), " <>
+        "a function that is called after each piece with a map of `:lines`, `:bytes` and `:size` (`nil` if unknown), " <>
           "and with `:fitting` when all is read."
     ]
   ]
@@ -100,26 +115,13 @@ defmodule RateLimiter.Replay.Settings do
           progress: (map | :fitting -> any) | nil
         }
 
-  @doc "The options, checked, or an `ArgumentError` that says what was expected."
+  @doc "Returns the checked options, or raises an `ArgumentError` that says what was expected."
   @spec new!(keyword) :: t
   def new!(options) do
     settings = struct!(__MODULE__, Options.validate!(options, @schema, []))
 
     %{settings | limits: Enum.map(settings.limits, &limit!/1), by: List.wrap(settings.by)}
     |> check_format!()
-  end
-
-  @doc "The options for documentation."
-  @spec docs() :: String.t()
-  def docs, do: Options.docs(@schema)
-
-  @doc "What to read of each line, as the native library takes it."
-  @spec to_native(t) :: RateLimiter.Core.Native.schema()
-  def to_native(%__MODULE__{} = settings) do
-    time = if settings.time_field, do: [settings.time_field], else: Fields.time()
-    key = Enum.map(settings.by, &Fields.part(&1, settings.fields))
-    cost = settings.cost && Fields.part(settings.cost, settings.fields)
-    {settings.format, time, settings.time_unit, key, cost}
   end
 
   defp limit!(text) when is_binary(text) do
@@ -131,20 +133,44 @@ defmodule RateLimiter.Replay.Settings do
 
   defp limit!(options), do: Limit.new!(options, [:limits])
 
-  # Before ten million lines are found to be without the field.
+  # Reported before the log is read, not after ten million lines without the field.
   defp check_format!(%__MODULE__{format: :clf} = settings) do
-    names = settings.by ++ List.wrap(settings.cost)
-
-    case Enum.find(names, &(not Fields.word?(&1))) do
-      nil ->
-        settings
-
-      name ->
-        Options.expected!([:by], "a field of Common Log Format (#{Fields.list()})", name)
+    case Enum.find(settings.by ++ List.wrap(settings.cost), &(not field?(&1))) do
+      nil -> settings
+      name -> Options.expected!([:by], "a field of Common Log Format (#{@field_list})", name)
     end
   end
 
   defp check_format!(settings), do: settings
+
+  @doc "Returns the documentation of the options."
+  @spec docs() :: String.t()
+  def docs, do: Options.docs(@schema)
+
+  @doc "Returns whether both formats have a field of this name."
+  @spec field?(String.t()) :: boolean
+  def field?(name), do: is_map_key(@by_name, name)
+
+  @doc "Returns the names of the fields that both formats have, for messages."
+  @spec field_list() :: String.t()
+  def field_list, do: @field_list
+
+  @doc "Returns the fields to read of each line, as the native library takes them."
+  @spec to_native(t) :: Native.schema()
+  def to_native(%__MODULE__{} = settings) do
+    time = if settings.time_field, do: [settings.time_field], else: @time_names
+    key = Enum.map(settings.by, &field(&1, settings.fields))
+    cost = settings.cost && field(settings.cost, settings.fields)
+    {settings.format, time, settings.time_unit, key, cost}
+  end
+
+  # Where a field stands: in Common Log Format by its place, in JSON by its names.
+  defp field(name, renamed) do
+    case @by_name do
+      %{^name => field} -> {field, if(json = renamed[name], do: [json], else: @fields[field])}
+      _ -> {nil, [name]}
+    end
+  end
 
   @doc false
   def names?(name) when is_binary(name), do: name != ""
@@ -162,7 +188,7 @@ defmodule RateLimiter.Replay.Settings do
 
   @doc false
   def renamed?(%{} = fields),
-    do: Enum.all?(fields, fn {word, name} -> is_binary(name) and Fields.word?(word) end)
+    do: Enum.all?(fields, fn {field, name} -> is_binary(name) and field?(field) end)
 
   def renamed?(_), do: false
 

@@ -1,9 +1,9 @@
 defmodule RateLimiter.Replay.Source do
   @moduledoc false
-  # One log: a file, plain or gzip, or standard input; its bytes come in pieces.
+  # One log, read in pieces: a file, plain or gzip, or standard input.
   #
-  # Whether a file is gzip is told by its first bytes, not by its name. Several members one behind the other are
-  # one log, as `cat a.gz b.gz` makes them.
+  # The first bytes tell whether a file is gzip, not its name. Several gzip members in one file are one log, as
+  # `cat a.gz b.gz` makes them.
 
   @enforce_keys [:name, :device, :size]
   defstruct [:name, :device, :size, :inflater, :first, :ended, read: 0]
@@ -21,7 +21,7 @@ defmodule RateLimiter.Replay.Source do
   @piece 256 * 1024
   @stdin "standard input"
 
-  # What is not gzip but packed all the same: its magic bytes, what it is, and what unpacks it.
+  # Other compressions: magic bytes, name and the command that decompresses.
   @packed [
     {<<0x28, 0xB5, 0x2F, 0xFD>>, "zstd", "zstd -dc"},
     {"BZh", "bzip2", "bzip2 -dc"},
@@ -32,7 +32,7 @@ defmodule RateLimiter.Replay.Source do
   @doc "Opens `path`, or standard input for `-`."
   @spec open(String.t()) :: {:ok, t} | {:error, String.t()}
   def open("-") do
-    # As bytes: whatever encoding the terminal has, a log may hold anything.
+    # A log may hold any bytes, whatever the encoding of the terminal.
     :io.setopts(:standard_io, binary: true, encoding: :latin1)
     {:ok, %__MODULE__{name: @stdin, device: :stdio, size: nil}} |> recognised()
   end
@@ -41,25 +41,25 @@ defmodule RateLimiter.Replay.Source do
     with {:ok, device} <- :file.open(path, [:read, :raw, :binary]) do
       {:ok, %__MODULE__{name: path, device: device, size: size(path)}} |> recognised()
     else
-      {:error, reason} -> {:error, "#{path}: #{words(reason)}"}
+      {:error, reason} -> {:error, "#{path}: #{reason_text(reason)}"}
     end
   end
 
   @doc """
-  The next bytes of the log. `:eof` at its end, `{:eof, problem}` where it ends in what cannot be read.
+  Returns the next bytes of the log, `:eof` at its end, or `{:eof, problem}` if the rest cannot be read.
   """
   @spec read(t) :: {:ok, binary, t} | :eof | {:eof, String.t()}
   def read(%__MODULE__{inflater: nil} = source) do
     case raw(source) do
       {:ok, bytes, source} -> {:ok, bytes, source}
       :eof -> :eof
-      {:error, reason} -> {:eof, "#{source.name}: #{words(reason)}"}
+      {:error, reason} -> {:eof, "#{source.name}: #{reason_text(reason)}"}
     end
   end
 
   def read(%__MODULE__{} = source), do: inflated(source, [], 0)
 
-  @doc "Gives back what the log holds open."
+  @doc "Closes the log."
   @spec close(t) :: :ok
   def close(%__MODULE__{inflater: inflater, device: device}) do
     if inflater, do: :zlib.close(inflater)
@@ -87,7 +87,7 @@ defmodule RateLimiter.Replay.Source do
 
       {:error, reason} ->
         close(source)
-        {:error, "#{source.name}: #{words(reason)}"}
+        {:error, "#{source.name}: #{reason_text(reason)}"}
     end
   end
 
@@ -100,7 +100,7 @@ defmodule RateLimiter.Replay.Source do
         close(source)
 
         {:error,
-         "#{source.name}: expected text or gzip, got: #{name}. Unpack it on the way: " <>
+         "#{source.name}: expected text or gzip, got: #{name}. Decompress it first: " <>
            "#{command} FILE | mix rate_limiter.replay - ..."}
     end
   end
@@ -122,8 +122,8 @@ defmodule RateLimiter.Replay.Source do
 
   defp counted(other, _source), do: other
 
-  # Collects what is unpacked to about a piece, since each comes in small parts; a small file may grow large,
-  # and never stands in memory whole. What was read before damage is met counts.
+  # Collects the small parts of zlib to about one piece. A small file may decompress to a large one, which is never
+  # in memory as a whole. The bytes before a damage count.
   defp inflated(%__MODULE__{ended: ended}, [], _size) when ended != nil, do: ended
 
   defp inflated(%__MODULE__{ended: ended} = source, parts, size)
@@ -155,7 +155,7 @@ defmodule RateLimiter.Replay.Source do
         ended(source, "its gzip data is damaged")
 
       {:error, reason} ->
-        ended(source, words(reason))
+        ended(source, reason_text(reason))
 
       :eof ->
         if whole?(inflater), do: ended(source), else: ended(source, "its gzip data is cut off")
@@ -171,8 +171,8 @@ defmodule RateLimiter.Replay.Source do
     ErlangError -> :damaged
   end
 
-  # An inflater that goes on behind the end of a member does not tell whether it stands there. One more member
-  # does: it comes out as it went in only where the one before it was complete.
+  # An inflater that continues after a member does not report whether that member was complete. Another member
+  # shows it: it is inflated correctly only after a complete one.
   defp whole?(inflater) do
     probe = "whole"
     match?({_, [^probe]}, safe_inflate(inflater, :zlib.gzip(probe)))
@@ -185,7 +185,7 @@ defmodule RateLimiter.Replay.Source do
     end
   end
 
-  defp words(:eisdir), do: "expected a file, got: a directory"
-  defp words(reason) when is_atom(reason), do: List.to_string(:file.format_error(reason))
-  defp words(reason), do: inspect(reason)
+  defp reason_text(:eisdir), do: "expected a file, got: a directory"
+  defp reason_text(reason) when is_atom(reason), do: List.to_string(:file.format_error(reason))
+  defp reason_text(reason), do: inspect(reason)
 end

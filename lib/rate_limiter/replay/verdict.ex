@@ -1,16 +1,16 @@
 defmodule RateLimiter.Replay.Verdict do
   @moduledoc """
-  What one limit would have done.
+  The effect that one limit would have had.
 
     * `:limit` - the limit, a map with `:limit`, `:per`, `:burst`, `:algorithm`
-    * `:requests`, `:admitted`, `:denied` - how many
-    * `:ids`, `:ids_denied` - how many asked, and how many of them were denied at least once
-    * `:top` - the ids denied most often: maps with `:id` (one text a field, `nil` for one that its lines lack),
-      `:requests`, `:denied`, and `:longest_wait_ns` (the longest that it was told to wait; `nil` for ever)
-    * `:hours` - `{admitted, denied}` for each hour of the day, by the clock that the log was written by
+    * `:requests`, `:admitted`, `:denied` - numbers of requests
+    * `:ids`, `:ids_denied` - the number of ids, and of those denied at least once
+    * `:top` - the ids denied most often: maps with `:id` (one text for each field, `nil` for a field that its lines lack),
+      `:requests`, `:denied`, and `:longest_wait_ns` (the longest `retry_after`; `nil` is for ever)
+    * `:hours` - `{admitted, denied}` for each hour of the day, on the clock of the log
     * `:columns` - `{start, admitted, denied}` over time, `start` in seconds since 1970, each `:column_seconds` long
     * `:smallest` - `{share_ppm, limit}`: the smallest limit that denies at most that share of the ids, or `nil`
-    * `:curve` - `{limit, ids_denied, requests_denied}` for other limits, rising
+    * `:curve` - `{limit, ids_denied, requests_denied}` for other limits, in rising order
   """
 
   alias RateLimiter.Core.Limit

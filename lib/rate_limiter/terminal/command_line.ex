@@ -1,8 +1,8 @@
 defmodule RateLimiter.Terminal.CommandLine do
   @moduledoc false
-  # How the Mix tasks read their switches, and what they say where something is wrong.
+  # The switches of the Mix tasks, and the messages for invalid ones.
 
-  @doc "The switches of a task that takes nothing else; or what is wrong."
+  @doc "Returns the switches of a task without other arguments, or what is invalid."
   @spec options([String.t()], keyword, keyword) :: {:ok, keyword} | :help | {:error, String.t()}
   def options(argv, switches, aliases) do
     {given, rest, invalid} = OptionParser.parse(argv, strict: switches, aliases: aliases)
@@ -16,7 +16,7 @@ defmodule RateLimiter.Terminal.CommandLine do
     end
   end
 
-  @doc "What is wrong with the first that `OptionParser.parse/2` found to be invalid."
+  @doc "Returns the error of the first switch that `OptionParser.parse/2` reported as invalid."
   @spec check([{String.t(), String.t() | nil}], keyword, keyword) :: :ok | {:error, String.t()}
   def check([], _switches, _aliases), do: :ok
 
@@ -46,14 +46,14 @@ defmodule RateLimiter.Terminal.CommandLine do
     if String.jaro_distance(near, name) > 0.8, do: ". Did you mean #{near}?", else: ""
   end
 
-  @doc "Says why a task cannot go on, and ends it with this status."
+  @doc "Prints why a task fails, and exits with this status."
   @spec fail(String.t(), String.t(), pos_integer) :: no_return
   def fail(task, message, status) do
     IO.puts(:stderr, "mix #{task}: #{message}")
     exit({:shutdown, status})
   end
 
-  @doc "A switch as it is written."
+  @doc "Returns a switch as the command line has it."
   @spec flag(atom) :: String.t()
   def flag(switch), do: "--" <> (switch |> Atom.to_string() |> String.replace("_", "-"))
 end

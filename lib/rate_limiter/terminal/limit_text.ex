@@ -1,6 +1,6 @@
 defmodule RateLimiter.Terminal.LimitText do
   @moduledoc false
-  # A limit as it is written on a command line: "60/min", "10/s:burst=20:token_bucket".
+  # The notation of a limit on a command line: "60/min", "10/s:burst=20:token_bucket".
 
   alias RateLimiter.Core.Limit
 
@@ -23,7 +23,7 @@ defmodule RateLimiter.Terminal.LimitText do
   @multiples %{"" => 1, "k" => 1_000, "M" => 1_000_000, "G" => 1_000_000_000}
 
   @doc """
-  The limit that a text states, or what is wrong with it.
+  Returns the limit that a text states, or what is invalid.
 
       iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("10/s:burst=20:gcra")
       iex> {limit.limit, limit.per, limit.burst, limit.algorithm}
@@ -39,12 +39,12 @@ defmodule RateLimiter.Terminal.LimitText do
     end
     |> explained(text)
   rescue
-    # The schema's own words, without the path: there is one limit, and it is quoted.
+    # The message of the schema without its path, since the text has only one limit.
     error in ArgumentError -> explained({:error, error.message}, text)
   end
 
   @doc """
-  The shortest text that states the limit.
+  Returns the shortest text that states the limit.
 
       iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("1_000 / 5 minutes : token_bucket : burst=1000")
       iex> RateLimiter.Terminal.LimitText.format(limit)
@@ -55,11 +55,11 @@ defmodule RateLimiter.Terminal.LimitText do
     Enum.join([rate_text(limit) | details(limit)], ":")
   end
 
-  @doc "Only its rate: `60/min`."
+  @doc "Returns its rate only: `60/min`."
   @spec rate_text(Limit.t()) :: String.t()
   def rate_text(%Limit{limit: limit, per: per}), do: "#{amount_text(limit)}/#{period_text(per)}"
 
-  @doc "Its rate, and a burst of its own: what differs between limits of one kind."
+  @doc "Returns its rate, and its burst if that differs: the parts in which limits of one kind differ."
   @spec short(Limit.t()) :: String.t()
   def short(%Limit{} = limit) do
     if limit.burst in [nil, limit.limit],
@@ -67,7 +67,7 @@ defmodule RateLimiter.Terminal.LimitText do
       else: "#{rate_text(limit)}:burst=#{amount_text(limit.burst)}"
   end
 
-  @doc "How it counts, in words."
+  @doc "Returns its algorithm in words."
   @spec kind(Limit.t()) :: String.t()
   def kind(%Limit{algorithm: algorithm} = limit) do
     name = algorithm |> Atom.to_string() |> String.replace("_", " ")
@@ -82,7 +82,7 @@ defmodule RateLimiter.Terminal.LimitText do
   end
 
   @doc """
-  A span such as `60s` or `5min` in nanoseconds.
+  Returns a span such as `60s` or `5min` in nanoseconds.
 
       iex> RateLimiter.Terminal.LimitText.span("90s")
       {:ok, 90_000_000_000}
@@ -108,10 +108,10 @@ defmodule RateLimiter.Terminal.LimitText do
 
       {:period, _} ->
         {:error,
-         "expected a period behind the slash (ms, s, min, h, d, or several such as 5min), #{got(text)}"}
+         "expected a period after the slash (ms, s, min, h, d, or several such as 5min), #{got(text)}"}
 
       _ ->
-        {:error, "expected how much in how long, such as 60/min, 10/s or 100/5min, #{got(text)}"}
+        {:error, "expected a number per period, such as 60/min, 10/s or 100/5min, #{got(text)}"}
     end
   end
 
@@ -135,7 +135,7 @@ defmodule RateLimiter.Terminal.LimitText do
     end
   end
 
-  # A lone unit is the period that has a name of its own.
+  # A unit without a number is the period of that name.
   defp period_of("", :millisecond), do: {1, :millisecond}
   defp period_of("", unit), do: unit
   defp period_of("1", unit) when unit != :millisecond, do: unit
@@ -158,7 +158,7 @@ defmodule RateLimiter.Terminal.LimitText do
       {%{^part => option}, _} -> {:ok, option}
       {_, [name, value]} when is_map_key(@settings, name) -> setting(@settings[name], name, value)
       {_, ["algorithm", name]} when is_map_key(@words, name) -> {:ok, @words[name]}
-      _ -> {:error, "expected #{@parts} behind the colon, #{got(part)}"}
+      _ -> {:error, "expected #{@parts} after the colon, #{got(part)}"}
     end
   end
 
@@ -174,7 +174,7 @@ defmodule RateLimiter.Terminal.LimitText do
 
   defp got(text), do: "got: #{inspect(text, printable_limit: 100)}"
 
-  # As short as can be read back: many digits are neither counted nor typed well.
+  # Short, since long rows of digits are hard to count and to type.
   defp amount_text(number) when number < 10_000, do: Integer.to_string(number)
 
   defp amount_text(number) when rem(number, 1_000_000_000) == 0,

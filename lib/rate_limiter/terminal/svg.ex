@@ -13,11 +13,11 @@ defmodule RateLimiter.Terminal.Svg do
 
   @type box :: %{left: number, right: number, top: number, bottom: number}
 
-  @doc "The part of a drawing that is within its axes."
+  @doc "Returns the area inside the axes of a drawing."
   @spec box() :: box
   def box, do: %{left: @left, right: @width - @right, top: @top, bottom: @height - @bottom}
 
-  @doc "A drawing with its name and its content in words, for those who do not see it."
+  @doc "Returns a drawing with its title and description, which screen readers use."
   @spec drawing(String.t(), String.t(), String.t(), iodata) :: iodata
   def drawing(id, title, description, content) do
     [
@@ -32,7 +32,7 @@ defmodule RateLimiter.Terminal.Svg do
     ]
   end
 
-  @doc "A rectangle; nothing of no size."
+  @doc "Returns a rectangle, or nothing if its size is zero."
   @spec rect(String.t(), number, number, number, number, iodata) :: iodata
   def rect(class, x, y, width, height, content \\ [])
   def rect(_class, _x, _y, width, height, _content) when width <= 0 or height <= 0, do: []
@@ -45,12 +45,12 @@ defmodule RateLimiter.Terminal.Svg do
     ]
   end
 
-  @doc "A straight line."
+  @doc "Returns a straight line."
   @spec line(String.t(), number, number, number, number) :: iodata
   def line(class, x1, y1, x2, y2),
     do: ~s(<line class="#{class}" x1="#{n(x1)}" y1="#{n(y1)}" x2="#{n(x2)}" y2="#{n(y2)}"/>)
 
-  @doc "Text at a point: `anchor` is `start`, `middle` or `end`."
+  @doc "Returns text at a point. `anchor` is `start`, `middle` or `end`."
   @spec text(number, number, String.t(), String.t(), String.t()) :: iodata
   def text(x, y, anchor, words, class \\ ""),
     do: [
@@ -59,11 +59,22 @@ defmodule RateLimiter.Terminal.Svg do
       "</text>"
     ]
 
-  @doc "What is shown of an element when the pointer rests on it."
+  @doc "Returns a line through points, with a dot on each."
+  @spec polyline(String.t(), [{number, number}]) :: iodata
+  def polyline(name, points) do
+    path = Enum.map_join(points, " ", fn {x, y} -> "#{n(x)},#{n(y)}" end)
+
+    [
+      ~s(<polyline class="line-#{name}" points="#{path}"/>),
+      for({x, y} <- points, do: ~s(<circle class="dot-#{name}" cx="#{n(x)}" cy="#{n(y)}" r="3"/>))
+    ]
+  end
+
+  @doc "Returns the text that shows when the pointer rests on an element."
   @spec tip(String.t()) :: iodata
   def tip(words), do: ["<title>", escape(words), "</title>"]
 
-  @doc "Lines across the box with their numbers at the left; `ticks` are `{value, words}`."
+  @doc "Returns the horizontal grid lines with their labels; `ticks` are `{value, label}`."
   @spec rows(box, [{number, String.t()}], number) :: iodata
   def rows(box, ticks, highest) do
     for {value, words} <- ticks do
@@ -72,12 +83,12 @@ defmodule RateLimiter.Terminal.Svg do
     end
   end
 
-  @doc "How high a value stands in the box."
+  @doc "Returns the y coordinate of a value."
   @spec y(box, number, number) :: float
   def y(box, value, highest), do: box.bottom - (box.bottom - box.top) * value / highest
 
   @doc """
-  Round numbers from 0 to the first at or above `highest`, about four steps.
+  Returns round numbers from 0 to the first at or above `highest`, in about four steps.
 
       iex> RateLimiter.Terminal.Svg.ticks(136)
       [0, 50, 100, 150]
@@ -91,7 +102,7 @@ defmodule RateLimiter.Terminal.Svg do
     Enum.to_list(0..(step * ceil(max(highest, 1) / step))//step)
   end
 
-  # The first of 1, 2, 5, 10, 20, ... that is large enough.
+  # The smallest of 1, 2, 5, 10, 20, ... that is at least `least`.
   defp step(least) do
     power = Integer.pow(10, least |> max(1) |> :math.log10() |> floor())
     Enum.find([1, 2, 5, 10], &(&1 * power >= least)) * power

@@ -1,9 +1,9 @@
 defmodule RateLimiter.Terminal.Text do
   @moduledoc false
-  # Numbers, spans and foreign text as a person reads them.
+  # Text for a terminal: safe to print, wrapped, cut and measured in columns.
 
   @doc """
-  Foreign bytes as text that can do nothing to a terminal or a page: what is not printable is escaped.
+  Returns bytes as text that is safe in a terminal or a page, with unprintable characters escaped.
 
       iex> RateLimiter.Terminal.Text.visible("caf\\u00e9 \\e[31m" <> <<255>>)
       "café \\\\x1B[31m\\\\xFF"
@@ -20,7 +20,7 @@ defmodule RateLimiter.Terminal.Text do
   defp visible(<<byte, rest::binary>>, done), do: visible(rest, done <> escaped(byte))
   defp visible("", done), do: done
 
-  # Not the control characters, nor those that are not seen or turn the direction of what follows.
+  # Not control characters, invisible ones, and those that turn the direction of the text.
   defp plain?(char) when char < 0x20 or char in 0x7F..0x9F, do: false
   defp plain?(char) when char in 0x200B..0x200F or char in 0x2028..0x202E, do: false
   defp plain?(char) when char in 0x2060..0x206F or char == 0xFEFF, do: false
@@ -33,7 +33,7 @@ defmodule RateLimiter.Terminal.Text do
   defp hex(number, width), do: number |> Integer.to_string(16) |> String.pad_leading(width, "0")
 
   @doc """
-  Text in lines of at most so many columns, broken at spaces.
+  Returns text in lines of at most the given columns, broken at spaces.
 
       iex> RateLimiter.Terminal.Text.wrap("the quick brown fox", 10)
       ["the quick", "brown fox"]
@@ -54,7 +54,7 @@ defmodule RateLimiter.Terminal.Text do
   end
 
   @doc """
-  Text in exactly so many columns of a terminal: cut with an ellipsis, or filled up with spaces.
+  Returns text in exactly the given columns: cut with an ellipsis, or padded with spaces.
 
       iex> {RateLimiter.Terminal.Text.fit("日本語", 5), RateLimiter.Terminal.Text.fit("abcdef", 4)}
       {"日本…", "abc…"}
@@ -67,13 +67,13 @@ defmodule RateLimiter.Terminal.Text do
     end
   end
 
-  @doc "The text if it is no wider than this, else its beginning and an ellipsis."
+  @doc "Returns text in at most the given columns, cut with an ellipsis."
   @spec at_most(String.t(), pos_integer) :: String.t()
   def at_most(text, columns) do
     if width(text) <= columns, do: text, else: cut(text, columns - 1) <> "…"
   end
 
-  @doc "How many columns of a terminal the text takes."
+  @doc "Returns the number of columns that text takes in a terminal."
   @spec width(String.t()) :: non_neg_integer
   def width(text), do: text |> String.graphemes() |> Enum.map(&columns/1) |> Enum.sum()
 
@@ -87,7 +87,7 @@ defmodule RateLimiter.Terminal.Text do
     |> elem(0)
   end
 
-  # East Asian characters and pictures take two columns.
+  # East Asian characters and emoji take two columns.
   @wide [
     0x1100..0x115F,
     0x2E80..0xA4CF,

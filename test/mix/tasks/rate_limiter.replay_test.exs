@@ -48,21 +48,21 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
 
   test "the table of a log", %{path: path} do
     assert {out, "", 0} = run([path, "--limit", "1/min"])
-    assert out =~ "3 requests by 2 ids (ip) in "
+    assert out =~ "3 requests by 2 clients (ip) in "
     assert out =~ "requests           3      admitted          2       denied          1   33.3 %"
   end
 
   test "standard input is read for a dash, and where there is no file", %{path: path} do
     for argv <- [["-", "--limit", "1/min"], ["-l", "1/min"]] do
       assert {out, "", 0} = run(argv, File.read!(path))
-      assert out =~ "3 requests by 2 ids (ip) in standard input\n"
+      assert out =~ "3 requests by 2 clients (ip) in standard input\n"
     end
   end
 
   test "options may stand before files and be given more than once", %{path: path} do
     argv = ["--limit", "1/min", "-b", "ip", path, "--by", "path", "--limit", "5/s:burst=9", path]
     assert {out, "", 0} = run(argv)
-    assert out =~ "6 requests by 3 ids (ip, path) in 2 logs\n"
+    assert out =~ "6 requests by 3 clients (ip, path) in 2 logs\n"
     assert out =~ ~r/^  1\/min +3 +50\.0 % +3 +100 % +2\/min$/m
     assert out =~ ~r/^  5\/s:burst=9 /m
   end
@@ -92,15 +92,15 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
         ] ++ by
 
       assert {out, "", 0} = run(argv)
-      assert out =~ "1 request by 1 id (#{id})"
+      assert out =~ "1 request by 1 client (#{id})"
       assert out =~ ~r/^  [xy] +1 +1 +100 % +for ever$/m
-      assert out =~ ~r/smallest limit  that denies no id +3\/d\n/
+      assert out =~ ~r/smallest limit  that denies no client +3\/d\n/
     end
   end
 
   test "a target of its own", %{path: path} do
     assert {out, "", 0} = run([path, "--limit", "1/min", "--target", "50%"])
-    assert out =~ ~r/that denies at most 50 % of ids +1\/min\n/
+    assert out =~ ~r/that denies at most 50 % of clients +1\/min\n/
     refute out =~ "at most 1 %"
   end
 
@@ -132,7 +132,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     assert {_, err, 0} = run([path, "--limit", "1/min", "--progress"])
 
     assert err =~
-             ~r/\A\r\e\[K100 %  3 lines  [\d,]+ a second\r\e\[Klooking for the smallest limits/
+             ~r/\A\r\e\[K100 %  3 lines  [\d,]+ a second\r\e\[Ksearching the smallest limits/
 
     assert String.ends_with?(err, "\r\e[K")
     assert {_, "", 0} = run([path, "--limit", "1/min", "--no-progress"])
@@ -149,7 +149,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
           {[], "--limit: expected at least one, such as --limit 60/min"},
           {["--limit"], "--limit: expected a value"},
           {["--limit", "60"],
-           "limit \"60\": expected how much in how long, such as 60/min, 10/s or 100/5min, got: \"60\""},
+           "limit \"60\": expected a number per period, such as 60/min, 10/s or 100/5min, got: \"60\""},
           {["--limit", "20k/s:sliding_log"],
            "limit \"20k/s:sliding_log\": limit: expected at most 10000 for :sliding_log, got: 20000"},
           {["--limt", "1/s"], "--limt: no such option. Did you mean --limit?"},
@@ -158,7 +158,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
           {["--limit", "1/s", "--top", "-1"],
            "top: expected an integer from 0 to 10000, got: -1"},
           {["--limit", "1/s", "--target", "101%"],
-           "--target: expected a share of ids from 0% to 100%, such as 0.5%, got: \"101%\""},
+           "--target: expected a share of clients from 0% to 100%, such as 0.5%, got: \"101%\""},
           {["--limit", "1/s", "--format", "csv"],
            "--format: expected one of auto, clf, combined, common, json, ndjson, got: \"csv\""},
           {["--limit", "1/s", "--time-unit", "h"],
@@ -166,7 +166,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
           {["--limit", "1/s", "--reorder", "soon"],
            "--reorder: expected a span of at most a day, such as 60s or 5min, got: \"soon\""},
           {["--limit", "1/s", "--field", "who=x"],
-           "--field: expected WORD=NAME with one of ip, user, path, method, status, bytes, referer, agent, got: \"who=x\""},
+           "--field: expected FIELD=NAME with one of ip, user, path, method, status, bytes, referer, agent, got: \"who=x\""},
           {["--limit", "1/s", "--format", "clf", "--by", "tenant"],
            "by: expected a field of Common Log Format (ip, user, path, method, status, bytes, referer, agent), got: \"tenant\""},
           {["--limit", "1/s", "--json=yes"], "--json: expected no value, got: \"yes\""}

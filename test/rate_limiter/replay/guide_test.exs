@@ -1,31 +1,26 @@
 defmodule RateLimiter.Replay.GuideTest do
-  # Every command of the guide runs, and what the guide says that it prints is what it prints.
+  # Every command of guides/replay.md runs, and prints what the guide shows.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
 
   @guide "guides/replay.md"
-  @external_resource @guide
-  @log "../shared/data/access.log.gz"
+  @files ~w(access.log.gz app.ndjson report.html)
   @moduletag :tmp_dir
-  @moduletag skip:
-               if(not File.exists?(@log),
-                 do: "#{@log} is absent: the real log is not part of the source"
-               )
 
   setup %{tmp_dir: dir} do
     blocks = Regex.scan(~r/^```(\w+)\n(.*?)^```$/ms, File.read!(@guide), capture: :all_but_first)
-    json = for ["json", lines] <- blocks, do: lines
-    File.write!(Path.join(dir, "app.ndjson"), json)
+    assert [make_log] = for(["sh", "elixir " <> _ = command] <- blocks, do: command)
+    {_, 0} = System.cmd("sh", ["-c", in_place(make_log, dir)])
+    File.write!(Path.join(dir, "app.ndjson"), for(["json", lines] <- blocks, do: lines))
     %{blocks: blocks}
   end
 
   test "every command runs and prints what the guide shows", %{blocks: blocks, tmp_dir: dir} do
-    commands = for ["sh", command] <- blocks, do: command
-    assert length(commands) == 8
+    assert length(for ["sh", "mix " <> _] <- blocks, do: :command) == 8
 
     Enum.reduce(blocks, nil, fn
-      ["sh", command], _ -> run(command, dir)
+      ["sh", "mix rate_limiter.replay " <> arguments], _ -> run(arguments, dir)
       ["text", shown], out -> assert_shown(shown, out) && out
       _, out -> out
     end)
@@ -34,7 +29,7 @@ defmodule RateLimiter.Replay.GuideTest do
              "What these limits would have done to access.log.gz"
   end
 
-  defp run("mix rate_limiter.replay " <> arguments, dir) do
+  defp run(arguments, dir) do
     argv = for word <- String.split(arguments), do: in_place(word, dir)
     test = self()
 
@@ -43,14 +38,12 @@ defmodule RateLimiter.Replay.GuideTest do
     end)
 
     assert_received {:out, out}
-    out |> String.replace(@log, "access.log.gz") |> String.replace(dir <> "/", "")
+    String.replace(out, dir <> "/", "")
   end
 
-  defp in_place("access.log.gz", _dir), do: @log
-  defp in_place(file, dir) when file in ["app.ndjson", "report.html"], do: Path.join(dir, file)
-  defp in_place(word, _dir), do: word
+  defp in_place(text, dir), do: String.replace(text, @files, &Path.join(dir, &1))
 
-  # Pieces between dots, each as it stands and in this order.
+  # The pieces between dots, each as it stands and in this order.
   defp assert_shown(shown, out) do
     shown
     |> String.split("...\n", trim: true)

@@ -7,7 +7,6 @@ defmodule RateLimiter.Replay.ReportTest do
   alias RateLimiter.Terminal.Text
 
   doctest RateLimiter.Replay.Json
-  doctest RateLimiter.Replay.Fields
   doctest RateLimiter.Terminal.Html
   doctest RateLimiter.Terminal.Svg
 
@@ -77,10 +76,10 @@ defmodule RateLimiter.Replay.ReportTest do
       assert text =~ "neither Common Log Format nor a JSON object\n      <b>broken</b>\\x1B[31m\n"
 
       assert String.replace(text, ~r/\s+/, " ") =~
-               ~r/ 1 request \(0\.01 %\) came more than 1 min late, first in a <i>log\.log:7600, and was judged on arrival /
+               ~r/ 1 request \(0\.01 %\) arrived more than 1 min late, the first in a <i>log\.log:7600, and was judged on arrival /
 
       assert text =~ "has no ip and was not judged"
-      assert text =~ ~r/\n  smallest limit  that denies no id +2\/min\n/
+      assert text =~ ~r/\n  smallest limit  that denies no client +2\/min\n/
       assert text =~ ~r/\n  most denied +requests +denied +share +longest wait\n/
 
       assert text =~
@@ -102,7 +101,7 @@ defmodule RateLimiter.Replay.ReportTest do
     end
 
     test "of a log of nothing says so", context do
-      assert table(report(context, log: "")) =~ "\n  there is nothing in the log\n"
+      assert table(report(context, log: "")) =~ "\n  the log is empty\n"
       text = table(report(context, log: "rubbish\n"))
       assert text =~ "\n  no line could be judged\n"
       refute text =~ "──"
@@ -148,8 +147,7 @@ defmodule RateLimiter.Replay.ReportTest do
 
       empty = report(context, log: "") |> Json.render() |> IO.iodata_to_binary() |> decode()
 
-      assert %{"first" => nil, "requests" => 0, "notes" => ["there is nothing in the log"]} =
-               empty
+      assert %{"first" => nil, "requests" => 0, "notes" => ["the log is empty"]} = empty
     end
   end
 
@@ -201,9 +199,9 @@ defmodule RateLimiter.Replay.ReportTest do
     end
 
     test "of a log of nothing, or of one request, is a page too", context do
-      assert page(report(context, log: "")) =~ "there is nothing in the log"
+      assert page(report(context, log: "")) =~ "the log is empty"
       one = page(report(context, log: ~s({"time":1431820800,"ip":"a"}\n)))
-      assert one =~ "1 request by 1 id"
+      assert one =~ "1 request by 1 client"
       refute one =~ ~r/NaN|inf/
     end
   end

@@ -91,7 +91,7 @@ defmodule RateLimiter.Replay.SourceTest do
 
     assert Source.open(path) ==
              {:error,
-              "#{path}: expected text or gzip, got: zstd. Unpack it on the way: " <>
+              "#{path}: expected text or gzip, got: zstd. Decompress it first: " <>
                 "zstd -dc FILE | mix rate_limiter.replay - ..."}
   end
 

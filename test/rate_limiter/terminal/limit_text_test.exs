@@ -39,11 +39,10 @@ defmodule RateLimiter.Terminal.LimitTextTest do
       algorithms = "token_bucket, gcra, leaky_bucket, sliding_window, sliding_log, fixed_window"
 
       for {text, message} <- [
-            {"60",
-             "expected how much in how long, such as 60/min, 10/s or 100/5min, got: \"60\""},
-            {"", "expected how much in how long, such as 60/min, 10/s or 100/5min, got: \"\""},
+            {"60", "expected a number per period, such as 60/min, 10/s or 100/5min, got: \"60\""},
+            {"", "expected a number per period, such as 60/min, 10/s or 100/5min, got: \"\""},
             {"1/2/3",
-             "expected how much in how long, such as 60/min, 10/s or 100/5min, got: \"1/2/3\""},
+             "expected a number per period, such as 60/min, 10/s or 100/5min, got: \"1/2/3\""},
             {"many/min",
              "expected a whole number before the slash, such as 60 or 10k, got: \"many/min\""},
             {"-1/min",
@@ -51,13 +50,13 @@ defmodule RateLimiter.Terminal.LimitTextTest do
             {"1.5/min",
              "expected a whole number before the slash, such as 60 or 10k, got: \"1.5/min\""},
             {"60/fortnight",
-             "expected a period behind the slash (ms, s, min, h, d, or several such as 5min), got: \"60/fortnight\""},
+             "expected a period after the slash (ms, s, min, h, d, or several such as 5min), got: \"60/fortnight\""},
             {"60/0s",
-             "expected a period behind the slash (ms, s, min, h, d, or several such as 5min), got: \"60/0s\""},
+             "expected a period after the slash (ms, s, min, h, d, or several such as 5min), got: \"60/0s\""},
             {"60/",
-             "expected a period behind the slash (ms, s, min, h, d, or several such as 5min), got: \"60/\""},
+             "expected a period after the slash (ms, s, min, h, d, or several such as 5min), got: \"60/\""},
             {"60/s:bursts=2",
-             "expected burst=N, sub_windows=N, aligned, from_first_use or an algorithm (#{algorithms}) behind the colon, " <>
+             "expected burst=N, sub_windows=N, aligned, from_first_use or an algorithm (#{algorithms}) after the colon, " <>
                "got: \"bursts=2\""},
             {"60/s:burst=two", "expected a whole number for burst, got: \"two\""},
             {"60/s:gcra:fixed_window", "expected each setting once, got two: fixed_window"},

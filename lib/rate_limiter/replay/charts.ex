@@ -1,0 +1,249 @@
+defmodule RateLimiter.Replay.Charts do
+  @moduledoc false
+  # The charts of a verdict: admitted and denied over time and by hour, and the share denied as the limit rises.
+
+  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Replay.Verdict
+  alias RateLimiter.Terminal.{LimitText, Svg}
+
+  @columns 120
+
+  # Seconds between two labels of the time axis.
+  @steps [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400] ++
+           Enum.map([2, 5, 10, 30, 90, 365, 1_825], &(&1 * 86_400))
+
+  ## Columns over time
+
+  @doc "Returns the chart over time, on the clock of a zone, and the width of its columns in words."
+  @spec timeline(Verdict.t(), integer, String.t()) :: {iodata, String.t()}
+  def timeline(%Verdict{} = verdict, zone, id) do
+    {width, columns} = joined(verdict.column_seconds, verdict.columns, zone)
+    width_text = Numbers.span(width * 1_000_000_000)
+    box = Svg.box()
+    {first, _, _} = hd(columns)
+    span = width * length(columns)
+    x = fn second -> box.left + (box.right - box.left) * (second - first) / span end
+
+    bars =
+      for {start, admitted, denied} <- columns do
+        {x.(start), x.(start + width), admitted, denied, Numbers.local(start, zone)}
+      end
+
+    description =
+      "Columns of #{width_text}. In total #{Numbers.number(verdict.admitted)} admitted and " <>
+        "#{Numbers.number(verdict.denied)} denied."
+
+    {stacked(
+       id,
+       "Admitted and denied over time",
+       description,
+       bars,
+       time_axis(first, span, zone, box, x)
+     ), width_text}
+  end
+
+  # The native replay returns up to 300 columns; neighbours are joined until a column is wide enough to see.
+  defp joined(width, columns, zone) do
+    wide = width * ceil(length(columns) / @columns)
+
+    joined =
+      columns
+      |> Enum.chunk_by(fn {start, _, _} -> Integer.floor_div(start + zone * 60, wide) end)
+      |> Enum.map(fn [{start, _, _} | _] = chunk ->
+        {start - Integer.mod(start + zone * 60, wide), sum(chunk, 1), sum(chunk, 2)}
+      end)
+
+    {wide, joined}
+  end
+
+  defp sum(columns, at), do: columns |> Enum.map(&elem(&1, at)) |> Enum.sum()
+
+  defp time_axis(first, span, zone, box, x) do
+    step = Enum.find(@steps, List.last(@steps), &(span / &1 <= 8))
+    start = first + Integer.mod(-first - zone * 60, step)
+
+    for second <- start..(first + span)//step do
+      at = x.(second)
+      label = if at < box.right - 24, do: time_label(second + zone * 60, step)
+      tick(box, at, label)
+    end
+  end
+
+  defp time_label(local, step) do
+    moment = DateTime.from_unix!(local)
+
+    cond do
+      step >= 300 * 86_400 -> Calendar.strftime(moment, "%Y")
+      rem(local, 86_400) == 0 -> Calendar.strftime(moment, "%-d %b")
+      step >= 60 -> Calendar.strftime(moment, "%H:%M")
+      true -> Calendar.strftime(moment, "%H:%M:%S")
+    end
+  end
+
+  ## Columns by hour
+
+  @doc "Returns the chart by hour of the day."
+  @spec hours(Verdict.t(), String.t()) :: iodata
+  def hours(%Verdict{hours: hours}, id) do
+    box = Svg.box()
+    wide = (box.right - box.left) / 24
+
+    bars =
+      for {{admitted, denied}, hour} <- Enum.with_index(hours) do
+        left = box.left + hour * wide
+        {left, left + wide, admitted, denied, "#{clock(hour)} to #{clock(hour + 1)}"}
+      end
+
+    labels =
+      for hour <- 0..21//3,
+          do: Svg.text(box.left + (hour + 0.5) * wide, box.bottom + 20, "middle", clock(hour))
+
+    {{_, most}, hour} =
+      hours |> Enum.with_index() |> Enum.max_by(fn {{_, n}, hour} -> {n, -hour} end)
+
+    description =
+      if most == 0,
+        do: "No request was denied.",
+        else:
+          "Most requests were denied from #{clock(hour)} to #{clock(hour + 1)}: #{Numbers.number(most)}."
+
+    stacked(id, "By hour of the day", description, bars, labels)
+  end
+
+  defp clock(hour), do: String.pad_leading("#{hour}", 2, "0") <> ":00"
+
+  # Columns of admitted requests with the denied ones on top.
+  defp stacked(id, title, description, bars, axis) do
+    box = Svg.box()
+    ticks = bars |> Enum.map(fn {_, _, a, d, _} -> a + d end) |> Enum.max() |> Svg.ticks()
+    highest = List.last(ticks)
+
+    Svg.drawing(id, title, description, [
+      Svg.rows(box, Enum.map(ticks, &{&1, Numbers.number(&1)}), highest),
+      Enum.map(bars, &bar(&1, box, highest)),
+      axis
+    ])
+  end
+
+  defp bar({left, right, admitted, denied, moment}, box, highest) do
+    # A gap between columns if there is room for one.
+    gap = if right - left > 4, do: min(2, (right - left) / 8), else: 0
+    wide = right - left - 2 * gap
+    foot = Svg.y(box, admitted, highest)
+    # One denied request of a thousand must be visible.
+    head = if denied > 0, do: min(Svg.y(box, admitted + denied, highest), foot - 2.5), else: foot
+    tip = "#{moment}: #{Numbers.number(admitted)} admitted, #{Numbers.number(denied)} denied"
+
+    [
+      Svg.rect("admitted", left + gap, foot, wide, box.bottom - foot),
+      Svg.rect("denied", left + gap, head, wide, foot - head),
+      Svg.rect("hover", left, box.top, right - left, box.bottom - box.top, Svg.tip(tip))
+    ]
+  end
+
+  ## The curve
+
+  @doc "Returns the chart of the share denied, with limits on a logarithmic axis."
+  @spec curve(Verdict.t(), String.t()) :: iodata
+  def curve(%Verdict{curve: curve} = verdict, id) do
+    box = Svg.box()
+
+    shares =
+      for {limit, ids, requests} <- curve,
+          do: {limit, percent(ids, verdict.ids), percent(requests, verdict.requests)}
+
+    ticks =
+      shares
+      |> Enum.map(fn {_, ids, requests} -> max(ids, requests) end)
+      |> Enum.max()
+      |> Svg.ticks()
+
+    highest = List.last(ticks)
+    x = scale(curve, box)
+    y = &Svg.y(box, &1, highest)
+
+    Svg.drawing(id, "The share denied as the limit rises", description(verdict), [
+      Svg.rows(box, Enum.map(ticks, &{&1, "#{&1} %"}), highest),
+      limit_axis(verdict, box, x),
+      judged(verdict.limit, box, x),
+      Svg.polyline("requests", for({limit, _, share} <- shares, do: {x.(limit), y.(share)})),
+      Svg.polyline("ids", for({limit, share, _} <- shares, do: {x.(limit), y.(share)})),
+      tips(verdict, box, x)
+    ])
+  end
+
+  defp percent(_part, 0), do: 0.0
+  defp percent(part, whole), do: part * 100 / whole
+
+  defp scale(curve, box) do
+    {lowest, _, _} = hd(curve)
+    {highest, _, _} = List.last(curve)
+    from = :math.log(lowest)
+    # A single limit stands at the left.
+    to = :math.log(max(highest, lowest * 2))
+    &(box.left + 6 + (box.right - box.left - 30) * (:math.log(&1) - from) / (to - from))
+  end
+
+  # 1, 2, 5, 10, ...; over a wide range only powers of ten.
+  defp limit_axis(%Verdict{curve: curve} = verdict, box, x) do
+    {lowest, _, _} = hd(curve)
+    {highest, _, _} = List.last(curve)
+    digits = if highest / lowest > 10_000, do: [1], else: [1, 2, 5]
+
+    for power <- 0..18,
+        digit <- digits,
+        limit = digit * Integer.pow(10, power),
+        limit in lowest..highest,
+        do: tick(box, x.(limit), rate(verdict, limit))
+  end
+
+  # The mark of the limit that was judged.
+  defp judged(limit, box, x) do
+    at = x.(limit.limit)
+    {anchor, beside} = if at > (box.left + box.right) / 2, do: {"end", -6}, else: {"start", 6}
+    text = "judged: " <> LimitText.format(limit)
+
+    [
+      Svg.line("mark", at, box.top - 14, at, box.bottom),
+      Svg.text(at + beside, box.top - 6, anchor, text, "mark-text")
+    ]
+  end
+
+  # The area of a point reaches half-way to its neighbours.
+  defp tips(%Verdict{curve: curve} = verdict, box, x) do
+    places = Enum.map(curve, fn {limit, _, _} -> x.(limit) end)
+    edges = [box.left | Enum.zip_with(places, tl(places), &((&1 + &2) / 2))] ++ [box.right]
+
+    for {{point, left}, right} <- curve |> Enum.zip(edges) |> Enum.zip(tl(edges)) do
+      {limit, ids, requests} = point
+
+      tip =
+        "#{LimitText.format(%{verdict.limit | limit: limit, burst: nil})}: " <>
+          "#{Numbers.number(ids)} clients denied (#{Numbers.percent(ids, verdict.ids)}), " <>
+          "#{Numbers.number(requests)} requests denied (#{Numbers.percent(requests, verdict.requests)})"
+
+      Svg.rect("hover", left, box.top, right - left, box.bottom - box.top, Svg.tip(tip))
+    end
+  end
+
+  defp description(verdict) do
+    {lowest, ids, requests} = hd(verdict.curve)
+
+    "#{rate(verdict, lowest)} denies #{Numbers.percent(ids, verdict.ids)} of clients at least once, and " <>
+      "#{Numbers.percent(requests, verdict.requests)} of requests. #{none_denied(verdict)}"
+  end
+
+  defp none_denied(verdict) do
+    case Enum.find(verdict.curve, fn {_, ids, _} -> ids == 0 end) do
+      nil -> "Every limit tried denies some."
+      {limit, _, _} -> "#{rate(verdict, limit)} and more deny none."
+    end
+  end
+
+  defp rate(verdict, limit), do: LimitText.rate_text(%{verdict.limit | limit: limit})
+
+  defp tick(box, at, label) do
+    text = if label, do: Svg.text(at, box.bottom + 20, "middle", label), else: []
+    [Svg.line("axis", at, box.bottom, at, box.bottom + 5), text]
+  end
+end
