@@ -150,12 +150,7 @@ defmodule RateLimiter.Config do
   @spec check_store!(limiter, store | {:redis, term}, Options.path()) :: :ok
   def check_store!(_limiter, :local, _path), do: :ok
 
-  def check_store!(limiter, {:redis, _which}, path) do
-    with {:error, {window, reason}} <- Redis.Client.fit(limiter) do
-      below = if window, do: [:windows, window], else: []
-      Options.refused!(path ++ below, reason)
-    end
-  end
+  def check_store!(limiter, {:redis, _which}, path), do: check_fit!(limiter, path, :redis)
 
   @doc false
   # A store's options, checked.
@@ -231,12 +226,11 @@ defmodule RateLimiter.Config do
 
   defp check_windows!(_count, _path), do: :ok
 
-  # Whether the arithmetic holds is for the library to say: it makes the limiter once, for as long as it takes.
-  defp check_fit!(limiter, path) do
-    case Store.new_limiter(%{limiter | max_keys: 1}, :monotonic) do
-      {:ok, _handle, owner} -> Store.drop(owner)
-      {:error, {nil, reason}} -> Options.refused!(path, reason)
-      {:error, {window, reason}} -> Options.refused!(path ++ [:windows, window], reason)
+  # The native library knows whether its arithmetic can hold the limits.
+  defp check_fit!(limiter, path, store \\ :local) do
+    with {:error, {window, reason}} <- Store.check_limits(limiter, store) do
+      below = if window, do: [:windows, window], else: []
+      Options.refused!(path ++ below, reason)
     end
   end
 end

@@ -50,7 +50,7 @@ defmodule RateLimiter.Usage do
   alias RateLimiter.Core.Native
 
   @doc false
-  @spec from_window(Native.answer(), atom, atom, integer) :: t
+  @spec from_window(Native.usage(), atom, atom, integer) :: t
   def from_window({_, _, max, remaining, reset_ms, retry_ms, ppm}, limiter, window, cost) do
     %__MODULE__{
       limiter: limiter,
@@ -68,39 +68,18 @@ defmodule RateLimiter.Usage do
   end
 
   @doc false
-  @spec from_remote(Native.remote_answer(), atom, integer) :: t
-  def from_remote({_verdict, events, source, ppm, binding, rows}, limiter, cost) do
-    usage = from_windows({:ok, events, ppm, binding, rows}, limiter, cost)
-    windows = Map.new(usage.windows, fn {name, usage} -> {name, %{usage | source: source}} end)
-    %{usage | source: source, windows: windows}
+  @spec from_row(Native.row(), atom, {atom, pos_integer}, integer) :: t
+  def from_row({window, max, remaining, reset_ms, retry_ms}, limiter, {source, ppm}, cost) do
+    usage = {:ok, :none, max, remaining, reset_ms, retry_ms, ppm}
+    %{from_window(usage, limiter, window, cost) | source: source}
   end
 
   @doc false
-  @spec from_remote_row(tuple, atom, {atom, pos_integer}, integer) :: t
-  def from_remote_row(row, limiter, {source, ppm}, cost),
-    do: %{from_row(row, limiter, cost, ppm) | source: source}
-
-  @doc false
-  # Of windows about which nobody could say anything. A second later somebody may.
-  @spec unknown([{atom, non_neg_integer}, ...], atom, {atom, pos_integer}, integer) :: t
-  def unknown([{first, _max} | _] = windows, limiter, {source, ppm}, cost) do
-    rows = for {name, max} <- windows, do: {name, max, 0, 0, 1_000}
-    from_remote({:unavailable, :none, source, ppm, first, rows}, limiter, cost)
-  end
-
-  @doc false
-  @spec from_windows(Native.answers(), atom, integer) :: t
-  def from_windows({_, _, ppm, binding, rows}, limiter, cost) do
-    windows =
-      Map.new(rows, fn {window, _, _, _, _} = row ->
-        {window, from_row(row, limiter, cost, ppm)}
-      end)
-
+  @spec from_rows([Native.row(), ...], atom, atom, {atom, pos_integer}, integer) :: t
+  def from_rows(rows, binding, limiter, source, cost) do
+    windows = Map.new(rows, &{elem(&1, 0), from_row(&1, limiter, source, cost)})
     %{Map.fetch!(windows, binding) | windows: windows}
   end
-
-  defp from_row({window, max, remaining, reset_ms, retry_ms}, limiter, cost, ppm),
-    do: from_window({:ok, :none, max, remaining, reset_ms, retry_ms, ppm}, limiter, window, cost)
 
   # The unscaled limit is the usual one: no float is made for it.
   defp scale(1_000_000), do: 1.0

@@ -107,7 +107,7 @@ defmodule RateLimiter.RedisTest do
     test "is judged at the scale that is on the limit", %{name: name} = context do
       start(context)
       {:ok, _} = RateLimiter.check_and_track(name, "u", :a, cost: 2)
-      :ok = RateLimiter.Redis.Client.set_scale(name, 500_000)
+      :ok = RateLimiter.Core.Native.set_scale(name, 500_000)
       assert {:ok, %Usage{scale: 0.5, max: 5}} = RateLimiter.get_usage(name, "u", :a)
 
       assert %{scale: 0.5, windows: [a: %{limit: 1, max: 5}, b: _]} =

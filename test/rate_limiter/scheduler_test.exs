@@ -21,7 +21,7 @@ defmodule RateLimiter.SchedulerTest do
       assert Enum.any?(1..100, fn _batch ->
                batch =
                  Task.async(fn ->
-                   length(Native.check_batch_dirty(handle, entries, :w, :take))
+                   length(Native.request_batch_dirty(handle, entries, [:w], :take))
                  end)
 
                seen? = seen_running(batch.pid)
@@ -36,10 +36,12 @@ defmodule RateLimiter.SchedulerTest do
       RateLimiter.Test.start(limiters: [busy: [windows: [w: [limit: 10, per: :day]]]])
 
       small = List.duplicate({"u", 1}, 128)
-      assert called_by(fn -> RateLimiter.check_batch(:busy, small, :w) end) == :check_batch
+      assert called_by(fn -> RateLimiter.check_batch(:busy, small, :w) end) == :request_batch
 
       large = List.duplicate({"u", 1}, 129)
-      assert called_by(fn -> RateLimiter.check_batch(:busy, large, :w) end) == :check_batch_dirty
+
+      assert called_by(fn -> RateLimiter.check_batch(:busy, large, :w) end) ==
+               :request_batch_dirty
     end
   end
 
@@ -63,7 +65,7 @@ defmodule RateLimiter.SchedulerTest do
         end
       end)
 
-    for name <- [:check_batch, :check_batch_dirty],
+    for name <- [:request_batch, :request_batch_dirty],
         do: :erlang.trace_pattern({Native, name, 4}, true, [])
 
     :erlang.trace(test, true, [:call, {:tracer, tracer}])

@@ -1,86 +1,43 @@
 defmodule RateLimiter.Core.Native do
   @moduledoc false
-  # The native library's functions, one stub each. Only `RateLimiter.Store` and its rooms call them; those that
-  # speak with Redis, `RateLimiter.Redis.Client` and `RateLimiter.Store.Request`; those of the replay, its engine.
+  # The functions of the native library: one stub each, under the module that calls it.
   #
-  # A library of Rustler's is loaded once: the runtime refuses to load it over itself. Nothing in this
-  # file depends on anything else in the project, so that `recompile` never has to compile it again.
+  # Rustler's library is loaded once, because the runtime refuses to load it over itself. Nothing in this file depends
+  # on anything else in the project, so `recompile` never has to compile it again.
 
   @on_load :load
+
+  # A refusal comes in place of any answer below.
+  @type refusal ::
+          :unknown_limiter | :unknown_window | :bad_id | :unknown_store | :test_owned | :dirty
+
+  ## RateLimiter.Store: limiters
 
   @type limiter :: atom | handle
   @type handle :: non_neg_integer
   @type owner :: reference
-  @type clock :: reference
-  @type id :: RateLimiter.id()
   @type window :: atom
-  @type cost :: integer
+  @type windows :: [window, ...] | :all
   @type events :: :all | :denials | :none
-  @type verdict :: :ok | :rate_limited
-  @type retry_ms :: non_neg_integer | :infinity
-  @type answer ::
-          {verdict, events, max :: non_neg_integer, remaining :: non_neg_integer,
-           reset_ms :: non_neg_integer, retry_ms, scale_ppm :: pos_integer}
-  @type row ::
-          {window, max :: non_neg_integer, remaining :: non_neg_integer,
-           reset_ms :: non_neg_integer, retry_ms}
-  @type answers :: {verdict, events, scale_ppm :: pos_integer, binding :: window, [row, ...]}
-  @type refusal :: :unknown_limiter | :unknown_window | :bad_id | :test_owned | :remote
   @type window_spec ::
           {window, algorithm :: atom, limit :: pos_integer, per_ns :: pos_integer,
            burst :: pos_integer | nil, sub_windows :: pos_integer | nil, aligned? :: boolean}
+  @type rejection :: {:error, {window | nil, reason :: String.t()}}
   @type options :: {events, max_keys :: pos_integer, clock :: :monotonic | clock}
-  @type plan ::
-          {scale_ppm :: pos_integer,
-           [{window, atom, pos_integer, pos_integer, pos_integer | nil, pos_integer}]}
-  @type stats ::
-          {keys :: non_neg_integer, bytes :: non_neg_integer, checks :: non_neg_integer,
-           denials :: non_neg_integer, overflowed :: non_neg_integer, swept :: non_neg_integer}
+  @type shared_options :: {events, max_keys :: pos_integer, on_outage :: :share | :allow | :deny}
+  @type plan :: {scale_ppm :: pos_integer, [{window, max :: non_neg_integer}, ...]}
 
-  # Deciding
+  @doc "Returns whether a store can keep these limits, without making a limiter."
+  @spec limits_check([window_spec], :local | :redis) :: :ok | rejection
+  def limits_check(_windows, _store), do: not_loaded()
 
-  @spec check(limiter, id, window, cost) :: answer | refusal
-  def check(_limiter, _id, _window, _cost), do: not_loaded()
-
-  @spec peek(limiter, id, window, cost) :: answer | refusal
-  def peek(_limiter, _id, _window, _cost), do: not_loaded()
-
-  @spec check_windows(limiter, id, [window, ...] | :all, cost) :: answers | refusal
-  def check_windows(_limiter, _id, _windows, _cost), do: not_loaded()
-
-  @spec check_once(
-          limiter,
-          id,
-          [window, ...] | :all,
-          cost,
-          {request :: binary, keep_ns :: pos_integer}
-        ) ::
-          answers | refusal
-  def check_once(_limiter, _id, _windows, _cost, _request), do: not_loaded()
-
-  @spec peek_windows(limiter, id, [window, ...] | :all, cost) :: answers | refusal
-  def peek_windows(_limiter, _id, _windows, _cost), do: not_loaded()
-
-  @spec check_batch(limiter, [{id, cost}], window, :take | :peek) :: [answer] | refusal
-  def check_batch(_limiter, _entries, _window, _mode), do: not_loaded()
-
-  @spec check_batch_dirty(limiter, [{id, cost}], window, :take | :peek) :: [answer] | refusal
-  def check_batch_dirty(_limiter, _entries, _window, _mode), do: not_loaded()
-
-  @spec refund(limiter, id, [window, ...] | :all, cost) :: answers | refusal
-  def refund(_limiter, _id, _windows, _cost), do: not_loaded()
-
-  @spec reset(limiter, id, [window, ...] | :all) :: :ok | refusal
-  def reset(_limiter, _id, _windows), do: not_loaded()
-
-  @spec is_id(term) :: boolean
-  def is_id(_term), do: not_loaded()
-
-  # A limiter's life and name
-
-  @spec new_limiter([window_spec, ...], options) ::
-          {:ok, handle, owner} | {:error, {window | nil, String.t()}}
+  @doc "Makes a limiter, which lives as long as its owner."
+  @spec new_limiter([window_spec], options) :: {:ok, handle, owner} | rejection
   def new_limiter(_windows, _options), do: not_loaded()
+
+  @spec new_shared_limiter([window_spec], shared_options, {store, name :: atom}) ::
+          {:ok, handle, owner} | rejection | refusal
+  def new_shared_limiter(_windows, _options, _where), do: not_loaded()
 
   @spec drop(owner) :: :ok
   def drop(_owner), do: not_loaded()
@@ -97,19 +54,17 @@ defmodule RateLimiter.Core.Native do
   @spec handle(atom) :: handle | nil
   def handle(_name), do: not_loaded()
 
-  # Its limits and numbers
-
   @spec plan(limiter) :: plan | refusal
   def plan(_limiter), do: not_loaded()
 
   @spec update_limit(limiter, window, pos_integer, pos_integer, pos_integer | nil) ::
-          :ok | refusal | {:error, String.t()}
+          :ok | refusal | {:error, reason :: String.t()}
   def update_limit(_limiter, _window, _limit, _per_ns, _burst), do: not_loaded()
 
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
-  @spec stats(limiter) :: stats | refusal
+  @spec stats(limiter) :: map | refusal
   def stats(_limiter), do: not_loaded()
 
   @spec full(limiter) :: boolean | refusal
@@ -118,12 +73,84 @@ defmodule RateLimiter.Core.Native do
   @spec sweep(limiter, pos_integer) :: non_neg_integer | refusal
   def sweep(_limiter, _max_slots), do: not_loaded()
 
-  # Gates: how many are at work at once, what share goes on, and how the work went
+  ## RateLimiter.Store: calls. A shared limiter may answer `t:sent/0`: then `await/2` has the answer
+
+  @type id :: RateLimiter.id()
+  @type cost :: integer
+  @type op :: :take | :peek | :refund | :reset
+  @type request :: {op, cost, {request_id :: binary, keep_ns :: pos_integer} | nil}
+  @type verdict :: :ok | :rate_limited | :unavailable
+  @type retry_ms :: non_neg_integer | :infinity
+  @type row ::
+          {window, max :: non_neg_integer, remaining :: non_neg_integer,
+           reset_ms :: non_neg_integer, retry_ms}
+
+  @typedoc "The answer of one window of a local limiter."
+  @type usage ::
+          {:ok | :rate_limited, events, max :: non_neg_integer, remaining :: non_neg_integer,
+           reset_ms :: non_neg_integer, retry_ms, scale_ppm :: pos_integer}
+
+  @typedoc "Without rows, the windows are unknown. For a reset, `:ok`."
+  @type answer ::
+          :ok
+          | {verdict, events, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
+             binding :: window, [row, ...]}
+          | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}
+          | {:fallback, :started | :stopped, outage, answer}
+  @typedoc "The instance's name is in the external term format."
+  @type outage :: {instance :: binary, on_outage :: atom, nodes :: pos_integer}
+  @type ticket :: reference
+  @type sent :: {:sent, ticket, wait_ms :: pos_integer}
+
+  @spec check(limiter, id, window, cost) :: usage | answer | sent | refusal
+  def check(_limiter, _id, _window, _cost), do: not_loaded()
+
+  @spec request(limiter, id, windows, request) :: answer | sent | refusal
+  def request(_limiter, _id, _windows, _request), do: not_loaded()
+
+  @doc "Returns the answer of this node without the authority."
+  @spec request_alone(limiter, id, windows, request) :: answer | refusal
+  def request_alone(_limiter, _id, _windows, _request), do: not_loaded()
+
+  @spec request_batch(limiter, [{id, cost}], windows, op) :: [answer] | sent | refusal
+  def request_batch(_limiter, _entries, _windows, _op), do: not_loaded()
+
+  @spec request_batch_dirty(limiter, [{id, cost}], windows, op) :: [answer] | sent | refusal
+  def request_batch_dirty(_limiter, _entries, _windows, _op), do: not_loaded()
+
+  @doc "Returns the answer if it is known; else the caller will receive `{reference, answer}`."
+  @spec await(ticket, reference) :: answer | [answer] | :waiting
+  def await(_ticket, _reference), do: not_loaded()
+
+  @doc "Stops waiting. `:answered` means that the message was sent or is about to be."
+  @spec cancel(ticket) :: :cancelled | :answered
+  def cancel(_ticket), do: not_loaded()
+
+  @spec is_id(term) :: boolean
+  def is_id(_term), do: not_loaded()
+
+  ## RateLimiter.Store: a clock for tests and replays
+
+  @type clock :: reference
+
+  @spec manual_clock(non_neg_integer) :: clock
+  def manual_clock(_start_ns), do: not_loaded()
+
+  @spec manual_clock_advance(clock, non_neg_integer) :: non_neg_integer
+  def manual_clock_advance(_clock, _ns), do: not_loaded()
+
+  @spec manual_clock_set(clock, non_neg_integer) :: non_neg_integer
+  def manual_clock_set(_clock, _ns), do: not_loaded()
+
+  @spec manual_clock_now(clock) :: non_neg_integer
+  def manual_clock_now(_clock), do: not_loaded()
+
+  ## RateLimiter.VSM.Engine: gates, which limit the calls at work, shed a share of them, and measure how the work went
 
   @type gate :: reference
   @type permit :: reference
   @type outcome :: :ok | :error | :timeout | :rejected | :none
-  @type away :: :shed | {:full, max :: pos_integer, in_flight :: pos_integer}
+  @type turned_away :: :shed | {:full, max :: pos_integer, in_flight :: pos_integer}
   @type work ::
           {ok :: non_neg_integer, errors :: non_neg_integer, timeouts :: non_neg_integer,
            rejected :: non_neg_integer, waited_us :: non_neg_integer, sum_us :: non_neg_integer,
@@ -135,10 +162,11 @@ defmodule RateLimiter.Core.Native do
   @spec gate_new(:monotonic | clock, whole :: gate | nil) :: gate
   def gate_new(_clock, _whole), do: not_loaded()
 
-  @spec gate_check(gate, limiter, id, window, cost) :: answer | away | refusal
+  @spec gate_check(gate, handle, id, window, cost) :: usage | turned_away | refusal
   def gate_check(_gate, _limiter, _id, _window, _cost), do: not_loaded()
 
-  @spec gate_enter(gate, limiter, id, window, cost) :: {permit, answer} | answer | away | refusal
+  @spec gate_enter(gate, handle, id, window, cost) ::
+          {permit, usage} | usage | turned_away | refusal
   def gate_enter(_gate, _limiter, _id, _window, _cost), do: not_loaded()
 
   @spec gate_hold(gate) :: permit
@@ -170,75 +198,7 @@ defmodule RateLimiter.Core.Native do
            open_ppm :: non_neg_integer}
   def gate_counts(_gate), do: not_loaded()
 
-  # Limiters of which Redis decides. What is not known at once is sent to the caller, as `{reference, answer}`
-
-  @type op :: :take | :peek | :refund | :reset
-  @type what :: {op, cost, {request :: binary, keep_ns :: pos_integer} | nil}
-  @type source :: :redis | :fallback
-  @type remote_verdict :: verdict | :unavailable
-  @type remote_answer ::
-          {remote_verdict, events, source, scale_ppm :: pos_integer, binding :: window,
-           [row, ...]}
-          | {remote_verdict, events, source, scale_ppm :: pos_integer}
-          | :ok
-  @type turned(answer) :: answer | {:away | :back, answer}
-  @type ticket :: reference
-  @type sent :: {:sent, ticket, wait_ms :: pos_integer}
-  @type remote_stats ::
-          {{remembered :: non_neg_integer, bytes :: non_neg_integer, checks :: non_neg_integer,
-            denials :: non_neg_integer},
-           {cached_denials :: non_neg_integer, fallbacks :: non_neg_integer,
-            unavailable :: non_neg_integer},
-           {pending :: non_neg_integer, owing :: non_neg_integer, away? :: boolean}}
-
-  @spec remote_ask(limiter, reference, id, [window, ...] | :all, what) ::
-          sent | turned(remote_answer) | refusal
-  def remote_ask(_limiter, _reference, _id, _windows, _what), do: not_loaded()
-
-  @spec remote_alone(limiter, id, [window, ...] | :all, what) :: turned(remote_answer) | refusal
-  def remote_alone(_limiter, _id, _windows, _what), do: not_loaded()
-
-  @spec remote_ask_batch(limiter, reference, [{id, cost}], [window, ...] | :all, op) ::
-          sent | [turned(remote_answer)] | refusal
-  def remote_ask_batch(_limiter, _reference, _entries, _windows, _op), do: not_loaded()
-
-  @spec remote_ask_batch_dirty(limiter, reference, [{id, cost}], [window, ...] | :all, op) ::
-          sent | [turned(remote_answer)] | refusal
-  def remote_ask_batch_dirty(_limiter, _reference, _entries, _windows, _op), do: not_loaded()
-
-  @spec remote_cancel(ticket) :: :left | :told
-  def remote_cancel(_ticket), do: not_loaded()
-
-  @spec remote_fits([window_spec, ...]) :: :ok | {:error, {window | nil, String.t()}}
-  def remote_fits(_windows), do: not_loaded()
-
-  @spec remote_new(
-          [window_spec, ...],
-          {events, max_keys :: pos_integer, on_outage :: :share | :allow | :deny},
-          {store, name :: atom}
-        ) ::
-          {:ok, handle, owner}
-          | {:error, {window | nil, String.t()}}
-          | {:error, :unknown_store}
-  def remote_new(_windows, _options, _where), do: not_loaded()
-
-  @spec remote_plan(limiter) :: plan | :unknown_limiter
-  def remote_plan(_limiter), do: not_loaded()
-
-  @spec remote_update_limit(limiter, window, pos_integer, pos_integer, pos_integer | nil) ::
-          :ok | refusal | {:error, String.t()}
-  def remote_update_limit(_limiter, _window, _limit, _per_ns, _burst), do: not_loaded()
-
-  @spec remote_set_scale(limiter, pos_integer) :: :ok | refusal
-  def remote_set_scale(_limiter, _ppm), do: not_loaded()
-
-  @spec remote_stats(limiter) :: remote_stats | :unknown_limiter
-  def remote_stats(_limiter), do: not_loaded()
-
-  @spec remote_sweep(limiter, pos_integer) :: non_neg_integer | :unknown_limiter
-  def remote_sweep(_limiter, _max_slots), do: not_loaded()
-
-  # The way to Redis. It lives as long as its owner, and tells a process `{:redis_event, event}`
+  ## RateLimiter.Redis.Client: the connection to Redis, which lives as long as its owner
 
   @type store :: pos_integer
   @type credentials :: {username :: String.t() | nil, password :: String.t() | nil}
@@ -246,6 +206,7 @@ defmodule RateLimiter.Core.Native do
           {authorities :: binary | nil, {certificate :: binary, key :: binary} | nil,
            verify? :: boolean}
   @type redis_config :: %{
+          instance: binary,
           prefix: String.t(),
           topology:
             {:server | :sentinel | :cluster,
@@ -262,6 +223,8 @@ defmodule RateLimiter.Core.Native do
           keep_ms: pos_integer
         }
   @type breaker :: :closed | :opened | :half_open
+
+  @typedoc "Sent to the process that watches, as `{:redis_event, event}`."
   @type redis_event ::
           {:batch, server :: String.t(), calls :: pos_integer, duration_us :: non_neg_integer,
            failure :: String.t() | nil, missed :: non_neg_integer}
@@ -277,6 +240,8 @@ defmodule RateLimiter.Core.Native do
            {calls :: non_neg_integer, batches :: non_neg_integer, timeouts :: non_neg_integer,
             refused :: non_neg_integer, unsent :: non_neg_integer,
             reconnections :: non_neg_integer, opened :: non_neg_integer}, nodes :: pos_integer}
+  @type failure :: :away | :full | :lost | String.t()
+  @type reply :: integer | binary | nil | [reply]
 
   @spec redis_start(redis_config, credentials) :: {:ok, store, owner} | {:error, String.t()}
   def redis_start(_config, _credentials), do: not_loaded()
@@ -305,10 +270,7 @@ defmodule RateLimiter.Core.Native do
   @spec redis_leave(store) :: :ok | :unknown_store
   def redis_leave(_store), do: not_loaded()
 
-  # What is sent is answered to the caller, as `{reference, {:ok, reply} | {:error, failure}}`
-  @type failure :: :away | :full | :lost | String.t()
-  @type reply :: integer | binary | nil | [reply]
-
+  @doc "Sends a command. The caller receives `{reference, {:ok, reply} | {:error, failure}}`."
   @spec redis_command(store, reference, key :: binary, words :: [binary, ...]) ::
           {:sent, wait_ms :: pos_integer} | :away | :full | :unknown_store
   def redis_command(_store, _reference, _key, _words), do: not_loaded()
@@ -316,21 +278,7 @@ defmodule RateLimiter.Core.Native do
   @spec redis_status(store) :: redis_status | :unknown_store
   def redis_status(_store), do: not_loaded()
 
-  # A clock for tests and replays
-
-  @spec manual_clock(non_neg_integer) :: clock
-  def manual_clock(_start_ns), do: not_loaded()
-
-  @spec manual_clock_advance(clock, non_neg_integer) :: non_neg_integer
-  def manual_clock_advance(_clock, _ns), do: not_loaded()
-
-  @spec manual_clock_set(clock, non_neg_integer) :: non_neg_integer
-  def manual_clock_set(_clock, _ns), do: not_loaded()
-
-  @spec manual_clock_now(clock) :: non_neg_integer
-  def manual_clock_now(_clock), do: not_loaded()
-
-  # Replays of logs: a chunk of many lines a call
+  ## RateLimiter.Replay.Engine: replays of logs, many lines a call
 
   @type replay :: reference
   @type field :: {clf :: atom | nil, json_names :: [String.t()]}
@@ -338,12 +286,7 @@ defmodule RateLimiter.Core.Native do
           {format :: :auto | :clf | :json, time_names :: [String.t()], time_unit :: atom | nil,
            key :: [field, ...], cost :: field | nil}
 
-  @spec replay_new(
-          [window_spec],
-          schema,
-          reorder_ns :: non_neg_integer,
-          keep_requests? :: boolean
-        ) ::
+  @spec replay_new([window_spec], schema, reorder_ns :: non_neg_integer, keep? :: boolean) ::
           {:ok, replay} | {:error, {index :: non_neg_integer | nil, String.t()}}
   def replay_new(_windows, _schema, _reorder_ns, _keep_requests?), do: not_loaded()
 
@@ -366,7 +309,7 @@ defmodule RateLimiter.Core.Native do
   @spec replay_fit(replay, limit :: non_neg_integer, shares_ppm :: [non_neg_integer]) :: map
   def replay_fit(_replay, _limit, _shares_ppm), do: not_loaded()
 
-  # For the test that a panic stays inside
+  ## The test that a panic stays inside
 
   @spec panic(String.t()) :: no_return
   def panic(_message), do: not_loaded()
@@ -377,11 +320,11 @@ defmodule RateLimiter.Core.Native do
       :ok ->
         :ok
 
-      # The library is in use by the code that is running: that code stays.
+      # The running code uses the library, and keeps it.
       {:error, {kind, text}} when kind in [:reload, :upgrade, :old_code] ->
         {:error, {kind, text}}
 
-      # The module loads without its library, so that each call can say what is missing.
+      # The module loads without its library, so that each call can report what is missing.
       {:error, {_kind, text}} ->
         :persistent_term.put(__MODULE__, text)
     end

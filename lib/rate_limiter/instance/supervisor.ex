@@ -55,10 +55,10 @@ defmodule RateLimiter.Instance.Supervisor do
 
   defp connect!(instance, :local), do: instance
 
-  defp connect!(%Instance{table: table} = instance, {:redis, config}) do
+  defp connect!(%Instance{name: name, table: table} = instance, {:redis, config}) do
     tls = Redis.Certificates.open!(table, config)
 
-    case Redis.Client.start(config, tls, Redis.Credentials.open(table, config)) do
+    case Redis.Client.start(name, config, tls, Redis.Credentials.open(table, config)) do
       {:ok, store, owner} ->
         :ets.insert(table, {{:redis, :owner}, owner})
         %{instance | store: {:redis, store}}

@@ -121,7 +121,7 @@ defmodule RateLimiter.Instance.Writer do
     do: Store.new_limiter(config, clock)
 
   defp new_limiter(%{store: {:redis, store}}, name, config),
-    do: Redis.Client.new_limiter(config, name, store)
+    do: Store.new_shared_limiter(config, name, store)
 
   defp drop(table, limiter) do
     case :ets.take(table, limiter) do

@@ -2,8 +2,8 @@ defmodule RateLimiter.Redis.Client do
   @moduledoc false
   # The only caller of what the native library does with Redis: the way there, and the limiters that are counted there.
 
-  alias RateLimiter.{Config, Redis}
-  alias RateLimiter.Core.{Limit, Native}
+  alias RateLimiter.Redis
+  alias RateLimiter.Core.Native
   alias RateLimiter.Redis.Secret
 
   # How long a node counts as present after its last heartbeat: several of them may be lost.
@@ -12,10 +12,10 @@ defmodule RateLimiter.Redis.Client do
   ## The way to Redis
 
   @doc "Begins to connect, in the background. The way is open as long as its owner lives."
-  @spec start(Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
+  @spec start(term, Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
           {:ok, Native.store(), Native.owner()} | {:error, String.t()}
-  def start(%Redis.Config{} = config, tls, credentials),
-    do: config |> to_native(tls) |> Native.redis_start(credentials)
+  def start(instance, %Redis.Config{} = config, tls, credentials),
+    do: instance |> to_native(config, tls) |> Native.redis_start(credentials)
 
   defdelegate stop(owner), to: Native, as: :redis_stop
   defdelegate watch(store, watcher), to: Native, as: :redis_watch
@@ -61,58 +61,9 @@ defmodule RateLimiter.Redis.Client do
     }
   end
 
-  ## A limiter's life, its limits and numbers
-
-  @doc "Makes a limiter that is counted in Redis, and lives here as long as its owner."
-  @spec new_limiter(Config.limiter(), atom, Native.store()) ::
-          {:ok, Native.handle(), Native.owner()}
-          | {:error, {atom, String.t()}}
-          | {:error, :unknown_store}
-  def new_limiter(config, name, store) do
-    %{windows: windows, events: events, max_keys: max_keys, on_outage: on_outage} = config
-    options = {events, max_keys, on_outage}
-    windows |> Enum.map(&Limit.to_native/1) |> Native.remote_new(options, {store, name})
-  end
-
-  @doc "Whether Redis's numbers can hold these windows."
-  @spec fit(Config.limiter()) :: :ok | {:error, {atom, String.t()}}
-  def fit(%{windows: windows}),
-    do: windows |> Enum.map(&Limit.to_native/1) |> Native.remote_fits()
-
-  defdelegate plan(limiter), to: Native, as: :remote_plan
-
-  defdelegate update_limit(limiter, window, limit, per_ns, burst),
-    to: Native,
-    as: :remote_update_limit
-
-  defdelegate set_scale(limiter, ppm), to: Native, as: :remote_set_scale
-  defdelegate sweep(limiter, max_slots), to: Native, as: :remote_sweep
-
-  @doc "What a limiter remembers here and did."
-  @spec stats(Native.handle()) :: map | :unknown_limiter
-  def stats(handle) do
-    with {sizes, calls, outage} <- Native.remote_stats(handle) do
-      {keys, memory, checks, denials} = sizes
-      {cached_denials, fallbacks, unavailable} = calls
-      {pending, owing, away?} = outage
-
-      %{
-        keys: keys,
-        memory: memory,
-        checks: checks,
-        denials: denials,
-        cached_denials: cached_denials,
-        fallbacks: fallbacks,
-        unavailable: unavailable,
-        pending: pending,
-        owing: owing,
-        away?: away?
-      }
-    end
-  end
-
-  defp to_native(config, tls) do
+  defp to_native(instance, config, tls) do
     %{
+      instance: :erlang.term_to_binary(instance),
       prefix: config.prefix,
       topology: topology(config),
       database: config.database,

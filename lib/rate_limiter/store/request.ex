@@ -1,79 +1,129 @@
 defmodule RateLimiter.Store.Request do
   @moduledoc false
-  # A call that Redis decides, and the wait for its answer.
+  # A call to the native library, and the wait for its answer if a shared limiter had to ask its authority.
   #
-  # The native library answers exactly once, by the deadline, and sends the answer where it is not known at once. The
-  # wait here is a little longer, for the case that its thread gets no time to run. Then the call is taken back: either
-  # no answer will come any more, and this node answers alone; or it is here already, and is taken. So nothing is ever
-  # left in the mailbox.
+  # The first crossing either answers or sends the request and returns a ticket. The library answers each ticket exactly
+  # once, by the deadline. The wait here is a little longer, in case the thread that answers gets no time to run. Then
+  # the ticket is cancelled: either no answer will be sent any more, and this node answers alone; or the answer is in
+  # the mailbox already, and is taken. So no message is ever left in the mailbox.
   #
-  # The reference is made in the function that receives: then the runtime looks only at messages that came after it,
-  # and a caller with a long mailbox pays nothing for it.
+  # The reference is made in the function that receives: then the runtime looks only at messages that are newer, and a
+  # caller with a long mailbox does not pay for it.
 
+  alias RateLimiter.Telemetry
   alias RateLimiter.Core.Native
+  alias RateLimiter.Store.{Lookup, Refusal, Selection}
 
-  # As many entries take a normal scheduler some ten microseconds.
-  @max_normal_batch 64
+  # So many entries keep a normal scheduler for some ten microseconds.
+  @max_normal_batch 128
 
-  @doc "Asks about one id."
-  @spec one(Native.limiter(), RateLimiter.id(), [atom, ...] | :all, Native.what()) ::
-          Native.turned(Native.remote_answer()) | Native.refusal()
-  def one(limiter, id, windows, what) do
-    reference = make_ref()
-
-    case Native.remote_ask(limiter, reference, id, windows, what) do
-      {:sent, ticket, wait_ms} ->
-        receive do
-          {^reference, answer} -> answer
-        after
-          wait_ms ->
-            with :late <- take_back(ticket, reference),
-                 do: alone(limiter, id, windows, what)
-        end
-
-      known ->
-        known
-    end
+  @doc "Returns the answer about one id."
+  @spec one(atom, RateLimiter.id(), Selection.t(), Native.request()) :: Native.answer()
+  def one(limiter, id, windows, request) do
+    limiter
+    |> Native.request(id, Selection.native!(windows), request)
+    |> answer(limiter, id, windows, request)
   end
 
-  @doc "Asks about many ids at once, each by itself."
-  @spec batch(
-          Native.limiter(),
-          [{RateLimiter.id(), Native.cost()}],
-          [atom, ...] | :all,
-          Native.op()
-        ) ::
-          [Native.turned(Native.remote_answer())] | Native.refusal()
+  @doc "Returns the answer about one id, after its first crossing."
+  @spec answer(
+          Native.answer() | Native.sent() | Native.refusal(),
+          atom,
+          RateLimiter.id(),
+          Selection.t(),
+          Native.request()
+        ) :: Native.answer()
+  def answer({:sent, ticket, wait_ms}, limiter, id, windows, request) do
+    with :late <- await(ticket, wait_ms),
+         do: alone(limiter, id, windows, request),
+         else: (answer -> report(answer, limiter))
+  end
+
+  # Tests own limiters of this name: the call is made again, with the handle of the one that is meant.
+  def answer(:test_owned, limiter, id, windows, request) do
+    limiter
+    |> Lookup.handle!()
+    |> Native.request(id, Selection.native!(windows), request)
+    |> answer(limiter, id, windows, request)
+  end
+
+  def answer(:ok, _limiter, _id, _windows, _request), do: :ok
+
+  def answer(refusal, limiter, id, windows, _request) when is_atom(refusal),
+    do: Refusal.raise!(refusal, limiter, id, windows)
+
+  def answer(answer, limiter, _id, _windows, _request), do: report(answer, limiter)
+
+  @doc "Returns the answers about many ids, each decided by itself, in order."
+  @spec batch(atom, [{RateLimiter.id(), Native.cost()}], Selection.t(), Native.op()) ::
+          [Native.answer()]
   def batch(limiter, entries, windows, op) do
+    selection = Selection.native!(windows)
+
+    with :test_owned <- send_batch(limiter, entries, selection, op) do
+      limiter |> Lookup.handle!() |> send_batch(entries, selection, op)
+    end
+    |> answers(limiter, entries, windows, op)
+  end
+
+  defp send_batch(limiter, entries, selection, op) do
+    with false <- length(entries) > @max_normal_batch,
+         answers when answers != :dirty <- Native.request_batch(limiter, entries, selection, op) do
+      answers
+    else
+      _large -> Native.request_batch_dirty(limiter, entries, selection, op)
+    end
+  end
+
+  defp answers({:sent, ticket, wait_ms}, limiter, entries, windows, op) do
+    case await(ticket, wait_ms) do
+      :late -> for {id, cost} <- entries, do: alone(limiter, id, windows, {op, cost, nil})
+      answers -> Enum.map(answers, &report(&1, limiter))
+    end
+  end
+
+  defp answers(refusal, limiter, entries, windows, _op) when is_atom(refusal),
+    do: Refusal.raise_batch!(refusal, limiter, entries, windows)
+
+  defp answers(answers, limiter, _entries, _windows, _op),
+    do: Enum.map(answers, &report(&1, limiter))
+
+  defp await(ticket, wait_ms) do
     reference = make_ref()
 
-    case send_batch(limiter, reference, entries, windows, op) do
-      {:sent, ticket, wait_ms} ->
-        receive do
-          {^reference, answers} -> answers
-        after
-          wait_ms ->
-            with :late <- take_back(ticket, reference),
-                 do: for({id, cost} <- entries, do: alone(limiter, id, windows, {op, cost, nil}))
-        end
-
-      known ->
-        known
+    with :waiting <- Native.await(ticket, reference) do
+      receive do
+        {^reference, answer} -> answer
+      after
+        wait_ms -> cancel(ticket, reference)
+      end
     end
   end
 
-  defp alone(limiter, id, windows, what), do: Native.remote_alone(limiter, id, windows, what)
-
-  defp send_batch(limiter, reference, entries, windows, op) do
-    if length(entries) > @max_normal_batch,
-      do: Native.remote_ask_batch_dirty(limiter, reference, entries, windows, op),
-      else: Native.remote_ask_batch(limiter, reference, entries, windows, op)
-  end
-
-  defp take_back(ticket, reference) do
-    case Native.remote_cancel(ticket) do
-      :left -> :late
-      :told -> receive(do: ({^reference, answer} -> answer))
+  defp cancel(ticket, reference) do
+    case Native.cancel(ticket) do
+      :cancelled -> :late
+      :answered -> receive(do: ({^reference, answer} -> answer))
     end
   end
+
+  defp alone(limiter, id, windows, request) do
+    limiter
+    |> Native.request_alone(id, Selection.native!(windows), request)
+    |> answer(limiter, id, windows, request)
+  end
+
+  # The one answer with which this node starts or stops to decide alone names what the event needs.
+  defp report({:fallback, change, {instance, on_outage, nodes}, answer}, limiter) do
+    Telemetry.fallback(change, %{
+      instance: :erlang.binary_to_term(instance),
+      limiter: limiter,
+      on_outage: on_outage,
+      nodes: nodes
+    })
+
+    answer
+  end
+
+  defp report(answer, _limiter), do: answer
 end

@@ -1,14 +1,13 @@
 defmodule RateLimiter.Store.Selection do
   @moduledoc false
-  # The windows of a call: one name, or a list of names, of which the empty one means every window.
+  # The windows of a call: one name, or a list of names. The empty list means every window.
 
-  alias RateLimiter.Usage
-  alias RateLimiter.Core.Errors
+  alias RateLimiter.Core.{Errors, Native}
 
   @type t :: atom | [atom]
 
-  @doc "As the native library takes a list of them."
-  @spec native!(t) :: [atom, ...] | :all
+  @doc "Returns the windows as the native library takes them."
+  @spec native!(t) :: Native.windows()
   def native!([]), do: :all
   def native!(window) when is_atom(window), do: [window]
 
@@ -16,12 +15,12 @@ defmodule RateLimiter.Store.Selection do
     if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))
   end
 
-  @doc "The usage as it answers such a call: who asks about one window gets that one's."
-  @spec only(Usage.t(), t) :: Usage.t()
-  def only(usage, window) when is_atom(window), do: %{usage | windows: %{}}
-  def only(usage, _windows), do: usage
+  @doc "Returns the names in a selection. Unlike `List.wrap/1`, takes nil for a name."
+  @spec names(t) :: [atom]
+  def names(window) when is_atom(window), do: [window]
+  def names(windows), do: windows
 
-  # Charging a window twice in one call would surprise: no window may be named twice.
+  # A call must not charge a window twice.
   defp distinct_atoms?([]), do: true
 
   defp distinct_atoms?([window | rest]) when is_atom(window),

@@ -5,6 +5,7 @@ defmodule RateLimiter.VSM.Gate do
   alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Adaptive.{Histogram, Work}
   alias RateLimiter.Core.{Errors, Limit, Native, Options}
+  alias RateLimiter.Store.Answer
   alias RateLimiter.VSM.Subsystem
 
   @window :rate
@@ -31,10 +32,8 @@ defmodule RateLimiter.VSM.Gate do
   def check_limit!(limit, path) do
     config = %{windows: [{@window, limit}], events: :none, max_keys: 1}
 
-    case Store.new_limiter(config, :monotonic) do
-      {:ok, _handle, owner} -> Store.drop(owner)
-      {:error, {_window, reason}} -> Options.refused!(path, reason)
-    end
+    with {:error, {_window, reason}} <- Store.check_limits(config, :local),
+         do: Options.refused!(path, reason)
   end
 
   defdelegate new(clock, shared_gate), to: Native, as: :gate_new
@@ -72,13 +71,13 @@ defmodule RateLimiter.VSM.Gate do
   def enter(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
 
   @doc "Takes `cost` from a bucket of its own, which no gate guards."
-  @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.answer()
+  @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.usage()
   def take(limiter, id, cost), do: answer!(Native.check(limiter, id, @window, bounded(cost)), id)
 
   @doc "Gives `cost` back to such a bucket."
   @spec give_back(Native.handle(), RateLimiter.id(), integer) :: :ok
   def give_back(limiter, id, cost) do
-    _answer = Native.refund(limiter, id, [@window], bounded(cost))
+    _answer = Native.request(limiter, id, [@window], {:refund, bounded(cost), nil})
     :ok
   end
 
@@ -86,9 +85,9 @@ defmodule RateLimiter.VSM.Gate do
   @spec usage(Subsystem.t()) :: Usage.t()
   def usage(%Subsystem{limiter: limiter, name: name}) do
     limiter
-    |> Native.peek(@window, @window, 0)
+    |> Native.request(@window, [@window], {:peek, 0, nil})
     |> answer!(nil)
-    |> Usage.from_window(name, @window, 0)
+    |> Answer.usage(name, @window, 0)
   end
 
   @doc "Puts a scale on a limiter, whatever it was before."

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::clock::{monotonic, Clock};
+use crate::clock::{monotonic, Clock, Nanos};
 use crate::error::{CallError, LimitError, UpdateError};
 use crate::key::Key;
 use crate::limit::Limit;
@@ -130,6 +130,11 @@ impl Limiter {
             scale: AtomicU32::new(Scale::ONE.ppm()),
             control: Mutex::default(),
         }
+    }
+
+    /// Whether a limiter of these windows can be opened, and if not, why.
+    pub fn validate(limits: &[(Tag, Limit)]) -> Result<(), LimitError> {
+        Plan::new(limits, Nanos(0)).map(drop)
     }
 
     /// Opens with these windows, forgetting all that was; earlier epochs end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rate_limiter_core::{ManualClock, Nanos};
 use rustler::{NifResult, Resource, ResourceArc};
 
-use crate::guard::guard;
+use crate::catch_panic::catch_panic;
 
 /// A manual clock, which lives as long as somebody refers to it: a term, or a limiter.
 pub(crate) struct SharedClock(pub(crate) Arc<ManualClock>);
@@ -15,7 +15,7 @@ impl Resource for SharedClock {}
 
 #[rustler::nif]
 fn manual_clock(start_ns: u64) -> NifResult<ResourceArc<SharedClock>> {
-    guard(|| {
+    catch_panic(|| {
         let clock = ManualClock::new(Nanos(start_ns));
         Ok(ResourceArc::new(SharedClock(Arc::new(clock))))
     })

@@ -1,106 +1,188 @@
-//! Core's answers as terms.
+//! Answers as terms.
 
-use rate_limiter_core::{Answer, CallError, LimitError, Nanos, Retry, Tag, Usage};
-use rustler::types::tuple::make_tuple;
-use rustler::{Atom, Encoder, Env, Term};
+use rate_limiter_core::{Answer, Retry, Scale, Tag, Usage};
+use rate_limiter_distributed::{Response, Source, Verdict};
+use rustler::{Encoder, Env, NewBinary, NifTuple, NifUnitEnum, Term};
 
-use crate::registry::Events;
-use crate::{atoms, word};
+use crate::local::Events;
+use crate::request::OpTerm;
+use crate::shared::Shared;
+use crate::{atom_bits, atoms};
 
-/// `{verdict, events, max, remaining, reset_ms, retry_ms, scale_ppm}`
-#[inline]
-pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale_ppm: u32) -> Term<'a> {
-    make_tuple(
-        env,
-        &[
-            verdict(usage.allowed()).to_term(env),
-            self::events(events).to_term(env),
-            usage.max.encode(env),
-            usage.remaining.encode(env),
-            millis(env, usage.reset_after),
-            retry(env, usage.retry),
-            scale_ppm.encode(env),
-        ],
-    )
+#[derive(Clone, Copy, NifUnitEnum)]
+enum VerdictTerm {
+    Ok,
+    RateLimited,
+    Unavailable,
 }
 
-/// `{verdict, events, scale_ppm, binding_window, [{window, max, remaining, reset_ms, retry_ms}]}`
-pub(crate) fn answer<'a>(
-    env: Env<'a>,
-    answer: &Answer,
+#[derive(Clone, Copy, NifUnitEnum)]
+enum SourceTerm {
+    Local,
+    Redis,
+    Fallback,
+}
+
+/// The answer of one window of a local limiter.
+#[derive(NifTuple)]
+#[rustler(encode)]
+struct UsageTerm {
+    verdict: VerdictTerm,
     events: Events,
+    max: u64,
+    remaining: u64,
+    reset_ms: u64,
+    retry: Wait,
     scale_ppm: u32,
+}
+
+#[derive(NifTuple)]
+#[rustler(encode)]
+struct AnswerTerm<'a> {
+    verdict: VerdictTerm,
+    events: Events,
+    source: SourceTerm,
+    scale_ppm: u32,
+    /// The window that denied the call or, if it was admitted, the one with the least left.
+    binding: Term<'a>,
+    rows: Vec<RowTerm<'a>>,
+}
+
+#[derive(NifTuple)]
+#[rustler(encode)]
+struct RowTerm<'a> {
+    window: Term<'a>,
+    max: u64,
+    remaining: u64,
+    reset_ms: u64,
+    retry: Wait,
+}
+
+/// Milliseconds, or `:infinity`.
+struct Wait(Retry);
+
+#[inline]
+pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scale) -> Term<'a> {
+    UsageTerm {
+        verdict: VerdictTerm::of(usage.allowed()),
+        events,
+        max: usage.max,
+        remaining: usage.remaining,
+        reset_ms: usage.reset_after.as_millis_ceil(),
+        retry: Wait(usage.retry),
+        scale_ppm: scale.ppm(),
+    }
+    .encode(env)
+}
+
+/// The answer of a local limiter about several windows.
+pub(crate) fn answer<'a>(env: Env<'a>, answer: &Answer, events: Events, scale: Scale) -> Term<'a> {
+    let verdict = VerdictTerm::of(answer.allowed());
+    AnswerTerm::new(env, answer, verdict, events, SourceTerm::Local, scale).encode(env)
+}
+
+/// The answer of a shared limiter: `:ok` for a reset; else an [`AnswerTerm`], or `{verdict, events, source, scale_ppm}`
+/// if the windows are unknown. The one answer with which an outage begins or ends is
+/// `{:fallback, :started | :stopped, {instance, on_outage, nodes}, answer}`.
+pub(crate) fn response<'a>(
+    env: Env<'a>,
+    shared: &Shared,
+    op: OpTerm,
+    response: &Response,
 ) -> Term<'a> {
-    make_tuple(
-        env,
-        &[
-            verdict(answer.allowed()).to_term(env),
-            self::events(events).to_term(env),
-            scale_ppm.encode(env),
-            word::to_atom(env, answer.binding().0),
-            rows(env, answer),
-        ],
-    )
-}
-
-/// `[{window, max, remaining, reset_ms, retry_ms}]`
-pub(crate) fn rows<'a>(env: Env<'a>, answer: &Answer) -> Term<'a> {
-    let row = |(tag, usage): &(Tag, Usage)| {
-        make_tuple(
-            env,
-            &[
-                word::to_atom(env, *tag),
-                usage.max.encode(env),
-                usage.remaining.encode(env),
-                millis(env, usage.reset_after),
-                retry(env, usage.retry),
-            ],
-        )
+    let (verdict, source) = (response.verdict.into(), response.source.into());
+    let (events, scale) = (shared.events, response.scale);
+    let answer = match (op, &response.answer) {
+        (OpTerm::Reset, _) if response.verdict != Verdict::Unavailable => atoms::ok().to_term(env),
+        (_, None) => (verdict, events, source, scale.ppm()).encode(env),
+        (_, Some(answer)) => {
+            AnswerTerm::new(env, answer, verdict, events, source, scale).encode(env)
+        }
     };
-    let rows: Vec<Term> = answer.usages().iter().map(row).collect();
-    rows.encode(env)
-}
-
-/// The atom for a call that names something that is not there.
-#[cold]
-pub(crate) fn call_error(env: Env<'_>, error: CallError) -> Term<'_> {
-    let atom = match error {
-        CallError::UnknownWindow => atoms::unknown_window(),
-        _ => atoms::unknown_limiter(),
+    let change = match response.switched_to {
+        None => return answer,
+        Some(Source::Fallback) => atoms::started(),
+        Some(Source::Authority) => atoms::stopped(),
     };
-    atom.to_term(env)
+    let link = &shared.link;
+    let outage = (
+        link.instance(env),
+        shared.on_outage,
+        link.members().share().nodes,
+    );
+    (atoms::fallback(), change, outage, answer).encode(env)
 }
 
-/// `{:error, {window | nil, reason}}`
-pub(crate) fn limit_error<'a>(env: Env<'a>, window: Option<Atom>, error: &LimitError) -> Term<'a> {
-    let reason = (window.unwrap_or_else(atoms::nil), error.to_string());
-    (atoms::error(), reason).encode(env)
-}
-
-fn verdict(allowed: bool) -> Atom {
-    if allowed {
-        atoms::ok()
-    } else {
-        atoms::rate_limited()
+impl<'a> AnswerTerm<'a> {
+    fn new(
+        env: Env<'a>,
+        answer: &Answer,
+        verdict: VerdictTerm,
+        events: Events,
+        source: SourceTerm,
+        scale: Scale,
+    ) -> Self {
+        let row = |(tag, usage): &(Tag, Usage)| RowTerm {
+            window: atom_bits::to_atom(env, *tag),
+            max: usage.max,
+            remaining: usage.remaining,
+            reset_ms: usage.reset_after.as_millis_ceil(),
+            retry: Wait(usage.retry),
+        };
+        Self {
+            verdict,
+            events,
+            source,
+            scale_ppm: scale.ppm(),
+            binding: atom_bits::to_atom(env, answer.binding().0),
+            rows: answer.usages().iter().map(row).collect(),
+        }
     }
 }
 
-pub(crate) fn events(events: Events) -> Atom {
-    match events {
-        Events::All => atoms::all(),
-        Events::Denials => atoms::denials(),
-        Events::None => atoms::none(),
+impl Encoder for Wait {
+    #[inline]
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self.0 {
+            Retry::Now => 0_u64.encode(env),
+            Retry::After(span) => span.as_millis_ceil().encode(env),
+            Retry::Never => atoms::infinity().to_term(env),
+        }
     }
 }
 
-fn millis(env: Env<'_>, span: Nanos) -> Term<'_> {
-    span.as_millis_ceil().encode(env)
+impl VerdictTerm {
+    fn of(is_allowed: bool) -> Self {
+        if is_allowed {
+            Self::Ok
+        } else {
+            Self::RateLimited
+        }
+    }
 }
 
-fn retry(env: Env<'_>, retry: Retry) -> Term<'_> {
-    match retry {
-        Retry::Now => 0_u64.encode(env),
-        Retry::After(span) => millis(env, span),
-        Retry::Never => atoms::infinity().to_term(env),
+impl From<Verdict> for VerdictTerm {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allowed => Self::Ok,
+            Verdict::Denied => Self::RateLimited,
+            Verdict::Unavailable => Self::Unavailable,
+        }
     }
+}
+
+impl From<Source> for SourceTerm {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Authority => Self::Redis,
+            Source::Fallback => Self::Fallback,
+        }
+    }
+}
+
+/// A binary of these bytes.
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
 }

@@ -1,18 +1,23 @@
-//! Gates and places at work, as terms that the runtime frees: who ends without a word gives its place back.
+//! Gates and permits, as terms that the runtime frees: a process that ends gives its permits back.
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Entry, Epoch, Gate, Key, Limiter, Nanos, Outcome, Permit, Usage, Work};
-use rustler::{Atom, Encoder, Env, Error, NifResult, Resource, ResourceArc, Term};
+use rate_limiter_core::{CallError, Entry, Gate, Key, Nanos, Outcome, Permit, Usage, Work};
+use rustler::{Atom, Encoder, Env, NifResult, NifTuple, NifUnitEnum, Resource, ResourceArc, Term};
 
-use crate::check::{find, units, Target};
-use crate::guard::guard;
-use crate::{atoms, control, encode, id, word};
+use crate::catch_panic::catch_panic;
+use crate::decode::Arg;
+use crate::limiter::decode_clock;
+use crate::local::Local;
+use crate::refusal::{answer, Refusal};
+use crate::registry;
+use crate::request::units;
+use crate::{atom_bits, atoms, encode, id};
 
-/// A gate, which lives as long as somebody refers to it: a term, or a place at work.
+/// A gate, which lives as long as a term or a permit refers to it.
 struct SharedGate(Arc<Gate>);
 
-/// A place at work. When the process that holds it ends, the runtime frees it, and with it the place.
+/// A permit. When the process that holds it ends, the runtime frees the term, and with it the permit.
 struct HeldPermit(Permit);
 
 #[rustler::resource_impl]
@@ -21,12 +26,69 @@ impl Resource for SharedGate {}
 #[rustler::resource_impl]
 impl Resource for HeldPermit {}
 
-/// What a call at a gate asks for.
+/// How work ended.
+#[derive(Clone, Copy, NifUnitEnum)]
+enum OutcomeTerm {
+    Ok,
+    Error,
+    Timeout,
+    Rejected,
+    None,
+}
+
+#[derive(NifTuple)]
+#[rustler(encode)]
+struct WorkTerm {
+    ok: u64,
+    errors: u64,
+    timeouts: u64,
+    rejected: u64,
+    waited_us: u64,
+    sum_us: u64,
+    /// `{bucket, count}`
+    buckets: Vec<(usize, u64)>,
+}
+
+#[derive(NifTuple)]
+#[rustler(encode)]
+struct TotalsTerm {
+    asked: u64,
+    denied: u64,
+    guarded: u64,
+    shed: u64,
+    abandoned: u64,
+}
+
+/// A call at a gate, on the limiter of its subsystem. All ids share the bucket that has the window's name as its key.
 struct Call<'a> {
-    target: Target,
+    local: Local,
     window: Term<'a>,
     key: Key,
     cost: u64,
+}
+
+impl<'a> Call<'a> {
+    fn new(limiter: Term<'a>, id: Term<'a>, window: Term<'a>, cost: i64) -> Result<Self, Refusal> {
+        let local = registry::find_local(limiter)?;
+        id::key(id).ok_or_else(|| Refusal::from(atoms::bad_id()))?;
+        Ok(Self {
+            local,
+            window,
+            key: id::key(window).ok_or(Refusal::Misuse)?,
+            cost: units(cost),
+        })
+    }
+
+    fn decide(&self) -> Result<Usage, CallError> {
+        let Local { place, epoch } = self.local;
+        let tag = atom_bits::of(self.window);
+        place.limiter.check(epoch, self.key, tag, self.cost)
+    }
+
+    fn usage(&self, env: Env<'a>, usage: &Usage) -> Term<'a> {
+        let place = self.local.place;
+        encode::usage(env, usage, place.events(), place.limiter.scale())
+    }
 }
 
 #[rustler::nif]
@@ -34,16 +96,14 @@ fn gate_new(
     clock: Term,
     whole: Option<ResourceArc<SharedGate>>,
 ) -> NifResult<ResourceArc<SharedGate>> {
-    guard(|| {
-        let clock = control::decode_clock(clock)?;
+    catch_panic(|| {
         let whole = whole.map(|gate| Arc::clone(&gate.0));
-        Ok(ResourceArc::new(SharedGate(Arc::new(Gate::new(
-            clock, whole,
-        )))))
+        let gate = Gate::new(decode_clock(clock)?, whole);
+        Ok(ResourceArc::new(SharedGate(Arc::new(gate))))
     })
 }
 
-/// `:shed`, or what `check` answers. The id is judged and not used: all share the bucket of the window's name.
+/// `:shed`, or what `check` returns.
 #[rustler::nif]
 fn gate_check<'a>(
     env: Env<'a>,
@@ -53,16 +113,16 @@ fn gate_check<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
-    with_call(env, limiter, id, window, cost, |call| {
-        match gate.0.check(|| call.judge()) {
-            Ok(Entry::Allowed(usage, ()) | Entry::Denied(usage)) => call.usage(env, &usage),
-            Ok(entry) => turned_away(env, &entry),
-            Err(error) => encode::call_error(env, error),
-        }
+    answer(env, || {
+        let call = Call::new(limiter, id, window, cost)?;
+        Ok(match gate.0.check(|| call.decide())? {
+            Entry::Allowed(usage, ()) | Entry::Denied(usage) => call.usage(env, &usage),
+            entry => turned_away(env, &entry),
+        })
     })
 }
 
-/// `{permit, answer}`, or the answer of who was not let in: `:shed`, `{:full, max, in_flight}`, or what `check` answers.
+/// `{permit, answer}` for an admitted call; else `:shed`, `{:full, max, in_flight}`, or what `check` returns.
 #[rustler::nif]
 fn gate_enter<'a>(
     env: Env<'a>,
@@ -72,135 +132,96 @@ fn gate_enter<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
-    with_call(env, limiter, id, window, cost, |call| {
-        match gate.0.enter(|| call.judge()) {
-            Ok(Entry::Allowed(usage, permit)) => {
+    answer(env, || {
+        let call = Call::new(limiter, id, window, cost)?;
+        Ok(match gate.0.enter(|| call.decide())? {
+            Entry::Allowed(usage, permit) => {
                 let permit = ResourceArc::new(HeldPermit(permit));
                 (permit, call.usage(env, &usage)).encode(env)
             }
-            Ok(Entry::Denied(usage)) => call.usage(env, &usage),
-            Ok(entry) => turned_away(env, &entry),
-            Err(error) => encode::call_error(env, error),
-        }
+            Entry::Denied(usage) => call.usage(env, &usage),
+            entry => turned_away(env, &entry),
+        })
     })
 }
 
-/// A place whatever the gate says.
+/// A permit, whatever the state of the gate.
 #[rustler::nif]
 fn gate_hold(gate: ResourceArc<SharedGate>) -> NifResult<ResourceArc<HeldPermit>> {
-    guard(|| Ok(ResourceArc::new(HeldPermit(gate.0.hold()))))
+    catch_panic(|| Ok(ResourceArc::new(HeldPermit(gate.0.hold()))))
 }
 
-/// Gives a place back, and says whether it was this call that did.
+/// Gives a permit back. Returns whether it was this call that did.
 #[rustler::nif]
-fn permit_finish(permit: ResourceArc<HeldPermit>, outcome: Atom) -> NifResult<bool> {
-    guard(|| Ok(permit.0.finish(decode_outcome(outcome)?)))
+fn permit_finish(
+    permit: ResourceArc<HeldPermit>,
+    Arg(outcome): Arg<OutcomeTerm>,
+) -> NifResult<bool> {
+    catch_panic(|| Ok(permit.0.finish(outcome.into())))
 }
 
 /// Counts work that was measured elsewhere.
 #[rustler::nif]
-fn gate_record(gate: ResourceArc<SharedGate>, outcome: Atom, us: u64) -> NifResult<Atom> {
-    guard(|| {
-        let duration = Nanos(us.saturating_mul(1_000));
-        gate.0.record(decode_outcome(outcome)?, duration);
-        Ok(atoms::ok())
-    })
+fn gate_record(
+    gate: ResourceArc<SharedGate>,
+    Arg(outcome): Arg<OutcomeTerm>,
+    us: u64,
+) -> NifResult<Atom> {
+    let duration = Nanos(us.saturating_mul(1_000));
+    on_gate(|| gate.0.record(outcome.into(), duration))
 }
 
 #[rustler::nif]
 fn gate_cut(gate: ResourceArc<SharedGate>) -> NifResult<Atom> {
-    guard(|| {
-        gate.0.cut();
-        Ok(atoms::ok())
-    })
+    on_gate(|| gate.0.cut())
 }
 
-/// `nil` is no guard.
+/// `nil` removes the guard.
 #[rustler::nif]
 fn gate_set_guard(gate: ResourceArc<SharedGate>, max: Option<u64>) -> NifResult<Atom> {
-    guard(|| {
-        gate.0.set_guard(max);
-        Ok(atoms::ok())
-    })
+    on_gate(|| gate.0.set_guard(max))
 }
 
-/// `nil` is as much as there is.
+/// `nil` means as much as there is.
 #[rustler::nif]
 fn gate_set_room(gate: ResourceArc<SharedGate>, max: Option<u64>) -> NifResult<Atom> {
-    guard(|| {
-        gate.0.set_room(max);
-        Ok(atoms::ok())
-    })
+    on_gate(|| gate.0.set_room(max))
 }
 
 #[rustler::nif]
 fn gate_set_open(gate: ResourceArc<SharedGate>, ppm: u32) -> NifResult<Atom> {
-    guard(|| {
-        gate.0.set_open(ppm);
+    on_gate(|| gate.0.set_open(ppm))
+}
+
+fn on_gate(call: impl FnOnce()) -> NifResult<Atom> {
+    catch_panic(|| {
+        call();
         Ok(atoms::ok())
     })
 }
 
-/// `{fresh, earlier}`, each `{ok, errors, timeouts, rejected, waited_us, sum_us, [{bucket, count}]}`: taken out, in one walk over
-/// some thousand counters.
+/// Takes the work out as `{fresh, earlier}`, in one walk over some thousand counters.
 #[rustler::nif]
-fn gate_drain(env: Env<'_>, gate: ResourceArc<SharedGate>) -> NifResult<Term<'_>> {
-    guard(|| {
+fn gate_drain(gate: ResourceArc<SharedGate>) -> NifResult<(WorkTerm, WorkTerm)> {
+    catch_panic(|| {
         let (fresh, earlier) = gate.0.drain();
-        Ok((encode_work(env, fresh), encode_work(env, earlier)).encode(env))
+        Ok((fresh.into(), earlier.into()))
     })
 }
 
-/// `{{asked, denied, guarded, shed, abandoned}, in_flight, guard | nil, open_ppm}`
+/// `{totals, in_flight, guard | nil, open_ppm}`
 #[rustler::nif]
-fn gate_counts(env: Env<'_>, gate: ResourceArc<SharedGate>) -> NifResult<Term<'_>> {
-    guard(|| {
+fn gate_counts(gate: ResourceArc<SharedGate>) -> NifResult<(TotalsTerm, u64, Option<u64>, u32)> {
+    catch_panic(|| {
         let counts = gate.0.counts();
-        let totals = (
-            counts.asked,
-            counts.denied,
-            counts.guarded,
-            counts.shed,
-            counts.abandoned,
-        );
-        Ok((totals, counts.in_flight, counts.guard, counts.open_ppm).encode(env))
-    })
-}
-
-impl<'a> Call<'a> {
-    fn judge(&self) -> Result<Usage, rate_limiter_core::CallError> {
-        let (limiter, epoch): (&Limiter, Epoch) = (&self.target.place.limiter, self.target.epoch);
-        limiter.check(epoch, self.key, word::of(self.window), self.cost)
-    }
-
-    fn usage(&self, env: Env<'a>, usage: &Usage) -> Term<'a> {
-        let place = self.target.place;
-        encode::usage(env, usage, place.events(), place.limiter.scale().ppm())
-    }
-}
-
-fn with_call<'a>(
-    env: Env<'a>,
-    limiter: Term<'a>,
-    id: Term<'a>,
-    window: Term<'a>,
-    cost: i64,
-    answer: impl FnOnce(&Call<'a>) -> Term<'a>,
-) -> NifResult<Term<'a>> {
-    guard(|| {
-        let target = match find(env, limiter)? {
-            Ok(target) => target,
-            Err(answer) => return Ok(answer),
+        let totals = TotalsTerm {
+            asked: counts.asked,
+            denied: counts.denied,
+            guarded: counts.guarded,
+            shed: counts.shed,
+            abandoned: counts.abandoned,
         };
-        if id::key(id).is_none() {
-            return Ok(atoms::bad_id().to_term(env));
-        }
-        Ok(answer(&Call {
-            target,
-            window,
-            key: id::key(window).ok_or(Error::BadArg)?,
-            cost: units(cost),
-        }))
+        Ok((totals, counts.in_flight, counts.guard, counts.open_ppm))
     })
 }
 
@@ -211,31 +232,28 @@ fn turned_away<'a, P>(env: Env<'a>, entry: &Entry<P>) -> Term<'a> {
     }
 }
 
-fn decode_outcome(outcome: Atom) -> NifResult<Outcome> {
-    if outcome == atoms::ok() {
-        Ok(Outcome::Ok)
-    } else if outcome == atoms::error() {
-        Ok(Outcome::Error)
-    } else if outcome == atoms::timeout() {
-        Ok(Outcome::Timeout)
-    } else if outcome == atoms::rejected() {
-        Ok(Outcome::Rejected)
-    } else if outcome == atoms::none() {
-        Ok(Outcome::NoOpinion)
-    } else {
-        Err(Error::BadArg)
+impl From<OutcomeTerm> for Outcome {
+    fn from(outcome: OutcomeTerm) -> Self {
+        match outcome {
+            OutcomeTerm::Ok => Self::Ok,
+            OutcomeTerm::Error => Self::Error,
+            OutcomeTerm::Timeout => Self::Timeout,
+            OutcomeTerm::Rejected => Self::Rejected,
+            OutcomeTerm::None => Self::NoOpinion,
+        }
     }
 }
 
-fn encode_work(env: Env<'_>, work: Work) -> Term<'_> {
-    (
-        work.ok,
-        work.errors,
-        work.timeouts,
-        work.rejected,
-        work.waited_us,
-        work.sum_us,
-        work.buckets,
-    )
-        .encode(env)
+impl From<Work> for WorkTerm {
+    fn from(work: Work) -> Self {
+        Self {
+            ok: work.ok,
+            errors: work.errors,
+            timeouts: work.timeouts,
+            rejected: work.rejected,
+            waited_us: work.waited_us,
+            sum_us: work.sum_us,
+            buckets: work.buckets,
+        }
+    }
 }

@@ -7,8 +7,8 @@ use rate_limiter_core::{Key, Seed};
 use rate_limiter_redis::Kind;
 use rustler::{Binary, Env, NifResult, Term, TermType};
 
-use crate::guard::guard;
-use crate::{atoms, word};
+use crate::catch_panic::catch_panic;
+use crate::{atom_bits, atoms};
 
 /// The secrets under which this node hashes ids, one for each kind.
 struct Seeds {
@@ -53,7 +53,7 @@ pub(crate) fn request(name: &[u8]) -> Key {
 /// Whether a term is an id.
 #[rustler::nif]
 fn is_id(term: Term) -> NifResult<bool> {
-    guard(|| Ok(key(term).is_some()))
+    catch_panic(|| Ok(key(term).is_some()))
 }
 
 /// What an id is called outside of this node, the same on every one; `None` if the term is no id.
@@ -67,7 +67,7 @@ pub(crate) fn portable(term: Term) -> Option<(Kind, Cow<[u8]>)> {
     }
     if term.is_atom() {
         named(term)?;
-        return Some((Kind::Atom, Cow::Owned(word::text(term)?.into_bytes())));
+        return Some((Kind::Atom, Cow::Owned(atom_bits::text(term)?.into_bytes())));
     }
     // An integer of more than 64 bits, too: nobody will look for its digits.
     let bytes = composite(term, everywhere)?;
@@ -96,7 +96,7 @@ fn is_integer(term: Term) -> bool {
 
 /// An atom's word; `nil` is no id.
 fn named(term: Term) -> Option<u64> {
-    (atoms::nil() != term).then(|| word::of(term))
+    (atoms::nil() != term).then(|| atom_bits::of(term))
 }
 
 /// Writes a tuple or list so that no two differ and read the same: every part says its kind, and its length if that
@@ -141,7 +141,7 @@ fn here(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
 /// An atom as every node knows it.
 fn everywhere(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
     named(atom)?;
-    part(bytes, b'a', word::text(atom)?.as_bytes());
+    part(bytes, b'a', atom_bits::text(atom)?.as_bytes());
     Some(())
 }
 

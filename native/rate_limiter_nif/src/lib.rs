@@ -6,23 +6,28 @@
 // A NIF owns what it has decoded.
 #![allow(clippy::needless_pass_by_value)]
 
+mod atom_bits;
 mod atoms;
-mod check;
+mod catch_panic;
 mod clock;
-mod control;
+mod decode;
 mod encode;
 mod gate;
-mod guard;
+mod handle;
+mod handle_map;
 mod id;
-mod list;
+mod limiter;
+mod local;
 mod names;
 mod redis;
+mod refusal;
 mod registry;
-mod remote;
 mod replay;
 mod reply;
-mod shelf;
+mod request;
+mod shared;
 mod spin;
-mod word;
+mod ticket;
+mod window;
 
 rustler::init!("Elixir.RateLimiter.Core.Native");

@@ -13,8 +13,9 @@ use rate_limiter_redis::{Client, Credentials, Heartbeat};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
-use crate::guard::guard;
-use crate::shelf::Shelf;
+use crate::catch_panic::catch_panic;
+use crate::encode::binary;
+use crate::handle_map::HandleMap;
 
 use config::{ConfigTerm, CredentialsTerm, TlsTerm};
 use watcher::Watcher;
@@ -26,6 +27,8 @@ pub(crate) struct Link {
     heartbeat: Heartbeat,
     watcher: Arc<Watcher>,
     prefix: Arc<str>,
+    /// The instance's name in Erlang's external term format.
+    instance: Box<[u8]>,
     caches_denials: bool,
     wait: Duration,
 }
@@ -36,7 +39,7 @@ struct LinkOwner {
 }
 
 /// A link is called by a number that is never given twice.
-static LINKS: Shelf<Link> = Shelf::new(1);
+static LINKS: HandleMap<Link> = HandleMap::new(1);
 
 /// How much longer than its deadline a caller waits for the thread that answers it.
 const GRACE: Duration = Duration::from_millis(50);
@@ -46,7 +49,7 @@ impl Resource for LinkOwner {}
 
 impl LinkOwner {
     fn close(&self) {
-        if let Some(link) = LINKS.take(self.store) {
+        if let Some(link) = LINKS.remove(self.store) {
             link.client.stop();
         }
     }
@@ -65,6 +68,11 @@ impl Link {
 
     pub(crate) fn members(&self) -> Arc<Members> {
         Arc::clone(&self.members)
+    }
+
+    /// The instance's name, as `:erlang.binary_to_term/1` reads it.
+    pub(crate) fn instance<'a>(&self, env: Env<'a>) -> Term<'a> {
+        binary(env, &self.instance)
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -93,23 +101,25 @@ fn redis_start<'a>(
     config: ConfigTerm<'a>,
     credentials: CredentialsTerm<'a>,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
+    catch_panic(|| {
         let members = Arc::new(config.members());
         let watcher = Arc::new(Watcher::default());
         let heartbeat = Heartbeat::new(config.prefix, Arc::clone(&members));
         let prefix = Arc::from(config.prefix);
         let caches_denials = config.cache_denials;
+        let instance = config.instance.as_slice().into();
         let config = config.decode(credentials)?;
         let wait = config.timeout + GRACE;
         let observer = Arc::clone(&watcher);
         Ok(match Client::start(config, observer) {
             Ok(client) => {
-                let store = LINKS.put(Arc::new(Link {
+                let store = LINKS.insert(Arc::new(Link {
                     client,
                     members,
                     heartbeat,
                     watcher,
                     prefix,
+                    instance,
                     caches_denials,
                     wait,
                 }));
@@ -124,7 +134,7 @@ fn redis_start<'a>(
 /// Closes the owner's link now.
 #[rustler::nif(schedule = "DirtyIo")]
 fn redis_stop(owner: ResourceArc<LinkOwner>) -> NifResult<Atom> {
-    guard(|| {
+    catch_panic(|| {
         owner.close();
         Ok(atoms::ok())
     })
@@ -133,7 +143,7 @@ fn redis_stop(owner: ResourceArc<LinkOwner>) -> NifResult<Atom> {
 /// Says who is to be told of what happens: `{:redis_event, event}`. Answers what happened when there was nobody.
 #[rustler::nif]
 fn redis_watch(env: Env<'_>, store: u64, watcher: LocalPid) -> NifResult<Term<'_>> {
-    guard(|| {
+    catch_panic(|| {
         Ok(match find(store) {
             Some(link) => link.watcher.tell_to(watcher).encode(env),
             None => atoms::unknown_store().to_term(env),
@@ -166,7 +176,7 @@ fn redis_credentials(store: u64, credentials: CredentialsTerm) -> NifResult<Atom
 /// What the next connections trust and show. `{:error, reason}` where that cannot be used, and nothing has changed.
 #[rustler::nif(schedule = "DirtyIo")]
 fn redis_tls<'a>(env: Env<'a>, store: u64, tls: TlsTerm<'a>) -> NifResult<Term<'a>> {
-    guard(|| {
+    catch_panic(|| {
         Ok(match find(store) {
             None => atoms::unknown_store().to_term(env),
             Some(link) => match link.client.set_tls(&config::tls(tls)) {
@@ -197,7 +207,7 @@ fn redis_leave(store: u64) -> NifResult<Atom> {
 /// See [`status`]. Looks behind locks.
 #[rustler::nif(schedule = "DirtyIo")]
 fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
-    guard(|| {
+    catch_panic(|| {
         Ok(match find(store) {
             Some(link) => status::encode(env, &link.client.status(), link.members.share()),
             None => atoms::unknown_store().to_term(env),
@@ -206,7 +216,7 @@ fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
 }
 
 fn on_link(store: u64, call: impl FnOnce(&Link)) -> NifResult<Atom> {
-    guard(|| {
+    catch_panic(|| {
         Ok(match find(store) {
             Some(link) => {
                 call(&link);

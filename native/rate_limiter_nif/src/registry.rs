@@ -1,238 +1,125 @@
-//! The limiters of this node, in a static table, by handle.
-//!
-//! A handle is a place in the table and the epoch of the limiter in it, in one integer, so a check needs no reference
-//! count: places are never freed, and a stale handle's epoch is refused by the limiter itself.
+//! What the names and handles of limiters mean on this node.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
-use parking_lot::Mutex;
-use rate_limiter_core::{Epoch, Limit, LimitError, Limiter, Options, Tag};
+use rustler::Term;
 
+use crate::handle::{Handle, FIRST_SHARED, UNUSED_BIT};
+use crate::local::{self, Local};
 use crate::names::Names;
-use crate::remote;
+use crate::refusal::Refusal;
+use crate::shared::{self, Shared};
+use crate::{atom_bits, atoms};
 
-/// Names a limiter on this node, until it is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(u64);
-
-/// What a name means to a caller.
-#[derive(Clone, Copy)]
-pub(crate) enum Meaning {
-    Limiter(Handle),
-    /// Test processes may own a limiter of this name: ask them first.
-    TestOwned,
-    /// A limiter of which this node does not decide alone.
-    Remote,
-    Nothing,
+/// A limiter that a call named.
+pub(crate) enum Limiter {
+    Local(Local),
+    Shared(Arc<Shared>),
 }
 
-/// Which `:check` events a limiter's calls emit. Kept for Elixir, which so needs no look-up of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Events {
-    All,
-    Denials,
-    None,
-}
+/// Set on the meaning of a name that test processes may own.
+const TEST_OWNED: u64 = UNUSED_BIT;
 
-/// A place in the table.
-pub(crate) struct Place {
-    pub(crate) limiter: Limiter,
-    events: AtomicU8,
-}
+static NAMES: Names = Names::new();
 
-struct Registry {
-    /// Chunk `n` has `FIRST_CHUNK << n` places, made when needed and never freed.
-    chunks: [OnceLock<Box<[OnceLock<Place>]>>; CHUNKS],
-    names: Names,
-    free: Mutex<Free>,
-}
-
-struct Free {
-    /// Places that were used and are not now.
-    places: Vec<u64>,
-    /// The first place that never was.
-    next: u64,
-}
-
-const FIRST_CHUNK: u64 = 64;
-const CHUNKS: usize = 18;
-const PLACE_BITS: u32 = 24;
-/// A name that test processes may own. Above the bits of any handle.
-const TEST_OWNED: u64 = 1 << 62;
-/// The handle of a limiter that is not in this table: the numbers of `remote` begin here.
-pub(crate) const REMOTE: u64 = 1 << 61;
-
-static REGISTRY: Registry = Registry {
-    chunks: [const { OnceLock::new() }; CHUNKS],
-    names: Names::new(),
-    free: Mutex::new(Free {
-        places: Vec::new(),
-        next: 0,
-    }),
-};
-
-impl Handle {
-    fn new(place: u64, epoch: Epoch) -> Self {
-        Self(u64::from(epoch.number()) << PLACE_BITS | place)
-    }
-
-    pub(crate) const fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-
-    pub(crate) const fn number(self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // a number that is no handle finds no limiter of its epoch
-    pub(crate) const fn epoch(self) -> Epoch {
-        Epoch::from_number((self.0 >> PLACE_BITS) as u32)
-    }
-
-    /// Whether it is that of a limiter outside of this table.
-    pub(crate) const fn is_remote(self) -> bool {
-        self.0 & !(TEST_OWNED - 1) == 0 && self.0 & REMOTE != 0
-    }
-
-    /// Where the limiter is. It may have been closed since: then its epoch has ended.
-    #[inline]
-    pub(crate) fn place(self) -> Option<&'static Place> {
-        if self.0 >> (PLACE_BITS + u32::BITS) != 0 {
-            return None;
-        }
-        let (chunk, offset) = position(self.0 & ((1 << PLACE_BITS) - 1));
-        REGISTRY.chunks.get(chunk)?.get()?.get(offset)?.get()
-    }
-}
-
-impl Place {
-    #[inline]
-    pub(crate) fn events(&self) -> Events {
-        match self.events.load(Ordering::Relaxed) {
-            0 => Events::All,
-            1 => Events::Denials,
-            _ => Events::None,
-        }
-    }
-}
-
-/// What `name` means to an ordinary caller.
+/// Finds the limiter that a name or a handle means.
 #[inline]
-pub(crate) fn meaning(name: u64) -> Meaning {
-    match REGISTRY.names.get(name) {
-        0 => Meaning::Nothing,
-        word if word & (TEST_OWNED | REMOTE) != 0 => elsewhere(word),
-        word => Meaning::Limiter(Handle(word)),
+pub(crate) fn find(limiter: Term) -> Result<Limiter, Refusal> {
+    // The bits of another term than an atom are never a name, so the kind of the term matters only if no name is found.
+    let handle = match NAMES.get(atom_bits::of(limiter)) {
+        0 => by_handle(limiter)?,
+        meaning if meaning & (TEST_OWNED | FIRST_SHARED) == 0 => Handle::from_number(meaning),
+        meaning if meaning & TEST_OWNED != 0 => return Err(atoms::test_owned().into()),
+        meaning => Handle::from_number(meaning),
+    };
+    if let Some(local) = local::find(handle) {
+        return Ok(Limiter::Local(local));
     }
+    shared::find(handle)
+        .map(Limiter::Shared)
+        .ok_or_else(|| atoms::unknown_limiter().into())
 }
 
-/// What a name means that is no limiter of this table.
 #[cold]
-fn elsewhere(word: u64) -> Meaning {
-    if word & TEST_OWNED != 0 {
-        Meaning::TestOwned
-    } else {
-        Meaning::Remote
+fn by_handle(limiter: Term) -> Result<Handle, Refusal> {
+    if limiter.is_atom() {
+        return Err(atoms::unknown_limiter().into());
+    }
+    Ok(Handle::from_number(limiter.decode()?))
+}
+
+/// Finds the local limiter of a gate.
+pub(crate) fn find_local(limiter: Term) -> Result<Local, Refusal> {
+    match find(limiter)? {
+        Limiter::Local(local) => Ok(local),
+        Limiter::Shared(_) => Err(atoms::unknown_limiter().into()),
     }
 }
 
-/// The limiter of this name that belongs to no test.
-pub(crate) fn shared(name: u64) -> Option<Handle> {
-    match REGISTRY.names.get(name) & !TEST_OWNED {
+/// Finds the shared limiter that a name or a handle means, also while tests own limiters of the name.
+pub(crate) fn find_shared(limiter: Term) -> Result<Arc<Shared>, Refusal> {
+    let handle = match handle(atom_bits::of(limiter)) {
+        Some(handle) => handle,
+        None => by_handle(limiter)?,
+    };
+    shared::find(handle).ok_or_else(|| atoms::unknown_limiter().into())
+}
+
+/// The handle of the limiter of this name that belongs to no test.
+pub(crate) fn handle(name: u64) -> Option<Handle> {
+    match NAMES.get(name) & !TEST_OWNED {
         0 => None,
-        word => Some(Handle(word)),
+        number => Some(Handle::from_number(number)),
     }
 }
 
-/// Opens a limiter, nameless as yet.
-pub(crate) fn open(
-    limits: &[(Tag, Limit)],
-    options: Options,
-    events: Events,
-) -> Result<Handle, LimitError> {
-    let mut free = REGISTRY.free.lock();
-    let at = free.places.last().copied().unwrap_or(free.next);
-    let (chunk, offset) = position(at);
-    let places = REGISTRY.chunks[chunk]
-        .get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| OnceLock::new()).collect());
-    let place = places[offset].get_or_init(|| Place {
-        limiter: Limiter::vacant(),
-        events: AtomicU8::new(0),
-    });
-    let epoch = place.limiter.open(limits, options)?;
-    place.events.store(events as u8, Ordering::Relaxed);
-    if free.places.pop().is_none() {
-        free.next += 1;
-    }
-    Ok(Handle::new(at, epoch))
-}
-
-/// Closes a limiter, once: later calls with its handle find none.
+/// Closes a limiter. Later calls with its handle find no limiter.
 pub(crate) fn close(handle: Handle) {
-    if handle.is_remote() {
-        return remote::close(handle);
-    }
-    let Some(place) = handle.place() else { return };
-    if place.limiter.close(handle.epoch()).is_ok() {
-        let at = handle.0 & ((1 << PLACE_BITS) - 1);
-        REGISTRY.free.lock().places.push(at);
+    if handle.is_shared() {
+        shared::close(handle);
+    } else {
+        local::close(handle);
     }
 }
 
-/// Makes `name` mean `handle`, unless it means another limiter that is open.
-pub(crate) fn bind(name: u64, handle: Handle) -> Result<(), Handle> {
-    let word = REGISTRY.names.update(name, |word| {
-        let present = Handle(word & !TEST_OWNED);
-        if is_open(present) {
-            word
+/// Makes `name` mean `handle`, unless it means another limiter that is open. Returns whether it did.
+pub(crate) fn bind(name: u64, handle: Handle) -> bool {
+    let meaning = NAMES.update(name, |meaning| {
+        if is_open(Handle::from_number(meaning & !TEST_OWNED)) {
+            meaning
         } else {
-            word & TEST_OWNED | handle.0
+            meaning & TEST_OWNED | handle.number()
         }
     });
-    match Handle(word & !TEST_OWNED) {
-        bound if bound == handle => Ok(()),
-        present => Err(present),
-    }
+    meaning & !TEST_OWNED == handle.number()
 }
 
 /// Takes the name from `handle`, if it has it.
 pub(crate) fn unbind(name: u64, handle: Handle) {
-    REGISTRY.names.update(name, |word| {
-        if word & !TEST_OWNED == handle.0 {
-            word & TEST_OWNED
+    NAMES.update(name, |meaning| {
+        if meaning & !TEST_OWNED == handle.number() {
+            meaning & TEST_OWNED
         } else {
-            word
+            meaning
         }
     });
 }
 
-/// Says whether test processes may own limiters of this name.
+/// Sets whether test processes may own limiters of this name.
 pub(crate) fn set_test_owned(name: u64, owned: bool) {
-    REGISTRY.names.update(name, |word| {
+    NAMES.update(name, |meaning| {
         if owned {
-            word | TEST_OWNED
+            meaning | TEST_OWNED
         } else {
-            word & !TEST_OWNED
+            meaning & !TEST_OWNED
         }
     });
 }
 
 fn is_open(handle: Handle) -> bool {
-    if handle.is_remote() {
-        return remote::find(handle).is_some();
+    if handle.is_shared() {
+        shared::find(handle).is_some()
+    } else {
+        local::is_open(handle)
     }
-    handle
-        .place()
-        .is_some_and(|place| place.limiter.limits(handle.epoch()).is_ok())
-}
-
-#[inline]
-#[allow(clippy::cast_possible_truncation)] // a place has 24 bits
-fn position(place: u64) -> (usize, usize) {
-    let numbered = place + FIRST_CHUNK;
-    let chunk = numbered.ilog2() - FIRST_CHUNK.ilog2();
-    (chunk as usize, (numbered - (FIRST_CHUNK << chunk)) as usize)
 }

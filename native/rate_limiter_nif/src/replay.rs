@@ -5,13 +5,12 @@ mod encode;
 
 use parking_lot::Mutex;
 use rate_limiter_replay::{Options, Replay, ReplayError};
-use rustler::{
-    Atom, Binary, Encoder, Env, Error, NewBinary, NifResult, Resource, ResourceArc, Term,
-};
+use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
-use crate::control::WindowTerm;
-use crate::guard::guard;
+use crate::catch_panic::catch_panic;
+use crate::decode::List;
+use crate::window::Window;
 
 use decode::SchemaTerm;
 use encode::{FitTerm, InputTerm, OutcomeTerm};
@@ -25,14 +24,13 @@ impl Resource for SharedReplay {}
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_new<'a>(
     env: Env<'a>,
-    windows: Vec<WindowTerm>,
+    windows: List<Window>,
     schema: SchemaTerm<'a>,
     reorder_ns: u64,
     keep_requests: bool,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
-        let limits = windows.into_iter().map(decode::limit);
-        let limits: Vec<_> = limits.collect::<NifResult<_>>()?;
+    catch_panic(|| {
+        let limits: Vec<_> = windows.0.into_iter().map(|window| window.limit).collect();
         let options = Options {
             reorder_ns,
             keep_requests,
@@ -54,7 +52,7 @@ fn replay_new<'a>(
 
 #[rustler::nif]
 fn replay_open(replay: ResourceArc<SharedReplay>) -> NifResult<usize> {
-    guard(|| Ok(replay.0.lock().open()))
+    catch_panic(|| Ok(replay.0.lock().open()))
 }
 
 /// `{lines, latest_ns | nil}`: of all logs, and of this one.
@@ -64,7 +62,7 @@ fn replay_feed(
     log: usize,
     bytes: Binary,
 ) -> NifResult<(u64, Option<u64>)> {
-    guard(|| {
+    catch_panic(|| {
         let mut replay = replay.0.lock();
         known(log, replay.logs())?;
         replay.feed(log, &bytes);
@@ -74,7 +72,7 @@ fn replay_feed(
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_close(replay: ResourceArc<SharedReplay>, log: usize) -> NifResult<Atom> {
-    guard(|| {
+    catch_panic(|| {
         let mut replay = replay.0.lock();
         known(log, replay.logs())?;
         replay.close(log);
@@ -84,7 +82,7 @@ fn replay_close(replay: ResourceArc<SharedReplay>, log: usize) -> NifResult<Atom
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_input(env: Env<'_>, replay: ResourceArc<SharedReplay>) -> NifResult<Term<'_>> {
-    guard(|| {
+    catch_panic(|| {
         let replay = replay.0.lock();
         Ok(InputTerm::new(env, replay.input(), replay.ids()).encode(env))
     })
@@ -97,7 +95,7 @@ fn replay_outcome(
     limit: usize,
     top: usize,
 ) -> NifResult<Term<'_>> {
-    guard(|| {
+    catch_panic(|| {
         let replay = replay.0.lock();
         known(limit, replay.limits())?;
         let outcome = replay.outcome(limit, top);
@@ -112,7 +110,7 @@ fn replay_fit(
     limit: usize,
     shares_ppm: Vec<u32>,
 ) -> NifResult<Term<'_>> {
-    guard(|| {
+    catch_panic(|| {
         let mut replay = replay.0.lock();
         known(limit, replay.limits())?;
         let fit = replay.fit(limit, &shares_ppm);
@@ -127,11 +125,4 @@ fn known(number: usize, count: usize) -> NifResult<()> {
     } else {
         Err(Error::BadArg)
     }
-}
-
-/// A binary term of these bytes.
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(bytes);
-    binary.into()
 }

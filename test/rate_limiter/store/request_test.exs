@@ -1,5 +1,5 @@
-defmodule RateLimiter.Redis.AskTest do
-  # The wait for an answer, where it ends before the answer comes.
+defmodule RateLimiter.Store.RequestTest do
+  # Requests in flight: the wait for an answer, and its end without one.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Core.Native
@@ -24,63 +24,97 @@ defmodule RateLimiter.Redis.AskTest do
 
   defp mailbox, do: self() |> Process.info(:messages) |> elem(1)
 
-  defp under_way(limiter, reference) do
-    assert {:sent, ticket, wait_ms} = Native.remote_ask(limiter, reference, "u", :all, @take)
-    # Longer than the deadline, which is kept by who answers.
+  defp in_flight(limiter) do
+    assert {:sent, ticket, wait_ms} = Native.request(limiter, "u", :all, @take)
+    # The wait is longer than the deadline, by which the native library answers.
     assert wait_ms > 20_000
     ticket
   end
 
-  test "a call that is taken back in time is never answered", context do
+  test "a request that is cancelled in time is never answered", context do
     %{limiter: limiter, server: server} = context
     Redis.freeze(server)
-    ticket = under_way(limiter, make_ref())
-    assert Native.remote_cancel(ticket) == :left
-    assert Native.remote_cancel(ticket) == :left
+    ticket = in_flight(limiter)
+    assert Native.await(ticket, make_ref()) == :waiting
+    assert Native.cancel(ticket) == :cancelled
+    assert Native.cancel(ticket) == :cancelled
     Redis.thaw(server)
     Redis.eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
-    # Whoever asks now is answered after it.
-    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, 0}]} =
-             Request.one(limiter, "u", :all, @take)
+    # A later request is answered after it.
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, 0}]} = Request.one(limiter, "u", [], @take)
 
     assert mailbox() == []
   end
 
-  test "a call that is taken back too late has its answer", %{limiter: limiter} do
+  test "a request that is cancelled too late has its answer in the mailbox", context do
+    %{limiter: limiter, server: server} = context
+    Redis.freeze(server)
+    ticket = in_flight(limiter)
     reference = make_ref()
-    ticket = under_way(limiter, reference)
+    assert Native.await(ticket, reference) == :waiting
+    Redis.thaw(server)
     assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]}}, 30_000
-    assert Native.remote_cancel(ticket) == :told
+    assert Native.cancel(ticket) == :answered
   end
 
-  test "who waits no longer is answered by this node", %{limiter: limiter, server: server} do
+  test "an answer that arrives before the wait is returned without a message", context do
+    %{limiter: limiter} = context
+    ticket = in_flight(limiter)
+    Redis.eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
+
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]} = Native.await(ticket, make_ref())
+    assert mailbox() == []
+    assert_raise ArgumentError, fn -> Native.await(ticket, make_ref()) end
+  end
+
+  test "a batch waits for the last of its answers", %{limiter: limiter, server: server} do
     Redis.freeze(server)
-    ticket = under_way(limiter, make_ref())
-    assert Native.remote_cancel(ticket) == :left
+    entries = [{"u", 1}, {"v", 2}, {"u", 3}]
+    assert {:sent, ticket, _wait_ms} = Native.request_batch(limiter, entries, :all, :take)
+    reference = make_ref()
+    assert Native.await(ticket, reference) == :waiting
+    Redis.thaw(server)
+    assert_receive {^reference, answers}, 30_000
+
+    assert [[{:w, 10, 9, _, 0}], [{:w, 10, 8, _, 0}], [{:w, 10, 6, _, 0}]] =
+             Enum.map(answers, &elem(&1, 5))
+  end
+
+  test "a large shared batch is left to a dirty scheduler", %{limiter: limiter} do
+    entries = List.duplicate({"u", 0}, 65)
+    assert Native.request_batch(limiter, entries, :all, :peek) == :dirty
+    assert length(Request.batch(limiter, entries, [], :peek)) == 65
+  end
+
+  test "a caller that stops waiting is answered by this node", context do
+    %{limiter: limiter, server: server} = context
+    Redis.freeze(server)
+    ticket = in_flight(limiter)
+    assert Native.cancel(ticket) == :cancelled
 
     assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, 0}]} =
-             Native.remote_alone(limiter, "u", :all, @take)
+             Native.request_alone(limiter, "u", :all, @take)
 
     Redis.thaw(server)
-    # Both count: nobody knows which of them the caller went by.
+    # Both count, because nobody knows which of them the caller used.
     Redis.eventually(fn ->
       match?({:ok, %{source: :redis, remaining: 8}}, RateLimiter.get_usage(limiter, "u", :w))
     end)
   end
 
-  test "a limiter that has just gone is unknown", %{limiter: limiter} do
+  test "a limiter that was removed is unknown", %{limiter: limiter} do
     handle = Native.handle(limiter)
     :ok = RateLimiter.remove_limiter(limiter)
 
-    for gone <- [limiter, handle] do
-      assert Native.remote_ask(gone, make_ref(), "u", :all, @take) == :unknown_limiter
-      assert Native.remote_ask_batch(gone, make_ref(), [], :all, :take) == :unknown_limiter
-      assert Native.remote_alone(gone, "u", :all, @take) == :unknown_limiter
-      assert Native.remote_plan(gone) == :unknown_limiter
-      assert Native.remote_stats(gone) == :unknown_limiter
+    for removed <- [limiter, handle, 2 ** 61 + 2 ** 40] do
+      assert Native.check(removed, "u", :w, 1) == :unknown_limiter
+      assert Native.request(removed, "u", :all, @take) == :unknown_limiter
+      assert Native.request_batch(removed, [], :all, :take) == :unknown_limiter
+      assert Native.request_alone(removed, "u", :all, @take) == :unknown_limiter
+      assert Native.plan(removed) == :unknown_limiter
+      assert Native.stats(removed) == :unknown_limiter
     end
 
-    for gone <- [limiter, 2 ** 61 + 2 ** 40],
-        do: assert(Request.one(gone, "u", :all, @take) == :unknown_limiter)
+    assert_raise ArgumentError, fn -> Request.one(limiter, "u", [], @take) end
   end
 end

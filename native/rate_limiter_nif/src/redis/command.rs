@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use rate_limiter_distributed::Failure;
 use rate_limiter_redis::{Command, Value};
-use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term};
+use rustler::{Binary, Encoder, Env, Error, NifResult, Term};
 
 use super::find;
-use crate::guard::guard;
+use crate::atoms;
+use crate::catch_panic::catch_panic;
+use crate::decode::List;
+use crate::encode::binary;
 use crate::reply::ReplyTo;
-use crate::{atoms, list};
 
 /// Sends a command to the server of its key: `{:sent, wait_ms}`, or at once why not, `:away` or `:full`. Once sent,
 /// `{reference, {:ok, reply} | {:error, reason}}` comes within about that time.
@@ -19,10 +21,9 @@ fn redis_command<'a>(
     store: u64,
     reference: Term<'a>,
     key: Binary<'a>,
-    words: Term<'a>,
+    List(words): List<Binary<'a>>,
 ) -> NifResult<Term<'a>> {
-    guard(|| {
-        let words: Vec<Binary> = list::decode(words)?;
+    catch_panic(|| {
         if words.is_empty() {
             return Err(Error::BadArg);
         }
@@ -72,10 +73,4 @@ fn value<'a>(env: Env<'a>, value: &Value) -> Term<'a> {
         }
         _ => atoms::nil().to_term(env),
     }
-}
-
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(bytes);
-    binary.into()
 }

@@ -25,6 +25,7 @@ pub(super) type TlsTerm<'a> = (Option<Binary<'a>>, Option<(Binary<'a>, Binary<'a
 
 #[derive(NifMap)]
 pub(super) struct ConfigTerm<'a> {
+    pub(super) instance: Binary<'a>,
     pub(super) prefix: &'a str,
     topology: TopologyTerm<'a>,
     database: u32,

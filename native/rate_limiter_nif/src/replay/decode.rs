@@ -1,13 +1,9 @@
 //! What a replay is made from, out of terms.
 
-use std::time::Duration;
-
-use rate_limiter_core::Limit;
 use rate_limiter_replay::{ClfField, Format, Part, Schema, TimeUnit};
 use rustler::{Atom, Error, NifResult};
 
 use crate::atoms;
-use crate::control::{decode_algorithm, WindowTerm};
 
 mod names {
     rustler::atoms! {
@@ -22,12 +18,6 @@ type PartTerm = (Atom, Vec<String>);
 
 /// `{format, [time_name], time_unit | nil, [part], cost_part | nil}`
 pub(super) type SchemaTerm<'a> = (Atom, Vec<String>, Atom, Vec<PartTerm>, Option<PartTerm>);
-
-pub(super) fn limit(window: WindowTerm) -> NifResult<Limit> {
-    let (_name, algorithm, limit, per_ns, burst, sub_windows, aligned) = window;
-    let algorithm = decode_algorithm(algorithm, burst, sub_windows, aligned)?;
-    Ok(Limit::new(limit, Duration::from_nanos(per_ns), algorithm))
-}
 
 pub(super) fn schema(schema: SchemaTerm) -> NifResult<Schema> {
     let (format, time, time_unit, key, cost) = schema;

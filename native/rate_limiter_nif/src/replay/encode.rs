@@ -6,7 +6,7 @@ use rate_limiter_replay::{
 };
 use rustler::{Atom, Env, NifMap, Term};
 
-use super::binary;
+use crate::encode::binary;
 
 mod names {
     rustler::atoms! {

@@ -1,0 +1,55 @@
+defmodule RateLimiter.Store.Answer do
+  @moduledoc false
+  # The answer of the native library as the answer of the API, with its events.
+
+  alias RateLimiter.{Store, Telemetry, Usage}
+  alias RateLimiter.Core.Native
+  alias RateLimiter.Store.{Lookup, Selection}
+
+  @doc "Returns the answer of a call that takes, and emits its events."
+  @spec decided(Native.answer(), atom, RateLimiter.id(), Selection.t(), integer) :: Store.answer()
+  def decided(answer, limiter, id, windows, cost) do
+    usage = usage(answer, limiter, windows, cost)
+
+    case {elem(answer, 0), elem(answer, 1)} do
+      {:ok, events} -> Telemetry.allowed(usage, events)
+      {:rate_limited, events} -> Telemetry.denied(usage, events, id)
+      {:unavailable, events} -> Telemetry.unavailable(usage, events)
+    end
+
+    new(answer, usage)
+  end
+
+  @doc "Returns the answer of a call that takes nothing, or gives back."
+  @spec looked(Native.answer(), atom, Selection.t(), integer) :: Store.answer()
+  def looked(answer, limiter, windows, cost),
+    do: new(answer, usage(answer, limiter, windows, cost))
+
+  @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
+  @spec usage(Native.answer(), atom, Selection.t(), integer) :: Usage.t()
+  def usage({_, _, source, ppm, _binding, [row]}, limiter, window, cost) when is_atom(window),
+    do: Usage.from_row(row, limiter, {source, ppm}, cost)
+
+  def usage({_, _, source, ppm, binding, rows}, limiter, _windows, cost),
+    do: Usage.from_rows(rows, binding, limiter, {source, ppm}, cost)
+
+  # The authority is away, and the limiter must not guess. It may be back in a second.
+  def usage({:unavailable, events, source, ppm}, limiter, windows, cost) do
+    [{first, _max} | _] = maxima = maxima(windows, Lookup.windows(limiter))
+    rows = for {window, max} <- maxima, do: {window, max, 0, 0, 1_000}
+    usage({:unavailable, events, source, ppm, first, rows}, limiter, windows, cost)
+  end
+
+  # The limiter was removed while the call waited.
+  defp maxima([], nil), do: [{nil, 0}]
+  defp maxima(windows, nil), do: for(window <- Selection.names(windows), do: {window, 0})
+  defp maxima([], known), do: known
+  defp maxima(windows, known), do: Keyword.take(known, Selection.names(windows))
+
+  defp new(answer, usage) do
+    case elem(answer, 0) do
+      :ok -> {:ok, usage}
+      denied -> {:error, denied, usage}
+    end
+  end
+end

@@ -1,0 +1,381 @@
+//! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
+
+use rate_limiter_core::{CallError, Clock, Limit, Options, Scale, Select, Tag, UpdateError};
+use rate_limiter_distributed::{OnOutage, SharedLimiter, SharedOptions, SharedUpdateError};
+use rate_limiter_redis::Namespace;
+use rustler::{Atom, Encoder, Env, NifMap, NifResult, NifUnitEnum, Resource, ResourceArc, Term};
+
+use crate::clock::SharedClock;
+use crate::decode::{Arg, List};
+use crate::handle::Handle;
+use crate::local::{self, Events};
+use crate::refusal::{answer, Refusal};
+use crate::registry::{self, Limiter};
+use crate::shared::{self, Shared};
+use crate::window::{self, Rejection, Window};
+use crate::{atom_bits, atoms, redis};
+
+/// Keeps a limiter open: when the last term that refers to this is freed, the limiter is closed and its name is free.
+pub(crate) struct Owner {
+    handle: Handle,
+    names: parking_lot::Mutex<Vec<u64>>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Owner {}
+
+impl Owner {
+    fn new(handle: Handle) -> ResourceArc<Self> {
+        let names = parking_lot::Mutex::default();
+        ResourceArc::new(Self { handle, names })
+    }
+
+    fn close(&self) {
+        for name in self.names.lock().drain(..) {
+            registry::unbind(name, self.handle);
+        }
+        registry::close(self.handle);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[derive(Clone, Copy, NifUnitEnum)]
+pub(crate) enum OnOutageTerm {
+    Share,
+    Allow,
+    Deny,
+}
+
+/// Whose numbers must be able to hold a limit.
+#[derive(Clone, Copy, PartialEq, Eq, NifUnitEnum)]
+enum StoreTerm {
+    Local,
+    Redis,
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct LocalStats {
+    keys: u64,
+    memory: u64,
+    checks: u64,
+    denials: u64,
+    overflowed: u64,
+    swept: u64,
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct SharedStats {
+    keys: u64,
+    memory: u64,
+    checks: u64,
+    denials: u64,
+    cached_denials: u64,
+    fallbacks: u64,
+    unavailable: u64,
+    pending: u64,
+    owing: u64,
+    away: bool,
+}
+
+/// Returns whether a limiter of these windows could be kept in the store: `:ok` or `{:error, {window | nil, reason}}`.
+#[rustler::nif]
+fn limits_check(
+    env: Env<'_>,
+    windows: List<Window>,
+    Arg(store): Arg<StoreTerm>,
+) -> NifResult<Term<'_>> {
+    answer(env, || {
+        let checked = window::limits(&windows.0).and_then(|limits| {
+            if store == StoreTerm::Redis {
+                window::fit_redis(env, &windows.0)?;
+            }
+            rate_limiter_core::Limiter::validate(&limits).map_err(window::unnamed)
+        });
+        Ok(match checked {
+            Ok(()) => atoms::ok().to_term(env),
+            Err(rejection) => (atoms::error(), rejection).encode(env),
+        })
+    })
+}
+
+/// `{:ok, handle, owner}` or `{:error, {window | nil, reason}}`
+#[rustler::nif(schedule = "DirtyCpu")]
+fn new_limiter<'a>(
+    env: Env<'a>,
+    windows: List<Window>,
+    (Arg(events), max_keys, clock): (Arg<Events>, u64, Term<'a>),
+) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let clock = decode_clock(clock)?;
+        let options = Options { clock, max_keys };
+        let opened = window::limits(&windows.0)
+            .and_then(|limits| local::open(&limits, options, events).map_err(window::unnamed));
+        Ok(owned(env, opened))
+    })
+}
+
+/// As `new_limiter`, of a limiter that all nodes of a store share; or `:unknown_store`.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn new_shared_limiter<'a>(
+    env: Env<'a>,
+    windows: List<Window>,
+    (Arg(events), max_keys, Arg(on_outage)): (Arg<Events>, u64, Arg<OnOutageTerm>),
+    (store, name): (u64, Term<'a>),
+) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let name = atom_bits::text(name).ok_or(Refusal::Misuse)?;
+        let link = redis::find(store).ok_or_else(|| Refusal::from(atoms::unknown_store()))?;
+        let opened = window::limits(&windows.0).and_then(|limits| {
+            let named = window::fit_redis(env, &windows.0)?;
+            let windows = named.iter().zip(limits);
+            let windows: Vec<_> = windows
+                .map(|(name, (tag, limit))| (tag, name.as_str(), limit))
+                .collect();
+            let options = SharedOptions {
+                on_outage: on_outage.into(),
+                members: link.members(),
+                cache_denials: link.caches_denials(),
+                clock: Clock::Monotonic,
+                remember: max_keys,
+            };
+            let limiter =
+                SharedLimiter::new(&windows, options, link.authority()).map_err(window::unnamed)?;
+            Ok(shared::open(Shared {
+                limiter,
+                namespace: Namespace::new(link.prefix(), &name),
+                events,
+                on_outage,
+                link,
+            }))
+        });
+        Ok(owned(env, opened))
+    })
+}
+
+/// Makes a name mean the owner's limiter.
+#[rustler::nif]
+fn bind(env: Env<'_>, name: Atom, owner: ResourceArc<Owner>) -> NifResult<Term<'_>> {
+    answer(env, || {
+        let name = atom_bits::of_atom(name);
+        if !registry::bind(name, owner.handle) {
+            return Ok((atoms::error(), atoms::taken()).encode(env));
+        }
+        owner.names.lock().push(name);
+        Ok(atoms::ok().to_term(env))
+    })
+}
+
+/// Takes a name from the limiter of this handle, if it has it.
+#[rustler::nif]
+fn unbind(env: Env<'_>, name: Atom, handle: u64) -> NifResult<Term<'_>> {
+    answer(env, || {
+        registry::unbind(atom_bits::of_atom(name), Handle::from_number(handle));
+        Ok(atoms::ok())
+    })
+}
+
+/// Sets whether tests may own limiters of a name: then a check by that name first returns `:test_owned`.
+#[rustler::nif]
+fn set_test_owned(env: Env<'_>, name: Atom, owned: bool) -> NifResult<Term<'_>> {
+    answer(env, || {
+        registry::set_test_owned(atom_bits::of_atom(name), owned);
+        Ok(atoms::ok())
+    })
+}
+
+/// The handle of the limiter of this name that belongs to no test, or `nil`.
+#[rustler::nif]
+fn handle(env: Env<'_>, name: Atom) -> NifResult<Term<'_>> {
+    answer(env, || {
+        Ok(registry::handle(atom_bits::of_atom(name)).map(Handle::number))
+    })
+}
+
+/// Closes the owner's limiter now.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn drop(env: Env<'_>, owner: ResourceArc<Owner>) -> NifResult<Term<'_>> {
+    answer(env, || {
+        owner.close();
+        Ok(atoms::ok())
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn update_limit<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    window: Atom,
+    limit: u64,
+    per_ns: u64,
+    burst: Option<u64>,
+) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let limiter = registry::find(limiter)?;
+        let tag = atom_bits::of_atom(window);
+        let limits = limiter.limits()?;
+        let (_, old, _) = limits
+            .iter()
+            .find(|(known, ..)| *known == tag)
+            .ok_or(CallError::UnknownWindow)?;
+        let updated = match window::changed(old, limit, per_ns, burst) {
+            Ok(new) => limiter.update_limit(tag, &new)?,
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(match updated {
+            Ok(()) => atoms::ok().to_term(env),
+            Err(reason) => (atoms::error(), reason).encode(env),
+        })
+    })
+}
+
+#[rustler::nif]
+fn set_scale<'a>(env: Env<'a>, limiter: Term<'a>, ppm: u32) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let scale = Scale::from_ppm(ppm);
+        match registry::find(limiter)? {
+            Limiter::Local(local) => local.place.limiter.set_scale(local.epoch, scale)?,
+            Limiter::Shared(shared) => shared.limiter.set_scale(scale),
+        }
+        Ok(atoms::ok())
+    })
+}
+
+/// `{scale_ppm, [{window, max}]}`
+#[rustler::nif]
+fn plan<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let limiter = registry::find(limiter)?;
+        let limits = limiter.limits()?;
+        let maxima = limits
+            .into_iter()
+            .map(|(tag, _, max)| (atom_bits::to_atom(env, tag), max));
+        Ok((limiter.scale().ppm(), maxima.collect::<Vec<_>>()))
+    })
+}
+
+#[rustler::nif]
+fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
+    answer(env, || {
+        Ok(match registry::find(limiter)? {
+            Limiter::Local(local) => {
+                let stats = local.place.limiter.stats(local.epoch)?;
+                LocalStats {
+                    keys: stats.keys,
+                    memory: stats.bytes,
+                    checks: stats.checks,
+                    denials: stats.denials,
+                    overflowed: stats.overflowed,
+                    swept: stats.swept,
+                }
+                .encode(env)
+            }
+            Limiter::Shared(shared) => {
+                let stats = shared.limiter.stats();
+                SharedStats {
+                    keys: stats.remembered,
+                    memory: stats.bytes,
+                    checks: stats.checks,
+                    denials: stats.denials,
+                    cached_denials: stats.cached_denials,
+                    fallbacks: stats.fallbacks,
+                    unavailable: stats.unavailable,
+                    pending: stats.pending,
+                    owing: stats.owing,
+                    away: stats.away,
+                }
+                .encode(env)
+            }
+        })
+    })
+}
+
+/// Returns whether there is no room for more keys. A shared limiter is never full.
+#[rustler::nif]
+fn full<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => Ok(local.place.limiter.is_full(local.epoch)?),
+        Limiter::Shared(_) => Ok(false),
+    })
+}
+
+/// One small step of a sweep: about `max_slots` places. Returns how many keys it removed.
+#[rustler::nif]
+fn sweep<'a>(env: Env<'a>, limiter: Term<'a>, max_slots: usize) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => Ok(local.place.limiter.sweep(local.epoch, max_slots)?),
+        Limiter::Shared(shared) => Ok(shared.limiter.sweep(max_slots)),
+    })
+}
+
+impl Limiter {
+    /// Fails unless the limiter has all these windows.
+    pub(crate) fn has_windows(&self, select: Select) -> Result<(), CallError> {
+        let limits = self.limits()?;
+        let has = |tag: &Tag| limits.iter().any(|(known, ..)| known == tag);
+        match select {
+            Select::Tags(tags) if !tags.iter().all(has) => Err(CallError::UnknownWindow),
+            _ => Ok(()),
+        }
+    }
+
+    fn limits(&self) -> Result<Vec<(Tag, Limit, u64)>, CallError> {
+        match self {
+            Self::Local(local) => local.place.limiter.limits(local.epoch),
+            Self::Shared(shared) => Ok(shared.limiter.limits()),
+        }
+    }
+
+    fn scale(&self) -> Scale {
+        match self {
+            Self::Local(local) => local.place.limiter.scale(),
+            Self::Shared(shared) => shared.limiter.scale(),
+        }
+    }
+
+    /// The inner error is a limit that cannot be kept.
+    fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<Result<(), String>, CallError> {
+        match self {
+            Self::Local(local) => match local.place.limiter.update_limit(local.epoch, tag, limit) {
+                Err(UpdateError::Call(error)) => Err(error),
+                updated => Ok(updated.map_err(|error| error.to_string())),
+            },
+            Self::Shared(shared) => match shared.limiter.update_limit(tag, limit) {
+                Err(SharedUpdateError::Call(error)) => Err(error),
+                updated => Ok(updated.map_err(|error| error.to_string())),
+            },
+        }
+    }
+}
+
+impl From<OnOutageTerm> for OnOutage {
+    fn from(on_outage: OnOutageTerm) -> Self {
+        match on_outage {
+            OnOutageTerm::Share => Self::Share,
+            OnOutageTerm::Allow => Self::Allow,
+            OnOutageTerm::Deny => Self::Deny,
+        }
+    }
+}
+
+/// `{:ok, handle, owner}` or `{:error, {window | nil, reason}}`
+fn owned(env: Env<'_>, opened: Result<Handle, Rejection>) -> Term<'_> {
+    match opened {
+        Ok(handle) => (atoms::ok(), handle.number(), Owner::new(handle)).encode(env),
+        Err(rejection) => (atoms::error(), rejection).encode(env),
+    }
+}
+
+pub(crate) fn decode_clock(clock: Term) -> NifResult<Clock> {
+    if atoms::monotonic() == clock {
+        return Ok(Clock::Monotonic);
+    }
+    let shared: ResourceArc<SharedClock> = clock.decode()?;
+    Ok(Clock::Manual(shared.0.clone()))
+}

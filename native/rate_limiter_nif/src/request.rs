@@ -1,0 +1,324 @@
+//! The calls about an id. A local limiter decides them here. A shared limiter answers what it knows at once, and sends
+//! the rest to its authority: then the answer is `{:sent, ticket, wait_ms}`, and the caller waits with the ticket.
+
+use std::sync::Arc;
+
+use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select};
+use rate_limiter_distributed as distributed;
+use rate_limiter_distributed::{Op, RequestId};
+use rustler::{Binary, Encoder, Env, NifResult, NifTuple, NifUnitEnum, Term};
+
+use crate::decode::{Arg, List, Windows};
+use crate::local::Local;
+use crate::refusal::{answer, Refusal};
+use crate::registry::{self, Limiter};
+use crate::shared::Shared;
+use crate::ticket::Ticket;
+use crate::{atom_bits, atoms, encode, id};
+
+/// What a call does.
+#[derive(Clone, Copy, NifUnitEnum)]
+pub(crate) enum OpTerm {
+    Take,
+    Peek,
+    Refund,
+    Reset,
+}
+
+/// `{op, cost, {request_id, keep_ns} | nil}`
+#[derive(NifTuple)]
+#[rustler(decode)]
+struct Request<'a> {
+    op: OpTerm,
+    cost: i64,
+    id: Option<(Binary<'a>, u64)>,
+}
+
+/// The most entries of a shared batch that a normal scheduler takes: some ten microseconds. For a local batch, see
+/// `RateLimiter.Store`.
+const MAX_NORMAL_BATCH: usize = 64;
+
+/// Takes `cost` from one window. This is the hot path of a local limiter.
+#[rustler::nif]
+fn check<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    window: Term<'a>,
+    cost: i64,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => local.check(env, id, window, cost),
+        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
+    })
+}
+
+/// One call about one id, over one window or several.
+#[rustler::nif]
+fn request<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    windows: Windows,
+    Arg(call): Arg<Request<'a>>,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => local.request(env, id, windows.select(), &call),
+        Limiter::Shared(shared) => shared.request(env, id, windows.select(), &call),
+    })
+}
+
+/// The answer that this node gives without the authority, for a caller that no longer waits.
+#[rustler::nif]
+fn request_alone<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    windows: Windows,
+    Arg(call): Arg<Request<'a>>,
+) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let shared = registry::find_shared(limiter)?;
+        let response =
+            shared
+                .limiter
+                .decide_locally(shared.read(id, windows.select(), &call)?)?;
+        Ok(encode::response(env, &shared, call.op, &response))
+    })
+}
+
+/// Each entry by itself, in order. Decides none of them if one has an invalid id.
+#[rustler::nif]
+fn request_batch<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    entries: List<(Term<'a>, i64)>,
+    windows: Windows,
+    Arg(op): Arg<OpTerm>,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => local.batch(env, &entries.0, windows.select(), op),
+        Limiter::Shared(_) if entries.0.len() > MAX_NORMAL_BATCH => Err(atoms::dirty().into()),
+        Limiter::Shared(shared) => shared.batch(env, &entries.0, windows.select(), op),
+    })
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn request_batch_dirty<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    entries: List<(Term<'a>, i64)>,
+    windows: Windows,
+    Arg(op): Arg<OpTerm>,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => local.batch(env, &entries.0, windows.select(), op),
+        Limiter::Shared(shared) => shared.batch(env, &entries.0, windows.select(), op),
+    })
+}
+
+impl Local {
+    #[inline]
+    fn check<'a>(
+        self,
+        env: Env<'a>,
+        id: Term<'a>,
+        window: Term<'a>,
+        cost: i64,
+    ) -> Result<Term<'a>, Refusal> {
+        let Self { place, epoch } = self;
+        let key = key(id)?;
+        // The bits of another term than an atom are never a window: only then does its kind matter.
+        match place
+            .limiter
+            .check(epoch, key, atom_bits::of(window), units(cost))
+        {
+            Ok(usage) => Ok(encode::usage(
+                env,
+                &usage,
+                place.events(),
+                place.limiter.scale(),
+            )),
+            Err(_) if !window.is_atom() => Err(Refusal::Misuse),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn request<'a>(
+        self,
+        env: Env<'a>,
+        id: Term<'a>,
+        select: Select,
+        request: &Request,
+    ) -> Result<Term<'a>, Refusal> {
+        let once = request.id.map(|(name, keep_ns)| Once {
+            id: id::request(&name),
+            keep: Nanos(keep_ns),
+        });
+        self.decide(env, key(id)?, select, request.op, request.cost, once)
+    }
+
+    fn batch<'a>(
+        self,
+        env: Env<'a>,
+        entries: &[(Term<'a>, i64)],
+        select: Select,
+        op: OpTerm,
+    ) -> Result<Term<'a>, Refusal> {
+        // All ids first: Elixir raises for an invalid one, and then nothing must have been taken.
+        let keys: Vec<Key> = entries
+            .iter()
+            .map(|(id, _)| key(*id))
+            .collect::<Result<_, _>>()?;
+        if keys.is_empty() {
+            Limiter::Local(self).has_windows(select)?;
+        }
+        let answers = keys.into_iter().zip(entries);
+        let answers =
+            answers.map(|(key, (_, cost))| self.decide(env, key, select, op, *cost, None));
+        Ok(answers.collect::<Result<Vec<Term>, _>>()?.encode(env))
+    }
+
+    fn decide<'a>(
+        self,
+        env: Env<'a>,
+        key: Key,
+        select: Select,
+        op: OpTerm,
+        cost: i64,
+        once: Option<Once>,
+    ) -> Result<Term<'a>, Refusal> {
+        let Self { place, epoch } = self;
+        let (limiter, cost): (&Core, u64) = (&place.limiter, units(cost));
+        let answer = match (op, once) {
+            (OpTerm::Take, None) => limiter.check_all(epoch, key, select, cost)?,
+            (OpTerm::Take, Some(once)) => limiter.check_once(epoch, key, select, cost, once)?,
+            (OpTerm::Peek, _) => limiter.peek_all(epoch, key, select, cost)?,
+            (OpTerm::Refund, _) => limiter.refund(epoch, key, select, cost)?,
+            (OpTerm::Reset, _) => {
+                limiter.reset(epoch, key, select)?;
+                return Ok(atoms::ok().to_term(env));
+            }
+        };
+        Ok(encode::answer(
+            env,
+            &answer,
+            place.events(),
+            limiter.scale(),
+        ))
+    }
+}
+
+#[cold]
+fn check_shared<'a>(
+    env: Env<'a>,
+    shared: &Arc<Shared>,
+    id: Term<'a>,
+    window: Term<'a>,
+    cost: i64,
+) -> Result<Term<'a>, Refusal> {
+    if !window.is_atom() {
+        return Err(Refusal::Misuse);
+    }
+    let request = Request {
+        op: OpTerm::Take,
+        cost,
+        id: None,
+    };
+    shared.request(env, id, Select::Tags(&[atom_bits::of(window)]), &request)
+}
+
+impl Shared {
+    fn request<'a>(
+        self: &Arc<Self>,
+        env: Env<'a>,
+        id: Term<'a>,
+        select: Select,
+        request: &Request,
+    ) -> Result<Term<'a>, Refusal> {
+        let op = request.op;
+        let request = self.read(id, select, request)?;
+        let ticket = Ticket::one(self, op);
+        let done = Ticket::receiver(&ticket, 0);
+        Ok(match self.limiter.submit(request, done)? {
+            Some(response) => encode::response(env, self, op, &response),
+            None => Ticket::sent(&ticket, env),
+        })
+    }
+
+    fn batch<'a>(
+        self: &Arc<Self>,
+        env: Env<'a>,
+        entries: &[(Term<'a>, i64)],
+        select: Select,
+        op: OpTerm,
+    ) -> Result<Term<'a>, Refusal> {
+        if entries.is_empty() {
+            Limiter::Shared(Arc::clone(self)).has_windows(select)?;
+        }
+        let ticket = Ticket::batch(self, op, entries.len());
+        let mut requests = Vec::with_capacity(entries.len());
+        for (at, &(id, cost)) in entries.iter().enumerate() {
+            let request = Request { op, cost, id: None };
+            requests.push((
+                self.read(id, select, &request)?,
+                Ticket::receiver(&ticket, at),
+            ));
+        }
+        let known = self.limiter.submit_batch(requests)?;
+        for (at, response) in known.into_iter().enumerate() {
+            if let Some(response) = response {
+                ticket.put(at, response);
+            }
+        }
+        Ok(Ticket::sent(&ticket, env))
+    }
+
+    fn read<'s>(
+        &self,
+        id: Term,
+        select: Select<'s>,
+        request: &Request,
+    ) -> Result<distributed::Request<'s>, Refusal> {
+        let (kind, portable) = id::portable(id).ok_or_else(bad_id)?;
+        let request_id = request.id.map(|(name, keep_ns)| RequestId {
+            id: name.as_slice().into(),
+            keep: Nanos(keep_ns),
+        });
+        Ok(distributed::Request {
+            key: key(id)?,
+            name: self.namespace.key(kind, &portable),
+            select,
+            op: request.op.into(),
+            cost: units(request.cost),
+            request_id,
+        })
+    }
+}
+
+impl From<OpTerm> for Op {
+    fn from(op: OpTerm) -> Self {
+        match op {
+            OpTerm::Take => Self::Take,
+            OpTerm::Peek => Self::Peek,
+            OpTerm::Refund => Self::Refund,
+            OpTerm::Reset => Self::Reset,
+        }
+    }
+}
+
+#[inline]
+fn key(id: Term) -> Result<Key, Refusal> {
+    id::key(id).ok_or_else(bad_id)
+}
+
+#[cold]
+fn bad_id() -> Refusal {
+    atoms::bad_id().into()
+}
+
+/// A negative cost means a cost that no limit can ever admit.
+#[inline]
+pub(crate) fn units(cost: i64) -> u64 {
+    u64::try_from(cost).unwrap_or(u64::MAX)
+}

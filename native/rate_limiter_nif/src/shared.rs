@@ -1,0 +1,36 @@
+//! The limiters that several nodes share, by handle. An authority decides for them, and this node alone in an outage.
+
+use std::sync::Arc;
+
+use rate_limiter_distributed::SharedLimiter;
+use rate_limiter_redis::Namespace;
+
+use crate::handle::{Handle, FIRST_SHARED};
+use crate::handle_map::HandleMap;
+use crate::limiter::OnOutageTerm;
+use crate::local::Events;
+use crate::redis::Link;
+
+/// A shared limiter, and what its answers need.
+pub(crate) struct Shared {
+    pub(crate) limiter: SharedLimiter,
+    pub(crate) namespace: Namespace,
+    pub(crate) events: Events,
+    pub(crate) on_outage: OnOutageTerm,
+    pub(crate) link: Arc<Link>,
+}
+
+static SHARED: HandleMap<Shared> = HandleMap::new(FIRST_SHARED);
+
+pub(crate) fn open(shared: Shared) -> Handle {
+    Handle::from_number(SHARED.insert(Arc::new(shared)))
+}
+
+/// Closes a limiter. Later calls with its handle find no limiter; calls in flight are answered.
+pub(crate) fn close(handle: Handle) {
+    drop(SHARED.remove(handle.number()));
+}
+
+pub(crate) fn find(handle: Handle) -> Option<Arc<Shared>> {
+    SHARED.get(handle.number())
+}
