@@ -1,30 +1,35 @@
+alias RateLimiter.Support.Documents
+
 for file <- ~w(traffic svg pictures sub_windows) do
   Code.require_file("../guides/images/#{file}.exs", __DIR__)
 end
+
+for file <- Documents.all(), file != "README.md", do: Documents.Session.define(file)
 
 defmodule RateLimiter.GuidesTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.Support.Documents
+  alias RateLimiter.Support.Documents.Session
 
-  doctest Documents.Limits
-
-  @draw "it is not what the limiter does now: mix run guides/images/draw.exs"
+  @draw "differs from what the limiter does; run mix run guides/images/draw.exs"
 
   describe "guides/limits.md" do
+    test "every snippet runs in one shell", do: Session.run("guides/limits.md")
+
     test "its pictures show what the limiter does" do
       for {file, content} <- Guides.Pictures.all() do
-        assert File.read!(Documents.path("guides/images/#{file}")) == content, "#{file}: #{@draw}"
+        assert Documents.read("guides/images/#{file}") == content, "#{file} #{@draw}"
       end
     end
 
-    test "its table of sub-windows says what they cost" do
-      assert File.read!(Documents.path("guides/limits.md")) =~ Guides.SubWindows.table(),
-             @draw
+    test "its table of sub-windows shows what they cost" do
+      assert Documents.read("guides/limits.md") =~ Guides.SubWindows.table(),
+             "the table #{@draw}"
     end
 
-    test "a key takes no more memory than it says" do
-      guide = File.read!(Documents.path("guides/limits.md"))
+    test "a key takes no more memory than its table says" do
+      guide = Documents.read("guides/limits.md")
 
       for {row, window} <- [
             {"`:token_bucket`", []},
@@ -32,27 +37,19 @@ defmodule RateLimiter.GuidesTest do
             {"`:sliding_window`, 10 sub-windows", [algorithm: :sliding_window]},
             {"`:sliding_log`, up to 4 stamps", [algorithm: :sliding_log]}
           ] do
-        [_row, said] = Regex.run(~r/^\| #{Regex.escape(row)} \| (\d+) \|$/m, guide)
+        [_row, bytes] = Regex.run(~r/^\| #{Regex.escape(row)} \| (\d+) \|$/m, guide)
         # "About": how full the table is at the moment makes some difference.
-        assert bytes_a_key(window) <= 1.1 * String.to_integer(said), row
+        assert bytes_a_key(window) <= 1.1 * String.to_integer(bytes), row
       end
-    end
-
-    test "has no Elixir that does not run" do
-      assert Documents.blocks("guides/limits.md") == []
     end
   end
 
   describe "guides/vsm.md" do
-    defmodule Subsystems do
-      # What the guide starts, under a clock that stands still.
-      use ExUnit.Case, async: true
-
-      setup do
-        RateLimiter.Test.start(vsm: true)
-      end
-
-      doctest Documents.Vsm
+    test "every snippet runs in one shell, however slowly it is typed" do
+      Session.run("guides/vsm.md",
+        child: &start_first/1,
+        pause: fn -> RateLimiter.Test.advance(400) end
+      )
     end
 
     test "explains all that can hold a scale" do
@@ -61,69 +58,72 @@ defmodule RateLimiter.GuidesTest do
       held = for {:atom, _, name} <- union, name != nil, do: name
       assert :dead_band in held
 
-      guide = File.read!(Documents.path("guides/vsm.md"))
-      [row] = Regex.run(~r/^\| `:held_by` \|.*$/m, guide)
+      [row] = Regex.run(~r/^\| `:held_by` \|.*$/m, Documents.read("guides/vsm.md"))
       named = for [name] <- Regex.scan(~r/`:(\w+)`/, row, capture: :all_but_first), do: name
 
-      # What is no law's word: of a sensor, a measure, a law that fails, and the store.
+      # These come from a sensor, a measure, a law that fails and the store, not from a law.
       others = [:held_by, :no_opinion, :law_failed, :store]
       assert Enum.sort(named) == Enum.sort(Enum.map(held ++ others, &Atom.to_string/1))
     end
+  end
 
-    test "its test does what it says" do
-      task =
-        Task.async(fn ->
-          Process.delete(:"$callers")
+  # The guide's first instance, as this test's own; the options of the later ones are checked.
+  defp start_first(vsm: true), do: RateLimiter.Test.start(vsm: true)
+  defp start_first(options), do: RateLimiter.Config.new!(options)
 
-          RateLimiter.Test.start(
-            name: :guide,
-            vsm: [subsystems: [search: [limit: 100, per: :second]]]
-          )
-
-          for _ <- 1..10 do
-            RateLimiter.Algedonic.pain(:search, 0.8, source: :probe, instance: :guide)
-            RateLimiter.Test.advance(:second)
-          end
-
-          RateLimiter.VSM.subsystem_metrics(:guide).search.scale
-        end)
-
-      assert Task.await(task, :infinity) < 0.8
+  for {guide, options} <- [
+        {"getting-started", []},
+        {"migrating-from-hammer", [binding: [user: %{id: 7}]]},
+        {"operations", []}
+      ] do
+    test "every snippet of guides/#{guide}.md runs in one shell, however slowly it is typed" do
+      slow = [child: &RateLimiter.Test.start/1, pause: fn -> RateLimiter.Test.advance(3_000) end]
+      if unquote(guide) == "operations", do: RateLimiter.Test.start([])
+      Session.run("guides/#{unquote(guide)}.md", slow ++ unquote(Macro.escape(options)))
     end
+  end
 
-    test "its subsystems that share a capacity are options that an instance takes" do
-      guide = File.read!(Documents.path("guides/vsm.md"))
-      [_all, options] = Regex.run(~r/^(vsm: \[\n.*?^\])\n```/ms, guide)
-      {options, []} = Code.eval_string("[#{options}]")
+  describe "guides/testing.md" do
+    test "every snippet runs in one shell", do: Session.run("guides/testing.md")
+  end
 
-      assert %{vsm: %{subsystems: [{:db, %{shared: true, target: 250}} | _]}} =
-               RateLimiter.Config.new!(options)
+  describe "guides/telemetry.md" do
+    test "every snippet runs in one shell", do: Session.run("guides/telemetry.md")
+
+    test "its handlers handle the events that they are attached to" do
+      RateLimiter.Test.start(limiters: [downloads: [windows: [day: [limit: 1, per: :day]]]])
+      counter = :counters.new(1, [])
+      MyApp.DenialCounter.attach(counter)
+      on_exit(fn -> :telemetry.detach(MyApp.DenialCounter) end)
+      {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:downloads, 1, cost: 2)
+      assert :counters.get(counter, 1) >= 1
     end
   end
 
   describe "guides/redis.md" do
     test "has options that an instance takes" do
-      for block <- Documents.blocks("guides/redis.md"),
-          expression <- String.split(block, ~r/\n(?=#|\{)/),
-          expression =~ ~r/^\{/m do
-        # The files are not there, and the variable is not set.
-        expression = String.replace(expression, ~r/, (ssl: \[.*\]|password: \{.*?\})/, "")
+      Session.run("guides/redis.md")
+      stores = for %{code: code} <- Documents.snippets("guides/redis.md"), do: stores(code)
+      assert length(List.flatten(stores)) == 7
 
-        case Code.eval_string(expression) do
-          {{:redis, options}, _} ->
-            RateLimiter.Config.new!(store: {:redis, Keyword.delete(options, :username)})
-
-          {{RateLimiter, options}, _} ->
-            RateLimiter.Config.new!(options)
-        end
+      # The files do not exist and the variable is not set.
+      for {:redis, options} <- List.flatten(stores) do
+        plain = Keyword.drop(options, [:ssl, :username, :password])
+        assert RateLimiter.Config.new!(store: {:redis, plain}).store != :local
       end
     end
   end
 
-  test "links lead somewhere" do
-    for path <- Path.wildcard(Documents.path("guides/*.md")),
-        link <- path |> Path.relative_to(Documents.path("")) |> Documents.links(),
-        do: assert(File.exists?(link), "#{path}: #{link} is missing")
+  defp stores(code) do
+    {_ast, stores} =
+      code
+      |> Code.string_to_quoted!()
+      |> Macro.prewalk([], fn
+        {:redis, options} = node, stores when is_list(options) -> {node, [node | stores]}
+        node, stores -> {node, stores}
+      end)
+
+    for store <- stores, do: store |> Code.eval_quoted() |> elem(0)
   end
 
   # Each in a process of its own, and so with limiters of its own.
@@ -138,5 +138,56 @@ defmodule RateLimiter.GuidesTest do
 
     %{keys: 50_000, memory: bytes} = Task.await(task, :infinity)
     bytes / 50_000
+  end
+end
+
+defmodule RateLimiter.TelemetryGuideTest do
+  # Not async: the guide's handler is attached for the whole node, and its application is started on it.
+  use ExUnit.Case
+
+  import ExUnit.CaptureLog
+
+  setup do
+    {:ok, application} = MyApp.Application.start(:normal, [])
+
+    on_exit(fn ->
+      :telemetry.detach(MyApp.RateLimitLog)
+      Process.exit(application, :kill)
+    end)
+  end
+
+  # Forwarded after the guide's handler has run: handlers are called in the order in which they were attached.
+  def forward(event, _measurements, _metadata, test), do: send(test, event)
+
+  test "the application of the guide logs an outage of Redis, its end, and pain" do
+    assert {:ok, %{remaining: 19}} = RateLimiter.check_and_track(:uploads, 1)
+    RateLimiter.Test.start(vsm: [subsystems: [search: [limit: 9, per: :second, patience: 1_000]]])
+    connection = [:rate_limiter, :redis, :connection]
+    :telemetry.attach(__MODULE__, connection, &__MODULE__.forward/4, self())
+    on_exit(fn -> :telemetry.detach(__MODULE__) end)
+
+    log =
+      capture_log(fn ->
+        start_supervised!(
+          {RateLimiter,
+           name: :without_redis,
+           store: {:redis, url: "redis://127.0.0.1:1"},
+           limiters: [orders: [windows: [hour: [limit: 100, per: :hour]]]]}
+        )
+
+        assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:orders, 7)
+        assert_receive ^connection, 10_000
+
+        for _ <- 1..5 do
+          RateLimiter.Algedonic.pain(:search, 0.95, source: :probe)
+          RateLimiter.Test.advance(:second)
+        end
+      end)
+
+    assert log =~ "fallback of :orders started (share)"
+    assert log =~ ~r/Redis 127.0.0.1:1 (failed|down): /
+    assert log =~ "[error] :search: pain of"
+    # A handler that raises is detached.
+    assert Enum.any?(:telemetry.list_handlers([]), &(&1.id == MyApp.RateLimitLog))
   end
 end

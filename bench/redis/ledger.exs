@@ -68,16 +68,16 @@ defmodule Bench.Redis.Ledger do
 
   defp introduce(terms, times) do
     IO.puts("""
-    #{terms.nodes} BEAM nodes, operating-system processes of this machine, each with #{terms.workers} processes that ask about the same \
+    #{terms.nodes} BEAM nodes, operating-system processes of this machine, each with #{terms.workers} processes that check the same \
     #{terms.keys} keys with a
-    millisecond between two calls. A key has three windows, asked one by one: a token bucket of #{terms.limit} a second with a burst of
-    #{terms.burst}, a strict sliding window of #{terms.limit} in a second, and a fixed one. All is well for #{times[:calm]} ms, the fault lasts for
-    #{times[:fault]} ms where that is ours to say, and the nodes go on until all answers come from Redis again.
+    millisecond between two calls. A key has three windows, checked one by one: a token bucket of #{terms.limit} a second with a burst of
+    #{terms.burst}, a strict sliding window of #{terms.limit} in a second, and a fixed one. The first #{times[:calm]} ms are without a fault, the
+    fault lasts for #{times[:fault]} ms where its length is a choice, and the nodes continue until all answers come from Redis again.
 
     `alone` were answered without Redis. `over`, of each window, is the worst stretch of the worst key, in calls above what
-    is allowed in a stretch `d` (`burst + d * rate`; the limit in any second; the limit in each second of the calendar), and
-    behind it what is promised at most. `open` is the time from the fault's beginning until the last node's breaker was
-    open, `recover` that from its end until the last answer without Redis.
+    is allowed in a stretch `d` (`burst + d * rate`; the limit in any second; the limit in each second of the calendar),
+    followed by the most that is promised. `open` is the time from the start of the fault until the breaker of the last node
+    was open, `recover` that from its end until the last answer without Redis.
     """)
   end
 
