@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 mod algorithm;
+pub mod arithmetic;
 mod clock;
 mod error;
 mod gate;

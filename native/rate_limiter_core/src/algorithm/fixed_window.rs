@@ -5,9 +5,10 @@
 
 mod travel;
 
+use crate::arithmetic;
 use crate::clock::Nanos;
 use crate::scale::Scale;
-use crate::verdict::{Retry, Usage};
+use crate::verdict::Usage;
 
 /// Words of state.
 pub(crate) const WORDS: usize = 3;
@@ -50,21 +51,13 @@ impl FixedWindow {
         let current = self.current(state, now);
         let max = scale.of_limit(self.limit);
         let until = |start: u64| Nanos(start.saturating_add(self.per).saturating_sub(now));
-        let (retry, used, start) = match current.used.checked_add(cost) {
-            _ if cost == 0 => (Retry::Now, current.used, current.start),
-            Some(used) if used <= max => (Retry::Now, used, current.next),
-            _ if cost > max => (Retry::Never, current.used, current.start),
-            _ => {
-                let retry = Retry::After(until(current.start));
-                (retry, current.used, current.start)
-            }
+        let reset_after = |taken| match current.used {
+            _ if taken => until(current.next),
+            0 => Nanos(0),
+            _ => until(current.start),
         };
-        Usage {
-            max,
-            remaining: max.saturating_sub(used),
-            reset_after: if used == 0 { Nanos(0) } else { until(start) },
-            retry,
-        }
+        let wait = |_| until(current.start);
+        arithmetic::usage(max, current.used, cost, wait, reset_after)
     }
 
     #[inline]

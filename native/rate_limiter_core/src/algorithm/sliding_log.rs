@@ -6,11 +6,12 @@ mod travel;
 
 use std::collections::VecDeque;
 
+use crate::arithmetic;
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;
 use crate::store::UNIT_BYTES;
-use crate::verdict::{Retry, Usage};
+use crate::verdict::Usage;
 
 /// Words of state.
 pub(crate) const WORDS: usize = 1;
@@ -54,26 +55,13 @@ impl SlidingLog {
         let max = scale.of_limit(self.limit);
         let gone: u64 = log.expired(now, self.per).map(|stamp| stamp.units).sum();
         let used = log.used - gone;
-        let fits = cost <= max && used + cost <= max;
-        let retry = if cost == 0 || fits {
-            Retry::Now
-        } else if cost > max {
-            Retry::Never
-        } else {
-            Retry::After(self.freed(log, gone + used + cost - max, now))
+        let wait = |amount| self.freed(log, gone + amount, now);
+        let reset_after = |taken| match log.stamps.back() {
+            _ if taken => self.expiry(log.next_stamp(now), now),
+            Some(stamp) if used > 0 => self.expiry(stamp.at, now),
+            _ => Nanos(0),
         };
-        let taken = if fits { cost } else { 0 };
-        let last = match log.stamps.back() {
-            _ if taken > 0 => Some(log.next_stamp(now)),
-            Some(stamp) if used > 0 => Some(stamp.at),
-            _ => None,
-        };
-        Usage {
-            max,
-            remaining: max.saturating_sub(used + taken),
-            reset_after: last.map_or(Nanos(0), |at| self.expiry(at, now)),
-            retry,
-        }
+        arithmetic::usage(max, used, cost, wait, reset_after)
     }
 
     /// Takes `cost` if it is allowed. Where the log may not grow, the newest stamp moves to now and takes the cost

@@ -9,10 +9,11 @@
 
 mod travel;
 
+use crate::arithmetic::{self, Width};
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;
-use crate::verdict::{Retry, Usage};
+use crate::verdict::Usage;
 
 /// More sub-windows than this sharpen nothing that could be noticed (0.8 % of the period), and cost memory a key.
 pub(crate) const MAX_SUB_WINDOWS: u32 = 120;
@@ -25,37 +26,6 @@ pub(crate) struct SlidingWindow {
     limit: u32,
     sub_windows: u32,
     width: Width,
-}
-
-/// The length of a sub-window, as a 28-bit mantissa and a 4-bit exponent of ten, so that a state can carry it in one
-/// cell: exact for whole seconds, minutes, hours and days, and otherwise rounded up by at most 0.000004 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Width {
-    cell: u32,
-    nanos: u64,
-}
-
-impl Width {
-    const MANTISSA_BITS: u32 = 28;
-
-    fn at_least(span: u64) -> Self {
-        let (mut exponent, mut mantissa) = (0, span);
-        while mantissa >> Self::MANTISSA_BITS != 0 {
-            exponent += 1;
-            mantissa = span.div_ceil(10_u64.pow(exponent));
-        }
-        // At most 28 bits by the choice of the exponent.
-        let mantissa = u32::try_from(mantissa).unwrap_or(u32::MAX);
-        Self::of(mantissa | exponent << Self::MANTISSA_BITS)
-    }
-
-    fn of(cell: u32) -> Self {
-        let mantissa = u64::from(cell & ((1 << Self::MANTISSA_BITS) - 1));
-        Self {
-            cell,
-            nanos: mantissa * 10_u64.pow(cell >> Self::MANTISSA_BITS),
-        }
-    }
 }
 
 /// A state brought to the present: counts by age in sub-windows, the newest first.
@@ -155,42 +125,18 @@ impl SlidingWindow {
     fn answer(&self, view: &View, now: Nanos, cost: u64, scale: Scale) -> Usage {
         let max = scale.of_limit(self.limit.into()).min(u32::MAX.into());
         let used: u64 = view.counts.iter().copied().map(u64::from).sum();
-        let fits = cost <= max && used + cost <= max;
-        let retry = if cost == 0 || fits {
-            Retry::Now
-        } else if cost > max {
-            Retry::Never
-        } else {
-            Retry::After(self.freed(view, used + cost - max, now))
+        let end_of = |age: usize| self.expiry(view.newest - view.shift - age as u64, now);
+        let wait = |amount| match arithmetic::last_to_leave(view.counts, amount) {
+            Some(age) => end_of(age),
+            // Never more is asked for than is counted.
+            None => self.expiry(view.newest, now),
         };
-        let taken = if fits { cost } else { 0 };
-        let reset_after = if taken > 0 {
-            self.expiry(view.newest, now)
-        } else {
-            match view.counts.iter().position(|&count| count > 0) {
-                Some(age) => self.expiry(view.newest - view.shift - age as u64, now),
-                None => Nanos(0),
-            }
+        let reset_after = |taken| match view.counts.iter().position(|&count| count > 0) {
+            _ if taken => self.expiry(view.newest, now),
+            Some(age) => end_of(age),
+            None => Nanos(0),
         };
-        Usage {
-            max,
-            remaining: max.saturating_sub(used + taken),
-            reset_after,
-            retry,
-        }
-    }
-
-    /// How long until `needed` of what is counted has left the window.
-    fn freed(&self, view: &View, needed: u64, now: Nanos) -> Nanos {
-        let mut left = 0;
-        for (age, &count) in view.counts.iter().enumerate().rev() {
-            left += u64::from(count);
-            if left >= needed {
-                return self.expiry(view.newest - view.shift - age as u64, now);
-            }
-        }
-        // `needed <= used`, which is the sum of the counts: not reached.
-        self.expiry(view.newest, now)
+        arithmetic::usage(max, used, cost, wait, reset_after)
     }
 
     /// How long until sub-window `number` is no longer counted.
@@ -198,7 +144,7 @@ impl SlidingWindow {
     fn expiry(&self, number: u64, now: Nanos) -> Nanos {
         let end = number
             .saturating_add(u64::from(self.sub_windows) + 1)
-            .saturating_mul(self.width.nanos);
+            .saturating_mul(self.width.span);
         Nanos(end).saturating_sub(now)
     }
 
@@ -211,7 +157,7 @@ impl SlidingWindow {
     fn view_of<'a>(&self, cells: &'a [u32], now: Nanos, width: Width) -> View<'a> {
         let stored = newest(cells);
         // A clock that was set back stays in the sub-window that it has reached.
-        let newest = (now.0 / width.nanos).max(stored);
+        let newest = (now.0 / width.span).max(stored);
         let kept = self.sub_windows as usize + 1;
         let shift = newest - stored;
         let live = kept.saturating_sub(usize::try_from(shift).unwrap_or(usize::MAX));
@@ -226,7 +172,7 @@ impl SlidingWindow {
     #[inline]
     fn advance(&self, cells: &mut [u32], now: Nanos) {
         let stored = newest(cells);
-        let newest = (now.0 / self.width.nanos).max(stored);
+        let newest = (now.0 / self.width.span).max(stored);
         let counts = self.counts_mut(cells);
         let shift = usize::try_from(newest - stored)
             .unwrap_or(usize::MAX)
@@ -247,18 +193,18 @@ impl SlidingWindow {
         let moved: Vec<(u64, u32)> = counts
             .filter(|(_, &count)| count > 0)
             .map(|(age, &count)| {
-                let first = (view.newest - view.shift - age as u64).saturating_mul(old.nanos);
-                let last = first.saturating_add(old.nanos - 1);
+                let first = (view.newest - view.shift - age as u64).saturating_mul(old.span);
+                let last = first.saturating_add(old.span - 1);
                 // One that has not begun was used before the clock was set back, perhaps to its end.
                 let at = if first > now.0 { last } else { last.min(now.0) };
-                (at / self.width.nanos, count)
+                (at / self.width.span, count)
             })
             .collect();
         cells.fill(0);
         let Some(&(latest, _)) = moved.first() else {
             return;
         };
-        let newest = latest.max(now.0 / self.width.nanos);
+        let newest = latest.max(now.0 / self.width.span);
         for (number, count) in moved {
             let age = usize::try_from(newest - number).unwrap_or(usize::MAX);
             if let Some(into) = self.counts_mut(cells).get_mut(age) {
@@ -288,44 +234,4 @@ fn newest(cells: &[u32]) -> u64 {
 fn set_newest(cells: &mut [u32], number: u64) {
     cells[0] = number as u32;
     cells[1] = (number >> 32) as u32;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_width_is_rounded_up_by_next_to_nothing_and_comes_back_from_its_cell(
-            span in prop_oneof![1..1_u64 << 58, 1..1_u64 << 30, Just((1 << 58) - 1)],
-        ) {
-            let width = Width::at_least(span);
-            prop_assert!(width.nanos >= span);
-            prop_assert!(u128::from(width.nanos - span) * 25_000_000 <= u128::from(span));
-            prop_assert_eq!(Width::of(width.cell), width);
-        }
-    }
-
-    #[test]
-    fn what_people_call_a_period_is_cut_exactly() {
-        let second = 1_000_000_000;
-        let (minute, hour, day) = (60 * second, 3_600 * second, 86_400 * second);
-        for per in [
-            second / 1_000,
-            second,
-            minute,
-            hour,
-            day,
-            7 * day,
-            365 * day,
-        ] {
-            for sub_windows in [1, 2, 4, 5, 10, 20, 60, 100, 120] {
-                if per % sub_windows == 0 {
-                    let span = per / sub_windows;
-                    assert_eq!(Width::at_least(span).nanos, span, "{per} / {sub_windows}");
-                }
-            }
-        }
-    }
 }

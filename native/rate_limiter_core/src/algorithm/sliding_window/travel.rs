@@ -17,7 +17,7 @@ impl SlidingWindow {
         }
         let cells: &[u32] = bytemuck::cast_slice(state);
         let view = self.view(cells, now);
-        let (stored, width) = (newest(cells), self.width.nanos);
+        let (stored, width) = (newest(cells), self.width.span);
         let mut moved = Moved::new(width, now.saturating_add(offset), self.kept());
         for (age, &count) in view.counts.iter().enumerate() {
             let Some(number) = stored.checked_sub(age as u64) else {
@@ -42,7 +42,7 @@ impl SlidingWindow {
         (width, newest, counts): (Nanos, u64, &[u64]),
     ) {
         state.fill(0);
-        let mut moved = Moved::new(self.width.nanos, now, self.kept());
+        let mut moved = Moved::new(self.width.span, now, self.kept());
         for (age, &count) in counts.iter().enumerate() {
             let Some(number) = newest.checked_sub(age as u64) else {
                 break;
