@@ -1,66 +1,15 @@
 defmodule RateLimiter do
   @moduledoc """
-  Asks, before work is done, whether it may be done now: exact rate limits at the speed of a function call.
-
-      children = [
-        {RateLimiter,
-         limiters: [
-           api: [
-             windows: [
-               burst: [algorithm: :token_bucket, limit: 100, per: :second, burst: 200],
-               sustained: [algorithm: :sliding_window, limit: 1_000, per: {1, :minute}]
-             ]
-           ]
-         ]}
-      ]
-
-      Supervisor.start_link(children, strategy: :one_for_one)
-
-  A *limiter* (`:api`) is a named thing to protect, and a *window* one named limit of it. An *id* says who asks: a
-  binary, an integer, an atom other than `nil`, or a tuple or list of these. `1`, `"1"` and `:"1"` are three ids.
-
-      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", :burst)
-      iex> {usage.max, usage.current, usage.remaining}
-      {200, 1, 199}
-
-  What every answer tells is in `RateLimiter.Usage`. A denied call is a value, never an exception:
-
-      iex> {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 201)
-      iex> {usage.remaining, usage.retry_after_ms}
-      {200, :infinity}
-
-  ## Calls
-
-  Calls about a limiter need no instance, since its name is unique on a node. The third argument is a window, a list of
-  windows, or options; without one, every window is meant. Several windows are decided together: all are charged or
-  none, with no other call in between. Options of a call:
-
-    * `:cost` - how much it takes, default `1`. `0` asks without taking. Any integer is a cost: one that is negative or
-      above the window's maximum is denied, and `retry_after_ms` is `:infinity`.
-    * `:request_id`, only of `check_and_track/4` - names the call among those of its id, so that when it is made again
-      after it was allowed it is allowed again and takes nothing: a retry is not charged twice. Any binary. A call that
-      was denied, or that took nothing, is not remembered.
-    * `:request_ttl` - how long it is remembered, a period, default `{10, :minute}`.
-
-  Misuse raises `ArgumentError` and says what to do: an unknown limiter or window, `nil` as an id, a cost that is no
-  integer. Nothing that a remote user controls does: whatever a binary holds, it is an id, and whatever its size, an
-  integer is a cost.
-
-  ## Options of an instance
-
-  `start_link/1` and `child_spec/1` take these, and raise `ArgumentError` with the option's path where one is wrong.
-
-  #{RateLimiter.Config.docs()}
-
-  What is changed at run time (`add_limiter/3`, `remove_limiter/1`, `update_limit/3`) holds until the instance stops: it
-  starts with its options again.
+  Exact rate limits.
   """
 
-  alias RateLimiter.{Config, Instance, Store, Usage}
-  alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Instance.{Registry, Reporter, Writer}
+  # This module is the public API. `RateLimiter.Store` decides, `RateLimiter.Instance.Writer` changes limiters.
 
-  @typedoc "Who asks."
+  alias RateLimiter.{Instance, Store, Usage}
+  alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Instance.{Config, Registry, Reporter, Writer}
+
+  @typedoc "The identity of a caller. `1`, `\"1\"` and `:\"1\"` are three ids."
   @type id :: binary | integer | atom | tuple | [id]
 
   @typedoc "The name of a limiter."
@@ -69,41 +18,56 @@ defmodule RateLimiter do
   @typedoc "One window, or several that are decided together."
   @type windows :: atom | [atom, ...]
 
-  @typedoc "The last one only where the limiter says `on_outage: :deny`, and its Redis is away."
+  @typedoc "The answer to a call. The last one only if the limiter has `on_outage: :deny`, during an outage of its Redis."
   @type answer ::
           {:ok, Usage.t()}
           | {:error, :rate_limited, Usage.t()}
           | {:error, :unavailable, Usage.t()}
 
-  @call [cost: [type: {:that, &is_integer/1, "an integer"}, default: 1]]
+  @call [cost: [type: :integer, default: 1]]
   @check @call ++
            [
-             request_id: [type: {:that, &is_binary/1, "a string"}],
+             request_id: [type: :string],
              request_ttl: [type: Limit.period(), default: {10, :minute}]
            ]
 
-  @doc "The instance as a child of a supervisor; takes the options of `start_link/1`."
+  @doc """
+  Returns the child specification of an instance, for a supervisor.
+
+  Takes the options of `start_link/1`, and does not validate them.
+  """
   @spec child_spec(keyword | map) :: Supervisor.child_spec()
   def child_spec(options) do
-    # What is no options is told of when it is started.
-    readable? = Keyword.keyword?(options) or (is_map(options) and not is_struct(options))
-    name = if readable?, do: Access.get(options, :name, __MODULE__), else: __MODULE__
+    # Invalid options are reported by `start_link/1`.
+    name =
+      if Options.named?(options), do: Access.get(options, :name, __MODULE__), else: __MODULE__
 
     %{id: name, start: {__MODULE__, :start_link, [Config.hide(options)]}, type: :supervisor}
   end
 
   @doc """
-  Starts an instance, with the options above, linked to the calling process.
+  Starts an instance, linked to the calling process.
 
-  Several instances may run at once, under names of their own and with limiters of different names.
+  Returns `{:ok, pid}`, or `{:error, {:already_started, pid}}`. Several instances may run on a node, each with its own
+  name and with limiters of different names.
 
-      iex> {:ok, pid} = RateLimiter.start_link(name: {:tenant, 7}, limiters: [])
+  ## Options
+
+  #{Config.docs()}
+
+  Changes at run time (`add_limiter/3`, `remove_limiter/1`, `update_limit/3`) are kept until the instance stops: it
+  always starts with its options.
+
+  ## Examples
+
+      iex> limiters = [mail: [windows: [hourly: [limit: 100, per: :hour]]]]
+      iex> {:ok, pid} = RateLimiter.start_link(name: {:tenant, 7}, limiters: limiters)
       iex> RateLimiter.health_check({:tenant, 7})
       :ok
       iex> Supervisor.stop(pid)
       :ok
 
-  Wrong options, and a limiter's name that another instance has, raise `ArgumentError`:
+  Raises `ArgumentError` for an invalid option, and for the name of a limiter that another instance has:
 
       iex> RateLimiter.start_link(limiters: [mail: [windows: [hourly: [limit: "5", per: :hour]]]])
       ** (ArgumentError) limiters.mail.windows.hourly.limit: expected a positive integer, got: "5"
@@ -112,27 +76,25 @@ defmodule RateLimiter do
   def start_link(options), do: options |> Config.new!() |> Instance.Supervisor.start_link()
 
   @doc """
-  Takes the call's cost from every window, if all of them allow it: `check_and_track/3` for every window.
+  Charges a cost of 1 to every window of a limiter. See `check_and_track/4`.
   """
   @spec check_and_track(limiter, id) :: answer
   def check_and_track(limiter, id), do: Store.check(limiter, id, [], 1)
 
   @doc """
-  Takes the call's cost if the limit allows it, in one step: what two callers take at once is never counted as one.
+  Charges a cost of 1 to one window, or to several windows. See `check_and_track/4`.
 
-  Returns `{:ok, usage}` or `{:error, :rate_limited, usage}`; a denied call takes nothing.
+  The third argument may also be the options of `check_and_track/4`, for a call on every window.
 
-      iex> {:ok, usage} = RateLimiter.check_and_track(:api, {"tenant 5", 81}, :burst)
+  ## Examples
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, {"tenant 5", 81}, :attempts)
       iex> usage.remaining
-      199
+      4
 
-  With several windows the usage is that of the window that denied or, when allowed, of the one with the least left:
-
-      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", [:burst, :sustained])
-      iex> {usage.window, usage.windows.sustained.remaining}
-      {:burst, 999}
-
-  Raises `ArgumentError` where limiter, window or id is none.
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", cost: 5)
+      iex> {usage.window, usage.remaining}
+      {:minute, 55}
   """
   @spec check_and_track(limiter, id, windows | keyword) :: answer
   def check_and_track(limiter, id, window) when is_atom(window),
@@ -144,45 +106,78 @@ defmodule RateLimiter do
   def check_and_track(limiter, id, windows), do: Store.check(limiter, id, windows, 1)
 
   @doc """
-  As `check_and_track/3`, with the options of a call.
+  Charges the cost of a call to windows if their limits allow it, in one atomic step.
 
-      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
+  Returns `{:ok, usage}`, or `{:error, :rate_limited, usage}` for a denied call, which consumes nothing. A denial is not
+  an exception, whatever the id and the cost are. During an outage of Redis a limiter with `on_outage: :deny` returns
+  `{:error, :unavailable, usage}`.
+
+  Several windows are decided together: all are charged, or none is, and no other call is decided in between. The empty
+  list stands for all windows of the limiter. The usage is that of the window that denied or, if the call was admitted,
+  of the window with the least left.
+
+  ## Options
+
+    * `:cost` - the cost of the call, any integer. Default: `1`. `0` consumes nothing. A cost that is negative or above
+      the maximum of a window is always denied, with `retry_after_ms: :infinity`.
+    * `:request_id` - any binary that identifies the call among those of its id. When an admitted call is repeated with
+      the same `:request_id`, it is admitted again and consumes nothing, so a retry is not charged twice. A denied call,
+      or one that consumed nothing, is not remembered.
+    * `:request_ttl` - how long the `:request_id` is remembered, a period. Default: `{10, :minute}`.
+
+  ## Examples
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 2)
       iex> usage.remaining
-      195
+      3
 
-  A request that comes twice is charged once:
+      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "ann", [:minute, :day], cost: 5)
+      iex> {usage.window, usage.remaining, usage.windows.day.remaining}
+      {:minute, 55, 9_995}
 
-      iex> again = [cost: 5, request_id: "order 7"]
-      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 2", :burst, again)
-      iex> {:ok, usage} = RateLimiter.check_and_track(:api, "user 2", :burst, again)
+  A repeated request is charged once:
+
+      iex> options = [cost: 2, request_id: "order 7"]
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "bob", :attempts, options)
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "bob", :attempts, options)
       iex> usage.remaining
-      195
+      3
+
+  Raises `ArgumentError` if the limiter or a window does not exist, the id is `nil` or no valid id, or an option is
+  invalid. A value that a remote user controls raises never: every binary is an id, and every integer is a cost.
   """
   @spec check_and_track(limiter, id, windows, keyword) :: answer
   def check_and_track(limiter, id, windows, options), do: take(limiter, id, windows, options)
 
   @doc """
-  Decides many calls about one limiter at once, each by itself and in order.
+  Decides many calls on one limiter, each by itself, in the order of the list.
 
-  Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/3`. This is cheaper than as many
-  calls (one round trip, where Redis counts), and thousands hold up no scheduler.
+  Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/4`. This is cheaper than as many
+  single calls (with Redis it takes one round trip), and does not block a scheduler, even with thousands of entries.
 
-      iex> [{:ok, one}, {:ok, other}] = RateLimiter.check_batch(:api, [{"user 1", 1}, {"user 1", 3}], :burst)
-      iex> {one.remaining, other.remaining}
-      {199, 196}
+  ## Examples
 
-  Raises `ArgumentError`, and takes nothing, where an entry has no id or no cost.
+      iex> entries = [{"ann", 1}, {"ann", 3}]
+      iex> [{:ok, first}, {:ok, second}] = RateLimiter.check_batch(:login, entries, :attempts)
+      iex> {first.remaining, second.remaining}
+      {4, 1}
+
+  Raises `ArgumentError`, and charges nothing, if an entry has an invalid id or cost.
   """
   @spec check_batch(limiter, [{id, cost :: integer}], windows | []) :: [answer]
   def check_batch(limiter, entries, windows \\ []),
     do: Store.check_batch(limiter, entries, windows)
 
   @doc """
-  What `check_and_track/4` would answer: the same numbers, but nothing is taken.
+  Returns what `check_and_track/4` would return, and consumes nothing.
 
-      iex> {:error, :rate_limited, usage} = RateLimiter.peek(:api, "user 1", :burst, cost: 500)
+  Takes the option `:cost`, default `1`.
+
+  ## Examples
+
+      iex> {:error, :rate_limited, usage} = RateLimiter.peek(:login, "ann", :attempts, cost: 6)
       iex> usage.remaining
-      200
+      5
   """
   @spec peek(limiter, id, windows | keyword, keyword) :: answer
   def peek(limiter, id, windows \\ [], options \\ [])
@@ -193,25 +188,31 @@ defmodule RateLimiter do
   def peek(limiter, id, windows, options), do: Store.peek(limiter, id, windows, cost(options))
 
   @doc """
-  What an id has used. Takes nothing.
+  Returns the usage of an id, and consumes nothing.
 
-  Returns `{:ok, usage}`, also where nothing is left and for an id that was never seen.
+  Returns `{:ok, usage}`, also if nothing is left, and for an unknown id.
 
-      iex> {:ok, usage} = RateLimiter.get_usage(:api, "user 1", :burst)
+  ## Examples
+
+      iex> {:ok, usage} = RateLimiter.get_usage(:login, "ann", :attempts)
       iex> {usage.current, usage.remaining}
-      {0, 200}
+      {0, 5}
   """
   @spec get_usage(limiter, id, windows | []) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def get_usage(limiter, id, windows \\ []), do: Store.peek(limiter, id, windows, 0)
 
   @doc """
-  What each of many ids has used, in their order: one round trip, where Redis counts. There it may also be
-  `{:error, :unavailable, nil}`, with `on_outage: :deny`.
+  Returns the usage of each of many ids, in the order of the list.
 
-      iex> {:ok, usages} = RateLimiter.get_usage_batch(:api, ["user 1", "user 2"], :sustained)
+  With Redis this takes one round trip, and returns `{:error, :unavailable, nil}` during an outage if the limiter has
+  `on_outage: :deny`.
+
+  ## Examples
+
+      iex> {:ok, usages} = RateLimiter.get_usage_batch(:login, ["ann", "bob"], :attempts)
       iex> for {id, usage} <- usages, do: {id, usage.remaining}
-      [{"user 1", 1000}, {"user 2", 1000}]
+      [{"ann", 5}, {"bob", 5}]
   """
   @spec get_usage_batch(limiter, [id], windows | []) ::
           {:ok, [{id, Usage.t()}]} | {:error, :unavailable, nil}
@@ -219,15 +220,18 @@ defmodule RateLimiter do
     do: Store.usage_batch(limiter, ids, windows)
 
   @doc """
-  Gives back what a call took and did not need.
+  Gives back a cost that was charged and not needed.
 
-  Returns `{:ok, usage}` as it is then. More than was taken gives back what was taken, and a negative cost nothing. With a
-  Redis that does not answer it may be `{:error, :unavailable, usage}`: see `RateLimiter.Redis`.
+  Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has used
+  gives back what it has used; a negative cost gives back nothing. During an outage of Redis it may return
+  `{:error, :unavailable, usage}`, see `RateLimiter.Redis`.
 
-      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 1", :burst, cost: 5)
-      iex> {:ok, usage} = RateLimiter.refund(:api, "user 1", :burst, cost: 2)
+  ## Examples
+
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
+      iex> {:ok, usage} = RateLimiter.refund(:login, "ann", :attempts, cost: 2)
       iex> usage.remaining
-      197
+      2
   """
   @spec refund(limiter, id, windows | keyword, keyword) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
@@ -240,46 +244,50 @@ defmodule RateLimiter do
     do: Store.refund(limiter, id, windows, cost(options))
 
   @doc """
-  Forgets what an id has used.
+  Deletes the usage of an id.
 
-  Returns `:ok`, also for an id that was never seen; or `{:error, :unavailable, nil}` while a limiter's Redis is away, since
-  nobody else can forget for all nodes.
+  Returns `:ok`, also for an unknown id. During an outage of Redis it returns `{:error, :unavailable, nil}`, because one
+  node cannot delete what all nodes share.
 
-      iex> RateLimiter.reset(:api, "user 1")
+  ## Examples
+
+      iex> RateLimiter.reset(:login, "ann")
       :ok
   """
   @spec reset(limiter, id, windows | []) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows \\ []), do: Store.reset(limiter, id, windows)
 
   @doc """
-  Changes a window's limit while it is in use. What was used stays used.
+  Changes the limit of a window at run time, and keeps what ids have used.
 
-  Takes at least one of `:limit`, `:per` and `:burst`; a burst that was not configured follows the limit.
+  Takes at least one of `:limit`, `:per` and `:burst`. A burst that was not configured follows the limit.
 
-      iex> {:ok, _usage} = RateLimiter.check_and_track(:api, "user 1", :sustained, cost: 400)
-      iex> RateLimiter.update_limit(:api, :sustained, limit: 500)
+  ## Examples
+
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
+      iex> RateLimiter.update_limit(:login, :attempts, limit: 10)
       :ok
-      iex> {:ok, usage} = RateLimiter.get_usage(:api, "user 1", :sustained)
-      iex> usage.remaining
-      100
+      iex> {:ok, usage} = RateLimiter.get_usage(:login, "ann", :attempts)
+      iex> {usage.max, usage.current}
+      {10, 4}
 
-  Raises `ArgumentError` for a limit that the window cannot have.
+  Raises `ArgumentError` if the limiter or the window does not exist, or the algorithm cannot have this limit.
   """
   @spec update_limit(limiter, window :: atom, keyword) :: :ok
   def update_limit(limiter, window, changes),
-    do:
-      limiter
-      |> Registry.holder!()
-      |> Writer.change!({:update, limiter, window, changes})
+    do: limiter |> Registry.holder!() |> Writer.change!({:update, limiter, window, changes})
 
   @doc """
   Adds a limiter to a running instance, which is the last argument or the option `:instance`.
 
+  The other options are those of a limiter in `start_link/1`.
+
+  ## Examples
+
       iex> RateLimiter.add_limiter(:uploads, windows: [daily: [limit: 20, per: :day]])
       :ok
 
-  The options are those of a limiter at start. Raises `ArgumentError` where one is wrong, the name is taken, or no such
-  instance runs.
+  Raises `ArgumentError` if an option is invalid, another limiter has this name, or the instance is not running.
   """
   @spec add_limiter(limiter, keyword, instance :: term) :: :ok
   def add_limiter(limiter, options, instance \\ __MODULE__) do
@@ -292,43 +300,50 @@ defmodule RateLimiter do
   end
 
   @doc """
-  Removes a limiter with all that it counted, whichever instance it is of.
+  Removes a limiter and its counts from its instance.
+
+  ## Examples
 
       iex> RateLimiter.remove_limiter(:api)
       :ok
+
+  Raises `ArgumentError` if the limiter does not exist.
   """
   @spec remove_limiter(limiter) :: :ok
   def remove_limiter(limiter),
     do: limiter |> Registry.holder!() |> Writer.change!({:remove, limiter})
 
   @doc """
-  The limiters of an instance with their windows: the limit as configured, and `:max`, what a window holds now.
+  Returns the limiters of an instance with their windows: the configured limit, and as `:max` the current maximum.
+
+  ## Examples
 
       iex> limiters = RateLimiter.limiters()
-      iex> limiters[:api].windows[:burst]
-      %{algorithm: :token_bucket, limit: 100, per: :second, burst: 200, max: 200}
+      iex> limiters[:login].windows[:attempts]
+      %{algorithm: :token_bucket, limit: 5, per: :hour, burst: 5, max: 5}
 
-  Raises `ArgumentError` where no such instance runs.
+  Raises `ArgumentError` if the instance is not running.
   """
   @spec limiters(instance :: term) :: [{limiter, map}]
-  def limiters(instance \\ __MODULE__),
-    do: instance |> Registry.fetch!() |> Reporter.limiters()
+  def limiters(instance \\ __MODULE__), do: instance |> Registry.fetch!() |> Reporter.limiters()
 
   @doc """
-  Whether all is well with an instance.
+  Returns whether an instance works without restrictions.
 
-  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these:
+  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these reasons:
 
-    * `{:redis, servers}` - the Redis servers that no call goes to now, each a map as in `stats/1` with its `:problem` in
-      words; or `{:redis, words}`, where it is not known which servers there are.
-    * `{:full, limiters}` - limiters that keep as many ids as their `:max_keys` allows (a log's stamps count, too): those
-      ids stay exact, and newcomers are judged together, strictly, until others leave.
-    * `{:evicts, servers}` - Redis servers that answer, and forget keys when their memory is full, by the policy that
-      each has as `:evicts`: an evicted key is a free reset. Set `maxmemory-policy noeviction` there.
+    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `stats/1`, with a `:problem`
+      in words; or `{:redis, words}` if no server is known.
+    * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
+      ids stay exact, and new ids share one overflow bucket until others expire.
+    * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
+      evicted key loses its usage. Set `maxmemory-policy noeviction` there.
+
+  ## Examples
 
       iex> RateLimiter.health_check()
       :ok
-      iex> RateLimiter.health_check(:nobody)
+      iex> RateLimiter.health_check(:unknown)
       {:error, :not_running}
   """
   @spec health_check(instance :: term) ::
@@ -339,34 +354,39 @@ defmodule RateLimiter do
     do: instance |> Registry.instance() |> Reporter.health()
 
   @doc """
-  What an instance holds and did: `:keys` and `:memory` in bytes now, `:checks`, `:denials`, `:overflowed` and
-  `:swept` since its start, in all and for each of its `:limiters`, and its `:store`.
+  Returns the counts of an instance.
 
-      iex> RateLimiter.check_and_track(:api, "user 1", :burst)
-      iex> stats = RateLimiter.stats()
-      iex> {stats.store, stats.checks, stats.limiters.api.keys}
-      {:local, 1, 1}
+  The map has totals, the same numbers of each limiter in `:limiters`, and the `:store`:
 
-  Limiters in Redis are `:keys` that this node remembers, and also
+    * `:keys` and `:memory` - the ids in memory, and its bytes, now.
+    * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
+      overflow bucket, and expired ids that were removed, since the start.
+
+  For limiters in Redis, `:keys` are the ids whose last known state is in memory, and the map also has
 
     * `:cached_denials` - denials that were repeated from memory.
-    * `:fallbacks` and `:unavailable` - calls that this node answered alone, and that nobody answered.
+    * `:fallbacks` and `:unavailable` - calls that this node decided alone, and calls that were not decided.
     * `:pending` - calls that wait for their answer.
-    * `:owing` - ids of which Redis is yet to be told what this node let through.
-    * `:away?` - of each limiter, whether this node answers alone.
+    * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
+    * `:away?` - in each limiter, whether this node decides alone.
+    * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
+    * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
+      the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in, `:timeouts`,
+      `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has its address as
+      `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the `maxmemory-policy` by which it
+      evicts keys, or `nil`).
 
-  and the instance has `:breaker`, `:closed`, `:half_open` or `:opened`, of several servers that of the one that is worst
-  off, `nil` while none is known; and `:redis`: `:nodes`, how many share the limits; `:servers`, each with its address as `:server`,
-  `:breaker` (`:closed`, `:opened` or `:half_open`), `:connections`, `:pending`, `:problem` and `:evicts` (the
-  `maxmemory-policy` by which it forgets keys when it is full, or `nil`); a `:problem` with finding them; and totals
-  since the start: `:calls`, `:batches` that these travelled in, `:timeouts`, `:refused` by Redis, `:unsent`,
-  `:reconnections`, and how often a breaker `:opened`.
+  ## Examples
 
-  Raises `ArgumentError` where no such instance runs.
+      iex> RateLimiter.check_and_track(:login, "ann", :attempts)
+      iex> stats = RateLimiter.stats()
+      iex> {stats.store, stats.checks, stats.limiters.login.keys}
+      {:local, 1, 1}
+
+  Raises `ArgumentError` if the instance is not running.
   """
   @spec stats(instance :: term) :: map
-  def stats(instance \\ __MODULE__),
-    do: instance |> Registry.fetch!() |> Reporter.stats()
+  def stats(instance \\ __MODULE__), do: instance |> Registry.fetch!() |> Reporter.stats()
 
   defp take(limiter, id, windows, cost: cost), do: Store.check(limiter, id, windows, cost)
   defp take(limiter, id, windows, []), do: Store.check(limiter, id, windows, 1)
@@ -386,10 +406,8 @@ defmodule RateLimiter do
   defp cost(options), do: Options.validate!(options, @call, []).cost
 
   defp pop_instance(options, instance) do
-    cond do
-      Keyword.keyword?(options) -> Keyword.pop(options, :instance, instance)
-      is_map(options) and not is_struct(options) -> Map.pop(options, :instance, instance)
-      true -> {instance, options}
-    end
+    if Options.named?(options),
+      do: options |> Enum.to_list() |> Keyword.pop(:instance, instance),
+      else: {instance, options}
   end
 end

@@ -69,7 +69,7 @@ defmodule RateLimiter.GuidesTest do
 
   # The guide's first instance, as this test's own; the options of the later ones are checked.
   defp start_first(vsm: true), do: RateLimiter.Test.start(vsm: true)
-  defp start_first(options), do: RateLimiter.Config.new!(options)
+  defp start_first(options), do: RateLimiter.Instance.Config.new!(options)
 
   for {guide, options} <- [
         {"getting-started", []},
@@ -109,7 +109,7 @@ defmodule RateLimiter.GuidesTest do
       # The files do not exist and the variable is not set.
       for {:redis, options} <- List.flatten(stores) do
         plain = Keyword.drop(options, [:ssl, :username, :password])
-        assert RateLimiter.Config.new!(store: {:redis, plain}).store != :local
+        assert RateLimiter.Instance.Config.new!(store: {:redis, plain}).store != :local
       end
     end
   end

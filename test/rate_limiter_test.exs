@@ -3,17 +3,23 @@ defmodule RateLimiterTest do
 
   alias RateLimiter.Usage
 
-  setup do
-    RateLimiter.Test.start(
-      limiters: [
-        api: [
-          windows: [
-            burst: [algorithm: :token_bucket, limit: 100, per: :second, burst: 200],
-            sustained: [algorithm: :sliding_window, limit: 1_000, per: {1, :minute}]
-          ]
-        ]
+  # Documentation uses the limiters of the README.
+  @documented [
+    api: [windows: [minute: [limit: 60, per: :minute], day: [limit: 10_000, per: :day]]],
+    login: [windows: [attempts: [limit: 5, per: :hour]]]
+  ]
+
+  @tested [
+    api: [
+      windows: [
+        burst: [algorithm: :token_bucket, limit: 100, per: :second, burst: 200],
+        sustained: [algorithm: :sliding_window, limit: 1_000, per: {1, :minute}]
       ]
-    )
+    ]
+  ]
+
+  setup %{test_type: type} do
+    RateLimiter.Test.start(limiters: if(type == :doctest, do: @documented, else: @tested))
   end
 
   doctest RateLimiter

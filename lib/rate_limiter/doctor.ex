@@ -32,7 +32,7 @@ defmodule RateLimiter.Doctor do
   themselves. No key of another limiter is read or written.
   """
 
-  alias RateLimiter.Config
+  alias RateLimiter.{Config, Instance}
   alias RateLimiter.Doctor.{Local, Shared}
   alias RateLimiter.Terminal.{Screen, Text}
 
@@ -63,7 +63,7 @@ defmodule RateLimiter.Doctor do
   def run(options \\ []) do
     options = Keyword.validate!(options, [:store])
     store = Keyword.get_lazy(options, :store, fn -> Config.from_env()[:store] end)
-    _valid = Config.store!(store, [:store])
+    _valid = Instance.Config.store!(store, [:store])
     {:ok, _started} = Application.ensure_all_started(:rate_limiter)
     screen = Screen.of_stdout()
     IO.puts("")

@@ -28,7 +28,7 @@ defmodule RateLimiter.Instance do
           store: :local | {:redis, RateLimiter.Core.Native.store()},
           ready?: boolean
         }
-  @type limiter :: {RateLimiter.Core.Native.handle(), RateLimiter.Config.limiter()}
+  @type limiter :: {RateLimiter.Core.Native.handle(), RateLimiter.Instance.Config.limiter()}
 
   # Not the alias, so that this module does not depend on the public API.
   @default_name :"Elixir.RateLimiter"
@@ -53,7 +53,9 @@ defmodule RateLimiter.Instance do
   end
 
   @doc "Returns the name, handle and configuration of each limiter, ordered by name."
-  @spec all(t) :: [{atom, RateLimiter.Core.Native.handle(), RateLimiter.Config.limiter()}]
+  @spec all(t) :: [
+          {atom, RateLimiter.Core.Native.handle(), RateLimiter.Instance.Config.limiter()}
+        ]
   def all(%__MODULE__{table: table}) do
     :ets.select(table, [{{:"$1", :"$2", :_, :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
   rescue

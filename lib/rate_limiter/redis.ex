@@ -38,13 +38,8 @@ defmodule RateLimiter.Redis do
   alias RateLimiter.Redis.{Credentials, Secret}
 
   @credentials [
-    username: [type: {:that, &RateLimiter.Redis.Config.text?/1, "a string"}],
-    password: [
-      type:
-        {:that, &Secret.secret?/1, "a string, a function without arguments, or {:system, name}"},
-      required: true,
-      secret: true
-    ]
+    username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}],
+    password: [type: Secret.type(), required: true, secret: true]
   ]
 
   @doc """
@@ -59,11 +54,7 @@ defmodule RateLimiter.Redis do
   """
   @spec put_credentials(keyword, instance :: term) :: :ok
   def put_credentials(options, instance \\ RateLimiter) do
-    unless Keyword.keyword?(options) do
-      raise ArgumentError,
-            "expected a keyword list with :password, got what is not shown, since it may hold a password"
-    end
-
+    unless Keyword.keyword?(options), do: Options.hidden!([], "a keyword list with :password")
     %{username: username, password: password} = Options.validate!(options, @credentials, [])
 
     case Registry.fetch!(instance) do
@@ -71,7 +62,7 @@ defmodule RateLimiter.Redis do
         Credentials.put!(instance, %{username: username, password: Secret.hide(password)})
 
       _local ->
-        raise ArgumentError, "the instance #{inspect(instance)} has no Redis: its store is :local"
+        raise ArgumentError, "the instance #{inspect(instance)} has no Redis, its store is :local"
     end
   end
 end

@@ -6,7 +6,7 @@ defmodule RateLimiter.Store do
   # so does a shared limiter that knows the answer. Otherwise the crossing has sent the request to the authority, and
   # `RateLimiter.Store.Request` waits for its answer.
 
-  alias RateLimiter.{Config, Telemetry, Usage}
+  alias RateLimiter.{Telemetry, Usage}
   alias RateLimiter.Core.{Errors, Limit, Native}
   alias RateLimiter.Store.{Answer, Request, Selection}
 
@@ -121,18 +121,19 @@ defmodule RateLimiter.Store do
   ## A limiter's life and name
 
   @doc "Returns whether a store can keep the limits of a limiter."
-  @spec check_limits(Config.limiter(), :local | :redis) :: :ok | Native.rejection()
+  @spec check_limits(RateLimiter.Instance.Config.limiter(), :local | :redis) ::
+          :ok | Native.rejection()
   def check_limits(%{windows: windows}, store),
     do: windows |> Enum.map(&Limit.to_native/1) |> Native.limits_check(store)
 
   @doc "Makes a limiter that this node decides. It lives as long as its owner."
-  @spec new_limiter(Config.limiter(), :monotonic | Native.clock()) ::
+  @spec new_limiter(RateLimiter.Instance.Config.limiter(), :monotonic | Native.clock()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection()
   def new_limiter(%{windows: windows, events: events, max_keys: max_keys}, clock),
     do: Native.new_limiter(Enum.map(windows, &Limit.to_native/1), {events, max_keys, clock})
 
   @doc "Makes a limiter of this name that the nodes of a Redis share. It lives here as long as its owner."
-  @spec new_shared_limiter(Config.limiter(), atom, Native.store()) ::
+  @spec new_shared_limiter(RateLimiter.Instance.Config.limiter(), atom, Native.store()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection() | Native.refusal()
   def new_shared_limiter(config, name, store) do
     %{windows: windows, events: events, max_keys: max_keys, on_outage: on_outage} = config

@@ -29,9 +29,9 @@ defmodule RateLimiter.Test do
   State is in memory, whatever the application's store is.
   """
 
-  alias RateLimiter.{Config, Instance, Sensors, Store, Test}
+  alias RateLimiter.{Instance, Sensors, Store, Test}
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Instance.Writer
+  alias RateLimiter.Instance.{Config, Writer}
   alias RateLimiter.Test.{Clock, Registry}
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)

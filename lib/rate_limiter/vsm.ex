@@ -43,7 +43,7 @@ defmodule RateLimiter.VSM do
 
   @call [
     cost: [
-      type: {:that, &is_integer/1, "an integer"},
+      type: :integer,
       default: 1,
       doc: "how much the call takes."
     ],
@@ -61,7 +61,7 @@ defmodule RateLimiter.VSM do
          [
            outcome: [
              type:
-               {:that, &__MODULE__.outcome?/1,
+               {:custom, &__MODULE__.outcome?/1,
                 "a function of the result, or one of :ok, :error, :timeout, :rejected and :none"},
              doc:
                "how the work ended, where its result says so in another way: a function that gets the result and " <>

@@ -97,7 +97,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
 
       options = %{windows: %{w: %{limit: 3, per: :second}}, instance: :nobody}
 
-      assert_raise ArgumentError, ~r/^no instance :nobody runs/, fn ->
+      assert_raise ArgumentError, ~r/^no instance :nobody is running/, fn ->
         RateLimiter.add_limiter(:other, options)
       end
     end
@@ -107,8 +107,8 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
       :ok = Supervisor.terminate_child(pid, RateLimiter.Instance.Writer)
 
       assert_raise ArgumentError,
-                   "the instance :keeperless is about to start, or has just ended: nothing was changed. Try again when it " <>
-                     "runs",
+                   "the instance :keeperless is starting or has stopped, and nothing was changed. Try again when it " <>
+                     "is running",
                    fn ->
                      RateLimiter.add_limiter(
                        :late,

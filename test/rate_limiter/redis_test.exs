@@ -68,7 +68,7 @@ defmodule RateLimiter.RedisTest do
     test "raises for misuse as with any store", %{name: name} = context do
       start(context)
 
-      unknown = "unknown window :c of limiter #{inspect(name)}; its windows are :a and :b"
+      unknown = "unknown window :c of limiter #{inspect(name)}, its windows are :a and :b"
 
       for windows <- [:c, [:a, :c]],
           call <- [
@@ -89,7 +89,7 @@ defmodule RateLimiter.RedisTest do
             fn -> RateLimiter.get_usage_batch(name, ["u", id], :a) end,
             fn -> RateLimiter.reset(name, id) end
           ],
-          do: assert_raise(ArgumentError, ~r/^(nil is no id|expected an id)/, call)
+          do: assert_raise(ArgumentError, ~r/^(id must not be nil|expected an id)/, call)
 
       assert {:ok, %Usage{current: 0}} = RateLimiter.get_usage(name, "u", :a)
     end
@@ -413,7 +413,7 @@ defmodule RateLimiter.RedisTest do
                       %{
                         server: nil,
                         change: :failed,
-                        reason: "no password: the function returned no string"
+                        reason: "no password: the function did not return a string"
                       }},
                      30_000
 
@@ -447,11 +447,11 @@ defmodule RateLimiter.RedisTest do
       put = &RateLimiter.Redis.put_credentials(&1, name)
 
       assert_raise ArgumentError,
-                   "password: is required: a string, a function without arguments, or {:system, name}",
+                   "password: is required, expected a string, a zero-arity function, or {:system, name}",
                    fn -> put.([]) end
 
       assert_raise ArgumentError,
-                   "password: expected a string, a function without arguments, or {:system, name}; what came is not shown",
+                   "password: expected a string, a zero-arity function, or {:system, name} (value hidden)",
                    fn -> put.(password: :secret) end
 
       assert_raise ArgumentError, "password: the function raised RuntimeError", fn ->
@@ -459,13 +459,13 @@ defmodule RateLimiter.RedisTest do
       end
 
       assert_raise ArgumentError,
-                   "expected a keyword list with :password, got what is not shown, since it may hold a password",
+                   "options: expected a keyword list with :password (value hidden)",
                    fn -> put.("secret") end
 
       RateLimiter.Test.start(name: :of_a_test, limiters: [])
 
       assert_raise ArgumentError,
-                   "the instance :of_a_test has no Redis: its store is :local",
+                   "the instance :of_a_test has no Redis, its store is :local",
                    fn ->
                      RateLimiter.Redis.put_credentials([password: "secret"], :of_a_test)
                    end

@@ -297,7 +297,7 @@ defmodule RateLimiter.ReplayTest do
 
     test "wrong ones raise and say what was expected" do
       for {options, message} <- [
-            {[], "limits: is required: a list of limits, at least one"},
+            {[], "limits: is required, expected a list of limits, at least one"},
             {[limits: []], "limits: expected a list of limits, at least one, got: []"},
             {[limits: ["1/s"], by: []],
              "by: expected a field's name, or a list of them without a name twice, got: []"},

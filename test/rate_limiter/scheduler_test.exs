@@ -2,7 +2,7 @@ defmodule RateLimiter.SchedulerTest do
   # Not at once with other tests: the runtime is left with one scheduler, so that whoever keeps it is noticed.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.{Config, Store}
+  alias RateLimiter.{Instance, Store}
   alias RateLimiter.Core.Native
 
   setup do
@@ -12,7 +12,9 @@ defmodule RateLimiter.SchedulerTest do
 
   describe "a batch of very many" do
     test "leaves the scheduler to others, who can watch it work" do
-      config = Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
+      config =
+        Instance.Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
+
       {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
       entries = for n <- 1..300_000, do: {n, 1}
 

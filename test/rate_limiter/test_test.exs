@@ -130,7 +130,7 @@ defmodule RateLimiter.TestTest do
              "limiters.a.windows.w.limit: expected a positive integer, got: 0"},
             {[limiter: []], "options: unknown option :limiter, did you mean :limiters?"},
             {[stats_interval: 5],
-             "options: unknown option :stats_interval; known are :name, :limiters and :vsm"}
+             "options: unknown option :stats_interval, known options are :name, :limiters and :vsm"}
           ] do
         assert_raise ArgumentError, message, fn -> RateLimiter.Test.start(options) end
       end

@@ -123,8 +123,8 @@ defmodule RateLimiter.VSMTest do
       for {message, call} <- [
             {"unknown subsystem :frnt of RateLimiter, did you mean :front? Known are :front, :back and :quiet",
              fn -> VSM.check_subsystem_limit(:frnt, "a") end},
-            {"nil is no id: all callers without an id would share one limit. Pass who is asking (a user's id, an address, a " <>
-               "tenant), or an id that says that they share it, such as :anonymous",
+            {"id must not be nil, because all callers without an id would share one limit. Pass the identity of the caller " <>
+               "(a user id, an address, a tenant), or an explicit shared id such as :anonymous",
              fn -> VSM.check_subsystem_limit(:front, nil) end},
             {"expected an id (a binary, an integer, an atom other than nil, or a tuple or list of these), got: %{}",
              fn -> VSM.run(:front, %{}, fn -> :never end) end},
@@ -132,11 +132,10 @@ defmodule RateLimiter.VSMTest do
              fn -> VSM.check_subsystem_limit(:front, "a", cost: 1.5) end},
             {"options: unknown option :cots, did you mean :cost?",
              fn -> VSM.check_subsystem_limit(:front, "a", cots: 1) end},
-            {"no instance :nobody runs on this node; there run RateLimiter",
+            {"no instance :nobody is running on this node, running instances: RateLimiter",
              fn -> VSM.check_subsystem_limit(:front, "a", instance: :nobody) end},
-            {"expected a function of no argument as the work, got: :work",
-             fn -> VSM.run(:front, "a", :work) end},
-            {"expected a function of no argument as the work, got: #Function<",
+            {"expected a zero-arity function, got: :work", fn -> VSM.run(:front, "a", :work) end},
+            {"expected a zero-arity function, got: #Function<",
              fn -> VSM.run(:front, "a", fn _ -> :never end, cost: 2) end}
           ] do
         assert Exception.message(catch_error(call.())) =~ message

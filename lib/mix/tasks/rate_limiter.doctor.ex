@@ -29,7 +29,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
 
   use Mix.Task
 
-  alias RateLimiter.{Config, Doctor}
+  alias RateLimiter.{Config, Doctor, Instance}
   alias RateLimiter.Terminal.CommandLine
 
   @aliases [h: :help]
@@ -57,7 +57,7 @@ defmodule Mix.Tasks.RateLimiter.Doctor do
   # Only an `ArgumentError` of this step is the caller's mistake.
   defp store!(options) do
     store = store(options)
-    _valid = Config.store!(store, [:store])
+    _valid = Instance.Config.store!(store, [:store])
     store
   rescue
     error in ArgumentError -> fail(Exception.message(error))

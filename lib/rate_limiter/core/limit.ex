@@ -1,6 +1,6 @@
 defmodule RateLimiter.Core.Limit do
   @moduledoc false
-  # One window of a limiter: its options, checked, and as the native library takes them.
+  # The limit of one window: its options, validated, and as the native library takes them.
 
   alias RateLimiter.Core.Options
 
@@ -13,12 +13,13 @@ defmodule RateLimiter.Core.Limit do
   ]
   @max_ns 0x3FF_FFFF_FFFF_FFFF
 
-  # Names that mean the same arithmetic: one engine answers to all three.
+  # Three names for the same arithmetic.
   @token_buckets [:token_bucket, :gcra, :leaky_bucket]
   @algorithms @token_buckets ++ [:sliding_window, :sliding_log, :fixed_window]
   @max_log 10_000
+  @sub_windows 10
 
-  @period {:that, &__MODULE__.period?/1,
+  @period {:custom, &__MODULE__.period?/1,
            "a period shorter than 9 years: :second, :minute, :hour, :day or {n, unit}"}
 
   @schema [
@@ -33,35 +34,39 @@ defmodule RateLimiter.Core.Limit do
       type: :pos_integer,
       required: true,
       doc:
-        "how much is allowed in a period. At most 10,000 for `:sliding_log`, which keeps a stamp for each."
+        "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for each."
     ],
     per: [
       type: @period,
       required: true,
       doc:
-        "the period: `:second`, `:minute`, `:hour`, `:day`, or `{n, unit}`, there also with `:millisecond`."
+        "the period: `:second`, `:minute`, `:hour`, `:day`, or `{n, unit}`, where the unit may also be `:millisecond`."
     ],
     burst: [
       type: :pos_integer,
       only: :token_bucket,
-      doc: "how much a bucket holds when it is full. Default: the `:limit`."
+      doc: "the capacity of the bucket. Default: the `:limit`."
     ],
     sub_windows: [
-      type: {:integer, 1, 120},
-      default: 10,
+      type: {:in, 1..120},
+      default: @sub_windows,
       only: :sliding_window,
       doc:
-        "into how many parts the period is cut: more parts waste less of the limit and take more memory."
+        "the number of parts that the period is divided into: with more parts, less of the limit stays unused, and each id " <>
+          "takes more memory."
     ],
     aligned: [
       type: :boolean,
       default: true,
       only: :fixed_window,
-      doc: "whether windows begin with the period in UTC, or else with an id's first use."
+      doc:
+        "`true` if windows start at multiples of the period in UTC, `false` if at the first use of an id."
     ]
   ]
 
-  @changes Keyword.take(@schema, [:limit, :per, :burst])
+  @changes @schema
+           |> Keyword.take([:limit, :per, :burst])
+           |> Enum.map(fn {key, rules} -> {key, Keyword.delete(rules, :required)} end)
 
   @enforce_keys [:algorithm, :limit, :per]
   defstruct [:algorithm, :limit, :per, :burst, :sub_windows, :aligned]
@@ -77,18 +82,23 @@ defmodule RateLimiter.Core.Limit do
           aligned: boolean | nil
         }
 
-  @doc "The type of an option that is a period."
-  @spec period() :: {:that, (term -> boolean), String.t()}
+  @doc "Returns the algorithms, all names of each."
+  @spec algorithms() :: [atom]
+  def algorithms, do: @algorithms
+
+  @doc "Returns the number of sub-windows of a limit that states none."
+  @spec sub_windows() :: pos_integer
+  def sub_windows, do: @sub_windows
+
+  @doc "Returns the type of an option that is a period."
+  @spec period() :: {:custom, (term -> boolean), String.t()}
   def period, do: @period
 
-  @doc "What a window's options may be, and what a running window can be changed to."
-  @spec schema(:new | :change) :: Options.schema()
-  def schema(:new), do: @schema
+  @doc "Returns the schema of a window's options."
+  @spec schema() :: Options.schema()
+  def schema, do: @schema
 
-  def schema(:change),
-    do: Enum.map(@changes, fn {key, rules} -> {key, Keyword.delete(rules, :required)} end)
-
-  @doc "The window that these options describe."
+  @doc "Returns the limit that these options describe."
   @spec new!(term, Options.path()) :: t
   def new!(options, path) do
     limit = struct!(__MODULE__, Options.validate!(options, @schema, path))
@@ -96,12 +106,12 @@ defmodule RateLimiter.Core.Limit do
     Map.merge(limit, Map.new(foreign(limit), &{&1, nil}))
   end
 
-  @doc "The window with some of its limits changed; a burst that followed the limit goes on following it."
+  @doc "Returns the limit with some numbers changed. A burst that was not configured follows the limit."
   @spec change!(t, term, Options.path()) :: t
   def change!(%__MODULE__{} = limit, options, path) do
     changes =
       options
-      |> Options.validate!(schema(:change), path)
+      |> Options.validate!(@changes, path)
       |> Map.reject(fn {_key, value} -> is_nil(value) end)
 
     if changes == %{},
@@ -112,26 +122,26 @@ defmodule RateLimiter.Core.Limit do
     Map.merge(limit, changes)
   end
 
-  @doc "The window as the native library takes it."
+  @doc "Returns the window as the native library takes it."
   @spec to_native({atom, t}) :: RateLimiter.Core.Native.window_spec()
   def to_native({name, %__MODULE__{} = limit}) do
-    {name, engine(limit.algorithm), limit.limit, nanoseconds(limit.per), burst(limit),
+    {name, native(limit.algorithm), limit.limit, nanoseconds(limit.per), burst(limit),
      limit.sub_windows, limit.aligned == true}
   end
 
-  @doc "How much a token bucket holds."
+  @doc "Returns the capacity of a token bucket, `nil` for other algorithms."
   @spec burst(t) :: pos_integer | nil
   def burst(%__MODULE__{algorithm: algorithm} = limit) when algorithm in @token_buckets,
     do: limit.burst || limit.limit
 
   def burst(_limit), do: nil
 
-  @doc "A period in nanoseconds."
+  @doc "Returns a period in nanoseconds."
   @spec nanoseconds(period) :: pos_integer
   def nanoseconds({n, unit}), do: n * @units[unit]
   def nanoseconds(unit), do: @units[unit]
 
-  @doc "Whether this is a period."
+  @doc "Returns whether this is a period."
   @spec period?(term) :: boolean
   def period?({n, unit}) when is_integer(n) and n > 0 and is_atom(unit),
     do: Keyword.has_key?(@units, unit) and n * @units[unit] <= @max_ns
@@ -142,7 +152,7 @@ defmodule RateLimiter.Core.Limit do
     for key <- foreign(limit), Map.has_key?(given, key) do
       Options.misuse!(
         path ++ [key],
-        "is only for #{inspect(@schema[key][:only])}, this window is #{inspect(limit.algorithm)}"
+        "applies to #{inspect(@schema[key][:only])} only, but the algorithm is #{inspect(limit.algorithm)}"
       )
     end
 
@@ -153,9 +163,9 @@ defmodule RateLimiter.Core.Limit do
 
   # The options that belong to other algorithms.
   defp foreign(%{algorithm: algorithm}) do
-    for {key, rules} <- @schema, rules[:only] not in [nil, engine(algorithm)], do: key
+    for {key, rules} <- @schema, rules[:only] not in [nil, native(algorithm)], do: key
   end
 
-  defp engine(algorithm) when algorithm in @token_buckets, do: :token_bucket
-  defp engine(algorithm), do: algorithm
+  defp native(algorithm) when algorithm in @token_buckets, do: :token_bucket
+  defp native(algorithm), do: algorithm
 end

@@ -88,8 +88,9 @@ defmodule RateLimiter.Instance.Registry do
          else: (_none -> nil)
   end
 
+  # The registry removes the name of a process shortly after its exit.
   defp lookup(key) do
-    Registry.lookup(@registry, key)
+    for {pid, value} <- Registry.lookup(@registry, key), Process.alive?(pid), do: {pid, value}
   rescue
     ArgumentError -> []
   end

@@ -5,9 +5,9 @@ defmodule RateLimiter.Instance.Supervisor do
 
   use Supervisor
 
-  alias RateLimiter.{Agreement, Config, Instance, Redis, VSM}
+  alias RateLimiter.{Agreement, Instance, Redis, VSM}
   alias RateLimiter.Core.{Errors, Options}
-  alias RateLimiter.Instance.{Registry, Reporter, Sweeper, Writer}
+  alias RateLimiter.Instance.{Config, Registry, Reporter, Sweeper, Writer}
 
   @doc false
   @spec start_link(Config.t()) :: Supervisor.on_start()
@@ -56,7 +56,7 @@ defmodule RateLimiter.Instance.Supervisor do
   defp connect!(instance, :local), do: instance
 
   defp connect!(%Instance{name: name, table: table} = instance, {:redis, config}) do
-    tls = Redis.Certificates.open!(table, config)
+    tls = Redis.Certificates.open!(table, config.ssl)
 
     case Redis.Client.start(name, config, tls, Redis.Credentials.open(table, config)) do
       {:ok, store, owner} ->

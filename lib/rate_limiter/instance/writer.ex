@@ -6,9 +6,9 @@ defmodule RateLimiter.Instance.Writer do
 
   use GenServer
 
-  alias RateLimiter.{Config, Instance, Redis, Store}
+  alias RateLimiter.{Instance, Redis, Store}
   alias RateLimiter.Core.{Errors, Limit, Options}
-  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Instance.{Config, Registry}
 
   @type change ::
           {:add, atom, Config.limiter()} | {:remove, atom} | {:update, atom, atom, term}

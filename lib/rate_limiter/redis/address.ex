@@ -1,6 +1,8 @@
 defmodule RateLimiter.Redis.Address do
   @moduledoc false
-  # Where a server is, as people write it: a URL, "host:port", `{host, port}` or `[host: host, port: port]`.
+  # The address of a server, from a URL, "host:port", `{host, port}` or `[host: host, port: port]`.
+
+  alias RateLimiter.Core.Options
 
   @type t :: {:tcp, host :: String.t(), port :: pos_integer} | {:unix, path :: String.t()}
   @type url :: %{
@@ -13,8 +15,9 @@ defmodule RateLimiter.Redis.Address do
 
   @ports 1..65_535
   @databases 0..1_000_000
+  @node "\"host:port\" or {host, port}"
 
-  @doc "What a URL says: `redis://`, `rediss://` for TLS, or `unix:` for a socket."
+  @doc "Parses a URL: `redis://`, `rediss://` for TLS, or `unix:` for a Unix socket."
   @spec url(String.t()) :: {:ok, url} | :error
   def url(string) do
     case URI.new(string) do
@@ -24,11 +27,45 @@ defmodule RateLimiter.Redis.Address do
     end
   end
 
-  @doc "The address of one of several nodes."
-  @spec node(term, default_port :: pos_integer) :: {:ok, t} | :error
-  def node({host, port}, _default), do: tcp(host, port)
+  @doc "Validates the option `:host`."
+  @spec host!(term, Options.path()) :: String.t()
+  def host!(host, path),
+    do: if(host?(host), do: host, else: refused!(path, "a host name or address", host))
 
-  def node([{_, _} | _] = options, default) do
+  @doc "Validates the nodes of a cluster, or the Sentinels."
+  @spec nodes!(term, Options.path()) :: [t, ...]
+  def nodes!(nodes, path) do
+    if is_list(nodes) and nodes != [] and not List.improper?(nodes),
+      do: Enum.map(nodes, &node!(&1, path)),
+      else: refused!(path, "a non-empty list of nodes, each #{@node}", nodes)
+  end
+
+  defp node!(node, path) do
+    default_port = if List.last(path) == :sentinels, do: 26_379, else: 6379
+
+    case node(node, default_port) do
+      {:ok, address} -> address
+      :error -> refused!(path, "#{@node}, without user and password", node)
+    end
+  end
+
+  # A URL in place of a host may contain a password.
+  @spec refused!(Options.path(), String.t(), term) :: no_return
+  defp refused!(path, expected, got) do
+    if harmless?(got),
+      do: Options.expected!(path, expected, got),
+      else: Options.hidden!(path, expected)
+  end
+
+  defp harmless?(text) when is_binary(text), do: not String.contains?(text, "@")
+  defp harmless?([first | rest]), do: harmless?(first) and harmless?(rest)
+  defp harmless?({:password, _value}), do: false
+  defp harmless?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> harmless?()
+  defp harmless?(other), do: is_atom(other) or is_number(other) or other == []
+
+  defp node({host, port}, _default), do: tcp(host, port)
+
+  defp node([{_, _} | _] = options, default) do
     case Enum.sort(options) do
       [host: host] -> tcp(host, default)
       [host: host, port: port] -> tcp(host, port)
@@ -36,7 +73,7 @@ defmodule RateLimiter.Redis.Address do
     end
   end
 
-  def node(string, default) when is_binary(string) do
+  defp node(string, default) when is_binary(string) do
     uri = if string =~ "://", do: string, else: "redis://" <> string
 
     case URI.new(uri) do
@@ -49,12 +86,12 @@ defmodule RateLimiter.Redis.Address do
     end
   end
 
-  def node(_other, _default), do: :error
+  defp node(_other, _default), do: :error
 
   defp server(%URI{query: nil} = uri) do
     with {:ok, address} <- tcp(uri.host || "", uri.port || 6379),
          {:ok, database} <- database(uri.path),
-         do: known(uri, address, uri.scheme == "rediss", database)
+         do: parsed(uri, address, uri.scheme == "rediss", database)
   end
 
   defp server(_uri), do: :error
@@ -64,15 +101,15 @@ defmodule RateLimiter.Redis.Address do
 
     with true <- String.valid?(path) || :error,
          {:ok, database} <- query(uri.query),
-         do: known(uri, {:unix, path}, false, database)
+         do: parsed(uri, {:unix, path}, false, database)
   end
 
   defp socket(_uri), do: :error
 
-  defp known(uri, address, ssl, database) do
+  defp parsed(uri, address, ssl, database) do
     {username, password} = userinfo(uri.userinfo)
 
-    # What is written as %FF is no text.
+    # Percent-encoded bytes may be invalid UTF-8.
     if String.valid?(username || "") and String.valid?(password || "") do
       {:ok,
        %{address: address, ssl: ssl, username: username, password: password, database: database}}
@@ -81,16 +118,15 @@ defmodule RateLimiter.Redis.Address do
     end
   end
 
-  @doc "Whether this can be a host's name or address: not a URL, which may hold a password and would be shown."
-  @spec host?(term) :: boolean
-  def host?(host), do: is_binary(host) and String.valid?(host) and host =~ ~r/\A[^\s\0\/@]+\z/
+  # Not a URL, which may contain a password.
+  defp host?(host), do: is_binary(host) and String.valid?(host) and host =~ ~r/\A[^\s\0\/@]+\z/
 
   defp tcp(host, port) when port in @ports,
     do: if(host?(host), do: {:ok, {:tcp, host, port}}, else: :error)
 
   defp tcp(_host, _port), do: :error
 
-  # "redis://:secret@host" has a password alone.
+  # "redis://:secret@host" has a password without a user.
   defp userinfo(nil), do: {nil, nil}
 
   defp userinfo(info) do

@@ -1,37 +1,96 @@
 defmodule RateLimiter.Redis.Certificates do
   @moduledoc false
-  # The files by which connections are encrypted. They are replaced while a node runs, since what they hold expires: read
-  # again whenever a connection was lost or could not be made, and when there are other credentials. What cannot be read
-  # or used is told, and what was read before stays in use.
+  # TLS: its options, and the files that they name.
   #
-  # The instance's table keeps which files there are and a hash of what was read, not what it was.
+  # The files are replaced while a node runs, because certificates expire. They are read again after a connection was
+  # lost or could not be made, and when credentials change. If they cannot be read or used, an event reports that, and
+  # the ones read before stay in use. The table of the instance holds their paths and a hash of their content.
 
   alias RateLimiter.{Instance, Telemetry}
-  alias RateLimiter.Core.Native
-  alias RateLimiter.Redis.{Client, Config}
+  alias RateLimiter.Core.{Native, Options}
+  alias RateLimiter.Redis.Client
 
   @row {:redis, :certificates}
+  @pem {:custom, &__MODULE__.pem?/1, "the path of a PEM file"}
 
-  @doc "What the files hold at the start; `nil` where connections are not encrypted."
-  @spec open!(:ets.tid(), Config.t()) :: Native.tls() | nil
-  def open!(_table, %Config{ssl: nil}), do: nil
+  @schema [
+    cacertfile: [
+      type: @pem,
+      doc: "the certificate authorities to trust. Default: those of the system."
+    ],
+    certfile: [
+      type: @pem,
+      doc: "the certificate of this node, if the server requires one. Requires `:keyfile`."
+    ],
+    keyfile: [
+      type: @pem,
+      doc: "the private key of `:certfile`."
+    ],
+    verify: [
+      type: {:in, [:verify_peer, :verify_none]},
+      default: :verify_peer,
+      doc:
+        "whether to verify the certificate of the server. Use `:verify_none` only to try things out."
+    ]
+  ]
 
-  def open!(table, %Config{ssl: files}) do
+  @type options :: %{
+          cacertfile: String.t() | nil,
+          certfile: String.t() | nil,
+          keyfile: String.t() | nil,
+          verify: :verify_peer | :verify_none
+        }
+
+  @doc "Returns the schema of the options."
+  @spec schema() :: Options.schema()
+  def schema, do: @schema
+
+  @doc "Validates the option `:ssl`. Returns `false` if connections are not encrypted."
+  @spec options!(term, Options.path()) :: options | false
+  def options!(false, _path), do: false
+  def options!(true, path), do: options!([], path)
+
+  def options!(options, path) do
+    unless Options.named?(options),
+      do: Options.expected!(path, "true, false or a keyword list", options)
+
+    files = Options.validate!(options, @schema, path)
+
+    for {one, other} <- [certfile: :keyfile, keyfile: :certfile],
+        files[one] && !files[other],
+        do: Options.misuse!(path ++ [other], "is required with #{inspect(one)}")
+
+    files
+  end
+
+  @doc false
+  def pem?(path) do
+    case is_binary(path) && File.read(path) do
+      {:ok, content} -> content =~ "-----BEGIN "
+      _unreadable -> false
+    end
+  end
+
+  @doc "Returns the content of the files at the start, `nil` if connections are not encrypted."
+  @spec open!(:ets.tid(), options | nil) :: Native.tls() | nil
+  def open!(_table, nil), do: nil
+
+  def open!(table, files) do
     {:ok, read} = read(files)
     keep(table, files, read)
     read
   end
 
-  @doc "Uses what the files hold now, from the next connection on."
-  @spec look(Instance.t()) :: :ok
-  def look(%Instance{table: table, store: {:redis, store}} = instance) do
+  @doc "Reads the files again. Later connections use their content if it changed."
+  @spec reload(Instance.t()) :: :ok
+  def reload(%Instance{table: table, store: {:redis, store}} = instance) do
     with [{@row, files, used}] <- :ets.lookup(table, @row),
          {:ok, read} <- read(files),
          true <- hash(read) != used,
          :ok <- Client.put_tls(store, read) do
       keep(table, files, read)
     else
-      {:error, reason} -> tell(instance, reason)
+      {:error, reason} -> report(instance, reason)
       _same_or_none -> :ok
     end
   end
@@ -58,8 +117,8 @@ defmodule RateLimiter.Redis.Certificates do
 
   defp hash(read), do: :crypto.hash(:sha256, :erlang.term_to_binary(read))
 
-  defp tell(instance, reason) do
-    reason = "certificates are used as they were read before: #{reason}"
+  defp report(instance, reason) do
+    reason = "certificates could not be replaced, the previous ones stay in use: #{reason}"
     Telemetry.redis(instance.name, {:connection, nil, :failed, reason})
   end
 end

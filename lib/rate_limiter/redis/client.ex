@@ -1,6 +1,6 @@
 defmodule RateLimiter.Redis.Client do
   @moduledoc false
-  # The only caller of what the native library does with Redis: the way there, and the limiters that are counted there.
+  # The native Redis client: the only caller of its functions.
 
   alias RateLimiter.Redis
   alias RateLimiter.Core.Native
@@ -9,12 +9,10 @@ defmodule RateLimiter.Redis.Client do
   # How long a node counts as present after its last heartbeat: several of them may be lost.
   @keep_ms 10_000
 
-  ## The way to Redis
-
-  @doc "Begins to connect, in the background. The way is open as long as its owner lives."
+  @doc "Starts to connect in the background. The client lives as long as its owner."
   @spec start(term, Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
           {:ok, Native.store(), Native.owner()} | {:error, String.t()}
-  def start(instance, %Redis.Config{} = config, tls, credentials),
+  def start(instance, config, tls, credentials),
     do: instance |> to_native(config, tls) |> Native.redis_start(credentials)
 
   defdelegate stop(owner), to: Native, as: :redis_stop
@@ -27,7 +25,7 @@ defmodule RateLimiter.Redis.Client do
   defdelegate leave(store), to: Native, as: :redis_leave
   defdelegate command(store, reference, key, words), to: Native, as: :redis_command
 
-  @doc "How it goes, or `nil` where the store is gone."
+  @doc "Returns the status and the counts of the client, `nil` if it has stopped."
   @spec status(Native.store()) :: map | nil
   def status(store) do
     with {servers, problem, totals, nodes} <- Native.redis_status(store) do
@@ -86,11 +84,10 @@ defmodule RateLimiter.Redis.Client do
   defp topology(%{topology: {:sentinel, group, addresses}} = config),
     do: {:sentinel, Enum.map(addresses, &address/1), {group, sentinel_credentials(config)}}
 
-  # Of the Sentinels themselves, which seldom have any.
   defp sentinel_credentials(%{sentinel_username: username, sentinel_password: nil}),
     do: {username, nil}
 
-  # It was asked for when the options were checked, and is at hand.
+  # The validation of the options has already read it.
   defp sentinel_credentials(%{sentinel_username: username, sentinel_password: password}) do
     {:ok, password} = Secret.read(password)
     {username, password}
@@ -99,6 +96,6 @@ defmodule RateLimiter.Redis.Client do
   defp address({:tcp, host, port}), do: {host, port}
   defp address({:unix, path}), do: {path, 0}
 
-  # Drawn at each start: a node that starts again is another one than that which was silent.
+  # Random at each start, so that a restarted node is not mistaken for the one before.
   defp node_name, do: Base.encode16(:crypto.strong_rand_bytes(16), case: :lower)
 end

@@ -1,9 +1,10 @@
 defmodule RateLimiter.Redis.Credentials do
   @moduledoc false
-  # Who this node is to Redis: reads the password when a connection was lost, and takes another one at run time.
+  # The user and password of this node: read again after a connection was lost, and replaced at run time.
   #
-  # What it keeps lies in the instance's table, so that a crash here does not bring an old password back; and only as
-  # a function or a name, so that nothing shows it. A password function may take its time: nobody waits for it here.
+  # They are kept in the table of the instance, so that a crash here does not restore an old password, and only as a
+  # function or the name of a variable, so that nothing shows them. A password function may block: only this process
+  # waits for it.
 
   use GenServer
 
@@ -16,7 +17,7 @@ defmodule RateLimiter.Redis.Credentials do
 
   @type credentials :: %{username: String.t() | nil, password: Secret.t() | nil}
 
-  @doc "The credentials to begin with; none where the password is not to be had yet."
+  @doc "Returns the initial credentials, without user and password if the password is not available yet."
   @spec open(:ets.tid(), Config.t()) :: Native.credentials()
   def open(table, %Config{username: username, password: password}) do
     credentials = %{username: username, password: password}
@@ -37,7 +38,7 @@ defmodule RateLimiter.Redis.Credentials do
   def start_link(%Instance{table: table} = instance),
     do: GenServer.start_link(__MODULE__, instance, name: Registry.via({:credentials, table}))
 
-  @doc "Uses these from now on."
+  @doc "Replaces the credentials."
   @spec put!(Instance.t(), credentials) :: :ok
   def put!(%Instance{table: table}, credentials) do
     with {:error, reason} <-
@@ -45,29 +46,29 @@ defmodule RateLimiter.Redis.Credentials do
          do: Options.misuse!([:password], reason)
   end
 
-  @doc "Says that a connection was lost or refused: perhaps there is another password by now."
-  @spec look(Instance.t()) :: :ok
-  def look(%Instance{table: table}) do
-    with pid when is_pid(pid) <- Registry.whereis({:credentials, table}), do: send(pid, :look)
+  @doc "Reads the password again, after a connection was lost or refused."
+  @spec reload(Instance.t()) :: :ok
+  def reload(%Instance{table: table}) do
+    with pid when is_pid(pid) <- Registry.whereis({:credentials, table}), do: send(pid, :reload)
     :ok
   end
 
   @impl true
-  def init(instance), do: {:ok, instance, {:continue, :begin}}
+  def init(instance), do: {:ok, instance, {:continue, :open}}
 
   @impl true
-  def handle_continue(:begin, instance) do
-    unless used(instance), do: look_up(instance)
+  def handle_continue(:open, instance) do
+    unless used(instance), do: read_again(instance)
     {:noreply, instance}
   end
 
-  # Hibernation collects garbage: no password stays on this heap.
+  # Hibernation collects garbage, so that no password stays on this heap.
   @impl true
   def handle_call({:put, credentials}, _from, instance) do
     case read(credentials) do
       {:ok, read} ->
-        # Before connections are made anew.
-        Certificates.look(instance)
+        # New connections need the current certificates, too.
+        Certificates.reload(instance)
         {:reply, use_now(instance, credentials, read), instance, :hibernate}
 
       {:error, reason} ->
@@ -76,37 +77,37 @@ defmodule RateLimiter.Redis.Credentials do
   end
 
   @impl true
-  def handle_info(:look, instance) do
+  def handle_info(:reload, instance) do
     drain()
-    Certificates.look(instance)
-    look_up(instance)
+    Certificates.reload(instance)
+    read_again(instance)
     {:noreply, instance, :hibernate}
   end
 
-  # Many connections are lost at once: one look is enough.
+  # Connections are often lost together. One read is enough.
   defp drain do
     receive do
-      :look -> drain()
+      :reload -> drain()
     after
       0 -> :ok
     end
   end
 
-  defp look_up(instance) do
+  defp read_again(instance) do
     credentials = :ets.lookup_element(instance.table, @row, 2)
     used = used(instance)
 
     case read(credentials) do
-      # The same ones again would only have connections made anew.
-      {:ok, ^used} -> :ok
-      {:ok, read} -> use_now(instance, credentials, read)
-      {:error, reason} -> missing(instance, reason)
-    end
-  end
+      # Using the same ones again would replace all connections for nothing.
+      {:ok, ^used} ->
+        :ok
 
-  defp missing(instance, reason) do
-    event = {:connection, nil, :failed, "no password: #{reason}"}
-    Telemetry.redis(instance.name, event)
+      {:ok, read} ->
+        use_now(instance, credentials, read)
+
+      {:error, reason} ->
+        Telemetry.redis(instance.name, {:connection, nil, :failed, "no password: #{reason}"})
+    end
   end
 
   defp use_now(%{table: table, store: {:redis, store}}, credentials, read) do

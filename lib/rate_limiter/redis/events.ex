@@ -1,17 +1,17 @@
 defmodule RateLimiter.Redis.Events do
   @moduledoc false
-  # Hears from the native library what happens between here and Redis, and makes events of it.
+  # Receives the events of the native Redis client, and emits them as telemetry.
   #
-  # The ends of batches are told only where somebody listens: there may be thousands a second. Of these the library
-  # sends so many more as were dealt with, so that a slow handler fills no mailbox.
+  # Events of batches, of which there may be thousands a second, are sent only if a handler is attached, and only as many
+  # as this process has acknowledged, so that a slow handler does not fill the mailbox.
 
   use GenServer
 
   alias RateLimiter.{Instance, Telemetry}
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Redis.{Client, Credentials, Heartbeat}
+  alias RateLimiter.Redis.{Client, Credentials}
 
-  @look_ms 1_000
+  @refresh_ms 1_000
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
@@ -24,38 +24,39 @@ defmodule RateLimiter.Redis.Events do
     {:ok, instance, {:continue, Client.watch(store, self())}}
   end
 
-  # What happened before anybody listened.
+  # The events from before this process was known.
   @impl true
   def handle_continue(events, instance) do
-    if is_list(events), do: Enum.each(events, &tell(&1, instance))
+    if is_list(events), do: Enum.each(events, &emit(&1, instance))
     {:noreply, instance}
   end
 
   @impl true
   def handle_info({:redis_event, event}, instance) do
-    tell(event, instance)
+    emit(event, instance)
     {:noreply, instance}
   end
 
-  def handle_info(:look, %{store: {:redis, store}} = instance) do
+  def handle_info(:refresh, %{store: {:redis, store}} = instance) do
     listen(store)
     {:noreply, instance}
   end
 
-  defp tell(event, instance) do
+  defp emit(event, instance) do
     Telemetry.redis(instance.name, event)
-    follow(event, instance)
+    react(event, instance)
   end
 
-  defp follow({:batch, _, _, _, _, _}, %{store: {:redis, store}}),
-    do: Client.heard(store)
+  defp react({:batch, _, _, _, _, _}, %{store: {:redis, store}}), do: Client.heard(store)
+  # After an outage the other nodes may no longer count this one.
+  defp react({:connection, _server, :up, _reason}, %{store: {:redis, store}}),
+    do: Client.beat(store)
 
-  defp follow({:connection, _server, :up, _reason}, instance), do: Heartbeat.beat(instance)
-  defp follow({:connection, _server, _lost, _reason}, instance), do: Credentials.look(instance)
-  defp follow(_event, _limiters), do: :ok
+  defp react({:connection, _server, _lost, _reason}, instance), do: Credentials.reload(instance)
+  defp react(_event, _instance), do: :ok
 
   defp listen(store) do
     Client.listen(store, Telemetry.commands_listened?())
-    Process.send_after(self(), :look, @look_ms)
+    Process.send_after(self(), :refresh, @refresh_ms)
   end
 end

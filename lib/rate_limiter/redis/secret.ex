@@ -1,37 +1,41 @@
 defmodule RateLimiter.Redis.Secret do
   @moduledoc false
-  # A value that may be read and must not be seen: neither in a log, nor in a crash report, nor by `inspect`.
+  # A value that must not appear in a log, a crash report or the output of `inspect`.
   #
-  # It travels as a function, which shows nothing of what it returns, or as the name of an environment variable.
+  # It is passed as a function, which does not show what it returns, or as the name of an environment variable.
 
-  @type t :: (() -> String.t()) | {:system, String.t()}
+  @type t :: (... -> String.t()) | {:system, String.t()}
 
-  @doc "Whether this is a secret, or a string that can be made one."
-  @spec secret?(term) :: boolean
+  @doc "Returns the type of an option that is a secret, or a string that `hide/1` makes one."
+  @spec type() :: {:custom, (term -> boolean), String.t()}
+  def type,
+    do: {:custom, &__MODULE__.secret?/1, "a string, a zero-arity function, or {:system, name}"}
+
+  @doc false
   def secret?({:system, name}), do: is_binary(name) and name != ""
   def secret?(secret), do: is_binary(secret) or is_function(secret, 0)
 
-  @doc "The string, out of sight; what is no string stays as it is."
+  @doc "Wraps a string so that it is not inspected. Returns other terms unchanged."
   @spec hide(term) :: term
   def hide(string) when is_binary(string), do: fn -> string end
   def hide(other), do: other
 
-  @doc "What a secret says now, or in words why it says nothing."
+  @doc "Returns the current value of a secret, or the reason why there is none."
   @spec read(t) :: {:ok, String.t()} | {:error, String.t()}
   def read({:system, name}) do
     case System.get_env(name) do
       nil -> {:error, "the environment variable #{name} is not set"}
-      value -> text(value, "the environment variable #{name} holds no UTF-8")
+      value -> text(value, "the environment variable #{name} is not valid UTF-8")
     end
   end
 
   def read(function) when is_function(function, 0) do
-    text(function.(), "the function returned no string")
+    text(function.(), "the function did not return a string")
   rescue
-    # Its message might quote the secret.
+    # The message of the exception might quote the secret.
     exception -> {:error, "the function raised #{inspect(exception.__struct__)}"}
   catch
-    kind, _reason -> {:error, "the function ended with #{kind}"}
+    kind, _reason -> {:error, "the function failed with #{kind}"}
   end
 
   defp text(value, otherwise) do

@@ -21,11 +21,11 @@ defmodule RateLimiter.Replay.Settings do
   @by_name Map.new(@fields, fn {field, _names} -> {Atom.to_string(field), field} end)
   @time_names ~w(time timestamp @timestamp ts date datetime time_iso8601 time_local)
 
-  @field {:that, &is_binary/1, "a field's name"}
+  @field {:custom, &is_binary/1, "a field's name"}
 
   @schema [
     limits: [
-      type: {:that, &__MODULE__.limits?/1, "a list of limits, at least one"},
+      type: {:custom, &__MODULE__.limits?/1, "a list of limits, at least one"},
       required: true,
       doc:
         "the limits to judge by: texts such as `\"60/min\"` or `\"10/s:burst=20:token_bucket\"`, or the options of a " <>
@@ -33,7 +33,7 @@ defmodule RateLimiter.Replay.Settings do
     ],
     by: [
       type:
-        {:that, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"},
+        {:custom, &__MODULE__.names?/1, "a field's name, or a list of them without a name twice"},
       default: "ip",
       doc:
         "the field that identifies a client: #{@field_list}, or any field of a JSON line, with dots into nested " <>
@@ -63,12 +63,12 @@ defmodule RateLimiter.Replay.Settings do
       doc: "the unit of a time that is a number since 1970. Without it, the magnitude decides."
     ],
     fields: [
-      type: {:that, &__MODULE__.renamed?/1, "a map from #{@field_list} to names in JSON"},
+      type: {:custom, &__MODULE__.renamed?/1, "a map from #{@field_list} to names in JSON"},
       default: %{},
       doc: "other names of these fields in JSON, `%{\"ip\" => \"client.address\"}`."
     ],
     reorder_ms: [
-      type: {:integer, 0, 86_400_000},
+      type: {:in, 0..86_400_000},
       default: 60_000,
       doc:
         "how many milliseconds behind the latest time of its log a line is still put into its place."
@@ -79,17 +79,18 @@ defmodule RateLimiter.Replay.Settings do
       doc: "whether to search the smallest limit. The search keeps the requests in memory."
     ],
     shares_ppm: [
-      type: {:that, &__MODULE__.shares?/1, "a list of integers from 0 to 1,000,000"},
+      type: {:custom, &__MODULE__.shares?/1, "a list of integers from 0 to 1,000,000"},
       default: [0, 10_000],
       doc: "the shares of ids that the smallest limit may deny, in parts per million."
     ],
     top: [
-      type: {:integer, 0, 10_000},
+      type: {:in, 0..10_000},
       default: 10,
       doc: "how many of the ids denied most often the report lists."
     ],
     progress: [
-      type: {:or, [{:that, &__MODULE__.callback?/1, "a function of one argument"}, {:in, [nil]}]},
+      type:
+        {:or, [{:custom, &__MODULE__.callback?/1, "a function of one argument"}, {:in, [nil]}]},
       default: nil,
       doc:
         "a function that is called after each piece with a map of `:lines`, `:bytes` and `:size` (`nil` if unknown), " <>

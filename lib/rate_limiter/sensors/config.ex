@@ -15,7 +15,7 @@ defmodule RateLimiter.Sensors.Config do
     store: {Store, {0.01, 0.05, 0.25}}
   ]
 
-  @number {:that, &is_number/1, "a number"}
+  @number {:custom, &is_number/1, "a number"}
   @thresholds [
     ok: [type: @number, required: true],
     warn: [type: @number, required: true],
@@ -25,13 +25,13 @@ defmodule RateLimiter.Sensors.Config do
     Memory => [limit: [type: {:or, [:pos_integer, {:in, [nil]}]}]],
     Mailboxes => [
       watch: [
-        type: {:that, &__MODULE__.watchable?/1, "a list of registered names and pids"},
+        type: {:custom, &__MODULE__.watchable?/1, "a list of registered names and pids"},
         default: []
       ]
     ],
     Function => [
       measure: [
-        type: {:that, &__MODULE__.measure?/1, "a function of no argument"},
+        type: {:custom, &__MODULE__.measure?/1, "a zero-arity function"},
         required: true
       ]
     ]

@@ -14,7 +14,8 @@ defmodule RateLimiter.Terminal.LimitText do
   @short [millisecond: "ms", second: "s", minute: "min", hour: "h", day: "d"]
   @units for {unit, names} <- @periods, name <- names, into: %{}, do: {name, unit}
 
-  @algorithms ~w(token_bucket gcra leaky_bucket sliding_window sliding_log fixed_window)a
+  @algorithms Limit.algorithms()
+  @sub_windows Limit.sub_windows()
   @words Map.new(@algorithms, &{Atom.to_string(&1), {:algorithm, &1}})
          |> Map.merge(%{"aligned" => {:aligned, true}, "from_first_use" => {:aligned, false}})
   @settings %{"burst" => :burst, "sub_windows" => :sub_windows}
@@ -196,7 +197,7 @@ defmodule RateLimiter.Terminal.LimitText do
     [
       limit.algorithm != :token_bucket && name,
       limit.burst not in [nil, limit.limit] && "burst=#{amount_text(limit.burst)}",
-      limit.sub_windows not in [nil, 10] && "sub_windows=#{limit.sub_windows}",
+      limit.sub_windows not in [nil, @sub_windows] && "sub_windows=#{limit.sub_windows}",
       limit.aligned == false && "from_first_use"
     ]
     |> Enum.filter(& &1)

@@ -37,9 +37,13 @@ defmodule RateLimiter.Test.Registry do
   @doc "Returns the instance that a process started, or is allowed to use."
   @spec instance(pid) :: Instance.t() | nil
   def instance(pid) do
-    with [{_owner, instance}] <- Registry.lookup(@registry, {:test, pid}),
-         do: instance,
-         else: ([] -> nil)
+    # The registry removes the name of a process shortly after its exit.
+    with [{owner, instance}] <- Registry.lookup(@registry, {:test, pid}),
+         true <- Process.alive?(owner) do
+      instance
+    else
+      _none -> nil
+    end
   rescue
     # The application is not running.
     ArgumentError -> nil

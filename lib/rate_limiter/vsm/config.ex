@@ -14,27 +14,27 @@ defmodule RateLimiter.VSM.Config do
     s5: [limit: 50, per: {5, :minute}, priority: 5]
   ]
 
-  @share {:that, &__MODULE__.share?/1, "a number above 0, and at most 1"}
-  @weight {:that, &__MODULE__.weight?/1, "a number above 0, and below 1,000,000"}
-  @law {:that, &__MODULE__.law?/1,
+  @share {:custom, &__MODULE__.share?/1, "a number above 0, and at most 1"}
+  @weight {:custom, &__MODULE__.weight?/1, "a number above 0, and below 1,000,000"}
+  @law {:custom, &__MODULE__.law?/1,
         "a module that implements RateLimiter.Adaptive, or {module, options}"}
-  @health {:that, &__MODULE__.health?/1,
+  @health {:custom, &__MODULE__.health?/1,
            "{event, fun}: a telemetry event, and a function of its measurements and metadata"}
 
   @own [
     parent: [
-      type: {:that, &is_atom/1, "the name of a subsystem"},
+      type: {:custom, &is_atom/1, "the name of a subsystem"},
       doc: "the subsystem that this one is part of: its scale is never above its parent's."
     ],
     floor: [type: @share, default: 0.1, doc: "the least scale."],
     ceiling: [
-      type: {:that, &__MODULE__.ceiling?/1, "a number from 1.0, and below 1,000,000"},
+      type: {:custom, &__MODULE__.ceiling?/1, "a number from 1.0, and below 1,000,000"},
       default: 1.0,
       doc:
         "the greatest scale. Above 1.0, the limit may grow beyond the one configured while demand asks for it."
     ],
     priority: [
-      type: {:integer, 0, 1_000},
+      type: {:in, 0..1_000},
       default: 0,
       doc: "who is served first where capacity is short: the higher."
     ],
@@ -84,7 +84,7 @@ defmodule RateLimiter.VSM.Config do
     ]
   ]
 
-  @limit Limit.schema(:new)
+  @limit Limit.schema()
 
   @schema [
     subsystems: [
@@ -127,7 +127,7 @@ defmodule RateLimiter.VSM.Config do
         "for how many milliseconds a source may report pain of 0.9 or more before it is contained."
     ],
     sensors: [
-      type: {:that, &is_list/1, "a keyword list"},
+      type: {:custom, &is_list/1, "a keyword list"},
       default: [],
       doc:
         "the sensors of this BEAM, by name, each with its thresholds, or `false` for none. See `RateLimiter.Health`."
@@ -193,7 +193,7 @@ defmodule RateLimiter.VSM.Config do
 
   @doc false
   # What counts here is never away, and has no sensor.
-  @spec for_store(t, RateLimiter.Config.store()) :: t
+  @spec for_store(t, RateLimiter.Instance.Config.store()) :: t
   def for_store(config, {:redis, _options}), do: config
 
   def for_store(config, :local),

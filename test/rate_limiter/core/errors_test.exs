@@ -1,15 +1,22 @@
-defmodule RateLimiter.ErrorsTest do
-  # What is said to who misuses the door: every message, word by word. Not at once with other tests, since a message
-  # names all that runs on the node.
+defmodule RateLimiter.Core.ErrorsTest do
+  # The messages of invalid calls, which are part of the contract. Not async, because some messages list all instances of
+  # the node.
   use ExUnit.Case, async: false
 
   @windows [burst: [limit: 10, per: :second], slow: [limit: 10, per: :hour]]
-  @kinds "expected an id (a binary, an integer, an atom other than nil, or a tuple or list of these)"
-  @no_nil "nil is no id: all callers without an id would share one limit. Pass who is asking (a user's id, " <>
-            "an address, a tenant), or an id that says that they share it, such as :anonymous"
-  @no_windows "expected a window, a list of windows, each once, or options such as [cost: 1], got: "
+  @children "Add {RateLimiter, limiters: [api: [windows: [...]]]} to your application's children"
+  @id "expected an id (a binary, an integer, an atom other than nil, or a tuple or list of these), got: "
+  @nil_id "id must not be nil, because all callers without an id would share one limit. Pass the identity of the caller " <>
+            "(a user id, an address, a tenant), or an explicit shared id such as :anonymous"
+  @distinct "expected a window, a list of distinct windows, or options such as [cost: 1], got: "
 
-  defp says(message, call), do: assert_raise(ArgumentError, message, call)
+  defp start(options) do
+    start_supervised!({RateLimiter, options})
+    :ok
+  end
+
+  defp raises(message, calls),
+    do: for(call <- List.wrap(calls), do: assert_raise(ArgumentError, message, call))
 
   # Every call that takes an id and windows.
   defp calls(limiter, id, windows) do
@@ -25,89 +32,123 @@ defmodule RateLimiter.ErrorsTest do
     ]
   end
 
-  defp start(options) do
-    start_supervised!({RateLimiter, options})
-    :ok
+  # Every call that takes a limiter only.
+  defp changes(limiter) do
+    [
+      fn -> RateLimiter.update_limit(limiter, :burst, limit: 1) end,
+      fn -> RateLimiter.remove_limiter(limiter) end
+    ]
   end
 
-  describe "an unknown limiter" do
-    test "where nothing runs: says so, and what to add" do
-      message =
-        "unknown limiter :api: no instance of RateLimiter runs on this node. " <>
-          "Add {RateLimiter, limiters: [api: [windows: [...]]]} to your application's children"
-
-      for call <- calls(:api, "u", :burst), do: says(message, call)
-      says(message, fn -> RateLimiter.check_and_track(:api, "u") end)
-      says(message, fn -> RateLimiter.update_limit(:api, :burst, limit: 1) end)
-      says(message, fn -> RateLimiter.remove_limiter(:api) end)
+  describe "unknown_limiter/2" do
+    test "without an instance suggests the child to add" do
+      raises(
+        "unknown limiter :api, no RateLimiter instance is running on this node. #{@children}",
+        [fn -> RateLimiter.check_and_track(:api, "u") end | calls(:api, "u", :burst)] ++
+          changes(:api)
+      )
     end
 
-    test "lists those that run, by instance, and the one that was probably meant" do
+    test "lists the limiters of each instance and suggests the closest name" do
       start(limiters: [api: [windows: @windows], uploads: [windows: @windows]])
       start(name: {:tenant, 7}, limiters: [mail: [windows: @windows]])
+      known = "Known limiters: :api and :uploads of RateLimiter, :mail of {:tenant, 7}"
 
-      known = "Known are :api and :uploads of RateLimiter, :mail of {:tenant, 7}"
-
-      for call <- calls(:upload, "u", :burst),
-          do: says("unknown limiter :upload, did you mean :uploads? " <> known, call)
-
-      says("unknown limiter :zzz. " <> known, fn ->
-        RateLimiter.check_and_track(:zzz, "u", :burst)
-      end)
-
-      says("unknown limiter nil. " <> known, fn ->
-        RateLimiter.check_and_track(nil, "u", :burst)
-      end)
-
-      says("unknown limiter :zzz. " <> known, fn ->
-        RateLimiter.update_limit(:zzz, :burst, limit: 1)
-      end)
-
-      says("unknown limiter :zzz. " <> known, fn -> RateLimiter.remove_limiter(:zzz) end)
+      for {limiter, hint} <- [
+            {:upload, ":upload, did you mean :uploads?"},
+            {:zzz, ":zzz."},
+            {nil, "nil."}
+          ] do
+        raises(
+          "unknown limiter #{hint} #{known}",
+          calls(limiter, "u", :burst) ++ changes(limiter)
+        )
+      end
     end
 
-    test "lists twenty of very many" do
+    test "lists the first twenty of many limiters" do
       start(
         limiters: for(n <- 100..150, do: {:"l#{n}", [windows: [w: [limit: 1, per: :second]]]})
       )
 
-      says(~r/^unknown limiter :none\. Known are :l100, /, fn -> RateLimiter.reset(:none, 1) end)
-      says(~r/:l119 and 31 more of RateLimiter$/, fn -> RateLimiter.reset(:none, 1) end)
-    end
-
-    test "or what is no name at all" do
-      start(limiters: [api: [windows: @windows]])
-
-      for call <- [
-            fn -> RateLimiter.update_limit("api", :burst, limit: 1) end,
-            fn -> RateLimiter.remove_limiter("api") end
-          ],
-          do: says("expected a limiter's name, which is an atom, got: \"api\"", call)
-
-      for limiter <- ["api", 0, 1, {:api}, %{}, 1.5], call <- calls(limiter, "u", :burst) do
-        says("expected a limiter's name, which is an atom, got: #{inspect(limiter)}", call)
-      end
+      raises(
+        ~r/^unknown limiter :none\. Known limiters: :l100, .*:l119 and 31 more of RateLimiter$/,
+        fn ->
+          RateLimiter.reset(:none, 1)
+        end
+      )
     end
   end
 
-  describe "an unknown window" do
-    setup do: start(limiters: [api: [windows: @windows]])
+  describe "bad_call/2" do
+    test "reports a limiter that is not an atom" do
+      start(limiters: [api: [windows: @windows]])
 
-    test "lists the limiter's windows" do
-      for call <- calls(:api, "u", :bust),
-          do: says("unknown window :bust of limiter :api; its windows are :burst and :slow", call)
+      for limiter <- ["api", 0, 1, {:api}, %{}, 1.5] do
+        raises(
+          "expected the name of a limiter, an atom, got: #{inspect(limiter)}",
+          calls(limiter, "u", :burst) ++ changes(limiter)
+        )
+      end
+    end
 
-      says("unknown window nil of limiter :api; its windows are :burst and :slow", fn ->
-        RateLimiter.check_and_track(:api, "u", nil)
+    test "reports a cost that is not an integer" do
+      start(limiters: [api: [windows: @windows]])
+
+      for cost <- [1.0, "1", nil, :one, [1]], windows <- [:burst, [:burst], []] do
+        raises("cost: expected an integer, got: #{inspect(cost)}", [
+          fn -> RateLimiter.check_and_track(:api, "u", windows, cost: cost) end,
+          fn -> RateLimiter.peek(:api, "u", windows, cost: cost) end,
+          fn -> RateLimiter.refund(:api, "u", windows, cost: cost) end,
+          fn -> RateLimiter.check_and_track(:api, "u", cost: cost) end
+        ])
+      end
+    end
+
+    test "does not report invalid options, which the validation of options does" do
+      start(limiters: [api: [windows: @windows]])
+
+      raises("options: unknown option :costs, did you mean :cost?", [
+        fn -> RateLimiter.check_and_track(:api, "u", :burst, costs: 1) end,
+        fn -> RateLimiter.check_and_track(:api, "u", costs: 1) end,
+        fn -> RateLimiter.peek(:api, "u", costs: 1) end,
+        fn -> RateLimiter.refund(:api, "u", :burst, costs: 1) end
+      ])
+
+      raises("options: :cost is given twice", fn ->
+        RateLimiter.check_and_track(:api, "u", cost: 1, cost: 2)
+      end)
+
+      raises("options: expected a keyword list or a map with atoms as keys, got: 5", fn ->
+        RateLimiter.check_and_track(:api, "u", :burst, 5)
       end)
     end
+  end
 
-    test "is named in a list" do
-      for call <- calls(:api, "u", [:burst, :bust]),
-          do: says("unknown window :bust of limiter :api; its windows are :burst and :slow", call)
+  describe "unknown_window/3" do
+    test "lists the windows of the limiter" do
+      start(limiters: [api: [windows: @windows]])
+      known = " of limiter :api, its windows are :burst and :slow"
+
+      raises(
+        "unknown window :bust" <> known,
+        calls(:api, "u", :bust) ++
+          calls(:api, "u", [:burst, :bust]) ++
+          [fn -> RateLimiter.update_limit(:api, :bust, limit: 1) end]
+      )
+
+      raises("unknown window nil" <> known, fn -> RateLimiter.check_and_track(:api, "u", nil) end)
+
+      raises("unknown window [:burst]" <> known, fn ->
+        RateLimiter.update_limit(:api, [:burst], limit: 1)
+      end)
     end
+  end
 
-    test "or one that is named twice, or is none, takes nothing" do
+  describe "bad_windows/1" do
+    setup do: start(limiters: [api: [windows: @windows]])
+
+    test "reports windows that are not distinct atoms, and nothing is charged" do
       for windows <- [
             [:burst, :burst],
             [:burst, "slow"],
@@ -116,49 +157,34 @@ defmodule RateLimiter.ErrorsTest do
             "burst",
             7
           ],
-          call <- calls(:api, "u", windows) do
-        says(@no_windows <> inspect(windows), call)
-      end
+          do: raises(@distinct <> inspect(windows), calls(:api, "u", windows))
 
       assert {:ok, %{current: 0}} = RateLimiter.get_usage(:api, "u", :burst)
     end
 
-    test "and options where none are taken, or in its place, are not taken for one" do
-      message =
-        "expected a window or a list of windows, each once, and options, if the call has any, after these, got: [cost: 1]"
-
-      for call <- [
-            fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
-            fn -> RateLimiter.get_usage_batch(:api, ["u"], cost: 1) end,
-            fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
-            fn -> RateLimiter.reset(:api, "u", cost: 1) end,
-            fn -> RateLimiter.check_and_track(:api, "u", [cost: 1], cost: 2) end,
-            fn -> RateLimiter.refund(:api, "u", [cost: 1], cost: 1) end
-          ],
-          do: says(message, call)
-    end
-
-    test "of update_limit lists the limiter's windows" do
-      says("unknown window [:burst] of limiter :api; its windows are :burst and :slow", fn ->
-        RateLimiter.update_limit(:api, [:burst], limit: 1)
-      end)
-
-      says("unknown window :bust of limiter :api; its windows are :burst and :slow", fn ->
-        RateLimiter.update_limit(:api, :bust, limit: 1)
-      end)
+    test "reports options in the place of windows" do
+      raises(
+        "expected a window or a list of distinct windows before any options, got: [cost: 1]",
+        [
+          fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
+          fn -> RateLimiter.get_usage_batch(:api, ["u"], cost: 1) end,
+          fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
+          fn -> RateLimiter.reset(:api, "u", cost: 1) end,
+          fn -> RateLimiter.check_and_track(:api, "u", [cost: 1], cost: 2) end,
+          fn -> RateLimiter.refund(:api, "u", [cost: 1], cost: 1) end
+        ]
+      )
     end
   end
 
-  describe "an id" do
+  describe "bad_id/1" do
     setup do: start(limiters: [api: [windows: @windows]])
 
-    test "that is nil is refused, and why" do
-      for windows <- [:burst, [:burst], []],
-          call <- calls(:api, nil, windows),
-          do: says(@no_nil, call)
+    test "reports nil with the reason" do
+      for windows <- [:burst, [:burst], []], do: raises(@nil_id, calls(:api, nil, windows))
     end
 
-    test "of another kind is refused, also inside of another" do
+    test "reports an id of another type, also inside a tuple or list" do
       for id <- [
             1.5,
             self(),
@@ -174,76 +200,48 @@ defmodule RateLimiter.ErrorsTest do
             [[[%{}]]]
           ],
           windows <- [:burst, [:burst], []],
-          call <- calls(:api, id, windows) do
-        says("#{@kinds}, got: #{inspect(id)}", call)
-      end
+          do: raises(@id <> inspect(id), calls(:api, id, windows))
     end
 
-    test "is not shown at any length" do
-      error =
-        assert_raise(ArgumentError, fn ->
+    test "shortens a long id" do
+      [error] =
+        raises(~r/^expected an id/, fn ->
           RateLimiter.reset(:api, {String.duplicate("x", 10_000), 1.0})
         end)
 
       assert String.length(error.message) < 500
     end
 
-    test "that is wrong in a batch is the one that is named, and nothing is taken" do
+    test "reports the invalid id of a batch, and nothing is charged" do
       for entries <- [[{"u", 1}, {"v", 1}, {1.5, 1}], for(n <- 1..500, do: {n, 1}) ++ [{1.5, 1}]],
-          windows <- [:burst, [:burst], []] do
-        says("#{@kinds}, got: 1.5", fn -> RateLimiter.check_batch(:api, entries, windows) end)
-      end
+          windows <- [:burst, [:burst], []],
+          do: raises(@id <> "1.5", fn -> RateLimiter.check_batch(:api, entries, windows) end)
 
       assert RateLimiter.stats().checks == 0
     end
   end
 
-  describe "a cost" do
-    setup do: start(limiters: [api: [windows: @windows]])
-
-    test "that is no integer is refused" do
-      for cost <- [1.0, "1", nil, :one, [1]], windows <- [:burst, [:burst], []] do
-        message = "cost: expected an integer, got: #{inspect(cost)}"
-        says(message, fn -> RateLimiter.check_and_track(:api, "u", windows, cost: cost) end)
-        says(message, fn -> RateLimiter.peek(:api, "u", windows, cost: cost) end)
-        says(message, fn -> RateLimiter.refund(:api, "u", windows, cost: cost) end)
-        says(message, fn -> RateLimiter.check_and_track(:api, "u", cost: cost) end)
-      end
-    end
-
-    test "under another name is refused, and which was probably meant" do
-      for call <- [
-            fn -> RateLimiter.check_and_track(:api, "u", :burst, costs: 1) end,
-            fn -> RateLimiter.check_and_track(:api, "u", costs: 1) end,
-            fn -> RateLimiter.peek(:api, "u", costs: 1) end,
-            fn -> RateLimiter.refund(:api, "u", :burst, costs: 1) end
-          ],
-          do: says("options: unknown option :costs, did you mean :cost?", call)
-
-      says("options: :cost is given twice", fn ->
-        RateLimiter.check_and_track(:api, "u", cost: 1, cost: 2)
-      end)
-
-      says("options: expected a keyword list or a map with atoms as keys, got: 5", fn ->
-        RateLimiter.check_and_track(:api, "u", :burst, 5)
-      end)
-    end
-
-    test "of an entry of a batch has to be there" do
-      for entry <- ["u", {"u"}, {"u", 1.0}, {"u", 1, 2}, nil], windows <- [:burst, []] do
-        says("expected an entry {id, cost}, its cost an integer, got: #{inspect(entry)}", fn ->
-          RateLimiter.check_batch(:api, [{"v", 1}, entry], windows)
-        end)
-      end
+  describe "bad_entry/1 and bad_list/1" do
+    test "report an invalid entry or list, and nothing is charged" do
+      start(limiters: [api: [windows: @windows]])
 
       for windows <- [:burst, []] do
-        says("expected a list, got: [{\"u\", 1} | :rest]", fn ->
-          RateLimiter.check_batch(:api, [{"u", 1} | :rest], windows)
-        end)
+        for entry <- ["u", {"u"}, {"u", 1.0}, {"u", 1, 2}, nil] do
+          raises(
+            "expected an entry {id, cost} with an integer cost, got: #{inspect(entry)}",
+            fn ->
+              RateLimiter.check_batch(:api, [{"v", 1}, entry], windows)
+            end
+          )
+        end
 
-        says("expected a list, got: %{}", fn -> RateLimiter.check_batch(:api, %{}, windows) end)
+        for list <- [[{"u", 1} | :rest], %{}],
+            do:
+              raises("expected a list, got: #{inspect(list)}", fn ->
+                RateLimiter.check_batch(:api, list, windows)
+              end)
 
-        says("expected a list, got: \"u\"", fn ->
+        raises("expected a list, got: \"u\"", fn ->
           RateLimiter.get_usage_batch(:api, "u", windows)
         end)
       end
@@ -252,59 +250,59 @@ defmodule RateLimiter.ErrorsTest do
     end
   end
 
-  describe "an instance" do
-    test "that does not run: says which do, or that none does" do
-      message =
-        "no instance RateLimiter runs on this node, and no other either. " <>
-          "Add {RateLimiter, limiters: [api: [windows: [...]]]} to your application's children"
+  describe "unknown_instance/2" do
+    test "suggests the child to add, or lists the running instances" do
+      calls = fn name ->
+        [
+          fn -> RateLimiter.stats(name) end,
+          fn -> RateLimiter.limiters(name) end,
+          fn -> RateLimiter.add_limiter(:a, [windows: @windows], name) end
+        ]
+      end
 
-      for call <- [
-            &RateLimiter.stats/0,
-            &RateLimiter.limiters/0,
-            fn -> RateLimiter.add_limiter(:a, windows: @windows) end
-          ],
-          do: says(message, call)
+      raises(
+        "no instance RateLimiter is running on this node, nor any other. #{@children}",
+        [(&RateLimiter.stats/0) | calls.(RateLimiter)]
+      )
 
       start(name: One)
       start(name: "two")
 
-      for call <- [
-            fn -> RateLimiter.stats(:three) end,
-            fn -> RateLimiter.limiters(:three) end,
-            fn -> RateLimiter.add_limiter(:a, [windows: @windows], :three) end
-          ] do
-        says(~r/^no instance :three runs on this node; there run One, "two"$/, call)
-      end
+      raises(
+        "no instance :three is running on this node, running instances: One, \"two\"",
+        calls.(:three)
+      )
 
       assert RateLimiter.health_check(:three) == {:error, :not_running}
     end
   end
 
-  describe "a name that is taken" do
+  describe "taken/2" do
     setup do: start(limiters: [api: [windows: @windows]])
 
-    test "is refused, and who has it" do
+    test "reports the instance that has a limiter of this name, which keeps its counts" do
       message =
         "limiters.api: the instance RateLimiter has a limiter of this name, and a name is unique on a node. " <>
           "Choose another name, or remove that limiter first"
 
-      says(message, fn -> RateLimiter.add_limiter(:api, windows: @windows) end)
-
-      says(message, fn ->
-        RateLimiter.start_link(
-          name: Two,
-          limiters: [free: [windows: @windows], api: [windows: @windows]]
-        )
-      end)
+      raises(message, [
+        fn -> RateLimiter.add_limiter(:api, windows: @windows) end,
+        fn ->
+          RateLimiter.start_link(
+            name: Two,
+            limiters: [free: [windows: @windows], api: [windows: @windows]]
+          )
+        end
+      ])
 
       assert RateLimiter.health_check(Two) == {:error, :not_running}
 
       start(name: Two)
-      says(message, fn -> RateLimiter.add_limiter(:api, [windows: @windows], Two) end)
+      raises(message, fn -> RateLimiter.add_limiter(:api, [windows: @windows], Two) end)
       assert {:ok, %{current: 1}} = RateLimiter.check_and_track(:api, "u", :burst)
     end
 
-    test "of an instance is refused as OTP does" do
+    test "is not the answer for an instance of the same name, which is OTP's" do
       assert {:error, {:already_started, pid}} =
                RateLimiter.start_link(limiters: [api: [windows: @windows]])
 

@@ -51,11 +51,11 @@ defmodule RateLimiter.LimitTest do
       for {limit, changes, message} <- [
             {fixed, [], "w: expected at least one of :limit, :per and :burst"},
             {fixed, [aligned: false],
-             "w: unknown option :aligned; known are :limit, :per and :burst"},
+             "w: unknown option :aligned, known options are :limit, :per and :burst"},
             {fixed, [algorithm: :gcra],
-             "w: unknown option :algorithm; known are :limit, :per and :burst"},
+             "w: unknown option :algorithm, known options are :limit, :per and :burst"},
             {fixed, [burst: 5],
-             "w.burst: is only for :token_bucket, this window is :fixed_window"},
+             "w.burst: applies to :token_bucket only, but the algorithm is :fixed_window"},
             {fixed, [limit: 0], "w.limit: expected a positive integer, got: 0"},
             {log, [limit: 10_001], "w.limit: expected at most 10000 for :sliding_log, got: 10001"}
           ] do

@@ -107,7 +107,7 @@ defmodule RateLimiter.InstanceTest do
       Process.flag(:trap_exit, true)
 
       config =
-        RateLimiter.Config.new!(
+        Instance.Config.new!(
           name: {:late, context.name},
           limiters: [instance_late: [windows: @windows]] ++ context.limiters
         )

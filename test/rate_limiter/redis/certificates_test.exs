@@ -1,5 +1,5 @@
 defmodule RateLimiter.Redis.CertificatesTest do
-  # Files that are replaced while a node runs.
+  # Certificate files are replaced while a node runs.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Support.Redis
@@ -31,8 +31,8 @@ defmodule RateLimiter.Redis.CertificatesTest do
     if is_binary(reason) and reason =~ pattern, do: change, else: hear(pattern)
   end
 
-  test "others are used for the next connection", %{name: name, files: files} = context do
-    # Of an authority that the server does not know, and that does not know the server.
+  test "new connections use replaced certificates", %{name: name, files: files} = context do
+    # From an authority that the server does not trust, and without the server's.
     stranger = Path.join(context.tmp_dir, "stranger")
     File.mkdir_p!(stranger)
     %{ca: ca, client: {certificate, key}} = Certificates.write!(stranger)
@@ -44,17 +44,16 @@ defmodule RateLimiter.Redis.CertificatesTest do
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(name, 1)
   end
 
-  test "those that cannot be used are told, and the old ones stay", context do
+  test "unusable certificates are reported, and the previous ones stay in use", context do
     %{name: name, files: [_ca, _certificate, key] = files} = context
     copy(context.right, files)
     start(context)
     Redis.ready!(name, :w)
 
-    # As in the middle of a rotation: a file is gone, or the key is another certificate's.
+    # During a rotation a file may be missing, or the key may belong to another certificate.
     for {break, words} <- [
-          {&File.rm!/1, ~r/used as they were read before: .*client.key: no such file/},
-          {&File.write!(&1, "-----BEGIN NOTHING"),
-           ~r/used as they were read before: expected TLS/}
+          {&File.rm!/1, ~r/previous ones stay in use: .*client.key: no such file/},
+          {&File.write!(&1, "-----BEGIN NOTHING"), ~r/previous ones stay in use: expected TLS/}
         ] do
       break.(key)
       Redis.command!(context.server, ["CLIENT", "KILL", "TYPE", "normal"])

@@ -2,7 +2,7 @@ defmodule RateLimiter.Health.StoreTest do
   # What an instance says of a real Redis that goes away and comes back.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.{Config, Health, VSM}
+  alias RateLimiter.{Health, Instance, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Support.Redis
   alias RateLimiter.Test.Clock
@@ -86,10 +86,10 @@ defmodule RateLimiter.Health.StoreTest do
   end
 
   test "is no sensor where calls are counted here" do
-    assert Config.new!(vsm: @vsm).vsm.sensors == []
-    assert [{:store, _, _, _}] = Config.new!(store: {:redis, []}, vsm: @vsm).vsm.sensors
+    assert Instance.Config.new!(vsm: @vsm).vsm.sensors == []
+    assert [{:store, _, _, _}] = Instance.Config.new!(store: {:redis, []}, vsm: @vsm).vsm.sensors
 
     none = put_in(@vsm[:sensors][:store], false)
-    assert Config.new!(store: {:redis, []}, vsm: none).vsm.sensors == []
+    assert Instance.Config.new!(store: {:redis, []}, vsm: none).vsm.sensors == []
   end
 end

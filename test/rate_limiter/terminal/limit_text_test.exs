@@ -63,7 +63,7 @@ defmodule RateLimiter.Terminal.LimitTextTest do
             {"0/s", "limit: expected a positive integer, got: 0"},
             {"60/s:burst=0", "burst: expected a positive integer, got: 0"},
             {"60/s:sliding_log:burst=2",
-             "burst: is only for :token_bucket, this window is :sliding_log"}
+             "burst: applies to :token_bucket only, but the algorithm is :sliding_log"}
           ] do
         assert LimitText.parse(text) == {:error, "limit #{inspect(text)}: #{message}"}
       end

@@ -4,7 +4,7 @@ defmodule RateLimiter.VSM.ConfigTest do
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.VSM.Config
 
-  defp new!(options), do: RateLimiter.Config.new!(vsm: options).vsm
+  defp new!(options), do: RateLimiter.Instance.Config.new!(vsm: options).vsm
 
   describe "vsm: true" do
     test "is the five subsystems of the model, as siblings" do
@@ -37,7 +37,7 @@ defmodule RateLimiter.VSM.ConfigTest do
   describe "vsm: false, and no such option" do
     test "is no subsystems" do
       assert new!(false) == nil
-      assert RateLimiter.Config.new!([]).vsm == nil
+      assert RateLimiter.Instance.Config.new!([]).vsm == nil
     end
   end
 
@@ -88,7 +88,8 @@ defmodule RateLimiter.VSM.ConfigTest do
             {:yes, "vsm: expected true, false or a keyword list, got: :yes"},
             {[subsystms: []], "vsm: unknown option :subsystms, did you mean :subsystems?"},
             {[subsystems: []], "vsm.subsystems: expected at least one"},
-            {[subsystems: [a: []]], "vsm.subsystems.a.limit: is required: a positive integer"},
+            {[subsystems: [a: []]],
+             "vsm.subsystems.a.limit: is required, expected a positive integer"},
             {[subsystems: [a: [limit: 1, per: :fortnight]]],
              "vsm.subsystems.a.per: expected a period"},
             {one.(floor: 0),
@@ -122,9 +123,9 @@ defmodule RateLimiter.VSM.ConfigTest do
             {one.(algorithm: :sliding_log, limit: 20_000),
              "vsm.subsystems.a: :limit is given twice"},
             {[source_cap: 2], "vsm.source_cap: expected a number above 0, and at most 1, got: 2"},
-            {[interval: 0], "vsm.interval: expected a positive integer, got: 0"},
+            {[interval: 0], "vsm.interval: expected an integer from 1 to 283824000000, got: 0"},
             {[interval: 9_000_000_000_000_000_000],
-             "vsm.interval: expected at most 283824000000 milliseconds, which are nine years, got: 9000000000000000000"},
+             "vsm.interval: expected an integer from 1 to 283824000000, got: 9000000000000000000"},
             {[sensors: :none], "vsm.sensors: expected a keyword list, got: :none"}
           ] do
         error = assert_raise ArgumentError, fn -> new!(options) end
@@ -171,7 +172,8 @@ defmodule RateLimiter.VSM.ConfigTest do
   end
 
   describe "agreement:" do
-    defp agreement!(store, vsm), do: RateLimiter.Config.new!(store: store, vsm: vsm).vsm.agreement
+    defp agreement!(store, vsm),
+      do: RateLimiter.Instance.Config.new!(store: store, vsm: vsm).vsm.agreement
 
     test "is on where the store is Redis, unless it is turned off" do
       assert agreement!({:redis, []}, true) == nil
@@ -182,7 +184,7 @@ defmodule RateLimiter.VSM.ConfigTest do
 
     test "cannot be asked for where there is nobody to agree with" do
       message =
-        "vsm.agreement: expected false or nothing with the store :local, since nodes agree through Redis, " <>
+        "vsm.agreement: expected false with store: :local, because nodes agree through Redis, " <>
           "got: true"
 
       assert_raise ArgumentError, message, fn -> agreement!(:local, agreement: true) end

@@ -265,8 +265,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
           fn -> RateLimiter.Signals.Bypass.take(subsystem, "u", 1) end,
           fn -> Gate.check(subsystem, "u", 1) end
         ],
-        do:
-          assert_raise(ArgumentError, ~r/^the instance of these subsystems has just ended/, late)
+        do: assert_raise(ArgumentError, ~r/^the RateLimiter instance has stopped/, late)
   end
 
   describe "many processes at once" do

@@ -1,0 +1,187 @@
+defmodule RateLimiter.Instance.Config do
+  @moduledoc false
+  # The options of an instance and of its limiters: one schema, validated before anything starts.
+
+  alias RateLimiter.{Instance, Redis, Store, VSM}
+  alias RateLimiter.Core.{Limit, Options}
+
+  @max_windows 32
+
+  @limiter [
+    windows: [
+      type: {:each, &Limit.new!/2},
+      required: true,
+      doc: "the limits that are decided together, by name, at most #{@max_windows}.",
+      keys: Limit.schema()
+    ],
+    events: [
+      type: {:in, [:all, :denials, :none]},
+      default: :all,
+      doc: "the calls that emit a `[:rate_limiter, :check]` event: `:all`, `:denials` or `:none`."
+    ],
+    max_keys: [
+      type: :pos_integer,
+      default: 5_000_000,
+      doc:
+        "the maximum number of ids in memory. Beyond that, known ids stay exact, and new ids share one overflow bucket: " <>
+          "they may be denied early, but are never over-admitted. For a limiter in Redis: the maximum number of ids " <>
+          "whose last known state is in this node's memory."
+    ],
+    on_outage: [
+      type: {:in, [:share, :allow, :deny]},
+      default: :share,
+      doc:
+        "what happens during an outage of Redis: `:share` decides by this node's share of the limit, `:allow` admits " <>
+          "every call whose cost is within the limit, `:deny` returns `{:error, :unavailable, usage}`."
+    ]
+  ]
+
+  @instance [
+    name: [
+      type: :any,
+      default: Instance.default_name(),
+      doc: "the name of the instance, any term."
+    ],
+    store: [
+      type: {:custom, &__MODULE__.store!/2, ":local or {:redis, options}"},
+      default: :local,
+      doc:
+        "where usage is counted: `:local` in the memory of this node, `{:redis, options}` in a Redis that nodes share, " <>
+          "with the options of `RateLimiter.Redis`."
+    ],
+    limiters: [
+      type: {:each, &__MODULE__.limiter!/2},
+      default: [],
+      doc: "the limiters by name. A name is an atom other than `nil`, and unique on a node.",
+      keys: @limiter
+    ],
+    vsm: [
+      type: {:custom, &VSM.Config.new!/2, "true, false or a keyword list"},
+      default: nil,
+      doc:
+        "the subsystems of the instance: `true` for `:s1` to `:s5` with their defaults, `false` for none " <>
+          "(the default), or these options:",
+      keys: VSM.Config.schema()
+    ],
+    stats_interval: [
+      type: {:or, [:milliseconds, {:in, [:infinity]}]},
+      default: 10_000,
+      doc: "milliseconds between two `[:rate_limiter, :stats]` events, or `:infinity` for none."
+    ]
+  ]
+
+  @enforce_keys [:name, :store, :limiters, :stats_interval]
+  defstruct [:name, :store, :limiters, :stats_interval, vsm: nil]
+
+  # The limiter of a subsystem has no `:on_outage`: it is always local.
+  @type limiter :: %{
+          required(:windows) => [{atom, Limit.t()}],
+          required(:events) => :all | :denials | :none,
+          required(:max_keys) => pos_integer,
+          optional(:on_outage) => :share | :allow | :deny
+        }
+  @type store :: :local | {:redis, Redis.Config.t()}
+  @type t :: %__MODULE__{
+          name: term,
+          store: store,
+          limiters: [{atom, limiter}],
+          vsm: VSM.Config.t() | nil,
+          stats_interval: pos_integer | :infinity
+        }
+
+  @doc "Validates the options of an instance, or only those that `only` lists."
+  @spec new!(term, [atom]) :: t
+  def new!(options, only \\ Keyword.keys(@instance)) do
+    options = Options.validate!(options, Keyword.take(@instance, only), [])
+
+    config =
+      struct!(
+        %__MODULE__{
+          name: Instance.default_name(),
+          store: :local,
+          limiters: [],
+          stats_interval: :infinity
+        },
+        options
+      )
+
+    for {name, limiter} <- config.limiters, do: check_store!(limiter, config.store, path!(name))
+    check_agreement!(config)
+    %{config | vsm: config.vsm && VSM.Config.for_store(config.vsm, config.store)}
+  end
+
+  @doc "Raises if the store cannot represent the limits of a limiter."
+  @spec check_store!(limiter, store | {:redis, term}, Options.path()) :: :ok
+  def check_store!(_limiter, :local, _path), do: :ok
+
+  def check_store!(limiter, {:redis, _which}, path), do: check_limits!(limiter, :redis, path)
+
+  @doc "Validates the options of a store."
+  @spec store!(term, Options.path()) :: store
+  def store!(:local, _path), do: :local
+  def store!({:redis, options}, _path), do: {:redis, Redis.Config.new!(options)}
+
+  # Any other term may contain a password.
+  def store!(other, path) do
+    if is_atom(other),
+      do: Options.expected!(path, ":local or {:redis, options}", other),
+      else: Options.hidden!(path, ":local or {:redis, options}")
+  end
+
+  @doc "Hides the passwords in unvalidated options, because supervisors show how a child was started."
+  @spec hide(term) :: term
+  def hide(options) do
+    Options.map(options, fn
+      {:store, {:redis, redis}} -> {:store, {:redis, Redis.Config.hide(redis)}}
+      other -> other
+    end)
+  end
+
+  @doc "Validates the options of a limiter."
+  @spec limiter!(term, Options.path()) :: limiter
+  def limiter!(options, path) do
+    limiter = Options.validate!(options, @limiter, path)
+    check_windows!(length(limiter.windows), path ++ [:windows])
+    check_limits!(limiter, :local, path)
+    limiter
+  end
+
+  @doc "Returns the path of a limiter, or of an option below it."
+  @spec path!(atom, [atom]) :: Options.path()
+  def path!(limiter, below \\ [])
+
+  def path!(limiter, below) when is_atom(limiter) and limiter != nil,
+    do: [:limiters, limiter | below]
+
+  def path!(other, _below),
+    do: Options.expected!([:limiters], "an atom other than nil as a name", other)
+
+  @doc "Returns the documentation of the options."
+  @spec docs() :: String.t()
+  def docs, do: Options.docs(@instance)
+
+  defp check_agreement!(%{store: :local, vsm: %{agreement: true}}) do
+    Options.expected!(
+      [:vsm, :agreement],
+      "false with store: :local, because nodes agree through Redis",
+      true
+    )
+  end
+
+  defp check_agreement!(_config), do: :ok
+
+  defp check_windows!(0, path), do: Options.misuse!(path, "expected at least one window")
+
+  defp check_windows!(count, path) when count > @max_windows,
+    do: Options.expected!(path, "at most #{@max_windows} windows", count)
+
+  defp check_windows!(_count, _path), do: :ok
+
+  # The native library knows the bounds of its arithmetic.
+  defp check_limits!(limiter, store, path) do
+    with {:error, {window, reason}} <- Store.check_limits(limiter, store) do
+      below = if window, do: [:windows, window], else: []
+      Options.refused!(path ++ below, reason)
+    end
+  end
+end
