@@ -22,7 +22,8 @@ defmodule RateLimiterTest do
     RateLimiter.Test.start(limiters: if(type == :doctest, do: @documented, else: @tested))
   end
 
-  doctest RateLimiter
+  # test/readme_test.exs runs the examples of the module documentation, in order.
+  doctest RateLimiter, except: [:moduledoc]
 
   describe "check_and_track/3 with one window" do
     test "allows until the window is empty, then denies and says when to retry" do

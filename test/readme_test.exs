@@ -24,7 +24,7 @@ defmodule RateLimiter.ReadmeTest do
 
   # The limiters that the README starts, under a clock that moves only between the lines that are typed.
   defp start(options) do
-    RateLimiter.Config.new!(options)
+    RateLimiter.Instance.Config.new!(options)
     own = Keyword.take(options, [:limiters, :vsm])
     if options[:store] == nil and options[:name] == nil, do: start_once(own)
   end

@@ -34,7 +34,10 @@ defmodule RateLimiter.Support.Documents.Session do
   @spec run(Path.t(), keyword) :: :ok
   def run(file, options \\ []) do
     options =
-      Map.merge(%{child: &RateLimiter.Config.new!/1, pause: fn -> :ok end}, Map.new(options))
+      Map.merge(
+        %{child: &RateLimiter.Instance.Config.new!/1, pause: fn -> :ok end},
+        Map.new(options)
+      )
 
     binding = Map.get(options, :binding, [])
     snippets = Documents.snippets(file)
