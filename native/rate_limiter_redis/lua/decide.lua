@@ -1,10 +1,13 @@
+-- Decides the calls. The last part of the script; `head.lua` describes KEYS, ARGV and the reply.
+
 local TAKE, REFUND, RESET = 0, 2, 3
 local REQUEST, CHARGES = 1, 2
 local FOREIGN = 0
--- So many arguments fit Lua's stack in one call.
+-- The number of arguments that fit Lua's stack in one call.
 local AT_ONCE = 4000
 
--- Reads all keys. One of another type reads as nil; a write would then overwrite it.
+-- Reads all keys. MGET returns nil for a key of another type, which a write would then overwrite, so absent keys are
+-- checked with EXISTS.
 local values, absent = nil, {}
 if #KEYS <= AT_ONCE then
   values = call('MGET', unpack(KEYS))
@@ -31,7 +34,7 @@ for from = 1, #absent, AT_ONCE do
   end
 end
 
--- The place at which a key's value is kept: its first one.
+-- The first position of each key, where its value is kept.
 local first = nil
 if repeats == 1 then
   first = {}
@@ -67,8 +70,8 @@ local lives, letters, reply = {}, {}, { now, '' }
 local asked, states, changed, places = {}, {}, {}, {}
 local place, argument = 0, meter_count + 2
 
--- As the loop below does it, for what nearly all calls are: one window each from which a cost is taken, of different
--- ids, and nothing else. A tenth of what a check costs the server goes into the general way.
+-- The loop below, specialised for nearly all calls: each takes a cost from one window, ids do not repeat, and there are
+-- no request ids and no charges. The general loop adds a tenth to the server's time for a check.
 local function take_of_each(count, meter, cost)
   local kind = meter.kind
   local read, fits, take, write = kind.read, kind.fits, kind.take, kind.write
@@ -194,8 +197,8 @@ while ARGV[argument] do
   end
 end
 
--- Writes before removals: if writes are refused, nothing was removed either. Many live equally long, and to write a
--- number takes longer than to find it written.
+-- Writes before removals: if writes are refused, nothing is removed either. Many keys have the same lifetime, and
+-- formatting a number takes longer than a table lookup.
 local written = {}
 for place = 1, #KEYS do
   if lives[place] and values[place] then

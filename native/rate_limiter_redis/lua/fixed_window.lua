@@ -1,7 +1,7 @@
--- The fixed window. A state is when the window began that is open now, or begins with a use now, and what it counted.
+-- The fixed window. A state is the start and the count of the present window; without usage, of one that starts now.
 --
 -- value   6, start, period, count
--- meter   kind, period, 1 if windows begin at multiples of it since 1970, most
+-- meter   kind, period, 1 if windows start at multiples of the period since 1970, limit at this scale
 local function fixed_window()
   local MARK, VALUE = 6, '>BI7I7I7'
   local MOST = 2 ^ 52
@@ -38,7 +38,7 @@ local function fixed_window()
     if per == meter.per and start <= now then
       return { start, count }, false
     end
-    -- What an open window has counted stays used in the one of another length.
+    -- Written with another period, or by a clock that was ahead: its count stays used.
     if start > now or meter.aligned then
       start = start_of(meter, now)
     end
@@ -53,7 +53,7 @@ local function fixed_window()
       local start, count = min(charge[1], now), charge[2]
       if now < start + meter.per and count > 0 then
         if state[2] > 0 and start < state[1] then
-          -- The open one began because an earlier one was lost: all of it is the earlier one's.
+          -- The present window started because an earlier one was lost: its usage belongs to the earlier one.
           state = { start, min(state[2] + count, MOST) }
         else
           state = { state[2] > 0 and state[1] or start, max(state[2], count) }

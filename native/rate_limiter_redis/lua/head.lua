@@ -1,29 +1,29 @@
--- Decides many calls, in their order, each of them all or nothing over its windows.
+-- Decides many calls in order. Each call takes its cost from all its windows, or from none.
 --
--- Why a script: a decision reads, reckons and writes, and nobody may come in between; the server's own clock counts,
--- which only the server can read at that moment; and thirty calls in one run cost it less than half of thirty runs.
+-- Why a script: a decision reads, calculates and writes, without a write of another client in between; it uses the
+-- server's clock at that moment; and one run for thirty calls costs the server less than half of thirty runs.
 --
--- A script isolates, but does not roll back. So everything is read and decided first, and written last: the first
--- write is refused (OOM, READONLY, NOPERM) before anything has been written, or all of them are done.
+-- A script is isolated, but not rolled back. So it reads and decides everything first, and writes last: either the
+-- first write is refused (OOM, READONLY, NOPERM) and nothing is written, or all writes succeed.
 --
--- KEYS    for each call: one of each window, then that of its request id, if it has one. May repeat.
--- ARGV    binary, big-endian. `wire.rs` writes it:
+-- KEYS    for each call: one for each window, then one for its request id, if it has one. Keys may repeat.
+-- ARGV    binary, big-endian, written by `wire.rs`:
 --   1     slack in ms, now in microseconds since 1970 (0: the server's clock), number of meters, 1 if KEYS repeat
---   ...   the meters: kind, then what the kind's file says. One is a limit at a scale.
---   ...   the calls, those in a row that ask the same only once:
---           operation, how many, cost, what follows, number of windows, the meter of each window
---           what follows: 1: how long the request id is kept, in ms, where something is taken; 2: after this, an
---           argument for each window: what it is charged first, as two lists of (when, how much): at least, and on
---           top; or nothing
--- reply   an array: now; a letter for each call, in one string; then for each window of each call its state, as it is
---         stored now: nil if it has none, 0 if its key holds something that is none. What remains, and when to come
---         again, follows from the state: the caller reckons it, where it costs the server nothing.
---           A allowed (or done, if it was no question)   D denied
---           R repeated: its request id was admitted before, nothing is taken   X a key holds something else
+--   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
+--   ...   the calls; consecutive calls that differ only in their id share one argument:
+--           operation, number of calls, cost, flags, number of windows, the meter of each window
+--           flag 1: the time to remember the request id once it is admitted, in ms, follows in this argument
+--           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
+--                   call is decided: the first is a lower bound on the usage, the second is added on top
+-- reply   an array: now; one string with a letter for each call; then for each window of each call its stored state:
+--         nil if there is none, 0 if the key holds a value of another program. The caller calculates what remains and
+--         when to retry from the state, which costs the server nothing.
+--           A allowed, or done (refund, reset)                           D denied
+--           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program
 --
--- A key's value is its whole state, absolute, and says under which limit it was written. It is written with PX, in the
--- same call. No use lies in the future: what was written by a clock that was ahead counts as of now.
--- Numbers are whole, and at most 2^53.
+-- A key's value is its whole state in absolute numbers, with the limit under which it was written. SET writes it with
+-- PX. Usage never lies in the future: usage written by a clock that was ahead counts as of now. All numbers are
+-- integers up to 2^53.
 
 local unpacked, packed = struct.unpack, struct.pack
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max

@@ -1,12 +1,12 @@
--- Says that a node is there, or leaves, and tells who is.
+-- Records a node's heartbeat, or removes the node. Returns all live nodes.
 --
--- KEYS[1]  a sorted set: each node, by the server's time in milliseconds when it was last heard
+-- Why a script: the server's clock decides, because the nodes' clocks may differ by minutes.
+--
+-- KEYS[1]  a sorted set: the nodes, by the server's time of their last heartbeat in ms
 -- ARGV[1]  the node
--- ARGV[2]  for how many milliseconds it counts as there
+-- ARGV[2]  the time in ms after which a node without a heartbeat is removed
 -- ARGV[3]  "stay" or "leave"
--- Reply    every node that is there, in the order of their names
---
--- A script, since it goes by the server's clock: those of the nodes may differ by minutes.
+-- reply    the live nodes, ordered by name
 
 local key, node, keep = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -21,7 +21,7 @@ else
   redis.call('ZADD', key, text(now), node)
 end
 redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. text(now - keep))
--- One that was heard in the future was heard by a server whose clock was ahead: it will say so again.
+-- A heartbeat in the future was recorded by a server whose clock was ahead. The next one replaces it.
 redis.call('ZREMRANGEBYSCORE', key, '(' .. text(now), '+inf')
 redis.call('PEXPIRE', key, text(keep))
 

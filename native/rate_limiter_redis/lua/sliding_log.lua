@@ -1,10 +1,10 @@
--- The sliding log. A state is the moments of what was used, oldest first.
+-- The sliding log. A state is the moments of all usage, oldest first.
 --
--- value   5, period, sum of what was used before the first entry, then entries: moment, sum up to and with this one
--- meter   kind, period, most
+-- value   5, period, sum of all amounts before the first entry, then entries: moment, sum up to and including this one
+-- meter   kind, period, limit at this scale
 --
--- Sums instead of amounts, so that a search for where to cut tells at once what is left, however long the log is. They
--- count on beyond 2^32 from 0: only their differences matter.
+-- Entries hold sums instead of amounts, so that a binary search for the cut also finds the remaining usage, however
+-- long the log is. Sums wrap around at 2^32: only their differences matter.
 local function sliding_log()
   local sub = string.sub
   local MARK, HEAD, HEAD_SIZE = 5, '>BI7I4', 12
@@ -12,12 +12,12 @@ local function sliding_log()
   local WRAP = 2 ^ 32
   local MOST = 2 ^ 31
 
-  -- A state: entries in `text` from `first` to `last`, counted from 0; the sum before them; what they have in all.
+  -- A state: entries `first` to `last` of `text`, counted from 0; `base`, the sum before them; `used`, their total.
   local function entry(state, number)
     return unpacked(ENTRY, state.text, state.offset + number * ENTRY_SIZE + 1)
   end
 
-  -- The number of the first entry after this moment.
+  -- Returns the number of the first entry after a moment.
   local function after(state, moment)
     local from, to = state.first, state.last + 1
     while from < to do
@@ -36,7 +36,7 @@ local function sliding_log()
     return sum
   end
 
-  -- The entries from one number to another, as text.
+  -- Returns the entries between two numbers, inclusive, as text.
   local function cut(state, from, to)
     return sub(state.text, state.offset + from * ENTRY_SIZE + 1, state.offset + (to + 1) * ENTRY_SIZE)
   end
@@ -51,7 +51,7 @@ local function sliding_log()
     return { text = '', offset = 0, first = 0, last = -1, base = 0, used = 0 }
   end
 
-  -- Uses as a list, and a state of a list.
+  -- Converts a state to a list of (moment, amount), and back.
   local function uses_of(state)
     local uses, before = {}, state.base
     for number = state.first, state.last do
@@ -73,7 +73,7 @@ local function sliding_log()
     return state
   end
 
-  -- Two lists as one, in which `both` says how much was used at a moment that is in both.
+  -- Merges two lists. `both` combines the amounts of a moment that is in both.
   local function merged(uses, others, both)
     local all, at = {}, 1
     for _, use in ipairs(uses) do
@@ -92,7 +92,7 @@ local function sliding_log()
     return all
   end
 
-  -- What of a charge still counts; none of it in the future.
+  -- Returns the part of a charge that still counts. Moments in the future count as of now.
   local function counting(meter, charges)
     local uses = {}
     for _, charge in ipairs(charges) do
@@ -131,7 +131,7 @@ local function sliding_log()
       return nil
     end
     local state = { text = value, offset = HEAD_SIZE, first = 0, last = count - 1, base = base, used = 0 }
-    -- What had left a shorter window does not come back into a longer one.
+    -- Usage that has left a shorter window does not return when the window becomes longer.
     state.first = after(state, now - min(per, meter.per))
     if state.first == count then
       return blank(), per ~= meter.per
@@ -170,7 +170,7 @@ local function sliding_log()
     return renewed(state, state.base, cut(state, state.first, last) .. packed(ENTRY, now, total))
   end
 
-  -- The oldest first.
+  -- Removes the oldest usage first.
   function kind.refund(_, state, cost)
     local back = min(cost, state.used)
     local from, to = state.first, state.last + 1

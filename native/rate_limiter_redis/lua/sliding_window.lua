@@ -1,10 +1,11 @@
--- The strict sliding window. A state is what each sub-window has counted, by age: the present one first.
+-- The strict sliding window. A state is the count of each sub-window by age, the present one first.
 --
--- value   bytes a count (1 to 4, and 4 more if the number of the newest has 5 bytes instead of 7), number of sub-windows, width, number of the newest sub-window that counts, the counts
---         from that one back, without the empty ones at the end
--- meter   kind, width, number of sub-windows, most
+-- value   bytes per count (1 to 4; plus 4 if the number of the newest sub-window has 5 bytes instead of 7), number of
+--         sub-windows, width, number of the newest sub-window with a count, the counts from that one back, without the
+--         zeros at the end
+-- meter   kind, width, number of sub-windows, limit at this scale
 --
--- A width is 28 bits, and 4 bits for a power of ten by which they are multiplied: microseconds.
+-- A width is in microseconds: 28 bits, times a power of ten in 4 bits.
 local function sliding_window()
   local byte, char, rep = string.byte, string.char, string.rep
   local LONG, LONG_SIZE = '>BBI4I7', 13
@@ -22,11 +23,12 @@ local function sliding_window()
     end
     local count = (#value - head) / size
     local counts = { unpacked('>' .. rep('I' .. size, count), value, head + 1) }
-    counts[count + 1] = nil -- where it stopped to read
+    -- The last result of `unpacked` is the position after it.
+    counts[count + 1] = nil
     return counts
   end
 
-  -- Counts in sub-window `number`, or in the present one if that is yet to come, unless it is too old to count.
+  -- Adds to sub-window `number`, or to the present one if that lies in the future. Ignores expired sub-windows.
   local function add(meter, state, number, count)
     local place = max(meter.number - number, 0) + 1
     if place <= meter.kept then
@@ -81,7 +83,8 @@ local function sliding_window()
       end
       return state, false
     end
-    -- Written under another limit: each count that had not left goes to where it can last have been used.
+    -- Written under another limit: each count that has not expired moves to the latest moment at which it can have been
+    -- used.
     for place, count in ipairs(counts) do
       local number = newest - place + 1
       if present - number <= sub_windows then

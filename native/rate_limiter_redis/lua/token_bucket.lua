@@ -1,18 +1,18 @@
--- The token bucket, kept as GCRA. A state is what is owed, in ticks: how far the theoretical arrival time lies ahead.
+-- The token bucket, as GCRA. A state is the debt in ticks: how far the theoretical arrival time lies ahead.
 --
--- value   unit, when it was written, debt, interval of tokens
--- or      interval of tokens, when it was written and debt: in 12 bytes, since those of more cost a key 16 in the server
--- meter   kind, unit, interval of tokens, the same at this scale, what a full bucket holds at this scale, the interval
---         as 12 bytes hold it, bits of a grain
+-- value   unit, moment of writing, debt, interval of tokens
+-- or      interval of tokens, moment of writing and debt in 12 bytes, since a longer value takes 16 more in the server
+-- meter   kind, unit, interval of tokens, that interval at this scale, capacity of the bucket at this scale, the
+--         interval in the 12-byte form, bits of a grain
 --
--- The unit says how many ticks a microsecond has: 128 + n for 1000 * 2^n, 192 + n for 2^n.
+-- The unit is the number of ticks in a microsecond: 128 + n for 1000 * 2^n, 192 + n for 2^n.
 --
--- In 12 bytes, ticks are nanoseconds; an interval is 20 bits, and 4 for a power of ten by which they are multiplied (or
--- none does, and it is 0); the moment counts in grains of 2^bits microseconds, at least two intervals, and what drained
--- since the grain began is still owed at that moment. So there is room for two thousand tokens.
+-- In the 12-byte form ticks are nanoseconds. An interval is 20 bits, times a power of ten in 4 bits; 0 if it has no
+-- such form. The moment is in grains of 2^bits microseconds, at least two intervals each; the debt is as of the start
+-- of the grain, so it includes what has drained since. That leaves room for two thousand tokens.
 --
--- The value tells the debt and its moment apart, not their sum, so that a clock that was set back leaves the debt as it
--- was: with the sum alone it could only be cut to a full bucket, which after a change of limit may be too little.
+-- The value holds the debt and its moment, not their sum, so that a clock that was set back leaves the debt unchanged.
+-- The sum could only be cut to a full bucket, which may be too little after a change of limit.
 local function token_bucket()
   local NARROW, WIDE = '>BI7I6I6', '>BI7I7I7'
   local NARROW_END = 2 ^ 48
@@ -32,7 +32,7 @@ local function token_bucket()
     return mantissa * 10 ^ ((cell - mantissa) / 2 ^ 20)
   end
 
-  -- When it was written, and the debt then.
+  -- Returns the moment of writing and the debt of the 12-byte form.
   local function lengthened(high, low, bits)
     local share = 2 ^ (bits - 4)
     local debt = high % share
@@ -54,7 +54,7 @@ local function token_bucket()
     return unit < 192 and 1000 * 2 ^ (unit - 128) or 2 ^ (unit - 192)
   end
 
-  -- a * b / c, rounded up. Long division, since the product may have more than 53 bits; b and c have less than 50.
+  -- Returns a * b / c, rounded up. Long division, since the product may exceed 53 bits; b and c have less than 50.
   local function proportion(a, b, c)
     local quotient, rest = 0, a * b
     if rest < 2 ^ 53 then

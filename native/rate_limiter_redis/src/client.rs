@@ -100,8 +100,8 @@ impl Client {
         }
     }
 
-    /// Sends a command that is not a call of a limiter. Never blocks. Unless it fails at once, `done` receives the reply
-    /// by the same deadline as that of a call.
+    /// Sends a command that is not a call of a limiter. Never blocks. Unless it fails at once, `done` receives the
+    /// reply by the same deadline as that of a call.
     pub fn command(&self, command: Command, done: CommandDone) -> Result<(), Failure> {
         let pending = Pending::command(command, done, self.deadline());
         self.submit(pending).map_err(|(pending, failure)| {

@@ -1,4 +1,4 @@
-//! Commands that are not calls of a limiter: heartbeats, and the agreement between nodes.
+//! Commands that are not calls of a limiter, such as heartbeats and the agreement between nodes.
 
 use std::sync::Arc;
 

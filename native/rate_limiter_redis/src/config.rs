@@ -29,8 +29,8 @@ pub struct Config {
     pub prefix: Arc<str>,
     /// The maximum duration of a call, including its time in the queue.
     pub timeout: Duration,
-    /// The number of connections to each server. One is enough; with more, the next batch is sent before the previous one
-    /// is answered.
+    /// The number of connections to each server. One is enough; with more, the next batch is sent before the previous
+    /// one is answered.
     pub connections: NonZeroUsize,
     /// The maximum number of queued calls for one server. Further calls are returned.
     pub max_queue: usize,

@@ -63,8 +63,8 @@ impl Context {
 
     /// Begins a new epoch, since states may have been lost.
     pub(crate) fn advance_epoch(&self) {
-        // Release: the I/O thread advances the epoch before it sends calls over the new connection or to the new server,
-        // so a caller that learns of their answers also sees the new epoch.
+        // Release: the I/O thread advances the epoch before it sends calls over the new connection or to the new
+        // server, so a caller that learns of their answers also sees the new epoch.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 }

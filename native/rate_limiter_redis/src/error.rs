@@ -50,8 +50,8 @@ pub(crate) fn server_error(error: &RedisError) -> Option<ServerError> {
 pub(crate) enum Recovery {
     /// The server does not have the script: load it, and send the calls again.
     LoadScript,
-    /// Another node owns the slot (`MOVED`), or serves these calls while the slot is moving (`ASK`, `asking`): send them
-    /// there.
+    /// Another node owns the slot (`MOVED`), or serves these calls while the slot is moving (`ASK`, `asking`): send
+    /// them there.
     Redirect {
         address: String,
         slot: u16,

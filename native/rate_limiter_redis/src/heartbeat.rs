@@ -1,4 +1,4 @@
-//! How nodes find each other: each one writes a heartbeat into a sorted set, and reads which others did.
+//! Membership: each node writes a heartbeat to a sorted set, and reads the heartbeats of the others.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ impl Heartbeat {
         Self { key, members }
     }
 
-    /// Sends a heartbeat; its reply lists the nodes. Call it several times in the time after which silence means that
-    /// a node has left.
+    /// Sends a heartbeat, whose reply lists the live nodes. Must be called several times within
+    /// [`Members::keep`](rate_limiter_distributed::Members::keep), after which a silent node counts as gone.
     pub fn beat(&self, client: &Client) -> Result<(), Failure> {
         let members = Arc::clone(&self.members);
         let done = move |reply| {

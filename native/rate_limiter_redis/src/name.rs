@@ -1,7 +1,7 @@
-//! What ids and windows are called in Redis.
+//! The names of ids and windows in Redis.
 //!
-//! Nothing that a remote user chooses changes what a key is about, or makes it long: what is no plain character is
-//! escaped, and a long id is hashed. Every node comes to the same name.
+//! An id comes from a remote user. So that it cannot forge another key, or make a key long, special characters are
+//! escaped, and long ids are hashed. The name is the same on every node.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use rate_limiter_core::Algorithm;
 use rate_limiter_distributed::Meter;
 use sha1_smol::Sha1;
 
-/// A longer name is hashed.
+/// The maximum length of a name. A longer one is hashed.
 const MAX_NAME: usize = 64;
 
-/// Bytes of a hash that are used, in hexadecimal: 128 bits.
+/// The digits of a hash: 128 bits in hexadecimal.
 const HASH_DIGITS: usize = 32;
 
-/// The keys of one limiter: `prefix:{limiter:id}`, to which each window adds its name. All windows of an id share the
-/// part in braces, by which a Cluster chooses their slot: so it is the same one.
+/// The keys of one limiter: `prefix:{limiter:id}`, followed by the name of a window. All windows of an id have the same
+/// part in braces, the hash tag, so a cluster keeps them in one slot.
 ///
 /// ```
 /// use rate_limiter_redis::{Kind, Namespace};
@@ -32,7 +32,7 @@ pub struct Namespace {
     head: Box<[u8]>,
 }
 
-/// What an id is. Equal bytes of different kinds are different ids.
+/// The type of an id. Equal bytes of different kinds are different ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string: its bytes.
@@ -41,12 +41,12 @@ pub enum Kind {
     Integer,
     /// An atom: its name.
     Atom,
-    /// Several ids in one: any bytes that no other composition has, the same ones on every node.
+    /// Several ids in one: bytes that are unique to this combination, and the same on every node.
     Composite,
 }
 
 impl Namespace {
-    /// The keys of `limiter` under `prefix`.
+    /// Creates the namespace of `limiter` under `prefix`.
     #[must_use]
     pub fn new(prefix: &str, limiter: &str) -> Self {
         let mut head = Vec::new();
@@ -59,7 +59,7 @@ impl Namespace {
         Self { head }
     }
 
-    /// What the keys of an id begin with: [`Call::key`](rate_limiter_distributed::Call::key).
+    /// Returns the common part of an id's keys, for [`Call::key`](rate_limiter_distributed::Call::key).
     #[must_use]
     pub fn key(&self, kind: Kind, id: &[u8]) -> Arc<[u8]> {
         let mut key = Vec::with_capacity(self.head.len() + MAX_NAME + 2);
@@ -71,7 +71,7 @@ impl Namespace {
 }
 
 impl Kind {
-    /// Begins the names of all ids of a kind; those of strings begin with none.
+    /// Returns the first character of this kind's names. Names of strings have none.
     const fn mark(self) -> &'static [u8] {
         match self {
             Self::String => b"",
@@ -97,13 +97,13 @@ pub(crate) fn window(meter: &Meter) -> Vec<u8> {
     key
 }
 
-/// What the key of a request id ends with. No window's does.
+/// Appends the end of a request id's key. No window's key has this end.
 pub(crate) fn request(key: &mut Vec<u8>, id: &[u8]) {
     key.push(b':');
     name(key, b"!", id);
 }
 
-/// Appends a name of bounded length. Composites are not for people to read, and always hashed.
+/// Appends a name of bounded length. Composites are unreadable anyway, and always hashed.
 fn name(key: &mut Vec<u8>, mark: &[u8], bytes: &[u8]) {
     let start = key.len();
     key.extend(mark);
@@ -123,14 +123,14 @@ fn name(key: &mut Vec<u8>, mark: &[u8], bytes: &[u8]) {
         key.push(b'~');
         let mut hash = Sha1::new();
         hash.update(mark);
-        // No mark has a zero in it.
+        // A separator: no mark contains a zero.
         hash.update(&[0]);
         hash.update(bytes);
         key.extend(&hash.digest().to_string().as_bytes()[..HASH_DIGITS]);
     }
 }
 
-/// Appends bytes, those that are no plain characters, or are among `others`, as `%` and two hexadecimal digits.
+/// Appends bytes. Those that are not plain characters, or are in `others`, become `%` and two hexadecimal digits.
 fn escape(key: &mut Vec<u8>, bytes: &[u8], others: &[u8]) {
     for &byte in bytes {
         if byte.is_ascii_graphic() && !b"{}%\"\\".contains(&byte) && !others.contains(&byte) {
@@ -166,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_has_one_hash_tag_with_all_that_tells_ids_apart_and_only_plain_characters(
+        fn a_key_has_plain_characters_and_one_hash_tag(
             prefix in ".{0,9}", limiter in ".{0,9}", kind in 0..4_usize, id: Vec<u8>,
         ) {
             let key = Namespace::new(&prefix, &limiter).key(KINDS[kind], &id);
@@ -190,7 +190,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_is_never_mistaken_for_a_request_or_for_another(
+        fn the_key_of_a_window_differs_from_that_of_a_request_id_or_another_window(
             one in "[a:!~%b]{0,3}", other in "[a:!~%b]{0,3}", is_bucket: bool,
         ) {
             let per = Duration::from_secs(1);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_id_has_a_short_name_and_its_own() {
+    fn a_long_id_has_a_short_and_unique_key() {
         let space = Namespace::new("p", "api");
         let long = |last: u8| [vec![b'x'; 100_000], vec![last]].concat();
         let keys: HashSet<_> = (0..=255)
@@ -213,14 +213,14 @@ mod tests {
             .collect();
         assert_eq!(keys.len(), 256);
         assert!(keys.iter().all(|key| key.len() < 100));
-        // A name that looks like a hash is none.
+        // An id that looks like a hash has a key of its own.
         let key = space.key(Kind::String, &long(0));
         let hash = slot_part(&key).strip_prefix(b"api:").expect("the limiter");
         assert_ne!(space.key(Kind::String, hash), key);
     }
 
     #[test]
-    fn a_name_that_escaping_makes_long_is_hashed() {
+    fn an_id_that_is_long_after_escaping_is_hashed() {
         let key = Namespace::new("p", "api").key(Kind::String, &[0; 22]);
         assert_eq!(key.len(), "p:{api:~}".len() + HASH_DIGITS);
     }

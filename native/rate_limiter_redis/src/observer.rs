@@ -88,7 +88,7 @@ pub struct BatchEvent<'a> {
     pub calls: usize,
     /// The time from sending to the last answer.
     pub duration: Duration,
-    /// The code of the first failure: `timeout`, `closed`, `reply` for an unreadable reply, `WRONGTYPE` for a key with a
-    /// value of another program, or the server's, such as `OOM`. `None` if all calls ran.
+    /// The code of the first failure: `timeout`, `closed`, `reply` for an unreadable reply, `WRONGTYPE` for a key with
+    /// a value of another program, or the server's, such as `OOM`. `None` if all calls ran.
     pub failure: Option<&'a str>,
 }

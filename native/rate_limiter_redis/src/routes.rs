@@ -42,7 +42,8 @@ impl Routes {
         }
     }
 
-    /// Submits calls that are sent together, as far as they go to the same server. Returns those that were not accepted.
+    /// Submits calls that are sent together, as far as they go to the same server. Returns those that were not
+    /// accepted.
     pub(crate) fn submit_all(&self, calls: Vec<Pending>) -> Vec<(Pending, Failure)> {
         if let Self::Single(server) = self {
             return server.submit_all(calls);

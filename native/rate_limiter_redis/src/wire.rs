@@ -1,36 +1,37 @@
-//! Calls as one command, and its reply as answers: what `lua/head.lua` says of `KEYS`, `ARGV` and the reply.
+//! Encodes calls as one command, and decodes its reply. `lua/head.lua` describes the format.
 
 use std::collections::{HashMap, HashSet};
 use std::iter;
+use std::sync::Arc;
 
 use rate_limiter_core::{Nanos, Scale};
 use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
+use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall};
 use redis::{Cmd, RedisWrite, Value};
 
 use crate::{name, script};
-use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall};
 
-/// Keys live so much longer than their state counts, for the milliseconds in which the server tells their age.
+/// The time for which a key outlives its state, since the server counts lifetimes in milliseconds.
 const SLACK_MS: u64 = 100;
 
-/// As long as no test takes, where a test's clock and not the server's says when a state is over.
+/// The same with a test's clock, by which states expire independently of the server's clock: longer than any test.
 const TEST_SLACK_MS: u64 = 3_600_000;
 
-/// What follows a run of calls.
+/// The flags of a run.
 const REQUEST: u8 = 1;
 const CHARGES: u8 = 2;
 
-/// Calls in a row that ask the same of different ids.
+/// Consecutive calls that differ only in their id.
 struct Run<'a> {
     call: &'a Call,
     count: u16,
     meters: Vec<u16>,
 }
 
-/// Writes calls as one `EVALSHA`, which decides them in this order. At least one. `now` is the time since 1970, for
-/// tests; without it, the server's clock counts.
+/// Encodes calls, at least one, as one `EVALSHA`, which decides them in this order. In a cluster, the keys of all calls
+/// must lie in one slot.
 ///
-/// In a Cluster, the keys of all calls must lie in one slot.
+/// `now` is a test's time since 1970. Without it, the server's clock counts.
 pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nanos>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(script::hash());
@@ -60,7 +61,7 @@ pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nan
     command
 }
 
-/// Whether a key repeats.
+/// Writes `KEYS`. Returns whether a key repeats.
 fn write_keys<'a>(
     calls: impl Iterator<Item = &'a Call>,
     runs: &[Run],
@@ -94,12 +95,12 @@ fn write_keys<'a>(
     repeats
 }
 
-/// The calls as runs, and the meters by which they are counted, each at its scale.
+/// Returns the calls as runs, and their meters, each at its scale.
 fn runs<'a>(calls: impl Iterator<Item = &'a Call>) -> (Vec<Run<'a>>, Vec<(&'a Meter, Scale)>) {
     let mut runs: Vec<Run> = Vec::new();
     let (mut meters, mut numbers) = (Vec::new(), HashMap::new());
     for call in calls {
-        if let Some(run) = runs.last_mut().filter(|run| run.goes_on_with(call)) {
+        if let Some(run) = runs.last_mut().filter(|run| run.continues_with(call)) {
             run.count += 1;
             continue;
         }
@@ -109,7 +110,7 @@ fn runs<'a>(calls: impl Iterator<Item = &'a Call>) -> (Vec<Run<'a>>, Vec<(&'a Me
                 .entry((std::ptr::from_ref(meter), call.scale.ppm()))
                 .or_insert_with(|| {
                     meters.push((meter, call.scale));
-                    // A batch has far fewer windows.
+                    // Never saturates: a batch has far fewer windows.
                     u16::try_from(meters.len()).unwrap_or(u16::MAX)
                 })
         };
@@ -123,14 +124,12 @@ fn runs<'a>(calls: impl Iterator<Item = &'a Call>) -> (Vec<Run<'a>>, Vec<(&'a Me
 }
 
 impl Run<'_> {
-    fn goes_on_with(&self, next: &Call) -> bool {
+    fn continues_with(&self, next: &Call) -> bool {
         let call = self.call;
         let plain = |call: &Call| {
             call.request_id.is_none() && call.windows.iter().all(|window| window.charge.is_none())
         };
-        let same = |(one, other): (&WindowCall, &WindowCall)| {
-            std::sync::Arc::ptr_eq(&one.meter, &other.meter)
-        };
+        let same = |(one, other): (&WindowCall, &WindowCall)| Arc::ptr_eq(&one.meter, &other.meter);
         self.count < u16::MAX
             && (call.op, call.cost, call.scale) == (next.op, next.cost, next.scale)
             && call.windows.len() == next.windows.len()
@@ -155,7 +154,7 @@ impl Run<'_> {
         argument.push(
             if request_id.is_some() { REQUEST } else { 0 } | if charged { CHARGES } else { 0 },
         );
-        // `MAX_WINDOWS` is less.
+        // Never saturates: `MAX_WINDOWS` is less.
         argument.push(u8::try_from(windows.len()).unwrap_or(u8::MAX));
         for meter in &self.meters {
             put(&mut argument, u64::from(*meter), 2);
@@ -191,7 +190,7 @@ fn portions(meter: &Meter, charge: &Charge) -> Vec<u8> {
             .as_ref()
             .map(|snapshot| meter.portions(snapshot))
             .unwrap_or_default();
-        // The newest: a log has at most 10,000 units.
+        // The newest ones. No log reaches this limit: it has at most 10,000 units.
         let portions = &portions[portions.len().saturating_sub(u16::MAX.into())..];
         put(&mut argument, portions.len() as u64, 2);
         for (moment, amount) in portions {
@@ -202,8 +201,8 @@ fn portions(meter: &Meter, charge: &Charge) -> Vec<u8> {
     argument
 }
 
-/// Reads the reply to the command that [`encode`] wrote: an answer for each of the same calls, in their order. From a
-/// reply that is none on, each is [`Failure::Lost`].
+/// Decodes the reply to the command that [`encode`] wrote for the same calls: one result for each call, in order. From
+/// an unreadable part on, each result is [`Failure::Lost`].
 #[must_use]
 pub fn decode<'a>(
     calls: impl Iterator<Item = &'a Call>,
@@ -235,7 +234,7 @@ fn answer<'a>(
     let cost = match letter.ok_or(Failure::Lost)? {
         b'X' => return Err(Failure::Foreign(foreign(call, &values))),
         b'D' => call.cost,
-        // What was taken shows in the state.
+        // Taken and refunded amounts are part of the state.
         b'A' if call.op == Op::Peek => call.cost,
         _ => 0,
     };
@@ -260,7 +259,7 @@ fn answer<'a>(
     }
 }
 
-/// The key that holds something else: a window's, or else the request's.
+/// Returns the key that holds a value of another program: that of a window, or else that of the request id.
 fn foreign(call: &Call, values: &[&Value]) -> Box<str> {
     let mut key = call.key.to_vec();
     let window = values

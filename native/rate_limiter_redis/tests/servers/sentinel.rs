@@ -7,8 +7,8 @@ use redis::Value;
 
 use super::server::{until, Server};
 
-/// How long a failover may take, on a machine that does other things as well: a sentinel that stood still for two seconds
-/// does nothing for half a minute.
+/// How long a failover may take, on a machine that does other things as well: a sentinel that stood still for two
+/// seconds does nothing for half a minute.
 const FAILOVER: Duration = Duration::from_mins(2);
 
 pub(crate) struct Sentinel {

@@ -82,13 +82,13 @@ impl Driver {
         let retries = self.pool.iter().filter_map(|pooled| pooled.retry_at);
         let first = self.queue.front().map(|pending| pending.deadline);
         let delayed = self.delayed.iter().map(|(due, _)| *due);
-        let times = replies
+        let due = replies
             .chain(retries)
             .chain(first)
             .chain(delayed)
             .chain(self.breaker.probe_at());
         // Never later than the deadline of a call submitted from now on, so that such a call need not set the timer.
-        self.alarm = times.min().map(|due| due.min(now + self.context.timeout));
+        self.alarm = due.min().map(|due| due.min(now + self.context.timeout));
         if let Some(alarm) = self.alarm {
             timer.reset(alarm.into());
         }
