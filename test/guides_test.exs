@@ -6,6 +6,11 @@ end
 
 for file <- Documents.all(), file != "README.md", do: Documents.Session.define(file)
 
+defmodule RateLimiter.GuidesTest.Web do
+  def serve, do: 200
+  def refuse(status, _retry_after_ms), do: status
+end
+
 defmodule RateLimiter.GuidesTest do
   use ExUnit.Case, async: true
 
@@ -80,6 +85,16 @@ defmodule RateLimiter.GuidesTest do
       slow = [child: &RateLimiter.Test.start/1, pause: fn -> RateLimiter.Test.advance(3_000) end]
       if unquote(guide) == "operations", do: RateLimiter.Test.start([])
       Session.run("guides/#{unquote(guide)}.md", slow ++ unquote(Macro.escape(options)))
+    end
+  end
+
+  describe "guides/replay.md" do
+    test "every Elixir snippet runs" do
+      Session.run("guides/replay.md",
+        child: &RateLimiter.Test.start/1,
+        binding: [address: {203, 0, 113, 7}],
+        prelude: "import RateLimiter.GuidesTest.Web"
+      )
     end
   end
 

@@ -5,13 +5,14 @@ defmodule RateLimiter.Replay.GuideTest do
   import ExUnit.CaptureIO
 
   @guide "guides/replay.md"
-  @files ~w(access.log.gz app.ndjson report.html)
+  @files ~w(access.log.gz access.log.1.gz app.ndjson report.html)
   @moduletag :tmp_dir
 
   setup %{tmp_dir: dir} do
     blocks = Regex.scan(~r/^```(\w+)\n(.*?)^```$/ms, File.read!(@guide), capture: :all_but_first)
     assert [make_log] = for(["sh", "elixir " <> _ = command] <- blocks, do: command)
     {_, 0} = System.cmd("sh", ["-c", in_place(make_log, dir)])
+    File.cp!(Path.join(dir, "access.log.gz"), Path.join(dir, "access.log.1.gz"))
     File.write!(Path.join(dir, "app.ndjson"), for(["json", lines] <- blocks, do: lines))
     %{blocks: blocks}
   end
