@@ -65,7 +65,7 @@ defmodule RateLimiter.MixProject do
     [
       main: "readme",
       source_ref: "v#{@version}",
-      assets: %{"guides/images" => "images"},
+      assets: %{"assets" => "assets", "guides/images" => "images"},
       extras: [
         "README.md",
         "guides/getting-started.md",
