@@ -1,6 +1,6 @@
 defmodule Lab.MixProject do
-  # What shows and judges the rate limiter, and what no application needs: simulation and demo. It depends on the
-  # rate limiter as an application does.
+  # Simulation and demo of the rate limiter, which no application needs. It depends on the rate limiter as an application
+  # does.
   use Mix.Project
 
   def project do

@@ -1,14 +1,14 @@
-# The control law beside those of others in simulated overload: what bench/RESULTS.md holds of it. No clock of this
-# machine is in it: the same seeds give the same figures everywhere.
+# The control law beside those of others in simulated overload, for bench/RESULTS.md. Time is simulated, so the same seeds
+# give the same figures on every machine.
 #
 #     cd lab && MIX_ENV=prod mix run bench/adaptive.exs [--quick]
 #
-# Listed are the sizes and the law of service times that the control law was chosen by. Held out are seeds, sizes and
-# laws of service times that it was not.
+# Listed: the sizes and service times that the control law was designed with. Held out: seeds, sizes and service times
+# that it was not.
 
 defmodule Bench.Adaptive do
   alias Lab.Simulation
-  alias Lab.Simulation.{Cast, Scenario, Size, Table}
+  alias Lab.Simulation.{Controllers, Scenario, Size, Table}
 
   def run(quick) do
     IO.puts("# Control laws in overload\n")
@@ -16,7 +16,7 @@ defmodule Bench.Adaptive do
     IO.puts([Table.conduct(listed), "\n", Table.reasons(listed)])
 
     section(
-      "A storm of retries, a store that stalls, a liar",
+      "A retry storm, a store that stalls, a false signal",
       Size.listed(),
       :exponential,
       [1],
@@ -56,7 +56,7 @@ defmodule Bench.Adaptive do
 
     cells =
       Simulation.run(
-        members: Cast.members(),
+        controllers: Controllers.controllers(),
         sizes: sizes,
         scenarios: scenarios,
         seeds: seeds,

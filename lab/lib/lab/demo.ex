@@ -1,7 +1,7 @@
 defmodule Lab.Demo do
   @moduledoc false
-  # What there is to see in a minute: the five subsystem limits in a storm, then in pain, and a replay of a log. And two
-  # nodes that share a limit through Redis, where that is asked for.
+  # The demo: five subsystem limits in a storm of calls and in pain, and a replay of a log. Or two nodes that share a limit
+  # through Redis.
 
   alias RateLimiter.Replay
   alias Guides.AccessLog
@@ -9,7 +9,7 @@ defmodule Lab.Demo do
   alias RateLimiter.Replay.{Source, Table}
   alias RateLimiter.Terminal.{LimitText, Screen}
 
-  @doc "Shows it all; `path` is a log to replay, without one it is made here."
+  @doc "Shows storm, pain and replay. `path` is the log to replay; without one, the demo writes its own."
   @spec run(String.t() | nil) :: :ok | {:error, String.t()}
   def run(path) do
     screen = Screen.of_stdout()
@@ -27,7 +27,7 @@ defmodule Lab.Demo do
   @spec run_redis() :: :ok | {:error, String.t()}
   def run_redis, do: Shared.show(Screen.of_stdout())
 
-  # Before the storm, so that a wrong name is told at once.
+  # Checked before the storm, so that a wrong name is reported at once.
   defp readable(nil), do: :ok
   defp readable(path), do: with({:ok, source} <- Source.open(path), do: Source.close(source))
 
@@ -39,7 +39,7 @@ defmodule Lab.Demo do
       title(screen, "A replay: what would 60 a minute have done to a shop's day?")
 
       IO.puts(
-        "The log was made for this: shoppers, two search engines, a scraper at night,\na forgotten poller. Yours: bin/demo access.log"
+        "The log is made up: shoppers, two search engines, a scraper at night, a\nforgotten poller. For your own: bin/demo access.log"
       )
 
       Replay.run([path], limits: ["60/min"], top: 5)
@@ -56,7 +56,7 @@ defmodule Lab.Demo do
       text = LimitText.format(limit)
 
       IO.puts(
-        "60 a minute would have denied nobody. #{text} is the smallest limit that denies at\nmost 1 % of ids:"
+        "60 a minute denies no client. #{text} is the smallest limit that denies at most\n1 % of clients:"
       )
 
       Replay.run([path], limits: [text], top: 5)
@@ -66,7 +66,7 @@ defmodule Lab.Demo do
     end
   end
 
-  # A picture of nothing shows nothing; the report itself where there is no better one.
+  # A limit that denies something, since a report without denials shows little.
   defp tighter(%{verdicts: [verdict]} = report) do
     with true <- verdict.denied == 0,
          {:ok, %{limit: limit} = found} when limit < 60 <- Replay.smallest(verdict, 10_000) do
@@ -93,7 +93,7 @@ defmodule Lab.Demo do
     """)
   end
 
-  @doc "A heading."
+  @doc "Prints a heading."
   @spec title(Screen.t(), String.t()) :: :ok
   def title(screen, text), do: IO.puts(["\n", Screen.style(screen, :bold, text), "\n"])
 end

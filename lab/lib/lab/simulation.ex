@@ -1,16 +1,15 @@
 defmodule Lab.Simulation do
   @moduledoc false
-  # The law beside those of others, on the same arrivals: what `mix simulate` and `bench/adaptive.exs` show.
-  # Nothing here runs in an application. A cell is one controller in one scenario on one size of resource; its score is
-  # the mean over the seeds.
+  # The control law beside those of others, on the same arrivals, for `mix simulate` and `bench/adaptive.exs`. A cell is
+  # one controller in one scenario on one size of resource; its score is the mean over the seeds.
 
-  alias Lab.Simulation.{Cast, Plant, Scenario, Score, Shared, Size}
+  alias Lab.Simulation.{Controllers, Plant, Scenario, Score, Shared, Size}
 
-  @enforce_keys [:member, :scenario, :size, :score]
-  defstruct [:member, :scenario, :size, :score, decisions: []]
+  @enforce_keys [:controller, :scenario, :size, :score]
+  defstruct [:controller, :scenario, :size, :score, decisions: []]
 
   @type cell :: %__MODULE__{
-          member: Cast.member(),
+          controller: Controllers.controller(),
           scenario: Scenario.t(),
           size: Size.t(),
           score: Score.t(),
@@ -19,7 +18,7 @@ defmodule Lab.Simulation do
   @type options :: [
           scenarios: [Scenario.t()],
           sizes: [Size.t()],
-          members: [Cast.member()],
+          controllers: [Controllers.controller()],
           seeds: [integer],
           law: Lab.Simulation.Service.law(),
           target: boolean,
@@ -33,12 +32,14 @@ defmodule Lab.Simulation do
     overload: {30, 120}
   }
 
-  @doc "Every cell of these options, in the order of members, sizes and scenarios."
+  @doc "Returns every cell of these options, in the order of controllers, sizes and scenarios."
   @spec run(options) :: [cell]
   def run(options) do
     cells =
-      for member <- options[:members], size <- options[:sizes], scenario <- options[:scenarios] do
-        {member, size, scenario}
+      for controller <- options[:controllers],
+          size <- options[:sizes],
+          scenario <- options[:scenarios] do
+        {controller, size, scenario}
       end
 
     cells
@@ -50,8 +51,8 @@ defmodule Lab.Simulation do
     |> Enum.map(fn {:ok, cell} -> cell end)
   end
 
-  @doc "One cell's seconds, and its decisions."
-  @spec trace(Cast.member(), Scenario.t(), Size.t(), Plant.options()) ::
+  @doc "Returns the seconds of one cell, and its decisions."
+  @spec trace(Controllers.controller(), Scenario.t(), Size.t(), Plant.options()) ::
           {[Lab.Simulation.Second.t()], [{float, RateLimiter.Adaptive.Decision.t()}]}
   def trace({_key, _title, module}, scenario, size, options) do
     {seconds, state} = Plant.run(module, scenario, size, options)
@@ -59,8 +60,8 @@ defmodule Lab.Simulation do
   end
 
   @doc """
-  What share of its calls each subsystem keeps where a quarter of the capacity is left: by priority, and scaled alike;
-  from the fall on, and from ten seconds later.
+  Returns the share of its calls that each subsystem keeps when a quarter of the capacity is left: with shares by priority
+  and with one scale for all; from the fall on, and from ten seconds later.
   """
   @spec priorities(Size.t(), Plant.options()) :: %{atom => [{atom, float, float}]}
   def priorities(size, options) do
@@ -78,18 +79,18 @@ defmodule Lab.Simulation do
     end
   end
 
-  defp cell({member, size, scenario}, options) do
+  defp cell({controller, size, scenario}, options) do
     {scores, decisions} =
       options[:seeds]
       |> Enum.map(fn seed ->
         plant = [seed: seed, law: options[:law], target: options[:target] || false]
-        {seconds, decisions} = trace(member, scenario, size, plant)
+        {seconds, decisions} = trace(controller, scenario, size, plant)
         {Score.of(seconds, scenario), decisions}
       end)
       |> Enum.unzip()
 
     %__MODULE__{
-      member: member,
+      controller: controller,
       scenario: scenario,
       size: size,
       score: Score.mean(scores),

@@ -1,16 +1,16 @@
 defmodule Lab.SimulationTest do
-  # What the law promises, on seeds that nothing was chosen by. The whole table is bench/adaptive.exs.
+  # The guarantees of the control law, on seeds that were not used for its design. bench/adaptive.exs has the whole table.
   use ExUnit.Case, async: true
 
   alias Lab.Simulation
-  alias Lab.Simulation.{Cast, Page, Scenario, Score, Second, Size, Table}
+  alias Lab.Simulation.{Controllers, Page, Scenario, Score, Second, Size, Table}
 
   defp cells(keys, options \\ []) do
     Simulation.run(
       [
         scenarios: Enum.map(keys, &Scenario.find/1),
         sizes: [Size.nominal()],
-        members: [Cast.find(:ours)],
+        controllers: [Controllers.find(:ours)],
         seeds: [4_711],
         law: :exponential
       ]
@@ -18,17 +18,17 @@ defmodule Lab.SimulationTest do
     )
   end
 
-  test "the law keeps nearly all that is possible, where a fixed limit drowns" do
-    members = [Cast.find(:ours), Cast.find(:fixed)]
-    cells = cells([:a, :b, :h], members: members)
-    {ours, fixed} = Enum.split_with(cells, &match?({:ours, _, _}, &1.member))
+  test "the law keeps most of what is possible where a fixed limit fails" do
+    controllers = [Controllers.find(:ours), Controllers.find(:fixed)]
+    cells = cells([:a, :b, :h], controllers: controllers)
+    {ours, fixed} = Enum.split_with(cells, &match?({:ours, _, _}, &1.controller))
 
     for cell <- ours, do: assert(cell.score.goodput >= 0.88)
     for cell <- fixed, do: assert(cell.score.goodput <= 0.70)
     assert hd(ours).score.settling <= 10
   end
 
-  test "what is not caused by load is not shed, and named" do
+  test "the law does not shed load for latency that load does not cause, and says so" do
     [f, e] = cells([:f, :e])
     assert f.score.goodput >= 0.97
     audits = for {_at, %{action: :audit} = decision} <- f.decisions, do: decision.sentence
@@ -36,30 +36,30 @@ defmodule Lab.SimulationTest do
     assert e.score.denied <= 0.02
   end
 
-  test "it leaves a storm of retries, shrugs at a slow store, and does not believe a liar" do
+  test "the law recovers from a retry storm, and ignores a slow store and a false signal" do
     [i, j, l] = cells([:i, :j, :l])
     assert i.score.recovered
     assert j.score.goodput >= 0.97
     assert l.score.goodput >= 0.97
 
     assert Enum.any?(l.decisions, fn {_at, decision} ->
-             (decision.sentence || "") =~ "not heard"
+             (decision.sentence || "") =~ "is ignored"
            end)
   end
 
-  test "every change has its reason" do
+  test "every change has a reason" do
     cells = cells([:a, :c])
-    assert Table.reasons(cells) =~ ~r/^(\d+) changes, \1 with a reason; \d+ times it wanted/
+    assert Table.reasons(cells) =~ ~r/^(\d+) changes, \1 with a reason; \d+ times a change/
   end
 
-  test "by priority S5 keeps its calls at a quarter of the capacity" do
+  test "with priorities S5 keeps its calls at a quarter of the capacity" do
     shares = Simulation.priorities(Size.nominal(), seed: 4_711, law: :exponential)
     kept = fn how -> Enum.find(shares[how], &match?({:s5, _, _}, &1)) |> elem(2) end
     assert kept.(:priority) >= 0.97
     assert kept.(:uniform) <= 0.4
   end
 
-  test "a score is what it says" do
+  test "the fields of a score have their documented values" do
     second = fn at, good, level ->
       %Second{at: at, oracle: 10.0, good: good, asked: 20, denied: 5, level: level}
     end
@@ -75,17 +75,17 @@ defmodule Lab.SimulationTest do
     assert score.recovered
   end
 
-  test "a page needs nothing else, and shows every member" do
+  test "the page is complete in one file, and shows every controller" do
     scenario = %{Scenario.find(:a) | seconds: 35}
 
     runs =
       for key <- [:ours, :vegas] do
-        member = Cast.find(key)
+        controller = Controllers.find(key)
 
         {seconds, decisions} =
-          Simulation.trace(member, scenario, Size.nominal(), seed: 1, law: :exponential)
+          Simulation.trace(controller, scenario, Size.nominal(), seed: 1, law: :exponential)
 
-        {member, seconds, decisions, Score.of(seconds, scenario).goodput}
+        {controller, seconds, decisions, Score.of(seconds, scenario).goodput}
       end
 
     page = scenario |> Page.render(Size.nominal(), runs, 1) |> IO.iodata_to_binary()
@@ -93,7 +93,7 @@ defmodule Lab.SimulationTest do
     assert page =~ "Vegas: "
     assert length(Regex.scan(~r/<svg /, page)) == 2
     refute page =~ ~r/src=|href=|http/
-    # As XML it is well formed, but for what HTML leaves open.
+    # Each drawing is well-formed XML.
     for [figure] <- Regex.scan(~r/<svg .*?<\/svg>/s, page) do
       assert {_tree, []} = figure |> String.to_charlist() |> :xmerl_scan.string(quiet: true)
     end

@@ -1,7 +1,7 @@
 defmodule Lab.Demo.Node do
   @moduledoc false
-  # One of the two nodes: a BEAM of its own, in an operating-system process that ends with the demo, however that ends.
-  # It is spoken to through its standard input and output, so that no name and no port is taken.
+  # One of the two nodes: a VM of its own, whose operating-system process ends with the demo in any case. The demo calls it
+  # through its standard input and output, so it needs no name and no port.
 
   @boot_ms 120_000
 
@@ -13,7 +13,7 @@ defmodule Lab.Demo.Node do
           longest_us: non_neg_integer
         }
 
-  @doc "Boots a node, with an instance of these options in it."
+  @doc "Boots a node, and starts an instance with these options on it."
   @spec start!(keyword) :: t
   def start!(instance) do
     paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
@@ -21,20 +21,20 @@ defmodule Lab.Demo.Node do
     options = %{connection: :standard_io, args: paths, wait_boot: @boot_ms}
     {:ok, node, _name} = on_terminal(fn -> :peer.start_link(options) end)
 
-    {:ok, _started} = call(node, :application, :ensure_all_started, [:rate_limiter])
-    :ok = call(node, __MODULE__, :serve, [instance])
+    {:ok, _started} = remote(node, :application, :ensure_all_started, [:rate_limiter])
+    :ok = remote(node, __MODULE__, :serve, [instance])
     node
   end
 
-  @doc "Lets the node make so many calls, spread over a span that begins now."
-  @spec ask(t, pos_integer, pos_integer) :: tick
-  def ask(node, calls, span_ms), do: call(node, __MODULE__, :tick, [calls, span_ms])
+  @doc "Makes calls on the node, evenly spread over the span."
+  @spec call(t, pos_integer, pos_integer) :: tick
+  def call(node, calls, span_ms), do: remote(node, __MODULE__, :tick, [calls, span_ms])
 
   @spec stop(t) :: :ok
   def stop(node), do: :peer.stop(node)
 
   @doc false
-  # In the node. By a process of its own: the one that is called goes with the call.
+  # Runs on the node. The process of the call ends with it, so another one holds the instance.
   def serve(instance) do
     caller = self()
 
@@ -49,9 +49,9 @@ defmodule Lab.Demo.Node do
     connected()
   end
 
-  # An instance starts without waiting for Redis.
+  # An instance starts before Redis is connected.
   defp connected do
-    case RateLimiter.get_usage(:shared, :everybody) do
+    case RateLimiter.get_usage(:shared, :all) do
       {:ok, %{source: :redis}} ->
         :ok
 
@@ -62,7 +62,7 @@ defmodule Lab.Demo.Node do
   end
 
   @doc false
-  # In the node.
+  # Runs on the node.
   def tick(calls, span_ms) do
     begin = System.monotonic_time(:millisecond)
     blank = %{admitted: 0, denied: 0, source: :redis, longest_us: 0}
@@ -70,7 +70,7 @@ defmodule Lab.Demo.Node do
     Enum.reduce(0..(calls - 1), blank, fn number, tick ->
       due = begin + div(number * span_ms, calls)
       Process.sleep(max(0, due - System.monotonic_time(:millisecond)))
-      {us, answer} = :timer.tc(fn -> RateLimiter.check_and_track(:shared, :everybody, :limit) end)
+      {us, answer} = :timer.tc(fn -> RateLimiter.check_and_track(:shared, :all, :limit) end)
       count(%{tick | longest_us: max(tick.longest_us, us)}, answer)
     end)
   end
@@ -80,7 +80,7 @@ defmodule Lab.Demo.Node do
   defp count(tick, {:error, _why, usage}),
     do: %{tick | denied: tick.denied + 1, source: usage.source}
 
-  # The node asks our group leader what its terminal can do, and does not boot where that is only a string.
+  # The new node queries the group leader for its terminal, and does not boot with the one of a captured output.
   defp on_terminal(start) do
     leader = Process.group_leader()
     Process.group_leader(self(), Process.whereis(:user))
@@ -89,6 +89,6 @@ defmodule Lab.Demo.Node do
     started
   end
 
-  defp call(node, module, function, arguments),
+  defp remote(node, module, function, arguments),
     do: :peer.call(node, module, function, arguments, @boot_ms)
 end

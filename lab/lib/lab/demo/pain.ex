@@ -1,10 +1,9 @@
 defmodule Lab.Demo.Pain do
   @moduledoc false
-  # Two minutes of five subsystems that share a database, of which three quarters break down for half a minute. What
-  # watches the database says how it is, and nobody else does anything.
+  # Two minutes of five subsystems that share a database, which loses three quarters of its capacity for half a minute. A
+  # watcher reports the load as pain; the control law does the rest.
   #
-  # The clock is a test's, as in the storm, and so is the database; subsystems, signals and laws are those that serve
-  # applications.
+  # Clock and database are simulated; subsystems, signals and laws are those that serve applications.
 
   alias Lab.Demo
   alias RateLimiter.{Algedonic, Test, VSM}
@@ -18,8 +17,8 @@ defmodule Lab.Demo.Pain do
   @left 50
   @frame_ms 40
 
-  # Calls a second, and what they are for.
-  @asking [
+  # Calls per second, and the role of the subsystem.
+  @subsystems [
     s1: {"operations", 120},
     s2: {"coordination", 45},
     s3: {"control", 15},
@@ -27,7 +26,7 @@ defmodule Lab.Demo.Pain do
     s5: {"policy", 0.1}
   ]
 
-  @doc "Plays it, and says why each thing happened."
+  @doc "Plays the two minutes, and prints why each change happened."
   @spec show(Screen.t()) :: :ok
   def show(screen) do
     fn -> play(screen) end |> Task.async() |> Task.await(:infinity)
@@ -36,12 +35,13 @@ defmodule Lab.Demo.Pain do
   defp play(screen) do
     Demo.title(
       screen,
-      "Pain: five subsystems share a database that loses three quarters of its strength"
+      "Pain: five subsystems share a database that loses three quarters of its capacity"
     )
 
     :ok = Test.start(vsm: [subsystems: subsystems()])
 
-    blank = Map.new([:db | Keyword.keys(@asking)], &{&1, %{asked: [], admitted: [], scale: []}})
+    blank =
+      Map.new([:db | Keyword.keys(@subsystems)], &{&1, %{calls: [], admitted: [], scale: []}})
 
     {rows, _owed} =
       Enum.reduce(0..(@seconds - 1), {blank, %{}}, fn second, {rows, owed} ->
@@ -57,18 +57,18 @@ defmodule Lab.Demo.Pain do
 
   defp subsystems do
     [db: [limit: @capacity, per: :second, shared: true]] ++
-      for({name, _} <- @asking, do: {name, [parent: :db] ++ limit(name)})
+      for({name, _} <- @subsystems, do: {name, [parent: :db] ++ limit(name)})
   end
 
-  # What they may have where all is well: a little more than they ask for.
+  # The limits in normal operation: slightly more than the calls.
   defp limit(:s1), do: [limit: 130, per: :second, priority: 1]
   defp limit(:s2), do: [limit: 50, per: :second, priority: 2]
   defp limit(:s3), do: [limit: 20, per: :second, priority: 4]
   defp limit(_usual), do: []
 
   defp second(rows, owed, second) do
-    {rows, owed} = Enum.reduce(@asking, {rows, owed}, &ask(&1, &2))
-    load = for({name, _} <- @asking, do: hd(rows[name].admitted)) |> Enum.sum()
+    {rows, owed} = Enum.reduce(@subsystems, {rows, owed}, &call(&1, &2))
+    load = for({name, _} <- @subsystems, do: hd(rows[name].admitted)) |> Enum.sum()
     watch(load, if(second in @broken, do: @left, else: @capacity))
     Test.advance(:second)
     metrics = VSM.subsystem_metrics()
@@ -77,8 +77,8 @@ defmodule Lab.Demo.Pain do
      owed}
   end
 
-  # A tenth of a call a second is one in ten seconds.
-  defp ask({name, {_meaning, rate}}, {rows, owed}) do
+  # A rate of 0.1 is one call in ten seconds.
+  defp call({name, {_meaning, rate}}, {rows, owed}) do
     due = Map.get(owed, name, 0.999) + rate
     calls = trunc(due)
 
@@ -90,14 +90,14 @@ defmodule Lab.Demo.Pain do
 
     row = %{
       rows[name]
-      | asked: [calls | rows[name].asked],
+      | calls: [calls | rows[name].calls],
         admitted: [admitted | rows[name].admitted]
     }
 
     {Map.put(rows, name, row), Map.put(owed, name, due - calls)}
   end
 
-  # The worse the overload, the greater the pain; and it is a pleasure to have room.
+  # Pain grows with the overload; free capacity is pleasure.
   defp watch(load, capacity) do
     pain = 0.8 * :math.log(max(load, 1) / capacity) + 0.15
 
@@ -113,14 +113,14 @@ defmodule Lab.Demo.Pain do
   end
 
   defp frame(rows, second, screen) do
-    back = if second > @column, do: IO.ANSI.cursor_up(3 * length(@asking) + 3), else: ""
+    back = if second > @column, do: IO.ANSI.cursor_up(3 * length(@subsystems) + 3), else: ""
     IO.write([back | draw(rows, screen)])
     Process.sleep(@frame_ms)
   end
 
   defp draw(rows, screen) do
     [database(rows.db, screen)] ++
-      for {name, {meaning, rate}} <- @asking do
+      for {name, {meaning, rate}} <- @subsystems do
         strips(Atom.to_string(name), meaning, "#{rate}/s", rows[name], screen)
       end ++ [axis(screen), "\n"]
   end
@@ -135,14 +135,14 @@ defmodule Lab.Demo.Pain do
 
     [
       [title, Text.fit(rate, 10), "limit ", strip(row.scale, 1.0, :yellow, screen), "\n"],
-      [Text.fit(meaning, 13), "let in", strip(shares(row), 1.0, :green, screen), "\n\n"]
+      [Text.fit(meaning, 13), "admit ", strip(shares(row), 1.0, :green, screen), "\n\n"]
     ]
   end
 
-  # Of those that asked; where nobody did, as before.
-  defp shares(%{asked: []}), do: []
+  # Shares of the calls. A second without calls keeps the share before it.
+  defp shares(%{calls: []}), do: []
 
-  defp shares(%{asked: asked, admitted: admitted}) do
+  defp shares(%{calls: asked, admitted: admitted}) do
     asked
     |> Enum.zip(admitted)
     |> Enum.reverse()
@@ -175,19 +175,19 @@ defmodule Lab.Demo.Pain do
   defp totals(rows, screen) do
     titles = [
       "   ",
-      Enum.map(["asked", "let in", "while broken", "lowest limit"], &Screen.right(&1, 14))
+      Enum.map(["calls", "admitted", "while broken", "lowest limit"], &Screen.right(&1, 14))
     ]
 
     [
       "\n",
       Screen.style(screen, :faint, titles),
-      for {name, _} <- @asking do
+      for {name, _} <- @subsystems do
         row = rows[name]
 
         cells = [
-          Numbers.number(Enum.sum(row.asked)),
+          Numbers.number(Enum.sum(row.calls)),
           Numbers.number(Enum.sum(row.admitted)),
-          percent(while_broken(row.admitted), while_broken(row.asked)),
+          percent(while_broken(row.admitted), while_broken(row.calls)),
           "#{round(100 * Enum.min(row.scale))} %"
         ]
 
@@ -201,7 +201,7 @@ defmodule Lab.Demo.Pain do
   defp percent(_part, 0), do: "-"
   defp percent(part, whole), do: "#{round(100 * part / whole)} %"
 
-  # What a person who comes later reads, in the order in which it happened.
+  # The explanation, in order of time.
   defp reasons(screen) do
     changes = VSM.explain(:db) |> Enum.reverse()
 
@@ -210,7 +210,7 @@ defmodule Lab.Demo.Pain do
       Screen.style(
         screen,
         :faint,
-        "RateLimiter.VSM.explain(:db): how it began, and how it ended"
+        "RateLimiter.VSM.explain(:db): the first and the last changes"
       ),
       for change <- shown(changes) do
         at = Calendar.strftime(change.at, "%M:%S")
@@ -220,7 +220,6 @@ defmodule Lab.Demo.Pain do
     ]
   end
 
-  # How it began, and how it ended.
   defp shown(changes) when length(changes) <= 8, do: changes
   defp shown(changes), do: Enum.take(changes, 6) ++ Enum.take(changes, -2)
 

@@ -1,7 +1,7 @@
 defmodule Lab.Demo.Shared do
   @moduledoc false
-  # Two nodes share one limit through a Redis of their own, which is killed in the middle and comes back without its data.
-  # In real time: a Redis cannot be given a clock.
+  # Two nodes share one limit through a Redis of their own, which is killed and started again without its data. In real
+  # time, since a Redis has no simulated clock.
 
   alias Lab.Demo
   alias RateLimiter.Core.Numbers
@@ -15,14 +15,14 @@ defmodule Lab.Demo.Shared do
   @ticks 48
   @killed 16
   @back 32
-  # As many as both together are allowed in a tick, and some more, so that a burst is seen.
+  # The height of a full bar: a little more than the limit of a tick, so that a burst is visible.
   @full 20
 
   @lines 3 * length(@nodes) + 5
 
   @typep picture :: [%{redis: :up | :down, nodes: [Node.tick()]}]
 
-  @doc "Shows it, as it happens where the screen can be drawn over, and sums it up. A column of the picture is a tick."
+  @doc "Shows the outage, live on a terminal, and sums it up. A column of the picture is a tick."
   @spec show(Screen.t(), pos_integer) :: :ok | {:error, String.t()}
   def show(screen, tick_ms \\ @tick_ms) do
     case System.find_executable("redis-server") do
@@ -30,7 +30,7 @@ defmodule Lab.Demo.Shared do
         {:error, "redis-server is not on the path: bin/setup installs it"}
 
       executable ->
-        # In a process of its own, with which the server and the nodes end.
+        # Server and nodes end with the process that starts them.
         fn -> play(screen, tick_ms, executable) end |> Task.async() |> Task.await(:infinity)
     end
   end
@@ -39,9 +39,9 @@ defmodule Lab.Demo.Shared do
     Demo.title(screen, "Two nodes share 40 calls a second; then their Redis is killed")
 
     IO.puts("""
-    Node 1 asks three times as often as node 2, and both together more than is
-    allowed. At a third of the time Redis gets a kill -9, at two thirds it is
-    started again, empty. Where a bar is yellow, its node decided without Redis.
+    Node 1 makes three times as many calls as node 2, and both together more than
+    the limit. After a third of the time Redis gets a kill -9, after two thirds it
+    is started again, empty. A yellow bar: its node decided without Redis.
     """)
 
     directory = temporary!()
@@ -63,7 +63,7 @@ defmodule Lab.Demo.Shared do
     ]
   end
 
-  # Without a port, which somebody else might have.
+  # A socket instead of a port, which might be taken.
   defp start!(executable, directory) do
     arguments = ~w(--port 0 --unixsocket socket --save) ++ [""]
     {:ok, server} = Program.start_link(directory, executable, arguments)
@@ -85,7 +85,7 @@ defmodule Lab.Demo.Shared do
       stage.nodes
       |> Enum.zip(@nodes)
       |> Enum.map(fn {node, {_name, calls}} ->
-        Task.async(fn -> Node.ask(node, calls, stage.tick_ms) end)
+        Task.async(fn -> Node.call(node, calls, stage.tick_ms) end)
       end)
       |> Task.await_many(:infinity)
 
@@ -96,7 +96,7 @@ defmodule Lab.Demo.Shared do
 
   ## Drawing
 
-  # Over the frame before it.
+  # Drawn over the frame before it.
   @spec frame(picture, map) :: :ok
   defp frame(picture, stage) do
     back = if length(picture) > 1, do: IO.ANSI.cursor_up(@lines), else: ""
@@ -130,7 +130,6 @@ defmodule Lab.Demo.Shared do
   defp server(:down, screen),
     do: Screen.style(screen, :red, if(screen.unicode, do: "╳", else: "x"))
 
-  # Yellow where the node decided without Redis.
   defp admitted(tick, screen) do
     colour = if tick.source == :redis, do: :green, else: :yellow
     Screen.style(screen, colour, height(tick.admitted, screen))
@@ -188,9 +187,9 @@ defmodule Lab.Demo.Shared do
     allowed = @limit[:burst] + div(span_ms * @limit[:limit], 1_000)
 
     """
-    With Redis the nodes share the limit as they ask for it; without it each has its
-    half. Admitted in all: #{Numbers.number(admitted)}; the limit allows #{Numbers.number(allowed)} in #{Numbers.span(span_ms * 1_000_000)}.
-    No caller waited for longer than #{div(longest, 1_000) + 1} ms.\
+    With Redis the nodes share the limit by their calls; without it each has half of
+    it. Admitted in total: #{Numbers.number(admitted)}; the limit allows #{Numbers.number(allowed)} in #{Numbers.span(span_ms * 1_000_000)}.
+    No caller waited longer than #{div(longest, 1_000) + 1} ms.\
     """
   end
 end

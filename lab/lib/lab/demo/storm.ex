@@ -1,8 +1,7 @@
 defmodule Lab.Demo.Storm do
   @moduledoc false
-  # A minute in which every subsystem is asked once a second, but for ten seconds in the middle 150 times a second.
-  # The clock is a test's, so that the minute takes no minute and looks the same each time; the limiters are those
-  # that serve applications.
+  # A minute of one call per second to every subsystem, and ten seconds of 150 calls per second in the middle. The clock is
+  # simulated, so the minute is short and always the same; the limiters are those that serve applications.
 
   alias Lab.Demo
   alias RateLimiter.Core.Numbers
@@ -26,10 +25,10 @@ defmodule Lab.Demo.Storm do
            longest_wait_ms: non_neg_integer
          }
 
-  @doc "Plays the storm, as it happens where the screen can be drawn over, and sums it up."
+  @doc "Plays the storm, live on a terminal, and sums it up."
   @spec show(Screen.t()) :: :ok
   def show(screen) do
-    # In a process of its own, with which its limiters end.
+    # The limiters end with the process that starts them.
     fn -> play(screen) end |> Task.async() |> Task.await(:infinity)
   end
 
@@ -57,7 +56,7 @@ defmodule Lab.Demo.Storm do
 
   defp limiters, do: for({name, {_, window}} <- @subsystems, do: {name, windows: [limit: window]})
 
-  # The calls of a second are spread over it, one subsystem after the other.
+  # The calls are spread over the second.
   defp second(rows, calls) do
     rows =
       Map.new(rows, fn {name, row} ->
@@ -73,7 +72,7 @@ defmodule Lab.Demo.Storm do
 
   @spec call(atom, row) :: row
   defp call(name, row) do
-    case RateLimiter.check_and_track(name, :everybody, :limit) do
+    case RateLimiter.check_and_track(name, :all, :limit) do
       {:ok, _usage} ->
         Map.update!(row, :admitted, fn [now | before] -> [now + 1 | before] end)
 
@@ -84,7 +83,7 @@ defmodule Lab.Demo.Storm do
     end
   end
 
-  # Over the frame before it.
+  # Drawn over the frame before it.
   defp frame(rows, second, screen) do
     back = if second > 0, do: IO.ANSI.cursor_up(3 * length(@subsystems) + 1), else: ""
     IO.write([back | draw(rows, screen)])
@@ -108,7 +107,6 @@ defmodule Lab.Demo.Storm do
     window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Terminal.LimitText.rate_text()
   end
 
-  # What has not come yet stays empty, so that the picture grows in its frame.
   defp strip(values, colour, screen) do
     bars = values |> Enum.reverse() |> Enum.map(&Screen.height(screen, &1, @storm_calls))
     Screen.style(screen, colour, bars)
@@ -144,8 +142,8 @@ defmodule Lab.Demo.Storm do
           Screen.right(Numbers.span(row.longest_wait_ms * 1_000_000), 15)
         ]
       end,
-      "\n\nEach holds a burst of its own limit, then admits exactly its rate: s1 takes up\n",
-      "most of the storm; s5 is spent at once, then takes one call in six seconds."
+      "\n\nEach admits a burst of its own limit, then exactly its rate: s1 admits most of\n",
+      "the storm; s5 is used up at once, then admits one call in six seconds."
     ]
   end
 end

@@ -2,7 +2,7 @@ defmodule Lab.Simulation.Arguments do
   @moduledoc false
   # The command line of `mix simulate`.
 
-  alias Lab.Simulation.{Cast, Scenario, Service, Size}
+  alias Lab.Simulation.{Controllers, Scenario, Service, Size}
   alias RateLimiter.Terminal.CommandLine
 
   @switches [
@@ -28,7 +28,7 @@ defmodule Lab.Simulation.Arguments do
     "lognormal" => {:lognormal, 2.0}
   }
 
-  @doc "The options of `Lab.Simulation.run/1` with `:html`; or what is wrong."
+  @doc "Returns the options of `Lab.Simulation.run/1` with `:html`, or what is invalid."
   @spec parse([String.t()]) :: {:ok, keyword} | :help | {:error, String.t()}
   def parse(argv) do
     with {:ok, given} <- CommandLine.options(argv, @switches, @aliases), do: options(given)
@@ -39,7 +39,7 @@ defmodule Lab.Simulation.Arguments do
          {:ok, law} <- law(given[:service]),
          {:ok, scenarios} <- scenarios(given),
          {:ok, sizes} <- sizes(given),
-         {:ok, members} <- members(given),
+         {:ok, controllers} <- controllers(given),
          :ok <- jobs(given[:jobs]),
          :ok <- one_cell(given[:html], scenarios, sizes) do
       {:ok,
@@ -48,7 +48,7 @@ defmodule Lab.Simulation.Arguments do
          law: law,
          scenarios: scenarios,
          sizes: sizes,
-         members: members,
+         controllers: controllers,
          target: given[:target] || false,
          quick: given[:quick] || false,
          jobs: given[:jobs],
@@ -100,15 +100,17 @@ defmodule Lab.Simulation.Arguments do
     pick(given, :size, usual, &Size.find/1, "one of #{names(known)}")
   end
 
-  defp members(given) do
-    known = Enum.map(Cast.members(), fn {key, _title, _module} -> to_string(key) end)
+  defp controllers(given) do
+    known = Enum.map(Controllers.controllers(), fn {key, _title, _module} -> to_string(key) end)
 
     pick(
       given,
       :only,
-      Cast.members(),
+      Controllers.controllers(),
       fn name ->
-        Enum.find(Cast.members(), fn {key, _title, _module} -> to_string(key) == name end)
+        Enum.find(Controllers.controllers(), fn {key, _title, _module} ->
+          to_string(key) == name
+        end)
       end,
       "one of #{names(known)}"
     )

@@ -1,7 +1,7 @@
 defmodule Lab.Simulation.Arrivals do
   @moduledoc false
-  # When calls come and how much work they bring. The draws depend on the seed and the scenario alone, never on
-  # what a controller does: every controller meets the same calls.
+  # The times of calls and the work of each. They depend on the seed and the scenario only, so every controller gets the
+  # same calls.
 
   alias Lab.Simulation.Service
 
@@ -10,12 +10,12 @@ defmodule Lab.Simulation.Arrivals do
 
   @type t :: %__MODULE__{}
 
-  @doc "The arrivals of a seed."
+  @doc "Returns the arrivals of a seed."
   @spec new(integer, Service.law(), float) :: t
   def new(seed, law, mean_ms),
     do: %__MODULE__{rand: :rand.seed_s(:exsss, seed), law: law, mean_ms: mean_ms}
 
-  @doc "When the next call comes at this demand, if the demand stays until then."
+  @doc "Returns the time of the next call at this demand."
   @spec next(t, float, number) :: {float | :infinity, t}
   def next(arrivals, _now, demand) when demand <= 0, do: {:infinity, arrivals}
 
@@ -24,7 +24,7 @@ defmodule Lab.Simulation.Arrivals do
     {now - :math.log(1.0 - uniform) * 1_000 / demand, %{arrivals | rand: rand}}
   end
 
-  @doc "The work of the call that has come, in milliseconds of one worker."
+  @doc "Returns the work of the next call, in milliseconds of one worker."
   @spec work(t) :: {float, t}
   def work(arrivals) do
     {multiple, rand} = Service.draw(arrivals.law, arrivals.rand)

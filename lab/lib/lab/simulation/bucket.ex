@@ -1,17 +1,16 @@
 defmodule Lab.Simulation.Bucket do
   @moduledoc false
-  # The configured limit: a token bucket that holds its period's worth: of a second, as `limit: n, per: :second` does,
-  # or of more.
+  # The configured limit: a token bucket that holds the tokens of its period.
 
   defstruct tokens: 0.0, at_ms: 0.0
 
   @type t :: %__MODULE__{}
 
-  @doc "A full bucket."
+  @doc "Returns a full bucket."
   @spec new(number, number) :: t
   def new(rate, seconds \\ 1), do: %__MODULE__{tokens: max(1.0, rate * seconds * 1.0)}
 
-  @doc "Takes a token where there is one; the rate is the limit with the scale that is on it now."
+  @doc "Takes a token if there is one. The rate is the limit times its current scale."
   @spec take(t, float, number, number) :: {boolean, t}
   def take(%__MODULE__{tokens: tokens, at_ms: at}, now, rate, seconds \\ 1) do
     tokens = min(max(1.0, rate * seconds), tokens + (now - at) * rate / 1_000)

@@ -1,12 +1,12 @@
 defmodule Lab.Simulation.Controller do
   @moduledoc false
-  # What stands between the clients and the resource. Every controller stands behind the same configured limit;
-  # it may scale that limit, and may turn calls away by itself.
+  # A controller between clients and resource. All controllers have the same configured limit behind them. A controller
+  # may scale that limit, and may deny calls itself.
 
   alias RateLimiter.Adaptive.{Decision, Work}
 
   @type state :: term
-  # Comes back with the call when it is finished.
+  # Returned with the call when it is finished.
   @type tag :: term
   @type setting :: %{
           limit: float,
@@ -20,37 +20,37 @@ defmodule Lab.Simulation.Controller do
           now: float,
           outcome: Work.outcome(),
           duration_ms: float,
-          # Calls in flight when it was let in, itself included, and now.
+          # Calls in flight, this one included: when it was admitted, and now.
           in_flight_then: pos_integer,
           in_flight: pos_integer,
           tag: tag
         }
 
-  @doc "What an operator has set, and how the controller begins."
+  @doc "Returns the first state for these settings."
   @callback new(setting) :: state
 
-  @doc "Whether a call may go on to the limit, with so many in flight."
+  @doc "Returns whether a call is passed on to the limit, and a tag for it."
   @callback admit(state, now_ms :: float, in_flight :: non_neg_integer) :: {boolean, tag, state}
 
-  @doc "A call that was let in is finished."
+  @doc "Handles the end of an admitted call."
   @callback finished(state, finished) :: state
 
-  @doc "A call was denied by the limit behind `admit/3`."
+  @doc "Handles a call that the limit behind `admit/3` denied."
   @callback limited(state) :: state
 
-  @doc "When `tick/3` is due next, in milliseconds; `:infinity` for a controller without a clock."
+  @doc "Returns when `tick/3` is due, in milliseconds; `:infinity` for a controller without a clock."
   @callback next_tick(state) :: float | :infinity
 
-  @doc "What it does by the clock. `busy` is the share of the resource's workers that work, as a CPU meter tells."
+  @doc "Handles a tick of the clock. `busy` is the share of the workers that are busy, as a CPU meter shows it."
   @callback tick(state, now_ms :: float, seen) :: state
 
-  @doc "The factor on the configured limit."
+  @doc "Returns the factor on the configured limit."
   @callback scale(state) :: float
 
-  @doc "What it adapts, as one number to draw: calls a second, or calls in flight."
+  @doc "Returns the adapted value for the chart: calls per second, or calls in flight."
   @callback level(state) :: number | nil
 
-  @doc "Its decisions so far that were worth an event, the last one first."
+  @doc "Returns the decisions that an application would get as events, the latest first."
   @callback decisions(state) :: [{float, Decision.t()}]
 
   defmacro __using__(_options) do

@@ -1,6 +1,6 @@
 defmodule Lab.Simulation.Ours do
   @moduledoc false
-  # A law of this library, asked as the process of a subsystem asks it.
+  # The control law of this library, called as the controller process of a subsystem calls it.
   use Lab.Simulation.Controller
 
   alias RateLimiter.Adaptive.{Observation, Standard, Work}
@@ -15,7 +15,7 @@ defmodule Lab.Simulation.Ours do
     :rand,
     scale: 1.0,
     guard: :infinity,
-    # Work that began under this number began after the last cut.
+    # The number of cuts: a call with this tag began after the last cut.
     cuts: 0,
     fresh: %Work{},
     earlier: %Work{},

@@ -1,9 +1,10 @@
 defmodule Lab.Simulation.Page do
   @moduledoc false
-  # One scenario on one size as an HTML page that needs nothing else: what was possible and what was answered, second by
-  # second, for every member; and our decisions with their reasons.
+  # One scenario on one size as an HTML page: the calls that could be and that were answered in each second, for every
+  # controller, and the decisions of this library with their reasons.
 
-  alias Lab.Simulation.{Cast, Scenario, Second, Size}
+  alias Lab.Simulation.{Controllers, Scenario, Second, Size}
+  alias RateLimiter.Core.Numbers
   alias RateLimiter.Terminal.{Html, Svg}
 
   import RateLimiter.Terminal.Html, only: [escape: 1]
@@ -20,9 +21,11 @@ defmodule Lab.Simulation.Page do
   td.words { white-space: normal; text-align: left; }
   """
 
-  @type run :: {Cast.member(), [Second.t()], [{float, RateLimiter.Adaptive.Decision.t()}], float}
+  @type run ::
+          {Controllers.controller(), [Second.t()], [{float, RateLimiter.Adaptive.Decision.t()}],
+           float}
 
-  @doc "The whole page; a run is a member with its seconds, decisions and goodput."
+  @doc "Returns the page. A run is a controller with its seconds, decisions and goodput."
   @spec render(Scenario.t(), Size.t(), [run], integer) :: iodata
   def render(scenario, size, runs, seed) do
     title = "#{letter(scenario)}: #{scenario.title}, #{size.name} per second"
@@ -30,7 +33,8 @@ defmodule Lab.Simulation.Page do
     Html.page(title, @css, [
       ["<header>\n<h1>", escape(title), "</h1>\n"],
       "<p>#{size.workers} workers, clients wait #{round(size.deadline_ms)} ms, seed #{seed}. ",
-      "Every controller meets the same calls.</p>\n",
+      "Every controller gets the same calls. Possible is the smaller of mean demand and capacity; the calls of a " <>
+        "second vary around the mean.</p>\n",
       legend(),
       "</header>\n",
       figures(runs),
@@ -40,14 +44,14 @@ defmodule Lab.Simulation.Page do
 
   defp legend do
     ~s(<p class="legend"><span class="key-possible">possible</span><span class="key-good">answered in time</span>) <>
-      ~s(<span class="key-allowed">the limit, where it is a rate</span>) <>
+      ~s(<span class="key-allowed">the limit, if it is a rate</span>) <>
       ~s(<span class="key-change">a change of scale</span></p>\n)
   end
 
-  # All have one axis: they are there to be compared.
+  # One axis for all, so that they can be compared.
   defp figures(runs) do
     levels =
-      for {_member, seconds, _decisions, _goodput} <- runs,
+      for {_controller, seconds, _decisions, _goodput} <- runs,
           second <- seconds,
           do: max(second.oracle, second.good)
 
@@ -61,7 +65,7 @@ defmodule Lab.Simulation.Page do
     span = length(seconds)
     x = fn at -> box.left + (box.right - box.left) * at / span end
     y = fn value -> Svg.y(box, min(value, highest), highest) end
-    words = "#{title}: #{percent(goodput)} of what was possible"
+    words = "#{title}: #{Numbers.percent(goodput)} of what was possible"
 
     [
       ["<figure><h3>", escape(words), "</h3>"],
@@ -107,7 +111,7 @@ defmodule Lab.Simulation.Page do
   defp decisions(runs) do
     for {{:ours, _title, _module}, _seconds, decisions, _goodput} <- runs, decisions != [] do
       [
-        ~s(<h2>What it did, and why</h2>\n<div class="wide"><table><thead><tr><th>at</th><th>action</th>),
+        ~s(<h2>Decisions of this library</h2>\n<div class="wide"><table><thead><tr><th>at</th><th>action</th>),
         "<th>scale</th><th>why</th></tr></thead><tbody>\n",
         for {at, decision} <- decisions do
           [
@@ -124,5 +128,4 @@ defmodule Lab.Simulation.Page do
   defp point(x, y), do: [coordinate(x), ",", coordinate(y)]
   defp coordinate(value), do: :erlang.float_to_binary(value * 1.0, decimals: 1)
   defp letter(%{key: key}), do: key |> to_string() |> String.upcase()
-  defp percent(value), do: "#{round(value * 100)} %"
 end

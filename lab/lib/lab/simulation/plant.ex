@@ -1,8 +1,8 @@
 defmodule Lab.Simulation.Plant do
   @moduledoc false
-  # Clients, the limit, a controller and the resource behind it, event by event. What is next decides: a call
-  # comes, a worker is done, an answer arrives, a client gives up, a client tries again, the controller's clock,
-  # the scenario's next segment, the end of a second.
+  # A discrete-event simulation of clients, the limit, a controller and the resource behind it. The events are: a call
+  # arrives, a worker finishes, an answer arrives, a client gives up, a client retries, the clock of the controller, the
+  # next segment of the scenario, the end of a second.
 
   alias Lab.Simulation.{
     Arrivals,
@@ -16,7 +16,7 @@ defmodule Lab.Simulation.Plant do
     Size
   }
 
-  # A client that tries again waits up to so long first.
+  # The longest backoff before a retry.
   @backoff_ms 100.0
 
   @enforce_keys [:controller, :state, :resource, :arrivals, :segments, :segment, :size, :limit]
@@ -32,7 +32,7 @@ defmodule Lab.Simulation.Plant do
     :bucket,
     :second,
     :extra_rand,
-    # Made when it begins: what is opaque has no place in the literal that a struct's defaults are.
+    # Set by new/4: an opaque term must not stand among the defaults of a struct.
     :deadlines,
     :answers,
     :retries,
@@ -49,7 +49,7 @@ defmodule Lab.Simulation.Plant do
 
   @type options :: [seed: integer, law: Service.law(), target: boolean]
 
-  @doc "Runs a scenario to its end: a `Second` for each, and the controller as it is then."
+  @doc "Runs a scenario to its end. Returns its seconds and the last state of the controller."
   @spec run(module, Scenario.t(), Size.t(), options) :: {[Second.t()], Controller.state()}
   def run(controller, scenario, size, options) do
     plant = controller |> new(scenario, size, options) |> enter(0.0) |> loop()
@@ -73,7 +73,7 @@ defmodule Lab.Simulation.Plant do
     %__MODULE__{
       controller: controller,
       state: controller.new(setting),
-      # Two seconds' worth of calls may wait.
+      # The queue holds the calls of two seconds.
       resource: Resource.new(size.workers, max(1, round(2 * size.capacity))),
       arrivals: Arrivals.new(seed, law, Size.mean_ms(size)),
       segment: segment,
@@ -102,7 +102,7 @@ defmodule Lab.Simulation.Plant do
       else: plant |> handle(event, at) |> loop()
   end
 
-  # In the order in which events of one moment happen: what ends makes room for what comes.
+  # Of events at one moment, those that free capacity are first.
   defp next(plant) do
     {:infinity, :none}
     |> sooner(Resource.next_ms(plant.resource), :worker)
@@ -115,7 +115,7 @@ defmodule Lab.Simulation.Plant do
     |> sooner(first_retry(plant.retries), :retry)
   end
 
-  # A number is less than an atom: whatever has a time comes before `:infinity`.
+  # In the order of terms every number is less than `:infinity`.
   defp sooner({best, _event}, at, event) when at < best, do: {at, event}
   defp sooner(best, _at, _event), do: best
 
@@ -136,13 +136,13 @@ defmodule Lab.Simulation.Plant do
     plant = %{plant | arrivals: arrivals, next_arrival: at}
 
     if plant.segment.check_ms > 0,
-      do: ask_later(plant, now + plant.segment.check_ms, work, 0),
-      else: ask(plant, now, work, 0)
+      do: call_later(plant, now + plant.segment.check_ms, work, 0),
+      else: call(plant, now, work, 0)
   end
 
   defp handle(plant, :retry, now) do
     {{_at, _id, work, try}, retries} = :gb_sets.take_smallest(plant.retries)
-    ask(%{plant | retries: retries}, now, work, try)
+    call(%{plant | retries: retries}, now, work, try)
   end
 
   defp handle(plant, :worker, now) do
@@ -206,7 +206,7 @@ defmodule Lab.Simulation.Plant do
 
   defp enter(%{segment: %Segment{} = segment} = plant, now) do
     there = max(1, ceil(plant.size.workers * segment.workers))
-    # Where a share of the workers is no whole number, those that are there are so much slower.
+    # If the share of the workers is not a whole number, the workers are rounded up and slower.
     speed = segment.speed * plant.size.workers * segment.workers / there
     {at, arrivals} = Arrivals.next(plant.arrivals, now, segment.demand)
 
@@ -231,7 +231,7 @@ defmodule Lab.Simulation.Plant do
 
   ## A call
 
-  defp ask(plant, now, work, try) do
+  defp call(plant, now, work, try) do
     plant = count(plant, :asked)
     {admitted, tag, state} = plant.controller.admit(plant.state, now, plant.in_flight)
     plant = %{plant | state: state}
@@ -245,13 +245,13 @@ defmodule Lab.Simulation.Plant do
     plant = %{plant | bucket: bucket}
 
     if allowed do
-      let_in(plant, now, work, try, tag)
+      admit(plant, now, work, try, tag)
     else
       denied(%{plant | state: plant.controller.limited(plant.state)}, now, work, try)
     end
   end
 
-  defp let_in(plant, now, work, try, tag) do
+  defp admit(plant, now, work, try, tag) do
     id = plant.id
     call = {now, plant.in_flight + 1, tag, work, try}
 
@@ -271,7 +271,7 @@ defmodule Lab.Simulation.Plant do
 
   defp denied(plant, now, work, try), do: plant |> count(:denied) |> again(now, work, try)
 
-  # Whoever gave up, or was answered, hears no second answer.
+  # A call that timed out or was answered ignores a second answer.
   defp answer(plant, now, id, outcome) do
     case Map.pop(plant.calls, id) do
       {nil, _calls} -> plant
@@ -303,10 +303,10 @@ defmodule Lab.Simulation.Plant do
 
   defp again(plant, now, work, try) do
     {uniform, rand} = :rand.uniform_s(plant.extra_rand)
-    ask_later(%{plant | extra_rand: rand}, now + uniform * @backoff_ms, work, try + 1)
+    call_later(%{plant | extra_rand: rand}, now + uniform * @backoff_ms, work, try + 1)
   end
 
-  defp ask_later(plant, at, work, try) do
+  defp call_later(plant, at, work, try) do
     retry = {at, plant.id, work, try}
     %{plant | id: plant.id + 1, retries: :gb_sets.add(retry, plant.retries)}
   end

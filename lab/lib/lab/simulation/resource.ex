@@ -1,7 +1,7 @@
 defmodule Lab.Simulation.Resource do
   @moduledoc false
-  # One FIFO queue before a number of equal workers, on a clock of its own that runs as fast as they work: a
-  # change of speed then moves no plan, and a stall is a clock that stands.
+  # One FIFO queue before equal workers. The resource has a clock that runs at the speed of the workers, so a change of
+  # speed does not change planned ends, and a stall is a clock that stands still.
 
   @enforce_keys [:workers, :room, :busy, :waiting]
   defstruct [
@@ -19,13 +19,13 @@ defmodule Lab.Simulation.Resource do
   @type t :: %__MODULE__{}
   @type id :: term
 
-  @doc "An idle resource that lets `room` calls wait."
+  @doc "Returns an idle resource with a queue for `room` calls."
   @spec new(pos_integer, non_neg_integer) :: t
   def new(workers, room) do
     %__MODULE__{workers: workers, room: room, busy: :gb_sets.empty(), waiting: :queue.new()}
   end
 
-  @doc "Hands a call in: it runs, waits, or is turned away."
+  @doc "Offers a call: it runs, waits, or is rejected."
   @spec offer(t, float, id, float) :: {:taken | :rejected, t}
   def offer(%__MODULE__{running: running, workers: workers} = resource, now, id, work)
       when running < workers,
@@ -40,7 +40,7 @@ defmodule Lab.Simulation.Resource do
     {:taken, %{resource | waiting: waiting, queued: resource.queued + 1}}
   end
 
-  @doc "When the next call is done, in milliseconds; `:infinity` where none ever is."
+  @doc "Returns the time at which the next call ends, in milliseconds, or `:infinity`."
   @spec next_ms(t) :: float | :infinity
   def next_ms(%__MODULE__{running: 0}), do: :infinity
   def next_ms(%__MODULE__{speed: speed}) when speed == 0, do: :infinity
@@ -50,7 +50,7 @@ defmodule Lab.Simulation.Resource do
     resource.at_ms + max(0.0, done - resource.work_ms) / resource.speed
   end
 
-  @doc "Ends that call, and lets the next one in the queue begin."
+  @doc "Ends that call, and starts the next one of the queue."
   @spec finish(t) :: {id, t}
   def finish(resource) do
     {{done, id}, busy} = :gb_sets.take_smallest(resource.busy)
@@ -58,7 +58,7 @@ defmodule Lab.Simulation.Resource do
     {id, fill(resource, done)}
   end
 
-  @doc "Changes speed and workers. What ran on a worker that is gone never ends."
+  @doc "Changes speed and workers. A call on a removed worker never ends."
   @spec change(t, float, float, pos_integer) :: t
   def change(resource, now, speed, workers) do
     clock = clock(resource, now)

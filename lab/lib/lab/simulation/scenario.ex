@@ -1,6 +1,6 @@
 defmodule Lab.Simulation.Scenario do
   @moduledoc false
-  # What happens to a resource and its clients, second by second, relative to the resource's capacity.
+  # A scenario: the demand and the faults of a resource over time, relative to its capacity.
 
   alias Lab.Simulation.{Segment, Size}
 
@@ -17,12 +17,12 @@ defmodule Lab.Simulation.Scenario do
     demand: 0.9
   ]
 
-  #   demand     as a share of capacity, where nothing happens
+  #   demand     in normal operation, as a share of capacity
   #   limit      the configured limit, as a multiple of capacity
-  #   law        of service times, where the scenario is about it; else the table's
-  #   retries    how often a client tries again
+  #   law        of service times, if the scenario has its own
+  #   retries    of a client
   #   pain       {from second, to second, source, level}
-  #   overload   {from, to} in seconds: where capacity is short and all else stands still
+  #   overload   {from, to} in seconds: the constant overload
   @type t :: %__MODULE__{
           key: atom,
           title: String.t(),
@@ -41,31 +41,31 @@ defmodule Lab.Simulation.Scenario do
     %{key: :c, title: "leak 100 to 40 %", seconds: 250},
     %{key: :d, title: "square wave 20 s", seconds: 160},
     %{key: :e, title: "heavy tail, stalls", seconds: 150, law: {:pareto, 1.8}},
-    %{key: :f, title: "+400 ms, not by load", seconds: 150},
+    %{key: :f, title: "+400 ms, not load", seconds: 150},
     %{key: :g, title: "1 of 4 nodes lost", seconds: 120, overload: {30, 90}},
     %{key: :h, title: "limit 2x too high", seconds: 120, limit: 2.0, overload: {0, 120}},
     %{key: :i, title: "retry storm", seconds: 120, retries: 3},
     %{key: :j, title: "Redis stalls 5 s", seconds: 90},
-    %{key: :l, title: "a lying source", seconds: 120, pain: [{30, 90, :liar, 1.0}]}
+    %{key: :l, title: "a false signal", seconds: 120, pain: [{30, 90, :false_alarm, 1.0}]}
   ]
 
-  @doc "The eight of the main table."
+  @doc "Returns the eight scenarios of the main table."
   @spec main() :: [t]
   def main, do: Enum.filter(all(), &(&1.key in ~w(a b c d e f g h)a))
 
-  @doc "Those beside it: a storm of retries, a store that stalls, a source that lies."
+  @doc "Returns the further scenarios: a retry storm, a store that stalls, a false signal."
   @spec further() :: [t]
   def further, do: Enum.filter(all(), &(&1.key in ~w(i j l)a))
 
-  @doc "All of them."
+  @doc "Returns all scenarios."
   @spec all() :: [t]
   def all, do: Enum.map(@scenarios, &struct!(__MODULE__, &1))
 
-  @doc "The one of this key, such as `:a`; `nil` where there is none."
+  @doc "Returns the scenario of this key, such as `:a`, or `nil`."
   @spec find(atom) :: t | nil
   def find(key), do: Enum.find(all(), &(&1.key == key))
 
-  @doc "Its segments on a resource of this size. The seed only says when stalls come."
+  @doc "Returns its segments on a resource of this size. The seed decides the times of stalls."
   @spec segments(t, Size.t(), integer) :: [Segment.t()]
   def segments(%__MODULE__{key: key, seconds: seconds} = scenario, size, seed) do
     Enum.map(timeline(key, seconds, seed) || [{seconds, scenario.demand, []}], fn {until, demand,
@@ -77,14 +77,14 @@ defmodule Lab.Simulation.Scenario do
     end)
   end
 
-  # {until, in seconds; demand / capacity; what else is different}
+  # {end in seconds, demand / capacity, other fields of the segment}
   defp timeline(:a, seconds, _), do: [{30, 0.9, []}, {90, 0.9, speed: 0.5}, {seconds, 0.9, []}]
   defp timeline(:b, seconds, _), do: [{30, 0.8, []}, {60, 8.0, []}, {seconds, 0.8, []}]
 
   defp timeline(:p, seconds, _),
     do: [{30, 0.9, []}, {120, 0.9, workers: 0.25}, {seconds, 0.9, []}]
 
-  # A leak loses a little every second, until somebody restarts what leaks.
+  # The capacity falls a little every second, until a restart.
   defp timeline(:c, seconds, _) do
     leak = for second <- 11..190, do: {second, 0.9, speed: 1.0 - 0.6 * (second - 10) / 180}
     [{10, 0.9, []}] ++ leak ++ [{220, 0.9, speed: 0.4}, {seconds, 0.9, []}]
@@ -107,7 +107,7 @@ defmodule Lab.Simulation.Scenario do
   defp timeline(:h, seconds, _), do: [{seconds, 2.0, []}]
   defp timeline(:i, seconds, _), do: [{30, 0.8, []}, {50, 0.8, speed: 0.4}, {seconds, 0.8, []}]
 
-  # Each check waits for the store until its deadline, and is then answered from the local share.
+  # Each check waits for the store until its deadline; then the fallback decides.
   defp timeline(:j, seconds, _),
     do: [{40, 0.8, []}, {45, 0.8, check_ms: 100.0}, {seconds, 0.8, []}]
 
@@ -115,7 +115,7 @@ defmodule Lab.Simulation.Scenario do
 
   defp timeline(:steady, _seconds, _), do: nil
 
-  # Every 15 seconds or so all workers stand still for half a second.
+  # About every 15 seconds all workers stall for half a second.
   defp stalls(at, seconds, rand, demand) do
     {uniform, rand} = :rand.uniform_s(rand)
     start = at + 2.0 - 13.0 * :math.log(1.0 - uniform)

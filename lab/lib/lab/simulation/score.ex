@@ -1,12 +1,12 @@
 defmodule Lab.Simulation.Score do
   @moduledoc false
-  # What one run is worth.
+  # The score of one run.
   #
-  #   goodput      calls answered in time, against the oracle: the integral of the smaller of demand and capacity
-  #   settling     seconds after capacity fell until a stretch of five brings 90 % of what is possible
-  #   variation    of what is adapted, relative to its mean, in the last half of an overload that stands still
-  #   denied       the share of calls that were turned away
-  #   recovered    whether the last ten seconds bring 90 % of what is possible
+  #   goodput      calls answered in time, as a share of the oracle: the integral of the smaller of demand and capacity
+  #   settling     seconds from the fall of the capacity to five seconds with 90 % of the oracle
+  #   variation    of the adapted value, relative to its mean, in the last half of a constant overload
+  #   denied       the share of calls that were denied
+  #   recovered    whether the last ten seconds have 90 % of the oracle
 
   alias Lab.Simulation.{Scenario, Second}
 
@@ -23,7 +23,7 @@ defmodule Lab.Simulation.Score do
   @stretch 5
   @enough 0.9
 
-  @doc "The score of a scenario's seconds."
+  @doc "Returns the score of a scenario's seconds."
   @spec of([Second.t()], Scenario.t()) :: t
   def of(seconds, scenario) do
     %__MODULE__{
@@ -35,7 +35,7 @@ defmodule Lab.Simulation.Score do
     }
   end
 
-  @doc "The mean of scores; what some have not is left out of its mean."
+  @doc "Returns the mean of scores, of each field over the scores that have it."
   @spec mean([t]) :: t
   def mean(scores) do
     %__MODULE__{
@@ -56,7 +56,7 @@ defmodule Lab.Simulation.Score do
 
     0..max(0, length(short) - @stretch)
     |> Enum.find(&(short |> Enum.slice(&1, @stretch) |> ratio() >= @enough))
-    # Never: as long as it lasted.
+    # Never settled: the length of the overload.
     |> then(&(&1 || to - from))
   end
 

@@ -1,14 +1,14 @@
 defmodule Lab.Simulation.Second do
   @moduledoc false
-  # What happened in one second of a simulation.
+  # The counts of one second of a simulation.
   #
-  #   oracle     calls that could have succeeded: the smaller of demand and capacity
-  #   asked      calls that clients made, tries again included
+  #   oracle     calls that could succeed: the smaller of demand and capacity
+  #   asked      calls of clients, with retries
   #   denied     by the limit or by the controller
   #   good       answered in time
-  #   late       given up by their client
-  #   rejected   turned away by the resource's full queue
-  #   level      what the controller adapts, at the end of the second
+  #   late       timed out
+  #   rejected   by the full queue of the resource
+  #   level      the value that the controller adapts, at the end of the second
   #   scale, in_flight, waiting   at the end of the second
 
   defstruct at: 0,

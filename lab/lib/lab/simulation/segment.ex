@@ -1,13 +1,13 @@
 defmodule Lab.Simulation.Segment do
   @moduledoc false
-  # A stretch of a scenario in which nothing changes from outside.
+  # A part of a scenario with constant conditions.
   #
-  #   until_ms   when it ends
-  #   demand     calls that arrive in a second, on average
-  #   speed      how fast a worker works: 1.0 is as fast as its size says, 0.0 is a stall
-  #   workers    how many of the size's workers are there, as a share
-  #   extra_ms   what is added to each answer on its way back, after the worker is free again
-  #   check_ms   how long a call waits for the store before it asks to be let in
+  #   until_ms   its end
+  #   demand     calls per second, on average
+  #   speed      of a worker: 1.0 is the speed of its size, 0.0 is a stall
+  #   workers    the share of the workers that run
+  #   extra_ms   the delay of each answer after its worker is free again
+  #   check_ms   the time that a call waits for the store before it is admitted or denied
 
   @enforce_keys [:until_ms, :demand]
   defstruct until_ms: 0, demand: 0.0, speed: 1.0, workers: 1.0, extra_ms: 0.0, check_ms: 0.0

@@ -1,6 +1,6 @@
 defmodule Lab.Simulation.Service do
   @moduledoc false
-  # How long a call's work takes, as a multiple of the mean: every law here has mean 1.
+  # The distributions of service times, as multiples of the mean: each has mean 1.
 
   @type law ::
           :constant
@@ -9,7 +9,7 @@ defmodule Lab.Simulation.Service do
           | {:lognormal, number}
           | {:pareto, number}
 
-  @doc "One draw; the generator's next state comes with it."
+  @doc "Returns one draw, and the next state of the generator."
   @spec draw(law, :rand.state()) :: {float, :rand.state()}
   def draw(:constant, rand), do: {1.0, rand}
 
@@ -25,14 +25,14 @@ defmodule Lab.Simulation.Service do
     end)
   end
 
-  # By its coefficient of variation.
+  # `cv` is the coefficient of variation.
   def draw({:lognormal, cv}, rand) do
     {normal, rand} = :rand.normal_s(rand)
     variance = :math.log(1.0 + cv * cv)
     {:math.exp(normal * :math.sqrt(variance) - variance / 2), rand}
   end
 
-  # Its mean is finite from alpha > 1 on, its variance only from alpha > 2 on. The draw is cut off at 500 means.
+  # The mean is finite for alpha > 1, the variance only for alpha > 2. A draw is at most 500 means.
   def draw({:pareto, alpha}, rand) do
     {uniform, rand} = :rand.uniform_s(rand)
     {min(500.0, (alpha - 1) / alpha / :math.pow(1.0 - uniform, 1 / alpha)), rand}

@@ -1,13 +1,13 @@
 defmodule Lab.Simulation.Shared do
   @moduledoc false
-  # Five subsystems on one resource: what S5 keeps where the capacity falls to a quarter. One law hears all their work
-  # and scales what they have together; that is divided by priority, or all are scaled alike.
+  # Five subsystems on one resource whose capacity falls to a quarter. One law sees all their work and scales their common
+  # limit, which is divided by priority, or by one scale for all.
   use Lab.Simulation.Controller
 
   alias RateLimiter.Adaptive.Shares
   alias Lab.Simulation.{Bucket, Ours}
 
-  # {name, part of the demand, priority}, and over how many seconds its limit is counted: the rare ones over more.
+  # {name, part of the demand, priority}, and the seconds of each limit: rare calls are counted over more.
   @classes [{:s1, 0.5, 1}, {:s2, 0.2, 2}, {:s3, 0.15, 4}, {:s4, 0.1, 3}, {:s5, 0.05, 5}]
   @seconds %{s1: 1, s2: 1, s3: 1, s4: 5, s5: 10}
 
@@ -26,7 +26,7 @@ defmodule Lab.Simulation.Shared do
 
   defmodule Uniform do
     @moduledoc false
-    # The same, scaled alike.
+    # The same with one scale for all.
     use Lab.Simulation.Controller
     alias Lab.Simulation.Shared
 
@@ -49,7 +49,7 @@ defmodule Lab.Simulation.Shared do
   @impl true
   def new(setting), do: new(setting, :priority)
 
-  @doc "How it divides: `:priority` or `:uniform`."
+  @doc "Returns the controller with shares by `:priority`, or `:uniform`."
   def new(setting, divide) do
     state = %__MODULE__{
       ours: Ours.new(setting),
@@ -104,14 +104,14 @@ defmodule Lab.Simulation.Shared do
     %{state | rates: rates(state)}
   end
 
-  # Each class has its own bucket here; the one behind never denies.
+  # Each class has its own bucket, so the bucket of the plant must never deny.
   @impl true
   def scale(_state), do: 1_000.0
 
   @impl true
   def level(state), do: Ours.level(state.ours)
 
-  @doc "The share of a subsystem's calls that were answered in time, of those that asked from one second to another."
+  @doc "Returns the share of a subsystem's calls in these seconds that were answered in time."
   @spec success(map, atom, {number, number}) :: float
   def success(state, class, {from, to}) do
     count = fn what ->
@@ -131,7 +131,7 @@ defmodule Lab.Simulation.Shared do
 
     cond do
       full?(state, class, in_flight) ->
-        {false, %{state | ours: turned_away(state.ours, in_flight)}}
+        {false, %{state | ours: denied(state.ours, in_flight)}}
 
       not taken ->
         {false, %{state | ours: Ours.limited(asked(state.ours))}}
@@ -146,11 +146,11 @@ defmodule Lab.Simulation.Shared do
     end
   end
 
-  # Room that is kept for others is a limit; only where there is none for anybody the guard holds.
-  defp turned_away(ours, in_flight) when in_flight >= ours.guard,
+  # A call denied because of another class counts as denied by the limit, and by the guard only if all is taken.
+  defp denied(ours, in_flight) when in_flight >= ours.guard,
     do: %{asked(ours) | guarded: ours.guarded + 1}
 
-  defp turned_away(ours, _in_flight), do: Ours.limited(asked(ours))
+  defp denied(ours, _in_flight), do: Ours.limited(asked(ours))
 
   defp asked(ours), do: %{ours | asked: ours.asked + 1}
 

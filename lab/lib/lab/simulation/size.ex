@@ -1,6 +1,6 @@
 defmodule Lab.Simulation.Size do
   @moduledoc false
-  # How large the simulated resource is: its workers, what they do in a second together, how long clients wait.
+  # The size of a simulated resource: its workers, their calls per second, and how long clients wait.
 
   @enforce_keys [:name, :workers, :capacity, :deadline_ms]
   defstruct [:name, :workers, :capacity, :deadline_ms]
@@ -12,33 +12,33 @@ defmodule Lab.Simulation.Size do
           deadline_ms: number
         }
 
-  # The first is the nominal one. The others are where the defaults of other controllers fall apart.
+  # The first is the nominal one. At the others the defaults of other controllers fail.
   @listed [{10, 100}, {1, 20}, {50, 100}, {100, 1_000}]
 
-  # Not looked at while the law was chosen.
+  # Not used while the law was designed.
   @held_out [{4, 400}, {2, 8}, {20, 10}, {30, 300}]
 
-  @doc "The sizes of the table, the nominal one first."
+  @doc "Returns the sizes of the table, the nominal one first."
   @spec listed() :: [t]
   def listed, do: Enum.map(@listed, &new/1)
 
-  @doc "Sizes that nothing was tuned to."
+  @doc "Returns the sizes that were not used for tuning."
   @spec held_out() :: [t]
   def held_out, do: Enum.map(@held_out, &new/1)
 
-  @doc "Ten workers that do 100 calls a second."
+  @doc "Returns ten workers with 100 calls per second."
   @spec nominal() :: t
   def nominal, do: hd(listed())
 
-  @doc "A size by its name, such as `10w/100`; `nil` where none is called so."
+  @doc "Returns the size of this name, such as `10w/100`, or `nil`."
   @spec find(String.t()) :: t | nil
   def find(name), do: Enum.find(listed() ++ held_out(), &(&1.name == name))
 
-  @doc "What a call's work takes on average, in milliseconds."
+  @doc "Returns the mean work of a call, in milliseconds."
   @spec mean_ms(t) :: float
   def mean_ms(%__MODULE__{workers: workers, capacity: capacity}), do: workers * 1_000 / capacity
 
-  @doc "Clients wait a second, or five times the work where that is more."
+  @doc "Returns a size. Its clients wait a second, or five times the mean work if that is longer."
   @spec new({pos_integer, number}) :: t
   def new({workers, capacity}) do
     %__MODULE__{

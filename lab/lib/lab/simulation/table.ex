@@ -1,12 +1,13 @@
 defmodule Lab.Simulation.Table do
   @moduledoc false
-  # Cells as a table for a terminal, which is also one in Markdown.
+  # Cells as Markdown tables for a terminal.
 
   alias Lab.Simulation
+  alias RateLimiter.Core.Numbers
 
   @title 15
 
-  @doc "Goodput of every cell, a block a size; then all sizes together."
+  @doc "Returns the goodput of every cell, one table for each size, and one for all sizes."
   @spec goodput([Simulation.cell()]) :: iodata
   def goodput(cells) do
     sizes = cells |> Enum.map(& &1.size) |> Enum.uniq()
@@ -17,24 +18,24 @@ defmodule Lab.Simulation.Table do
     if length(sizes) > 1, do: [blocks, together(cells)], else: blocks
   end
 
-  @doc "How fast, how steady, how needlessly: for every member, over all sizes of these cells."
+  @doc "Returns settling, variation and needless denials of every controller, over all sizes of these cells."
   @spec conduct([Simulation.cell()]) :: iodata
   def conduct(cells) do
     columns = [
-      {"settles in A", fn cells -> seconds(of(cells, :a, & &1.settling)) end},
-      {"varies in H", fn cells -> percent(of(cells, :h, & &1.variation)) end},
+      {"settling in A", fn cells -> seconds(of(cells, :a, & &1.settling)) end},
+      {"variation in H", fn cells -> percent(of(cells, :h, & &1.variation)) end},
       {"denied in E", fn cells -> percent(of(cells, :e, & &1.denied)) end},
       {"goodput in F", fn cells -> number(of(cells, :f, & &1.goodput)) end}
     ]
 
     rows =
-      for {member, cells} <- by_member(cells),
-          do: [elem(member, 1) | Enum.map(columns, fn {_title, value} -> value.(cells) end)]
+      for {controller, cells} <- by_controller(cells),
+          do: [elem(controller, 1) | Enum.map(columns, fn {_title, value} -> value.(cells) end)]
 
     lines(["" | Enum.map(columns, &elem(&1, 0))], rows)
   end
 
-  @doc "What each subsystem keeps."
+  @doc "Returns the share of its calls that each subsystem keeps."
   @spec priorities(%{atom => [{atom, float, float}]}) :: iodata
   def priorities(shares) do
     rows =
@@ -48,16 +49,16 @@ defmodule Lab.Simulation.Table do
     lines(["", "s1", "s2", "s3", "s4", "s5"], rows)
   end
 
-  @doc "What of our changes is explained, and what of F is named, in words."
+  @doc "Returns a sentence about the explanations of this library's changes."
   @spec reasons([Simulation.cell()]) :: String.t()
   def reasons(cells) do
-    ours = Enum.filter(cells, &match?({:ours, _, _}, &1.member))
+    ours = Enum.filter(cells, &match?({:ours, _, _}, &1.controller))
     decisions = for cell <- ours, {_at, decision} <- cell.decisions, do: decision
     changes = Enum.filter(decisions, &(&1.action != :hold))
-    told = Enum.count(changes, &(is_binary(&1.sentence) and &1.sentence != ""))
+    explained = Enum.count(changes, &(is_binary(&1.sentence) and &1.sentence != ""))
     held = length(decisions) - length(changes)
 
-    "#{length(changes)} changes, #{told} with a reason; #{held} times it wanted to change and says why it did not.\n"
+    "#{length(changes)} changes, #{explained} with a reason; #{held} times a change was held back, with the reason.\n"
   end
 
   defp block(cells, title) do
@@ -65,10 +66,10 @@ defmodule Lab.Simulation.Table do
     header = [title] ++ Enum.map(scenarios, &letter/1) ++ ["mean", "worst"]
 
     rows =
-      for {member, cells} <- by_member(cells) do
+      for {controller, cells} <- by_controller(cells) do
         values = Enum.map(cells, & &1.score.goodput)
 
-        [elem(member, 1)] ++
+        [elem(controller, 1)] ++
           Enum.map(values, &number/1) ++ [number(mean(values)), number(Enum.min(values))]
       end
 
@@ -77,18 +78,17 @@ defmodule Lab.Simulation.Table do
 
   defp together(cells) do
     rows =
-      for {member, cells} <- by_member(cells) do
+      for {controller, cells} <- by_controller(cells) do
         values = Enum.map(cells, & &1.score.goodput)
-        [elem(member, 1), number(mean(values)), number(Enum.min(values))]
+        [elem(controller, 1), number(mean(values)), number(Enum.min(values))]
       end
 
     [lines(["all sizes", "mean", "worst"], rows), "\n"]
   end
 
-  # In the order of the cells.
-  defp by_member(cells) do
-    for member <- cells |> Enum.map(& &1.member) |> Enum.uniq(),
-        do: {member, Enum.filter(cells, &(&1.member == member))}
+  defp by_controller(cells) do
+    for controller <- cells |> Enum.map(& &1.controller) |> Enum.uniq(),
+        do: {controller, Enum.filter(cells, &(&1.controller == controller))}
   end
 
   defp of(cells, key, field) do
@@ -97,7 +97,14 @@ defmodule Lab.Simulation.Table do
   end
 
   defp lines([title | columns], rows) do
-    widths = for column <- columns, do: max(5, String.length(column))
+    widths =
+      for {column, index} <- Enum.with_index(columns, 1) do
+        [column | Enum.map(rows, &Enum.at(&1, index))]
+        |> Enum.map(&String.length/1)
+        |> Enum.max()
+        |> max(5)
+      end
+
     [line([title | columns], widths), rule(widths), Enum.map(rows, &line(&1, widths))]
   end
 
@@ -119,7 +126,7 @@ defmodule Lab.Simulation.Table do
   defp number(nil), do: "-"
   defp number(value), do: :erlang.float_to_binary(value * 1.0, decimals: 2)
   defp percent(nil), do: "-"
-  defp percent(value), do: :erlang.float_to_binary(value * 100.0, decimals: 1) <> " %"
+  defp percent(value), do: Numbers.percent(value)
   defp seconds(nil), do: "-"
   defp seconds(value), do: :erlang.float_to_binary(value * 1.0, decimals: 1) <> " s"
 end

@@ -2,18 +2,23 @@ defmodule Mix.Tasks.Demo do
   @shortdoc "Shows limits at work, and a replay of a log"
 
   @moduledoc """
-  Shows limits at work: five of them in a storm of calls, five that share a database in pain, and what a limit would
-  have done to a log.
+  Shows limits at work: five subsystems in a storm of calls, five that share an overloaded database, and the effect that a
+  limit would have had on a log.
 
       mix demo
       mix demo access.log.gz
       mix demo --redis
 
-  The log is Common or Combined Log Format or JSON lines, plain or gzip; without one it is made up. `NO_COLOR` is
-  respected. The exit status is 1 where the log cannot be opened, and 2 where the command line is wrong.
+  The log has Common or Combined Log Format or JSON lines, plain or gzip. Without one, the demo makes one up. Respects
+  `NO_COLOR`.
 
-  With `--redis` two nodes share a limit through a Redis that is started for it, killed, and started again; the exit
-  status is 1 where there is no `redis-server`.
+  With `--redis`, two nodes share a limit through a Redis that the demo starts, kills, and starts again.
+
+  ## Exit status
+
+    * 0 - done
+    * 1 - the log cannot be opened, or there is no `redis-server`
+    * 2 - the command line is invalid
   """
 
   use Mix.Task
@@ -30,7 +35,7 @@ defmodule Mix.Tasks.Demo do
       [help] when help in ["-h", "--help"] -> IO.puts(@moduledoc)
       ["-" <> _ = other | _] -> fail("expected a log, --redis or --help, got: #{other}", 2)
       [path] -> shown(Lab.Demo.run(path))
-      _ -> fail("expected one log at most, got: #{length(argv)}", 2)
+      _ -> fail("expected at most one log, got: #{length(argv)}", 2)
     end
   end
 

@@ -1,55 +1,59 @@
 defmodule Mix.Tasks.Simulate do
-  @shortdoc "Shows how the control law does in overload, beside others"
+  @shortdoc "Compares control laws in simulated overload"
 
   @moduledoc """
-  Shows how the control law of this library does in overload, beside those of others, on the same simulated calls.
+  Compares the control law of this library with those of others in simulated overload, on the same calls.
 
       mix simulate                                  # the main table: A to H on four sizes
-      mix simulate --quick                          # the nominal size and one seed, some seconds
+      mix simulate --quick                          # the nominal size and one seed, a few seconds
       mix simulate --scenario a --size 10w/100 --html a.html
 
-  A resource has workers and a FIFO queue of two seconds; clients call at random, and wait a second, or five times the
-  work where that is longer. The limit is set a fifth above the capacity. The figures are calls answered in time, as a
-  share of what was possible: 1.00 is as much as an oracle could have had.
+  A resource has workers and a FIFO queue of two seconds. Clients call at random, and wait a second, or five times the
+  mean work if that is longer. The limit is 20 % above the capacity. The figures are goodput: calls answered in time, as
+  a share of what was possible. 1.00 is the result of an oracle.
 
   | | scenario |
   | --- | --- |
-  | A | the capacity falls to a half, and comes back |
-  | B | ten times the calls come |
-  | C | the capacity leaks away to 40 % in three minutes |
+  | A | the capacity falls to a half, and recovers |
+  | B | ten times as many calls |
+  | C | the capacity falls slowly to 40 %, in three minutes |
   | D | the capacity is halved and restored every 20 seconds |
-  | E | a heavy tail, and stalls, well below capacity: nothing has to be denied |
-  | F | every answer takes 400 ms longer, whatever the load |
-  | G | one of four nodes is lost, with what ran there |
+  | E | heavy-tailed work and stalls, far below capacity: no call has to be denied |
+  | F | every answer takes 400 ms longer, at any load |
+  | G | one of four nodes is lost, with its calls |
   | H | the limit is twice too high from the start |
-  | I | clients try again three times while the capacity is short |
+  | I | clients retry three times while the capacity is low |
   | J | each check waits 100 ms for its store, for five seconds |
-  | L | somebody reports the greatest pain for a minute although nothing hurts |
+  | L | a source reports the greatest pain for a minute, without a reason |
 
-  The others are written from their published descriptions, with their published defaults, and stand behind the same
-  limit.
+  The other laws are written from their published descriptions, with their published defaults, behind the same limit.
 
   ## Options
 
-    * `--seeds N,N` - the seeds of chance; 1,2,3 without it. A figure is the mean over them
-    * `--scenario LETTER`, `--size SIZE`, `--only NAME` - of these only; each as often as wanted. Names are `ours`, `fixed`,
+    * `--seeds N,N` - the random seeds, by default 1,2,3. A figure is the mean over them
+    * `--scenario LETTER`, `--size SIZE`, `--only NAME` - only these; each may be repeated. Names are `ours`, `fixed`,
       `aimd`, `vegas`, `gradient2`, `envoy`, `sre`, `aws`, `bbr` and `regulator`
     * `--further` - also I, J and L
-    * `--held-out` - the sizes that the law was not chosen by
-    * `--service LAW` - how long work takes: `exponential` (without it), `constant`, `erlang`, `lognormal`. E has its own
-    * `--target` - the law is told a target: half of what clients wait
+    * `--held-out` - the sizes that the law was not designed with
+    * `--service LAW` - the service times: `exponential` (the default), `constant`, `erlang`, `lognormal`. E has its own
+    * `--target` - gives the law a target: half of the time that clients wait
     * `--quick` - the nominal size, one seed
-    * `--html FILE` - draw one scenario on one size, second by second, as a page
-    * `--jobs N` - how many cells at once; the processor's cores without it
-    * `-h`, `--help` - this text
+    * `--html FILE` - draws one scenario on one size, second by second, as a page
+    * `--jobs N` - how many cells run at once, by default one for each core
+    * `-h`, `--help` - prints this text
 
-  The exit status is 0, or 2 if the command line is wrong.
+  ## Exit status
+
+    * 0 - done
+    * 2 - the command line is invalid
   """
 
   use Mix.Task
 
   alias Lab.Simulation
   alias Lab.Simulation.{Arguments, Page, Score, Size, Table}
+
+  alias RateLimiter.Terminal.CommandLine
 
   @requirements ["loadpaths"]
 
@@ -64,9 +68,9 @@ defmodule Mix.Tasks.Simulate do
 
   defp show(options) do
     cells = Simulation.run(options)
-    IO.puts("Goodput against the oracle, seeds #{Enum.join(options[:seeds], ", ")}\n")
+    IO.puts("Goodput as a share of the oracle, seeds #{Enum.join(options[:seeds], ", ")}\n")
     IO.write([Table.goodput(cells), Table.conduct(cells), "\n"])
-    if Enum.any?(cells, &match?({:ours, _, _}, &1.member)), do: ours(cells, options)
+    if Enum.any?(cells, &match?({:ours, _, _}, &1.controller)), do: ours(cells, options)
   end
 
   defp ours(cells, options) do
@@ -86,10 +90,10 @@ defmodule Mix.Tasks.Simulate do
     seed = hd(options[:seeds])
 
     runs =
-      for member <- options[:members] do
+      for controller <- options[:controllers] do
         plant = [seed: seed, law: options[:law], target: options[:target]]
-        {seconds, decisions} = Simulation.trace(member, scenario, size, plant)
-        {member, seconds, decisions, Score.of(seconds, scenario).goodput}
+        {seconds, decisions} = Simulation.trace(controller, scenario, size, plant)
+        {controller, seconds, decisions, Score.of(seconds, scenario).goodput}
       end
 
     case File.write(options[:html], Page.render(scenario, size, runs, seed)) do
@@ -100,7 +104,6 @@ defmodule Mix.Tasks.Simulate do
 
   @spec misuse(String.t()) :: no_return
   defp misuse(message) do
-    IO.puts(:stderr, "mix simulate: #{message}\nSee: mix help simulate")
-    exit({:shutdown, 2})
+    CommandLine.fail("simulate", "#{message}\nSee: mix help simulate", 2)
   end
 end

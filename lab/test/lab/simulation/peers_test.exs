@@ -1,5 +1,5 @@
 defmodule Lab.Simulation.PeersTest do
-  # What others' own tests and documents state as facts, ours of them answers alike.
+  # The facts that tests and documents of the originals state hold for these versions.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Adaptive.Histogram
@@ -10,17 +10,17 @@ defmodule Lab.Simulation.PeersTest do
   describe "AIMD (Netflix concurrency-limits)" do
     @ten %Aimd{limit: 10, least: 1}
 
-    test "one more on success, a tenth less on a drop" do
+    test "adds one on success, and removes a tenth on a drop" do
       assert Aimd.update(@ten, 1.0, 10, false).limit == 11
       assert Aimd.update(@ten, 1.0, 1, true).limit == 9
     end
 
-    test "nothing where less than half is used; five seconds are a drop" do
+    test "does not grow if less than half is used; five seconds count as a drop" do
       assert Aimd.update(@ten, 1.0, 4, false).limit == 10
       assert Aimd.update(@ten, 5_001.0, 10, false).limit == 9
     end
 
-    test "its defaults are 20, 20 to 200" do
+    test "begins at 20, within 20 to 200" do
       assert %Aimd{limit: 20, least: 20, most: 200, backoff: 0.9} = Aimd.new(@setting)
       assert Aimd.update(Aimd.new(@setting), 1.0, 20, true).limit == 20
       assert Aimd.update(%Aimd{limit: 200}, 1.0, 200, false).limit == 200
@@ -38,19 +38,19 @@ defmodule Lab.Simulation.PeersTest do
       |> elem(0)
     end
 
-    test "it grows by beta without a queue" do
+    test "grows by beta without a queue" do
       assert samples(@ten, [{10.0, 10}, {10.0, 11}]) == [10, 16]
     end
 
-    test "it shrinks where the queue is above beta" do
+    test "shrinks if the queue is above beta" do
       assert samples(@ten, [{10.0, 10}, {50.0, 11}]) == [10, 9]
     end
 
-    test "it stays within the thresholds" do
+    test "keeps its limit between the thresholds" do
       assert samples(@ten, [{10.0, 10}, {14.0, 14}]) == [10, 10]
     end
 
-    test "steps are the logarithm of the limit" do
+    test "takes steps of the logarithm of the limit" do
       large = %Vegas{limit: 10_000.0, most: 20_000}
       assert samples(large, [{10_000.0, 5_000}, {10_000.0, 6_000}]) == [10_000, 10_024]
     end
@@ -69,13 +69,13 @@ defmodule Lab.Simulation.PeersTest do
       assert_in_delta mean, 16.2, 0.1
     end
 
-    test "a steady latency lets it grow by the queue, smoothed" do
+    test "grows by the queue, smoothed, at a steady latency" do
       gradient = Gradient2.update(Gradient2.new(@setting), 100.0, 20)
       # A fifth of a queue of four.
       assert_in_delta gradient.limit, 20.8, 1.0e-9
     end
 
-    test "it halves at most, and not where less than half is used" do
+    test "halves at most, and not if less than half is used" do
       gradient = %Gradient2{limit: 100.0, long_ms: 10.0, long_count: 10}
       assert_in_delta Gradient2.update(gradient, 1_000.0, 100).limit, 80 + 0.2 * 54, 1.0e-9
       assert Gradient2.update(gradient, 1_000.0, 49).limit == 100.0
@@ -83,12 +83,12 @@ defmodule Lab.Simulation.PeersTest do
   end
 
   describe "Envoy's gradient" do
-    test "its defaults are those that it documents" do
+    test "has the documented defaults" do
       assert %Envoy{limit: 3, least: 3, most: 1_000, buffer: 0.25, requests: 50} =
                Envoy.new(@setting)
     end
 
-    test "it measures at the least concurrency until it has its requests" do
+    test "measures at the minimum concurrency until it has its requests" do
       envoy = %{Envoy.new(@setting) | limit: 7, least: 7, deferred: 7}
 
       envoy =
@@ -104,7 +104,7 @@ defmodule Lab.Simulation.PeersTest do
       assert_in_delta envoy.base_ms, 13.0, 0.3
     end
 
-    test "within the buffer it grows, and never by more than a doubling and the headroom" do
+    test "grows within the buffer, by at most a doubling and the headroom" do
       envoy = %Envoy{limit: 7, least: 7, base_ms: 5.0, buffer: 0.5}
       assert Envoy.limit(envoy, 6.0) > 7
       assert Envoy.limit(%{envoy | buffer: 0.1}, 4.0) > 7
@@ -113,7 +113,7 @@ defmodule Lab.Simulation.PeersTest do
       assert Envoy.limit(%{envoy | limit: 100}, 1_000.0) == 57
     end
 
-    test "five windows at the least measure again" do
+    test "measures again after five windows at the minimum" do
       envoy = %Envoy{limit: 3, base_ms: 5.0, measuring: false, rand: :rand.seed_s(:exsss, 1)}
 
       envoy =
@@ -131,13 +131,13 @@ defmodule Lab.Simulation.PeersTest do
   end
 
   describe "throttling of the SRE book" do
-    test "nothing is dropped while half is accepted, and the more the less is" do
+    test "drops nothing while half is accepted, and more with fewer accepts" do
       assert Sre.drop_probability(%Sre{requests: 100, accepts: 50}) == 0.0
       assert_in_delta Sre.drop_probability(%Sre{requests: 100, accepts: 10}), 80 / 101, 1.0e-9
       assert_in_delta Sre.drop_probability(%Sre{requests: 100, accepts: 0}), 100 / 101, 1.0e-9
     end
 
-    test "what is two minutes old is forgotten" do
+    test "forgets requests after two minutes" do
       sre = Sre.new(@setting)
       {_, _, sre} = Sre.admit(sre, 0.0, 0)
       {_, _, sre} = Sre.admit(sre, 119_000.0, 0)
@@ -148,11 +148,11 @@ defmodule Lab.Simulation.PeersTest do
   end
 
   describe "the cubic of the AWS SDKs" do
-    test "the zero point of a rate" do
+    test "has the documented zero point" do
       assert_in_delta Aws.cubic(10).k, 1.9574338205844317, 1.0e-12
     end
 
-    test "up to the zero point the rate is below the last largest, and beyond it above" do
+    test "stays below the last maximum rate until the zero point, and exceeds it after" do
       cubic = Aws.cubic(10)
 
       for share <- [1 / 3, 1 / 2, 1 / 1.1],
@@ -162,7 +162,7 @@ defmodule Lab.Simulation.PeersTest do
       for share <- [1.1, 2.0], do: assert(Aws.success(cubic, cubic.k * share) >= 10.0)
     end
 
-    test "throttled, it goes on with beta of the rate" do
+    test "continues with beta of the rate when throttled" do
       {cubic, rate} = Aws.throttled(Aws.cubic(10), 8, 1)
       assert_in_delta rate, 5.6, 1.0e-9
       assert {cubic.w_max, cubic.last_fail} == {8, 1}
@@ -173,7 +173,7 @@ defmodule Lab.Simulation.PeersTest do
       assert_in_delta Aws.success(cubic, 1), 6.0, 1.0e-9
     end
 
-    test "the measured rate is smoothed over half seconds" do
+    test "smooths the measured rate over half seconds" do
       measure = fn times -> Enum.reduce(times, %Aws{}, &Aws.measure(&2, &1 * 1.0)).measured end
       assert_in_delta measure.([1]), 0.8, 1.0e-9
       assert_in_delta measure.(1..20), 1.0, 1.0e-6
@@ -184,13 +184,13 @@ defmodule Lab.Simulation.PeersTest do
       assert measure.(steady ++ [14]) >= 0.1 and measure.(steady ++ [14]) <= 2.0
     end
 
-    test "nothing is limited before the first throttling" do
+    test "limits nothing before the first throttling" do
       assert {true, nil, %Aws{enabled: false}} = Aws.admit(Aws.new(@setting), 0.0, 1_000)
     end
   end
 
   describe "BBR of Kratos" do
-    # Ten buckets, in each (i + 2) * 100 calls of on average i * 10 + 5.5 ms; the tenth is not full yet.
+    # Ten buckets, in each (i + 2) * 100 calls with a mean of i * 10 + 5.5 ms; the tenth is not full yet.
     defp filled do
       Enum.reduce(0..9, %Bbr{buckets: 10}, fn i, bbr ->
         bbr = Bbr.forward(bbr, i * 100.0)
@@ -199,17 +199,17 @@ defmodule Lab.Simulation.PeersTest do
       end)
     end
 
-    test "the largest throughput times the smallest latency is what may be in flight" do
+    test "admits the largest throughput times the smallest latency in flight" do
       bbr = filled()
       assert {bbr.max_pass, bbr.min_rt} == {1_000, 6}
       assert Bbr.max_in_flight(bbr) == 60
     end
 
-    test "without samples both are one" do
+    test "counts both as one without samples" do
       assert {1, 1} = {%Bbr{}.max_pass, %Bbr{}.min_rt}
     end
 
-    test "it drops where the CPU is busy, and for a second after" do
+    test "drops while the CPU is busy, and for a second after" do
       bbr = filled()
       assert {true, nil, _} = Bbr.admit(%{bbr | cpu: 0.8}, 950.0, 50)
       assert {false, nil, busy} = Bbr.admit(%{bbr | cpu: 0.8}, 950.0, 80)
@@ -219,7 +219,7 @@ defmodule Lab.Simulation.PeersTest do
   end
 
   describe "Regulator's AIMD" do
-    test "ten more, a tenth less, half of the most on reaching it" do
+    test "adds ten, removes a tenth, and halves at the maximum" do
       regulator = Regulator.new(@setting)
       assert Regulator.limit(regulator, 5, 10, false) == 30
       assert Regulator.limit(regulator, 5, 9, false) == 20

@@ -1,12 +1,12 @@
 defmodule Lab.Simulation.PlantTest do
-  # The plant against what queueing theory knows.
+  # The plant against queueing theory.
   use ExUnit.Case, async: true
 
   alias Lab.Simulation.{Plant, Resource, Scenario, Service, Size}
 
   defmodule Observer do
     @moduledoc false
-    # Lets everything in, and keeps how long it took.
+    # Admits every call, and keeps its duration.
     use Lab.Simulation.Controller
 
     @impl true
@@ -42,12 +42,12 @@ defmodule Lab.Simulation.PlantTest do
     assert_in_delta mean_ms(Size.new({1, 20}), 0.5, :exponential), 100, 5
   end
 
-  test "one worker, constant work: half of the waiting" do
+  test "one worker, constant work: half of the waiting time of exponential work" do
     # Work of 50 ms, and 50 * 0.5 / (2 * 0.5) = 25 ms of waiting.
     assert_in_delta mean_ms(Size.new({1, 20}), 0.5, :constant), 75, 3
   end
 
-  test "ten workers at eight tenths: the formula of Erlang" do
+  test "ten workers at 80 % load: the Erlang C formula" do
     # A call waits with probability 0.409, then for 1 / (100 - 80) s on average.
     assert_in_delta mean_ms(Size.new({10, 100}), 0.8, :exponential, 800), 100 + 0.409 * 50, 3
   end
@@ -64,7 +64,7 @@ defmodule Lab.Simulation.PlantTest do
     end
   end
 
-  test "every controller meets the same calls" do
+  test "every controller gets the same calls" do
     scenario = %{Scenario.find(:a) | seconds: 5}
     size = Size.nominal()
 
@@ -77,7 +77,7 @@ defmodule Lab.Simulation.PlantTest do
     refute asked.(Observer) == Enum.map(1..5, fn _ -> 0 end)
   end
 
-  test "calls are neither lost nor made" do
+  test "each call has exactly one outcome" do
     for key <- [:g, :i] do
       scenario = Scenario.find(key)
 
@@ -94,7 +94,7 @@ defmodule Lab.Simulation.PlantTest do
   end
 
   describe "the resource" do
-    test "a stall moves no plan, and a lost worker's call never ends" do
+    test "a stall delays every call, and the call of a lost worker never ends" do
       resource = Resource.new(2, 10)
       {:taken, resource} = Resource.offer(resource, 0.0, :a, 100.0)
       {:taken, resource} = Resource.offer(resource, 0.0, :b, 300.0)
@@ -107,14 +107,14 @@ defmodule Lab.Simulation.PlantTest do
 
       assert {:a, resource} = Resource.finish(resource)
       assert Resource.next_ms(resource) == 1_150.0
-      # Half as fast: what was 40 ms is 80 ms; and b's worker goes.
+      # At half the speed 40 ms become 80 ms; the worker of b is removed.
       resource = Resource.change(resource, 1_110.0, 0.5, 1)
       assert Resource.next_ms(resource) == 1_190.0
       assert {:c, resource} = Resource.finish(resource)
       assert Resource.next_ms(resource) == :infinity
     end
 
-    test "beyond its room it turns away" do
+    test "a call is rejected when the queue is full" do
       resource = Resource.new(1, 1)
       {:taken, resource} = Resource.offer(resource, 0.0, 1, 10.0)
       {:taken, resource} = Resource.offer(resource, 0.0, 2, 10.0)

@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.DemoTest do
-  # Not async: standard error belongs to all.
+  # Not async: standard error is global.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -12,11 +12,11 @@ defmodule Mix.Tasks.DemoTest do
 
   defp out(argv), do: capture_io(fn -> Demo.run(argv) end)
 
-  test "the five subsystems are judged by exactly their limits" do
+  test "the five subsystems of the storm admit exactly their limits" do
     out = out([])
 
-    # 1,550 calls in a minute: a burst of the limit, and then its rate. In the seconds of the storm the bucket of s1
-    # holds 100 and gets 100 a second, but for the first call, which was there already.
+    # 1,550 calls in a minute: a burst of the limit, and then its rate. At the first call of the storm the bucket of s1
+    # is full already, so it misses one refill.
     for {name, limit, admitted} <- [
           {"s1", "100/s", 1_149},
           {"s2", "50/s", 599},
@@ -34,7 +34,7 @@ defmodule Mix.Tasks.DemoTest do
     end
   end
 
-  test "a subsystem in pain gives way, policy does not, and all is well again" do
+  test "the subsystem in pain is scaled down, policy is not, and the scale recovers" do
     out = out([])
 
     [[_, lowest]] = Regex.scan(~r/^s1 +14,400 +[\d,]+ +\d+ % +(\d+) %$/m, out)
@@ -44,7 +44,7 @@ defmodule Mix.Tasks.DemoTest do
     assert out =~ ~r/the scale grows from [\d.]+ to 1\.0\./
   end
 
-  test "everything fits 80 columns, and without a terminal there is no colour", %{tmp_dir: dir} do
+  test "the output fits 80 columns, and has no colour without a terminal", %{tmp_dir: dir} do
     path = Path.join(dir, String.duplicate("long", 30) <> ".log")
     File.write!(path, ~s(a - - [17/May/2015:10:05:00 +0000] "GET / HTTP/1.1" 200 1\n))
 
@@ -54,24 +54,24 @@ defmodule Mix.Tasks.DemoTest do
     end
   end
 
-  test "the log that it makes has somebody to deny" do
+  test "the made-up log has a client to deny" do
     assert out([]) =~ ~r/^  192\.0\.2\.66 +[\d,]+ +[\d,]+ /m
   end
 
-  test "two nodes lose their Redis: both go on, nobody waits for long, and it fits 80 columns" do
-    # Faster than for people.
+  test "two nodes that lose their Redis continue, and no caller waits for its return" do
+    # Faster than for a reader.
     out = capture_io(fn -> Lab.Demo.Shared.show(Screen.of_stdout(), 60) end)
     for line <- String.split(out, "\n"), do: assert(Text.width(line) <= 80, line)
     assert [_ | rates] = Regex.run(~r/^together +([\d.]+) +([\d.]+) +([\d.]+)$/m, out)
     assert Enum.all?(rates, &(String.to_float(&1) > 1.0)), out
     assert [_, longest] = Regex.run(~r/longer than (\d+) ms/, out)
 
-    # As far as a busy machine lets anybody say so: who waited for Redis would wait for ever, since it comes back after
-    # they were answered.
+    # A bound for a busy machine. A caller that waited for Redis would wait for ever, since Redis returns only after
+    # all callers got their answers.
     assert String.to_integer(longest) < 10_000, out
   end
 
-  test "a log that is given is replayed, by a limit that shows something", %{tmp_dir: dir} do
+  test "a given log is replayed with a limit that denies something", %{tmp_dir: dir} do
     path = Path.join(dir, "a.log")
 
     requests =
@@ -83,13 +83,13 @@ defmodule Mix.Tasks.DemoTest do
     out = out([path])
 
     assert out =~
-             "60 a minute would have denied nobody. 2/min is the smallest limit that denies at\nmost 1 % of ids:"
+             "60 a minute denies no client. 2/min is the smallest limit that denies at most\n1 % of clients:"
 
     assert out =~ "── 2/min   token bucket, burst 2 ──"
     assert out =~ "mix rate_limiter.replay "
   end
 
-  test "a log that is not there is told before the storm", %{tmp_dir: dir} do
+  test "a missing log is reported before the storm", %{tmp_dir: dir} do
     test = self()
 
     err =
@@ -105,11 +105,11 @@ defmodule Mix.Tasks.DemoTest do
     assert err == "mix demo: #{dir}/none: no such file or directory\n"
   end
 
-  test "what is no log and no option is told, and nothing is shown" do
+  test "an invalid command line exits with status 2, and nothing is shown" do
     for {argv, message} <- [
           {["--rediss"], "expected a log, --redis or --help, got: --rediss"},
           {["--help", "a.log"], "expected a log, --redis or --help, got: --help"},
-          {["a.log", "b.log"], "expected one log at most, got: 2"}
+          {["a.log", "b.log"], "expected at most one log, got: 2"}
         ] do
       err = capture_io(:stderr, fn -> assert catch_exit(Demo.run(argv)) == {:shutdown, 2} end)
       assert err == "mix demo: #{message}\n"

@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.SimulateTest do
-  # Not async: standard error belongs to all.
+  # Not async: standard error is global.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -9,28 +9,33 @@ defmodule Mix.Tasks.SimulateTest do
 
   @moduletag :tmp_dir
 
-  test "the table of a scenario" do
+  test "a scenario prints its tables" do
     out =
       capture_io(fn ->
         Simulate.run(~w(--scenario b --size 1w/20 --only ours --only fixed --seeds 5))
       end)
 
-    assert out =~ "Goodput against the oracle, seeds 5\n"
+    assert out =~ "Goodput as a share of the oracle, seeds 5\n"
     assert out =~ ~r/\| 1w\/20 +\| +B \| +mean \| +worst \|/
     assert out =~ ~r/\| this library +\| +0\.9\d/
     assert out =~ ~r/\| fixed limit +\| +0\.[67]/
     assert out =~ ~r/\| priority +\|/
+    # The cells of a table have the width of their column.
+    for table <- String.split(out, "\n\n"), "|" <> _ = rows <- [table] do
+      assert [_] = rows |> String.split("\n", trim: true) |> Enum.uniq_by(&String.length/1)
+    end
+
     assert out =~ ~r/This library: (\d+) changes, \1 with a reason/
   end
 
-  test "a scenario as a page", %{tmp_dir: dir} do
+  test "--html writes a page", %{tmp_dir: dir} do
     path = Path.join(dir, "f.html")
     argv = ["--scenario", "F", "--size", "1w/20", "--only", "ours", "--html", path]
     assert capture_io(fn -> Simulate.run(argv) end) == "The page is in #{path}\n"
-    assert File.read!(path) =~ "What it did, and why"
+    assert File.read!(path) =~ "Decisions of this library"
   end
 
-  test "what is wrong is said, with status 2" do
+  test "an invalid command line exits with status 2 and what was expected" do
     for {argv, message} <- [
           {~w(--scenario z), "--scenario: expected a to j, or l, got: z"},
           {~w(--size 3w), "--size: expected one of 10w/100, 1w/20, "},
@@ -55,7 +60,7 @@ defmodule Mix.Tasks.SimulateTest do
     end
   end
 
-  test "quick is the nominal size and one seed; held out is neither listed nor nominal" do
+  test "--quick is the nominal size and one seed, --held-out has four other sizes" do
     {:ok, quick} = Arguments.parse(~w(--quick))
     assert {["10w/100"], [1]} = {Enum.map(quick[:sizes], & &1.name), quick[:seeds]}
     {:ok, held_out} = Arguments.parse(~w(--held-out --further))

@@ -20,7 +20,7 @@ defmodule Lab.Simulation.Peers.Aimd do
   @impl true
   def level(aimd), do: aimd.limit
 
-  @doc "One sample."
+  @doc "Updates the limit by one sample."
   def update(aimd, duration_ms, in_flight, dropped) do
     limit =
       cond do

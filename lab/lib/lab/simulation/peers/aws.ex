@@ -1,9 +1,9 @@
 defmodule Lab.Simulation.Peers.Aws do
   @moduledoc false
   # The adaptive retry mode of the AWS SDKs: a client's own rate, cubic in the time since it was last throttled
-  # (scale 0.4, beta 0.7), at most twice the rate measured in half seconds with a smoothing of 0.8. It hears only
-  # being throttled: here, being turned away by the resource. Their clients wait for a token; these are denied, as
-  # those of every other controller here are.
+  # (scale 0.4, beta 0.7), at most twice the rate measured in half seconds with a smoothing of 0.8. Its only
+  # signal is throttling: here, a rejection by the resource. Their clients wait for a token; here a call without a token
+  # is denied, as with every other controller.
   use Lab.Simulation.Controller
 
   @scale 0.4
@@ -29,7 +29,7 @@ defmodule Lab.Simulation.Peers.Aws do
 
   def admit(aws, now, _in_flight) do
     now = now / 1_000
-    # It holds a second's worth, and never less than one.
+    # It holds the tokens of a second, and at least one.
     tokens = min(max(1.0, aws.rate), aws.tokens + (now - aws.at) * aws.rate)
 
     if tokens >= 1.0,
@@ -58,19 +58,19 @@ defmodule Lab.Simulation.Peers.Aws do
   def level(%{enabled: false}), do: nil
   def level(aws), do: aws.rate
 
-  @doc "A state whose last largest rate is known."
+  @doc "Returns a state with a known last maximum rate."
   def cubic(w_max, beta \\ 0.7),
     do: %__MODULE__{beta: beta, w_max: w_max * 1.0, k: zero_point(w_max, beta)}
 
-  @doc "The rate to go on with when throttled at a rate, in seconds."
+  @doc "Returns the rate after throttling at a rate."
   def throttled(aws, rate, now) do
     {%{aws | w_max: rate, k: zero_point(rate, aws.beta), last_fail: now}, rate * aws.beta}
   end
 
-  @doc "The rate at a moment without throttling since."
+  @doc "Returns the rate at a time without throttling since."
   def success(aws, now), do: @scale * :math.pow(now - aws.last_fail - aws.k, 3) + aws.w_max
 
-  @doc "Counts a response into the measured rate, at a moment in seconds."
+  @doc "Adds a response to the measured rate, at a time in seconds."
   def measure(aws, now) do
     bucket = Float.floor(now / @half) * @half
     count = aws.count + 1

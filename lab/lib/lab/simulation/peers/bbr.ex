@@ -1,6 +1,6 @@
 defmodule Lab.Simulation.Peers.Bbr do
   @moduledoc false
-  # Kratos (go-kratos/aegis), its BBR limiter, with its defaults: where the CPU is above 80 %, or was within the last
+  # Kratos (go-kratos/aegis), its BBR limiter, with its defaults: if the CPU is above 80 %, or was within the last
   # second, no more calls in flight than the largest throughput times the smallest mean latency of 10 s in 100
   # buckets. The CPU is a moving average (0.95, every 500 ms) of the share of workers that are busy.
   use Lab.Simulation.Controller
@@ -47,12 +47,12 @@ defmodule Lab.Simulation.Peers.Bbr do
   @impl true
   def level(bbr), do: max_in_flight(bbr)
 
-  @doc "As many calls in flight as throughput and latency explain."
+  @doc "Returns the product of throughput and latency: the calls in flight that they explain."
   def max_in_flight(bbr) do
     trunc(Float.floor(bbr.max_pass * bbr.min_rt * (1_000 / bbr.bucket_ms) / 1_000) + 0.5)
   end
 
-  @doc "Moves on to the bucket of a moment; only full buckets count."
+  @doc "Advances to the bucket of a time. Only full buckets count."
   def forward(bbr, now) do
     bucket = trunc(now / bbr.bucket_ms)
 
@@ -75,7 +75,7 @@ defmodule Lab.Simulation.Peers.Bbr do
         {_at, {count, sum}}, {pass, rt} -> {max(pass, count), min(rt, sum / count)}
       end)
 
-    # `nil` is an atom, and more than every number.
+    # In the order of terms `nil` is greater than every number.
     %{bbr | max_pass: pass, min_rt: if(rt, do: max(1, ceil(rt)), else: 1)}
   end
 

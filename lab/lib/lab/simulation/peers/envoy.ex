@@ -2,8 +2,8 @@ defmodule Lab.Simulation.Peers.Envoy do
   @moduledoc false
   # Envoy's adaptive concurrency filter, its gradient controller, with its defaults (the median, at least 3 and at
   # most 1,000 in flight, a buffer of 25 %, 50 requests to measure the round trip without load, jitter 15 %) and
-  # the intervals of its documentation's example (0.1 s and 60 s; they have no default). What is turned away by
-  # the resource is an answer to Envoy, and a sample; what is given up by its client is none.
+  # the intervals of its documentation's example (0.1 s and 60 s; they have no default). A rejection
+  # by the resource is an answer to Envoy, and a sample; a timeout is not.
   use Lab.Simulation.Controller
 
   alias RateLimiter.Adaptive.Histogram
@@ -94,11 +94,11 @@ defmodule Lab.Simulation.Peers.Envoy do
     again = limit == envoy.least and envoy.limit == envoy.least
     at_least = if again, do: envoy.at_least + 1, else: 0
     envoy = %{envoy | limit: limit, samples: %Histogram{}, at_least: at_least}
-    # Five windows at the least: what was measured may be wrong.
+    # After five windows at the minimum the measured round trip may be wrong.
     if at_least >= 5, do: %{envoy | next_measure: envoy.next_update}, else: envoy
   end
 
-  @doc "The limit after a window with this median."
+  @doc "Returns the limit after a window with this median."
   def limit(envoy, sample_ms) do
     gradient = (envoy.base_ms * (1 + envoy.buffer) / sample_ms) |> min(2.0) |> max(0.5)
     raw = envoy.limit * gradient

@@ -28,7 +28,7 @@ defmodule Lab.Simulation.Peers.Gradient2 do
   @impl true
   def admit(gradient, _now, in_flight), do: {in_flight < trunc(gradient.limit), nil, gradient}
 
-  # Below 100 µs is no sample: what the resource turns away at once never reaches the window.
+  # A duration below 100 µs is not a sample, so immediate rejections do not count.
   @impl true
   def finished(gradient, %{duration_ms: duration}) when duration < 0.1, do: gradient
 
@@ -54,7 +54,7 @@ defmodule Lab.Simulation.Peers.Gradient2 do
       else: closed
   end
 
-  @doc "One window: its mean duration and the most calls in flight in it."
+  @doc "Updates the limit by one window: its mean duration and its most calls in flight."
   def update(gradient, short_ms, in_flight) do
     {long, count} = average({gradient.long_ms, gradient.long_count}, short_ms, @long, @warmup)
     eased = if long / short_ms > 2, do: long * 0.9, else: long
@@ -70,7 +70,7 @@ defmodule Lab.Simulation.Peers.Gradient2 do
     end
   end
 
-  @doc "An exponential average over about `window` samples that is a plain mean for the first ones."
+  @doc "Returns an exponential average over about `window` samples, and a plain mean for the first ones."
   def average({mean, count}, sample, _window, warmup) when count < warmup,
     do: {(mean * count + sample) / (count + 1), count + 1}
 

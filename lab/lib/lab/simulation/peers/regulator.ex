@@ -1,8 +1,8 @@
 defmodule Lab.Simulation.Peers.Regulator do
   @moduledoc false
   # Regulator's AIMD (elixir-toniq/regulator), every second, with its defaults: 20 calls in flight at first, 5 to
-  # 200, 10 more or 0.9 of them; half of the most on reaching it. The average latency to hold has no default that
-  # could be meant (5 ms): it is set to half of what clients wait.
+  # 200, 10 more or 0.9 of them; half of the maximum on reaching it. The default of the target latency (5 ms) does not
+  # fit any size here: it is set to half of the time that clients wait.
   use Lab.Simulation.Controller
 
   defstruct limit: 20,
@@ -56,7 +56,7 @@ defmodule Lab.Simulation.Peers.Regulator do
   @impl true
   def level(regulator), do: regulator.limit
 
-  @doc "The limit after a window: its mean latency, the most in flight, whether any call failed."
+  @doc "Returns the limit after a window with this mean latency and most calls in flight."
   def limit(regulator, mean_ms, in_flight, dropped) do
     limit =
       cond do

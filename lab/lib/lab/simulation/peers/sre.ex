@@ -1,8 +1,8 @@
 defmodule Lab.Simulation.Peers.Sre do
   @moduledoc false
   # Adaptive throttling at the client, as in "Site Reliability Engineering", chapter 21: over two minutes, a request
-  # is dropped with probability max(0, (requests - K * accepts) / (requests + 1)), with K = 2. Those that it drops
-  # itself are requests too.
+  # is dropped with probability max(0, (requests - K * accepts) / (requests + 1)), with K = 2. The requests
+  # that it drops count as requests, too.
   use Lab.Simulation.Controller
 
   @seconds 120
@@ -30,7 +30,7 @@ defmodule Lab.Simulation.Peers.Sre do
   @impl true
   def level(sre), do: 1.0 - drop_probability(sre)
 
-  @doc "How likely the next request is dropped."
+  @doc "Returns the probability that the next request is dropped."
   def drop_probability(%{requests: requests, accepts: accepts, k: k}),
     do: max(0.0, (requests - k * accepts) / (requests + 1))
 

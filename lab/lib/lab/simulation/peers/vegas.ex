@@ -2,7 +2,7 @@ defmodule Lab.Simulation.Peers.Vegas do
   @moduledoc false
   # TCP Vegas for calls in flight, on every sample: Netflix concurrency-limits, VegasLimit, with its defaults
   # (20 at first, at most 1,000; alpha 3, beta 6 and threshold 1 times log10 of the limit; the no-load round trip
-  # is measured anew after 15 to 30 times the limit samples).
+  # is measured again after 15 to 30 times the limit samples).
   use Lab.Simulation.Controller
 
   defstruct limit: 20.0,
@@ -24,7 +24,7 @@ defmodule Lab.Simulation.Peers.Vegas do
 
   @impl true
   def finished(vegas, finished) do
-    # A call that the resource turns away is a drop that took no time.
+    # A rejected call is a drop without duration.
     duration = max(finished.duration_ms, 0.001)
     update(vegas, duration, finished.in_flight_then, finished.outcome != :ok)
   end
@@ -32,7 +32,7 @@ defmodule Lab.Simulation.Peers.Vegas do
   @impl true
   def level(vegas), do: trunc(vegas.limit)
 
-  @doc "One sample."
+  @doc "Updates the limit by one sample."
   def update(vegas, duration_ms, in_flight, dropped) do
     vegas = %{vegas | probes: vegas.probes + 1}
 

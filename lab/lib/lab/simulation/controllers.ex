@@ -1,10 +1,10 @@
-defmodule Lab.Simulation.Cast do
+defmodule Lab.Simulation.Controllers do
   @moduledoc false
-  # Who is compared.
+  # The controllers that are compared.
 
   alias Lab.Simulation.{Ours, Peers}
 
-  @members [
+  @controllers [
     {:ours, "this library", Ours},
     {:fixed, "fixed limit", Peers.Fixed},
     {:aimd, "AIMD", Peers.Aimd},
@@ -17,13 +17,13 @@ defmodule Lab.Simulation.Cast do
     {:regulator, "Regulator AIMD", Peers.Regulator}
   ]
 
-  @type member :: {key :: atom, title :: String.t(), module}
+  @type controller :: {key :: atom, title :: String.t(), module}
 
-  @doc "All of them, ours first."
-  @spec members() :: [member]
-  def members, do: @members
+  @doc "Returns all controllers, the one of this library first."
+  @spec controllers() :: [controller]
+  def controllers, do: @controllers
 
-  @doc "The member of this key; `nil` where there is none."
-  @spec find(atom) :: member | nil
-  def find(key), do: List.keyfind(@members, key, 0)
+  @doc "Returns the controller of this key, or `nil`."
+  @spec find(atom) :: controller | nil
+  def find(key), do: List.keyfind(@controllers, key, 0)
 end
