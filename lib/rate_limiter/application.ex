@@ -10,7 +10,7 @@ defmodule RateLimiter.Application do
 
     children = [
       {Registry, keys: :unique, name: RateLimiter.Registry},
-      RateLimiter.Signals.Subscribers,
+      {Registry, keys: :duplicate, name: RateLimiter.Subscribers},
       {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
     ]
 

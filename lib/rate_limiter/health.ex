@@ -1,31 +1,31 @@
 defmodule RateLimiter.Health do
   @moduledoc """
-  The sensors of this BEAM: how it is, whatever the work says.
+  The sensors of this BEAM: how this node is, independent of its work.
 
-  What they tell moves no limit. It opens and closes the *gate* of this node: a node that is sick lets in less of what
-  arrives at it, the least important first, and does not drag down the others. A call that the gate sheds is answered at
-  once, and takes nothing from any limit.
+  Sensors never change a limit. They open and close this node's *gate*: an overloaded node admits a smaller share of the
+  calls that arrive at it, the least important first, and does not slow down the other nodes. A call that the gate sheds
+  is answered at once and consumes nothing of any limit.
 
-  Each reading becomes a stress through three thresholds: 0.0 at `:ok`, 0.5 at `:warn`, 1.0 at `:crit`, and in a straight line
-  between. The greatest stress counts, and is named.
+  Three thresholds turn each reading into a stress: 0.0 up to `:ok`, 0.5 at `:warn`, 1.0 from `:crit` on, and linear
+  between them. The greatest stress counts, and its sensor is named in explanations.
 
-  | sensor | reads | ok / warn / crit |
+  | sensor | reading | ok / warn / crit |
   | --- | --- | --- |
-  | `:schedulers` | the share of time in which the normal schedulers are busy | 0.80 / 0.90 / 0.98 |
-  | `:run_queue` | processes that wait to run, for each scheduler | 1 / 4 / 8 |
-  | `:timer` | how late a timer of 10 ms is, in milliseconds: the 99th of 100 | 5 / 20 / 100 |
+  | `:schedulers` | share of time in which the normal schedulers are busy | 0.80 / 0.90 / 0.98 |
+  | `:run_queue` | processes that wait to run, per scheduler | 1 / 4 / 8 |
+  | `:timer` | lateness of a timer of 10 ms, in milliseconds: the second largest of 100 | 5 / 20 / 100 |
   | `:memory` | memory of the runtime, as a share of `:limit` bytes | 0.70 / 0.80 / 0.92 |
-  | `:mailboxes` | the longest message queue of the processes that `:watch` names | 100 / 1,000 / 10,000 |
-  | `:store` | where the store is Redis: the share of what it was asked that it did not do, and of servers that are away | 0.01 / 0.05 / 0.25 |
+  | `:mailboxes` | longest message queue of the processes in `:watch` | 100 / 1,000 / 10,000 |
+  | `:store` | with a Redis store: share of requests that Redis did not answer, or of servers that are unavailable | 0.01 / 0.05 / 0.25 |
 
-  The store moves no gate. Calls that it does not count are counted by this node (`:on_outage`); how much is allowed does
-  not depend on it. That it came to that, and that it is over, `RateLimiter.VSM.explain/1` says.
+  The store's sensor does not change the gate. Calls that Redis does not count are counted by this node (`:on_outage`), and
+  the limits stay the same. `RateLimiter.VSM.explain/1` reports when such an outage begins and ends.
 
-  A sensor that fails is no opinion: it counts for nothing, and `report/1` and `RateLimiter.VSM.explain/1` say that it failed.
+  A sensor that fails has no opinion: it adds no stress, and `report/1` and `RateLimiter.VSM.explain/1` show the reason.
 
   ## Options
 
-  They stand in the option `:sensors` of `vsm:`, by sensor. `false` leaves one out.
+  The option `:sensors` of `vsm:` configures each sensor by name. `false` disables it.
 
       vsm: [
         sensors: [
@@ -36,40 +36,40 @@ defmodule RateLimiter.Health do
         ]
       ]
 
-    * `:ok`, `:warn`, `:crit` - the thresholds; they must rise.
-    * `:limit` - of `:memory`: bytes. Default: what the control group of the container allows, or else what the machine has.
-    * `:watch` - of `:mailboxes`: registered names or pids. Without one, there is no such sensor.
-    * `:measure` - makes a sensor of your own under any name: a function that returns a number. It has half a second,
-      in a process of its own.
+    * `:ok`, `:warn`, `:crit` - the thresholds, in ascending order.
+    * `:limit` - for `:memory`, in bytes. Default: the limit of the container's control group, or else the machine's memory.
+    * `:watch` - for `:mailboxes`, a list of registered names and pids. Without it, this sensor is disabled.
+    * `:measure` - for a sensor of your own, under any name: a function that returns a number. It runs in a process of
+      its own, with a timeout of half a second.
 
-  A sensor is a module with this behaviour where a function is too little: `pool: [module: MyApp.PoolSensor, ok: 1, ...]`.
+  If a function is not enough, implement this behaviour: `pool: [module: MyApp.PoolSensor, ok: 1, ...]`.
   """
 
-  alias RateLimiter.Instance
   alias RateLimiter.VSM.{Table, Tree}
 
-  @typedoc "What a sensor keeps from one reading to the next."
+  @typedoc "A sensor's state between two readings."
   @type state :: term
 
   @doc """
-  What to begin with, asked at the first reading; gets the options of the sensor, and as `:instance` whose it is. Where it
-  fails it is asked again at the next one.
+  Returns the initial state, at the first reading.
+
+  Gets the options of the sensor, and the instance as `:instance`. If it fails, it is called again at the next reading.
   """
   @callback init(options :: keyword) :: state
 
-  @doc "One reading."
+  @doc "Returns a reading."
   @callback measure(state) :: {:ok, number, state} | {:no_opinion, reason :: String.t(), state}
 
   @doc """
-  What the sensors of an instance last said.
+  Returns the last reading of each sensor of an instance.
 
-  Returns a map from each sensor to its `:value`, its `:stress` and `:no_opinion`: the reason, where it has none. It is empty
-  where no sensor has been read yet.
+  The map has the `:value`, the `:stress` and `:no_opinion` of each sensor: the reason, if it has no opinion. The map is
+  empty before the first reading.
 
       iex> RateLimiter.Health.report()
       %{}
 
-  Raises `ArgumentError` where no such instance runs, or it has no subsystems.
+  Raises `ArgumentError` if the instance does not run or has no subsystems.
   """
   @spec report(instance :: term) :: %{
           optional(atom) => %{
@@ -78,6 +78,5 @@ defmodule RateLimiter.Health do
             no_opinion: String.t() | nil
           }
         }
-  def report(instance \\ Instance.default_name()),
-    do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
+  def report(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
 end

@@ -1,39 +1,44 @@
 defmodule RateLimiter.VSM do
   @moduledoc """
-  Limits that live: subsystems whose limits follow their health.
+  Adaptive limits: subsystems whose limits follow their health.
 
-  The five subsystems of Stafford Beer's Viable System Model come with `vsm: true`; the option takes your own as well. Each
-  is a limit with a law that watches how its work goes, and a scale that the law puts on the limit.
+  A *subsystem* is a limit with a control law. The law observes how the subsystem's work goes, and sets a *scale*, the
+  factor for the limit. `vsm: true` starts the five subsystems of Stafford Beer's Viable System Model; `vsm:` also takes
+  your own.
 
       {RateLimiter, limiters: [...], vsm: true}
 
       RateLimiter.VSM.run(:s1, operation_id, fn -> Warehouse.book(order) end)
 
-  | subsystem | usual limit | for |
+  | subsystem | default limit | purpose |
   | --- | --- | --- |
-  | `:s1` operations | 100 per second | the work itself, which takes up the most variety |
-  | `:s2` coordination | 50 per second | what keeps units from working against each other |
-  | `:s3` control | 20 per second | allotting resources |
-  | `:s4` intelligence | 100 per minute | learning what is coming |
-  | `:s5` policy | 50 per 5 minutes | governing; protected longest |
+  | `:s1` operations | 100 per second | the primary work, with the most variety |
+  | `:s2` coordination | 50 per second | keeps units from disturbing each other |
+  | `:s3` control | 20 per second | allocates resources |
+  | `:s4` intelligence | 100 per minute | observes the environment |
+  | `:s5` policy | 50 per 5 minutes | governs; protected longest |
 
-  ## Where its health comes from
+  ## Sources of health
 
-    * `run/4` knows how long the work took, and how it ended. This is the best source: with it the law also bounds how much is at
-      work at once, without which no rate protects a queue.
-    * A telemetry event that is there already: the option `:health` of a subsystem.
-    * `RateLimiter.Algedonic`: whoever notices says so.
-    * The sensors of this BEAM, which close this node's gate: `RateLimiter.Health`.
+    * `run/4` measures how long the work takes and how it ends. This is the best source: with it, the law also limits how
+      many calls are in flight, without which no rate limit bounds a queue.
+    * An existing telemetry event: the option `:health` of a subsystem.
+    * `RateLimiter.Algedonic`: signals of pain and pleasure from any process.
+    * The sensors of this BEAM, which close this node's *gate*: `RateLimiter.Health`.
 
-  ## What a call is told
+  ## Answers
 
-  `check_subsystem_limit/3` and `run/4` answer as `RateLimiter.check_and_track/4` does. The usage's `:window` says what
-  turned a call away: `:rate`, the limit; `:in_flight`, too much at work; or `:gate`, this node for its own sake. For
-  `:rate`, `retry_after_ms` is exact; for `:in_flight` it is an estimate of when a place is free, and for `:gate` when it
-  is judged anew.
+  `check_subsystem_limit/3` and `run/4` answer as `RateLimiter.check_and_track/4` does. The `:window` of the usage says
+  what denied a call:
 
-  A subsystem's name is its instance's own: a limiter of the application may be called `:s1` as well, and so may the
-  subsystem of another instance. All calls take the option `:instance`, or the instance as the last argument.
+  | `:window` | the call was denied because | `retry_after_ms` is |
+  | --- | --- | --- |
+  | `:rate` | the limit is used up | exact |
+  | `:in_flight` | too many calls are in flight | an estimate of when one of them finishes |
+  | `:gate` | this node protects itself | the time until the gate is set again |
+
+  A subsystem's name belongs to its instance: a limiter may have the same name, and so may a subsystem of another
+  instance. All functions take the option `:instance`, or the instance as their last argument.
   """
 
   alias RateLimiter.Usage
@@ -45,14 +50,14 @@ defmodule RateLimiter.VSM do
     cost: [
       type: :integer,
       default: 1,
-      doc: "how much the call takes."
+      doc: "how much of the limit the call consumes."
     ],
     emergency: [
       type: :boolean,
       default: false,
       doc:
-        "whether the call may take from the budget for emergencies first: the greater of one a second and 1 % of all " <>
-          "limits, a fifth of it for one id. Each use is an event."
+        "whether the call first uses the budget for emergencies: the greater of one per second and 1 % of all limits, " <>
+          "of which one id gets a fifth. Each use is an event."
     ],
     instance: [type: :any, default: RateLimiter, doc: "the instance of the subsystem."]
   ]
@@ -64,21 +69,39 @@ defmodule RateLimiter.VSM do
                {:custom, &__MODULE__.outcome?/1,
                 "a function of the result, or one of :ok, :error, :timeout, :rejected and :none"},
              doc:
-               "how the work ended, where its result says so in another way: a function that gets the result and " <>
-                 "returns `:ok`, `:error`, `:timeout`, `:rejected` or `:none` (no opinion), or one of these. What it raises " <>
-                 "passes through, and counts as a failure."
+               "how the work ended, if its result does not show it: `:ok`, `:error`, `:timeout`, `:rejected` or `:none` " <>
+                 "(not counted), or a function that gets the result and returns one of these. If the function raises, the " <>
+                 "call raises, and the work counts as failed."
            ]
          ]
 
-  @usual %{cost: 1, emergency: false, instance: RateLimiter, outcome: nil}
+  @defaults %{cost: 1, emergency: false, instance: RateLimiter, outcome: nil}
+
+  @type explanation :: %{
+          at: DateTime.t(),
+          at_ms: integer,
+          subsystem: atom | nil,
+          action: atom,
+          from: float,
+          to: float,
+          stress: float,
+          binding: term,
+          held_by: term,
+          sentence: String.t(),
+          since: DateTime.t(),
+          steps: pos_integer,
+          dry_run: boolean,
+          agreement: :agreed | :alone | nil,
+          epoch: pos_integer | nil
+        }
 
   @type answer :: {:ok, Usage.t()} | {:error, :rate_limited, Usage.t()}
 
   @doc """
-  Takes a call's cost from a subsystem's limit, if it allows it.
+  Checks a call against a subsystem's limit and consumes its cost if the call is admitted.
 
-  A subsystem has one bucket: `id` names who asks, and has no share of its own. Returns `{:ok, usage}` or
-  `{:error, :rate_limited, usage}`; it asks no process and never waits.
+  Returns `{:ok, usage}` or `{:error, :rate_limited, usage}`. It calls no process and never waits. A subsystem has one
+  bucket for all callers: `id` identifies the caller in events, and has no limit of its own.
 
   ## Options
 
@@ -93,7 +116,7 @@ defmodule RateLimiter.VSM do
       iex> {usage.window, usage.retry_after_ms}
       {:rate, 50}
 
-  Raises `ArgumentError` for a subsystem or an instance that is not there, and for `nil` as an id.
+  Raises `ArgumentError` for an unknown subsystem or instance, and for `nil` as an id.
   """
   @spec check_subsystem_limit(atom, RateLimiter.id(), keyword) :: answer
   def check_subsystem_limit(name, id, options \\ []) do
@@ -104,20 +127,20 @@ defmodule RateLimiter.VSM do
   end
 
   @doc """
-  Runs `fun` if the subsystem's limit allows it, and learns from how it went.
+  Runs a zero-arity function if the subsystem's limit admits the call, and reports its duration and outcome to the law.
 
-  Returns `{:ok, result}`, or `{:error, :rate_limited, usage}` where it was not run. What `fun` raises, throws or exits with passes
-  through. It runs in the calling process, and is never interrupted.
+  Returns `{:ok, result}`, or `{:error, :rate_limited, usage}` if the function was not run. It runs in the calling process
+  and is never interrupted. If it raises, throws or exits, so does this call.
 
-  While it runs it has a place at work, which comes back however it ends, also when the process is killed.
+  The call is in flight until the function ends, in any way, including a kill of the process.
 
-  | it ends with | counts as |
+  | the function ends with | counts as |
   | --- | --- |
-  | any other result | success; how long it took is a sample |
   | `{:error, reason}`, a raise, a throw, an exit | failure |
-  | an exit because of a timeout, such as that of a `GenServer.call/3` | timeout |
-  | `{:error, :rate_limited, usage}`, a normal exit or a shutdown | no opinion |
-  | a kill | nothing, but is told in `subsystem_metrics/1` as abandoned |
+  | an exit because of a timeout, such as that of `GenServer.call/3` | timeout |
+  | `{:error, :rate_limited, usage}`, a normal exit, a shutdown | not counted |
+  | a kill of the process | abandoned, in `subsystem_metrics/1` only |
+  | any other result | success, with its duration |
 
   ## Options
 
@@ -133,7 +156,7 @@ defmodule RateLimiter.VSM do
       iex> usage.retry_after_ms
       :infinity
   """
-  @spec run(atom, RateLimiter.id(), (() -> result), keyword) ::
+  @spec run(atom, RateLimiter.id(), (... -> result), keyword) ::
           {:ok, result} | {:error, :rate_limited, Usage.t()}
         when result: term
   def run(name, id, fun, options \\ [])
@@ -148,21 +171,23 @@ defmodule RateLimiter.VSM do
   def run(_name, _id, other, _options), do: raise(Errors.bad_function(other))
 
   @doc """
-  How each subsystem is, by name.
+  Returns the present state of each subsystem, by name.
 
-    * `:scale` - the factor that is on the limit; `:own_scale`, what its own law put there: a parent's may be less; and
-      `:asked_scale`, what the law last said, which a dry run does not apply
-    * `:stress`, `:binding`, `:action`, `:held_by`, `:sentence` - what its law last said, and why; `nil` before its first step
+    * `:scale` - the factor for the limit in force
+    * `:own_scale` - the scale of the subsystem's own law; the scale in force is lower if a parent's is
+    * `:asked_scale` - the scale that the law decided last; a dry run does not apply it
+    * `:stress`, `:binding`, `:action`, `:held_by`, `:sentence` - the law's last decision, as in
+      `RateLimiter.Adaptive.Decision`; `nil` before its first step
     * `:usage` - how much of the limit is used
-    * `:agreement` - with a Redis store, how the nodes agree: `:state`, `:agreed` or `:alone`; `:epoch`, how many steps they have
-      taken together; `:nodes`, how many they are; `:by`, which of them reckoned the last step. `nil` where there is
-      nobody to agree with
-    * `:guard` and `:in_flight` - how many may be at work at once, and how many are
-    * `:open` - the share of calls that this node's gate lets go on
-    * `:demand` - calls a second that ask
-    * `:pain` and `:pleasure` - the strongest signal that counts now, and `:sources`, each one's
-    * `:contained` - sources that say the worst without end, and are not believed any more
-    * `:asked`, `:denied`, `:guarded`, `:shed`, `:abandoned`, `:emergencies` - how often since the start
+    * `:guard`, `:in_flight` - how many calls may be in flight at once, and how many are
+    * `:open` - the share of calls that this node's gate admits
+    * `:demand` - calls per second that arrive
+    * `:pain`, `:pleasure` - the strongest present level, and `:sources`, the level of each source
+    * `:contained` - sources that reported great pain for too long and are no longer trusted
+    * `:asked`, `:denied`, `:guarded`, `:shed`, `:abandoned`, `:emergencies` - counts since the start: calls that arrived,
+      that the limit, the guard and the gate denied, whose process was killed, and that used the emergency budget
+    * `:agreement` - with a Redis store, the agreement of the nodes: `:state`, `:agreed` or `:alone`; `:epoch`, the number of
+      agreed steps; `:nodes`, the number of nodes; `:by`, the node that computed the last step. `nil` without an agreement
     * `:parent`, `:floor`, `:ceiling`, `:dry_run` - as configured
 
   ## Examples
@@ -175,19 +200,27 @@ defmodule RateLimiter.VSM do
   def subsystem_metrics(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Metrics.all()
 
   @doc """
-  The last changes of a subsystem's scale and of this node's gate, and what kept them from changing: at most 32, the newest first.
+  Returns the last changes of a subsystem's scale and of this node's gate, and the reasons for no change: at most 32, the
+  newest first.
 
-  Each is a map: `:at`, a `DateTime`; `:action`; `:from` and `:to`, scales; `:stress`; `:binding`, the signal that decided;
-  `:held_by`; `:sentence`, the same in words; `:subsystem`, `nil` where it is the gate; `:dry_run`; `:agreement` and `:epoch`,
-  whether nodes agreed on it. Steps of growth in a row are one
-  entry, with `:since` and `:steps`: then `:from` is where the first one began, and all else is of the last.
+  Each entry is a map:
+
+    * `:at` - a `DateTime`
+    * `:action`, `:stress`, `:binding`, `:held_by` - as in `RateLimiter.Adaptive.Decision`
+    * `:from`, `:to` - the scale before and after
+    * `:sentence` - the explanation with its numbers
+    * `:subsystem` - `nil` for an entry about the gate
+    * `:dry_run` - whether the change was computed and not applied
+    * `:agreement`, `:epoch` - whether the nodes agreed on the step, and its number
+    * `:since`, `:steps` - consecutive steps of growth are one entry: it counts the steps since the first one, whose scale
+      is `:from`
 
   ## Examples
 
       iex> RateLimiter.VSM.explain(:s1)
       []
   """
-  @spec explain(atom, instance :: term) :: [Explain.entry()]
+  @spec explain(atom, instance :: term) :: [explanation]
   def explain(name, instance \\ RateLimiter) do
     %{table: table} = Tree.subsystem!(instance, name)
     Explain.last(table, name)
@@ -210,7 +243,7 @@ defmodule RateLimiter.VSM do
     with :spent <- Bypass.take(subsystem, id, options.cost), do: :usual
   end
 
-  # The permit stays referred to until the work is over, whatever the compiler makes of this: both ways end with it.
+  # Both branches use the permit, so that it is not garbage collected before the work has ended.
   defp work(permit, fun, outcome) do
     result = fun.()
     Gate.finish(permit, Outcome.of_result(result, outcome))
@@ -221,6 +254,6 @@ defmodule RateLimiter.VSM do
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
-  defp options!([], _schema), do: @usual
-  defp options!(options, schema), do: Map.merge(@usual, Options.validate!(options, schema, []))
+  defp options!([], _schema), do: @defaults
+  defp options!(options, schema), do: Map.merge(@defaults, Options.validate!(options, schema, []))
 end

@@ -28,7 +28,7 @@ defmodule RateLimiter.VSM.AgreementTest do
   defp scripted(key), do: [law: ScriptedLaw.options(self(), key: key)]
 
   defp subsystem(node), do: node |> Team.space() |> Table.subsystem(:a)
-  defp hurt(node, level), do: Algedonic.tell(subsystem(node), :pain, :probe, level, "a test")
+  defp hurt(node, level), do: Algedonic.report(subsystem(node), :pain, :probe, level, "a test")
 
   # While something hurts, until the condition holds.
   defp hurt_until(node, level, condition) do

@@ -252,7 +252,7 @@ defmodule RateLimiter.AlgedonicTest do
                VSM.explain(:low, context.name)
 
       assert sentence ==
-               ":probe has reported pain of 0.9 or more for 30.0 s: it may hold the scale at 1.0, and no longer lowers it"
+               ":probe has reported pain of 0.9 or more for 30.0 s: it may hold the scale at 1.0, but no longer lower it."
 
       pain(context, 0.6)
       Test.advance(:second)
@@ -272,7 +272,7 @@ defmodule RateLimiter.AlgedonicTest do
       assert [%{sentence: sentence}] = VSM.explain(:low, context.name)
 
       assert sentence =~
-               "all else says that all is well, so it is not heard until it says less than 0.7"
+               "it is ignored until it reports less than 0.7, because all other signals are healthy"
     end
 
     test "is not heard where reported work goes well", context do
@@ -417,7 +417,7 @@ defmodule RateLimiter.AlgedonicTest do
                        %{subsystem: :low, to: :top, source: :probe, sentence: sentence}}
 
       assert level > 0.5
-      assert sentence =~ ~r/^pain of 0\.6\d? has lasted 15\.0 s at a scale of 1\.0$/
+      assert sentence =~ ~r/^Pain of 0\.6\d? has lasted 15\.0 s at scale 1\.0\.$/
       assert_received {:algedonic, :pain, %{event: :escalated, subsystem: :low, to: :top}}
       assert %{sources: %{pain: %{{:child, :low} => _}}} = metrics(context, :top)
 

@@ -130,7 +130,7 @@ defmodule RateLimiter.HealthTest do
                abs(half - 0.5) < 0.25
              end)
 
-      assert {:no_opinion, "this system does not say how much memory there is: give it a :limit"} =
+      assert {:no_opinion, "the memory of this system is unknown: set :limit"} =
                elem(Reading.take(Memory, nil), 0)
 
       if File.exists?("/proc/meminfo"),
@@ -147,7 +147,7 @@ defmodule RateLimiter.HealthTest do
       ref = Process.monitor(many)
       assert_receive {:DOWN, ^ref, _, _, _}, 30_000
 
-      assert {:no_opinion, "none of [:nobody_of_this_name] runs"} =
+      assert {:no_opinion, "none of [:nobody_of_this_name] is running"} =
                second(Mailboxes, watch: [:nobody_of_this_name])
     end
 

@@ -635,7 +635,7 @@ defmodule RateLimiter.VSMTest do
         assert [%{held_by: :law_failed, sentence: sentence}] = VSM.explain(:top)
 
         assert sentence ==
-                 "the law raised RuntimeError (a law of somebody's): the scale stays at 0.5"
+                 "The law raised RuntimeError (a law of somebody's): the scale stays 0.5."
 
         ScriptedLaw.say({key, :top}, fn state, _observation ->
           %Decision{scale: state.scale + 0.1}
@@ -649,11 +649,11 @@ defmodule RateLimiter.VSMTest do
     test "that ends in another way than with a decision says so, too", %{own: own} do
       own.(fn key ->
         for {law, sentence} <- [
-              {fn _, _ -> throw(:ball) end, "the law threw :ball: the scale stays at 1.0"},
+              {fn _, _ -> throw(:ball) end, "The law threw :ball: the scale stays 1.0."},
               {fn _, _ -> exit(:timeout) end,
-               "the law exited with :timeout: the scale stays at 1.0"},
+               "The law exited with :timeout: the scale stays 1.0."},
               {fn _, _ -> %Decision{scale: :half} end,
-               "the law raised ArgumentError (expected a number as the scale, got: :half): the scale stays at 1.0"}
+               "The law raised ArgumentError (expected a number as the scale, got: :half): the scale stays 1.0."}
             ] do
           ScriptedLaw.say({key, :top}, law)
           Test.advance(:second)

@@ -1,18 +1,17 @@
 defmodule RateLimiter.Sensors.Config do
   @moduledoc false
-  # The sensors that an instance has, with their thresholds.
+  # The sensors of an instance, with their thresholds.
 
   alias RateLimiter.Core.Options
   alias RateLimiter.Sensors.{Function, Mailboxes, Memory, RunQueue, Schedulers, Store, Timer}
 
-  # Thresholds: ok, warn and crit.
   @built_in [
-    schedulers: {Schedulers, {0.80, 0.90, 0.98}},
-    run_queue: {RunQueue, {1, 4, 8}},
-    timer: {Timer, {5, 20, 100}},
-    memory: {Memory, {0.70, 0.80, 0.92}},
-    mailboxes: {Mailboxes, {100, 1_000, 10_000}},
-    store: {Store, {0.01, 0.05, 0.25}}
+    schedulers: {Schedulers, ok: 0.80, warn: 0.90, crit: 0.98},
+    run_queue: {RunQueue, ok: 1, warn: 4, crit: 8},
+    timer: {Timer, ok: 5, warn: 20, crit: 100},
+    memory: {Memory, ok: 0.70, warn: 0.80, crit: 0.92},
+    mailboxes: {Mailboxes, ok: 100, warn: 1_000, crit: 10_000},
+    store: {Store, ok: 0.01, warn: 0.05, crit: 0.25}
   ]
 
   @number {:custom, &is_number/1, "a number"}
@@ -39,28 +38,28 @@ defmodule RateLimiter.Sensors.Config do
 
   @type sensor :: {name :: atom, module, options :: keyword, {number, number, number}}
 
-  @doc "The sensors, checked."
+  @doc "Validates the option `:sensors`."
   @spec new!(term, Options.path()) :: [sensor]
   def new!(options, path) do
     given = Options.named!(options, path, fn value, _path -> value end)
-    own = for {name, own} <- given, not Keyword.has_key?(@built_in, name), do: {name, own}
-    for {name, own} <- own, do: check_name!(name, own, path)
+    {built_in, custom} = Keyword.split(given, Keyword.keys(@built_in))
+    for {name, options} <- custom, do: check_name!(name, options, path)
 
     built_in =
-      for {name, {module, {ok, warn, crit}}} <- @built_in,
-          options = Keyword.get(given, name, []),
+      for {name, {module, defaults}} <- @built_in,
+          options = Keyword.get(built_in, name, []),
           options != false,
-          do: sensor(name, module, [ok: ok, warn: warn, crit: crit], options, path ++ [name])
+          do: sensor(name, module, defaults, options, path ++ [name])
 
     Enum.filter(built_in, &useful?/1) ++
-      for {name, own} <- own, own != false, do: own(name, own, path ++ [name])
+      for {name, options} <- custom, options != false, do: custom(name, options, path ++ [name])
   end
 
-  @doc "Whether it reads this BEAM, as it comes with the library."
+  @doc "Returns whether the sensor is built in."
   @spec built_in?(sensor) :: boolean
   def built_in?({name, _module, _options, _thresholds}), do: Keyword.has_key?(@built_in, name)
 
-  @doc "Whether it reads the store, which no gate follows."
+  @doc "Returns whether it is the store's sensor, which does not change the gate."
   @spec of_store?(sensor) :: boolean
   def of_store?({_name, module, _options, _thresholds}), do: module == Store
 
@@ -71,21 +70,20 @@ defmodule RateLimiter.Sensors.Config do
   @doc false
   def measure?(value), do: is_function(value, 0)
 
-  # What measures nothing is none of the application's own: if it is called nearly as one of these, that was meant.
-  defp check_name!(name, own, path) do
+  # A sensor without :measure and :module must be built in, so suggest the closest built-in name.
+  defp check_name!(name, options, path) do
     near = Options.nearest(name, Keyword.keys(@built_in))
 
-    if near != nil and not own?(own),
+    if near != nil and not custom?(options),
       do: Options.misuse!(path, "unknown sensor #{inspect(name)}, did you mean #{inspect(near)}?")
   end
 
-  defp own?(own) when is_map(own) or is_list(own),
-    do: Enum.any?(own, &match?({key, _} when key in [:measure, :module], &1))
+  defp custom?(options) when is_map(options) or is_list(options),
+    do: Enum.any?(options, &match?({key, _} when key in [:measure, :module], &1))
 
-  defp own?(_false), do: false
+  defp custom?(_false), do: false
 
-  # A sensor of the application's own is a function, or a module.
-  defp own(name, options, path) do
+  defp custom(name, options, path) do
     given = Options.named!(options, path, fn value, _path -> value end)
 
     case Keyword.pop(given, :module) do

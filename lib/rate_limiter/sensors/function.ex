@@ -1,6 +1,6 @@
 defmodule RateLimiter.Sensors.Function do
   @moduledoc false
-  # A sensor that is a function of the application's.
+  # A sensor of the application that is a function.
 
   @behaviour RateLimiter.Health
 

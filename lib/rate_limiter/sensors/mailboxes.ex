@@ -1,17 +1,17 @@
 defmodule RateLimiter.Sensors.Mailboxes do
   @moduledoc false
-  # The longest message queue of the processes that are watched.
+  # The longest message queue of the watched processes.
 
   @behaviour RateLimiter.Health
 
   @impl true
   def init(options), do: Keyword.fetch!(options, :watch)
 
-  # One that does not run has no queue; where none runs, nobody knows.
+  # A process that does not run has no queue.
   @impl true
   def measure(watched) do
-    case for(who <- watched, length = queue(who), do: length) do
-      [] -> {:no_opinion, "none of #{inspect(watched)} runs", watched}
+    case for(process <- watched, length = queue(process), do: length) do
+      [] -> {:no_opinion, "none of #{inspect(watched)} is running", watched}
       lengths -> {:ok, Enum.max(lengths), watched}
     end
   end

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Sensors.Memory do
   @moduledoc false
-  # The memory of the runtime as a share of what it may have.
+  # The memory of the runtime as a share of its limit.
 
   @behaviour RateLimiter.Health
 
@@ -12,11 +12,11 @@ defmodule RateLimiter.Sensors.Memory do
 
   @impl true
   def measure(nil),
-    do: {:no_opinion, "this system does not say how much memory there is: give it a :limit", nil}
+    do: {:no_opinion, "the memory of this system is unknown: set :limit", nil}
 
   def measure(limit), do: {:ok, :erlang.memory(:total) / limit, limit}
 
-  # A control group without a limit says "max", or a number above any machine's.
+  # The limit of a control group without a limit is "max", or a number above the memory of any machine.
   defp limit do
     [machine() | Enum.map(@groups, &group/1)] |> Enum.reject(&is_nil/1) |> Enum.min(fn -> nil end)
   end

@@ -1,57 +1,62 @@
 defmodule RateLimiter.Sensors.Reading do
   @moduledoc false
-  # One look at a sensor. Whatever it does, the one who looks goes on: what raises, exits or takes too long is no
-  # opinion.
+  # One reading of a sensor. A sensor that raises, exits or takes too long has no opinion, and its monitor goes on.
 
   alias RateLimiter.Adaptive.Stress
   alias RateLimiter.Sensors.{Memory, RunQueue, Schedulers, Timer}
 
   @deadline_ms 500
-  # Where time is moved by hand, a machine that stands still for a moment changes nothing.
-  @still_deadline_ms 30_000
-  @own [Memory, RunQueue, Schedulers, Timer]
+  # Under a test's clock, a machine that stands still for a moment must not change a reading.
+  @test_deadline_ms 30_000
+  @in_process [Memory, RunQueue, Schedulers, Timer]
 
-  # More is not to be reckoned with.
-  @most 1.0e300
+  # Larger values would overflow.
+  @max 1.0e300
 
   @type t :: {:ok, number} | {:no_opinion, String.t()}
 
-  @doc "How long a sensor may take: `live?` where time passes by itself."
-  @spec deadline_ms(live? :: boolean) :: pos_integer
+  @doc "Returns how long a sensor may take."
+  @spec deadline_ms(real_time? :: boolean) :: pos_integer
   def deadline_ms(true), do: @deadline_ms
-  def deadline_ms(false), do: @still_deadline_ms
+  def deadline_ms(false), do: @test_deadline_ms
 
-  @doc "What a sensor begins with, or why it does not."
-  @spec begin(module, keyword) :: {:ok, term} | {:failed, String.t()}
-  def begin(module, options), do: caught(fn -> {:ok, module.init(options)} end)
+  @doc "Returns a sensor's initial state, or why it could not be initialised."
+  @spec init(module, keyword) :: {:ok, term} | {:failed, String.t()}
+  def init(module, options), do: caught(fn -> {:ok, module.init(options)} end)
 
-  @doc "The reading, and the sensor's new state; after a failure it begins anew with the old one."
+  @doc "Returns a reading and the sensor's next state. After a failure the state is unchanged."
   @spec take(module, term, pos_integer) :: {t, term}
   def take(module, state, deadline_ms \\ @deadline_ms) do
     case measure(module, state, deadline_ms) do
-      {:ok, value, state} when is_number(value) and abs(value) <= @most -> {{:ok, value}, state}
-      {:no_opinion, why, state} -> {{:no_opinion, words(why)}, state}
-      {:failed, why} -> {{:no_opinion, why}, state}
-      other -> {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
+      {:ok, value, state} when is_number(value) and abs(value) <= @max ->
+        {{:ok, value}, state}
+
+      {:no_opinion, reason, state} ->
+        {{:no_opinion, text(reason)}, state}
+
+      {:failed, reason} ->
+        {{:no_opinion, reason}, state}
+
+      other ->
+        {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
     end
   end
 
-  @doc "A reading as it is reported."
-  @spec report(t, {number, number, number}) :: map
+  @doc "Returns a reading as in `RateLimiter.Health.report/1`."
+  @spec report(t, Stress.curve()) :: map
   def report({:ok, value}, thresholds),
     do: %{value: value, stress: Stress.level(value, thresholds), no_opinion: nil}
 
-  def report({:no_opinion, why}, _thresholds), do: %{value: nil, stress: nil, no_opinion: why}
+  def report({:no_opinion, reason}, _thresholds),
+    do: %{value: nil, stress: nil, no_opinion: reason}
 
-  defp words(why), do: if(is_binary(why), do: why, else: inspect(why, limit: 5))
+  defp text(reason), do: if(is_binary(reason), do: reason, else: inspect(reason, limit: 5))
 
-  # The runtime's own numbers come at once, and some belong to the process that asks.
-  defp measure(module, state, _deadline_ms) when module in @own,
+  # The runtime's own numbers are available at once, and some belong to the calling process.
+  defp measure(module, state, _deadline_ms) when module in @in_process,
     do: caught(fn -> module.measure(state) end)
 
-  defp measure(module, state, deadline_ms), do: apart(module, state, deadline_ms)
-
-  defp apart(module, state, deadline_ms) do
+  defp measure(module, state, deadline_ms) do
     {pid, ref} =
       spawn_monitor(fn -> exit({:measured, caught(fn -> module.measure(state) end)}) end)
 

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Sensors.RunQueue do
   @moduledoc false
-  # How many processes wait to run, for each scheduler.
+  # The number of processes that wait to run, per scheduler.
 
   @behaviour RateLimiter.Health
 
@@ -8,9 +8,8 @@ defmodule RateLimiter.Sensors.RunQueue do
   def init(_options), do: nil
 
   @impl true
-  def measure(state),
-    do:
-      {:ok,
-       :erlang.statistics(:total_run_queue_lengths) / :erlang.system_info(:schedulers_online),
-       state}
+  def measure(state) do
+    waiting = :erlang.statistics(:total_run_queue_lengths)
+    {:ok, waiting / :erlang.system_info(:schedulers_online), state}
+  end
 end

@@ -1,26 +1,26 @@
 defmodule RateLimiter.Sensors.Schedulers do
   @moduledoc false
-  # The share of the time since the last reading in which the normal schedulers were busy.
+  # The share of time since the last reading in which the normal schedulers were busy.
 
   @behaviour RateLimiter.Health
 
   @impl true
   def init(_options), do: nil
 
-  # The runtime measures while the process lives that asked it to.
+  # The runtime measures as long as the process that has set the flag lives.
   @impl true
   def measure(nil) do
     :erlang.system_flag(:scheduler_wall_time, true)
-    {:no_opinion, "the first reading is the beginning of a span", times()}
+    {:no_opinion, "the first reading starts the interval", times()}
   end
 
   def measure(before) do
     now = times()
-    {active, total} = span(before, now)
+    {active, total} = since(before, now)
     if total > 0, do: {:ok, active / total, now}, else: {:no_opinion, "no time has passed", now}
   end
 
-  # Dirty schedulers have higher numbers.
+  # Dirty schedulers have higher ids.
   defp times do
     normal = :erlang.system_info(:schedulers)
 
@@ -29,7 +29,7 @@ defmodule RateLimiter.Sensors.Schedulers do
         do: {number, active, total}
   end
 
-  defp span(before, now) do
+  defp since(before, now) do
     Enum.zip_reduce(Enum.sort(before), Enum.sort(now), {0, 0}, fn {n, a0, t0},
                                                                   {n, a1, t1},
                                                                   {active, total} ->

@@ -1,47 +1,47 @@
 defmodule RateLimiter.Sensors.Timer do
   @moduledoc false
-  # How late timers are: a process that asks to be woken every 10 ms, and looks at the clock when it is.
+  # The lateness of timers: a process sets a timer of 10 ms again and again, and compares the clock when it fires.
   #
-  # A runtime that is late with timers is late with everything, whatever its schedulers say of themselves.
+  # A runtime with late timers is late with everything, independent of its schedulers' utilisation.
 
   @behaviour RateLimiter.Health
 
   @period_ms 10
-  @kept 100
-  # The 99th of a hundred.
-  @passed_over 1
+  @timers 100
+  # The largest of a hundred is an outlier.
+  @outliers 1
 
   @impl true
   def init(_options), do: nil
 
-  # The process lives as long as the one that reads it.
+  # The timer's process lives as long as the reading process.
   @impl true
   def measure(nil) do
     reader = self()
     cell = :atomics.new(1, [])
     :atomics.put(cell, 1, -1)
-    pid = spawn_link(fn -> begin(reader, cell) end)
-    {:no_opinion, "no hundred timers have run yet", {pid, cell}}
+    pid = spawn_link(fn -> start(reader, cell) end)
+    {:no_opinion, "fewer than 100 timers have fired yet", {pid, cell}}
   end
 
   def measure({_pid, cell} = state) do
     case :atomics.get(cell, 1) do
-      -1 -> {:no_opinion, "no hundred timers have run yet", state}
+      -1 -> {:no_opinion, "fewer than 100 timers have fired yet", state}
       us -> {:ok, us / 1_000, state}
     end
   end
 
-  @doc "The lateness that all but one in a hundred stay below, in microseconds."
+  @doc "Returns the second largest lateness, in microseconds."
   @spec worst([non_neg_integer]) :: non_neg_integer
-  def worst(late), do: late |> Enum.sort(:desc) |> Enum.at(min(@passed_over, length(late) - 1))
+  def worst(late), do: late |> Enum.sort(:desc) |> Enum.at(min(@outliers, length(late) - 1))
 
-  defp begin(reader, cell) do
+  defp start(reader, cell) do
     Process.flag(:priority, :normal)
     Process.monitor(reader)
     wait(cell, [])
   end
 
-  defp wait(cell, late) when length(late) >= @kept do
+  defp wait(cell, late) when length(late) >= @timers do
     :atomics.put(cell, 1, worst(late))
     wait(cell, [])
   end

@@ -1,9 +1,9 @@
 defmodule RateLimiter.Signals.Containment do
   @moduledoc false
-  # What to make of a source that reports the worst without end.
+  # Sources that report great pain without end. Such a source may be right, or stuck.
   #
-  # It may be right, or stuck. What was cut for it is cut; from here on it may hold the scale where it is but
-  # not lower it further. Where others know that the work goes well, it is not heard at all until it says less.
+  # The cuts that it caused stay. From now on it may hold the scale, but not lower it further. If other sources or
+  # finished work show that all is well, it is ignored until it reports less.
 
   alias RateLimiter.Adaptive.{Histogram, Work}
   alias RateLimiter.Signals.Ledger
@@ -16,25 +16,25 @@ defmodule RateLimiter.Signals.Containment do
   @failures 0.02
   @slower 1.5
 
-  @type t :: {levels :: %{optional(term) => float}, [contained]}
   @type contained :: %{source: term, for_ms: non_neg_integer, counts: float, stated: float}
 
-  @doc "The levels that count, by source, and the sources that are contained."
-  @spec levels([Ledger.entry()], pos_integer, boolean, integer) :: t
+  @doc "Returns the effective levels by source, and the contained sources."
+  @spec levels([Ledger.entry()], pos_integer, boolean, integer) ::
+          {levels :: %{optional(term) => float}, [contained]}
   def levels(entries, stuck_after, well?, now) do
     {stuck, others} = Enum.split_with(entries, &(Ledger.stuck_for(&1, now) >= stuck_after))
-    most = if well? or contradicted?(others), do: 0.0, else: @holding
-    counts = Map.new(others, &{&1.source, &1.level})
+    cap = if well? or contradicted?(others), do: 0.0, else: @holding
+    levels = Map.new(others, &{&1.source, &1.level})
 
-    {Enum.into(stuck, counts, &{&1.source, min(most, &1.level)}),
-     Enum.map(stuck, &contained(&1, most, now))}
+    {Enum.into(stuck, levels, &{&1.source, min(cap, &1.level)}),
+     Enum.map(stuck, &contained(&1, cap, now))}
   end
 
-  @doc "Whether there is enough finished work to say something."
+  @doc "Returns whether there is enough finished work for a verdict."
   @spec enough?(Work.t()) :: boolean
   def enough?(%Work{} = work), do: Work.finished(work) >= @samples
 
-  @doc "Whether it says that all is well: nothing fails, and it takes about as long as without pain."
+  @doc "Returns whether work goes well: nearly no failures, and about the duration that it has without pain."
   @spec well?(Work.t(), calm_ms :: float | nil) :: boolean
   def well?(%Work{ok: 0}, _calm_ms), do: false
   def well?(_work, nil), do: false
@@ -44,15 +44,16 @@ defmodule RateLimiter.Signals.Containment do
       Histogram.quantile(work.latency, 0.25) <= @slower * calm_ms
   end
 
-  # Somebody else speaks, and is not in pain.
+  # Other sources report signals, and none of them pain.
   defp contradicted?([]), do: false
   defp contradicted?(others), do: Enum.all?(others, &(&1.stated < @nothing))
 
-  defp contained(entry, most, now),
-    do: %{
+  defp contained(entry, cap, now) do
+    %{
       source: entry.source,
       for_ms: Ledger.stuck_for(entry, now),
-      counts: min(most, entry.level),
+      counts: min(cap, entry.level),
       stated: entry.stated
     }
+  end
 end

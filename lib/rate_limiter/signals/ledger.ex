@@ -1,16 +1,16 @@
 defmodule RateLimiter.Signals.Ledger do
   @moduledoc false
-  # What sources say of a subsystem, and what counts of it now: a signal fades, ends, and is capped.
+  # The signals of pain and pleasure: what each source reported last about a subsystem, and its present level. A signal
+  # fades, expires, and is capped.
   #
-  # Anybody may write, from any process, so the ledger is bounded: a subsystem hears so many sources by name, and
-  # the rest as one.
+  # Any process may write, so the ledger is bounded: a subsystem keeps this many sources by name, and the rest as one.
 
   alias RateLimiter.VSM.{Subsystem, Table}
 
   @max_sources 64
   @others :others
 
-  # Who says so much for long is stuck, until it says clearly less.
+  # A source that stays above this level for long is stuck, until it reports clearly less.
   @stuck_at 0.9
   @unstuck_at 0.7
 
@@ -28,19 +28,19 @@ defmodule RateLimiter.Signals.Ledger do
   @spec new() :: :ets.tid()
   def new, do: :ets.new(__MODULE__, [:ordered_set, :public])
 
-  @doc "Notes what a source says now; returns the name under which it is kept, and how much it counts at most."
+  @doc "Stores a signal. Returns the name under which its source is kept, and its capped level."
   @spec put(Subsystem.t(), kind, term, float, term) :: {source :: term, level :: float}
   def put(%Subsystem{table: table, name: name}, kind, source, level, reason) do
-    signals = Table.get(table, :signals)
+    ledger = Table.get(table, :signals)
     now = Table.now_ms(table)
     name = literal(name)
-    source = admitted(signals, kind, name, source)
-    since = since(known(signals, kind, name, source), level, now)
-    :ets.insert(signals, {{kind, name, source}, level, now, since, reason})
+    source = admit(ledger, kind, name, source)
+    since = since(known_since(ledger, kind, name, source), level, now)
+    :ets.insert(ledger, {{kind, name, source}, level, now, since, reason})
     {source, min(level, cap(table, kind))}
   end
 
-  @doc "What each source's signal counts at `now`, the strongest first. One that has ended is no longer there."
+  @doc "Returns the signals that are valid at `now` with their present levels, the strongest first."
   @spec entries(Table.t(), kind, atom, integer) :: [entry]
   def entries(table, kind, name, now) do
     config = Table.config(table)
@@ -63,17 +63,20 @@ defmodule RateLimiter.Signals.Ledger do
     Enum.sort_by(entries, & &1.level, :desc)
   end
 
-  @doc "Forgets the signals that have ended."
+  @doc "Deletes expired signals."
   @spec purge(Table.t(), atom, integer) :: :ok
   def purge(table, name, now) do
     %{ttl: ttl} = Table.config(table)
-    signals = Table.get(table, :signals)
-    ended = [{{{:_, literal(name), :_}, :_, :"$1", :_, :_}, [{:"=<", :"$1", now - ttl}], [true]}]
-    _count = :ets.select_delete(signals, ended)
+
+    expired = [
+      {{{:_, literal(name), :_}, :_, :"$1", :_, :_}, [{:"=<", :"$1", now - ttl}], [true]}
+    ]
+
+    _count = :ets.select_delete(Table.get(table, :signals), expired)
     :ok
   end
 
-  @doc "Since when a source has been saying no less than the worst, where it has."
+  @doc "Returns for how many milliseconds a source has reported great pain."
   @spec stuck_for(entry, integer) :: non_neg_integer
   def stuck_for(%{since_ms: nil}, _now), do: 0
   def stuck_for(%{since_ms: since}, now), do: max(0, now - since)
@@ -85,21 +88,21 @@ defmodule RateLimiter.Signals.Ledger do
     ])
   end
 
-  # A subsystem may have any name, also one that means something in a pattern, such as :_.
+  # As text, since a subsystem's name may be a variable of match patterns, such as :_.
   defp literal(name), do: Atom.to_string(name)
 
-  # A new source has a name of its own while there is room.
-  defp admitted(signals, kind, name, source) do
-    room? = fn ->
-      :ets.select_count(signals, [{{{kind, name, :_}, :_, :_, :_, :_}, [], [true]}]) <
-        @max_sources
-    end
+  # A new source is kept by name while there is room.
+  defp admit(ledger, kind, name, source) do
+    pattern = [{{{kind, name, :_}, :_, :_, :_, :_}, [], [true]}]
 
-    if :ets.member(signals, {kind, name, source}) or room?.(), do: source, else: @others
+    if :ets.member(ledger, {kind, name, source}) or
+         :ets.select_count(ledger, pattern) < @max_sources,
+       do: source,
+       else: @others
   end
 
-  defp known(signals, kind, name, source) do
-    case :ets.lookup(signals, {kind, name, source}) do
+  defp known_since(ledger, kind, name, source) do
+    case :ets.lookup(ledger, {kind, name, source}) do
       [{_key, _level, _at, since, _reason}] -> since
       [] -> nil
     end

@@ -1,11 +1,12 @@
 defmodule RateLimiter.VSM.Config do
   @moduledoc false
-  # The options of an instance's subsystems: one schema, checked before anything starts.
+  # The options of an instance's subsystems: one schema, validated before anything starts.
 
   alias RateLimiter.{Adaptive, Sensors}
   alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.VSM.Gate
 
-  # S5 is protected longest, then what allots and what learns; operations take up the variety.
+  # Policy is protected longest, then control and intelligence. Operations absorb the variety.
   @defaults [
     s1: [limit: 100, per: :second, priority: 1],
     s2: [limit: 50, per: :second, priority: 2],
@@ -21,66 +22,65 @@ defmodule RateLimiter.VSM.Config do
   @health {:custom, &__MODULE__.health?/1,
            "{event, fun}: a telemetry event, and a function of its measurements and metadata"}
 
-  @own [
+  @subsystem [
     parent: [
       type: {:custom, &is_atom/1, "the name of a subsystem"},
-      doc: "the subsystem that this one is part of: its scale is never above its parent's."
+      doc: "the parent subsystem. A subsystem's scale is never above its parent's."
     ],
-    floor: [type: @share, default: 0.1, doc: "the least scale."],
+    floor: [type: @share, default: 0.1, doc: "the smallest scale."],
     ceiling: [
       type: {:custom, &__MODULE__.ceiling?/1, "a number from 1.0, and below 1,000,000"},
       default: 1.0,
       doc:
-        "the greatest scale. Above 1.0, the limit may grow beyond the one configured while demand asks for it."
+        "the largest scale. Above 1.0, the limit may grow beyond the configured one while demand needs it."
     ],
     priority: [
       type: {:in, 0..1_000},
       default: 0,
-      doc: "who is served first where capacity is short: the higher."
+      doc: "the higher, the earlier a subsystem is served when capacity is short."
     ],
     weight: [
       type: @weight,
       default: 1,
-      doc: "how what is left after all were served is divided."
+      doc: "the share of the capacity that is left after all were served."
     ],
     shared: [
       type: :boolean,
       default: false,
-      doc:
-        "whether the limit of this subsystem is one capacity that its children share by priority."
+      doc: "whether the limit is one capacity that the subsystem's children share by priority."
     ],
     target: [
       type: {:or, [:pos_integer, {:in, [nil]}]},
       doc:
-        "how long a call may take, in milliseconds, from the time it is let in. Without one, its own usual duration is the measure."
+        "how long a call may take after it was admitted, in milliseconds. Default: learned from the usual duration."
     ],
     patience: [
       type: :pos_integer,
       default: 30_000,
-      doc: "how long pain may last, in milliseconds, before the parent hears of it."
+      doc: "how long pain may last, in milliseconds, before it is escalated to the parent."
     ],
     health: [
       type: @health,
       doc:
-        "`{event, fun}`: work that is reported by a telemetry event instead of `RateLimiter.VSM.run/4`. `fun` gets its " <>
+        "`{event, fun}`: a telemetry event that reports work instead of `RateLimiter.VSM.run/4`. `fun` gets the event's " <>
           "measurements and metadata, and returns `{:ok | :error | :timeout | :rejected, milliseconds}` or `:ignore`."
     ],
     law: [
       type: @law,
       doc:
         "the control law: a module that implements `RateLimiter.Adaptive`, or `{module, options}`. Default: " <>
-          "`RateLimiter.Adaptive.Standard`; for who shares a parent's capacity `RateLimiter.Adaptive.Signals`, since " <>
-          "there the parent's law judges the work of all."
+          "`RateLimiter.Adaptive.Standard`; `RateLimiter.Adaptive.Signals` for a subsystem that shares its parent's " <>
+          "capacity, since the parent's law judges the work of all its children."
     ],
     dry_run: [
       type: :boolean,
       default: false,
-      doc: "whether all is computed and explained, and nothing applied."
+      doc: "whether decisions are computed and explained, but not applied."
     ],
     events: [
       type: {:in, [:all, :denials, :none]},
       default: :all,
-      doc: "the calls that make a `[:rate_limiter, :check]` event."
+      doc: "which calls emit a `[:rate_limiter, :check]` event."
     ]
   ]
 
@@ -90,47 +90,52 @@ defmodule RateLimiter.VSM.Config do
     subsystems: [
       type: {:each, &__MODULE__.subsystem!/2},
       doc:
-        "the subsystems by name. Default: `:s1` to `:s5`; these names have their usual limits where none are given.",
-      keys: @limit ++ @own
+        "the subsystems by name. Default: `:s1` to `:s5`. Under these names, `:limit` and `:per` have defaults.",
+      keys: @limit ++ @subsystem
     ],
     interval: [
       type: :milliseconds,
       default: 1_000,
-      doc: "milliseconds between two steps of a law."
+      doc: "the time between two steps of a law, in milliseconds."
     ],
     agreement: [
       type: :boolean,
       doc:
-        "whether the nodes of a Redis store agree on the scales, from what they all saw, or each goes by what it sees " <>
-          "itself. Default: `true` where the store is Redis; elsewhere there is nobody to agree with."
+        "whether all nodes agree on the scales by their common observations, or each node decides by its own. Agreement " <>
+          "needs a Redis store, and is the default with it."
     ],
     dry_run: [
       type: :boolean,
       default: false,
-      doc: "as for a subsystem, for all of them and for the gate."
+      doc: "the same for all subsystems and the gate."
     ],
-    ttl: [type: :pos_integer, default: 10_000, doc: "how long a signal counts, in milliseconds."],
+    ttl: [
+      type: :pos_integer,
+      default: 10_000,
+      doc: "how long a signal is valid, in milliseconds."
+    ],
     half_life: [
       type: :pos_integer,
       default: 5_000,
-      doc: "after how many milliseconds a signal counts half."
+      doc: "the time in milliseconds after which a signal has half its level."
     ],
     source_cap: [
       type: @share,
       default: 1.0,
-      doc: "the most that one source's pain counts. Below 0.9 no source can cut a limit at once."
+      doc:
+        "the greatest level of one source's pain. Below 0.9, no source can trigger an urgent step."
     ],
     stuck_after: [
       type: :pos_integer,
       default: 30_000,
       doc:
-        "for how many milliseconds a source may report pain of 0.9 or more before it is contained."
+        "how long a source may report pain of 0.9 or more, in milliseconds, before it is contained."
     ],
     sensors: [
       type: {:custom, &is_list/1, "a keyword list"},
       default: [],
       doc:
-        "the sensors of this BEAM, by name, each with its thresholds, or `false` for none. See `RateLimiter.Health`."
+        "the sensors of this BEAM by name, each with its thresholds, or `false` to disable it. See `RateLimiter.Health`."
     ]
   ]
 
@@ -165,7 +170,7 @@ defmodule RateLimiter.VSM.Config do
         }
   @type t :: %__MODULE__{subsystems: [{atom, subsystem}], agreement: boolean | nil}
 
-  @doc "The options of `vsm:`, checked; `nil` where there are no subsystems."
+  @doc "Validates the options of `vsm:`. Returns `nil` without subsystems."
   @spec new!(term, Options.path()) :: t | nil
   def new!(false, _path), do: nil
   def new!(true, path), do: new!([], path)
@@ -177,10 +182,17 @@ defmodule RateLimiter.VSM.Config do
     check_parents!(subsystems, path ++ [:subsystems])
 
     subsystems =
-      for {name, own} <- subsystems,
-          do: {name, %{own | dry_run: own.dry_run or config.dry_run, law: law(own, subsystems)}}
+      for {name, subsystem} <- subsystems,
+          do:
+            {name,
+             %{
+               subsystem
+               | dry_run: subsystem.dry_run or config.dry_run,
+                 law: law(subsystem, subsystems)
+             }}
 
-    for {name, own} <- subsystems, do: check_law!(own, path ++ [:subsystems, name, :law])
+    for {name, subsystem} <- subsystems,
+        do: check_law!(subsystem, path ++ [:subsystems, name, :law])
 
     %{
       config
@@ -191,8 +203,7 @@ defmodule RateLimiter.VSM.Config do
 
   def new!(other, path), do: Options.expected!(path, "true, false or a keyword list", other)
 
-  @doc false
-  # What counts here is never away, and has no sensor.
+  @doc "Returns the configuration without the store's sensor if the store is local."
   @spec for_store(t, RateLimiter.Instance.Config.store()) :: t
   def for_store(config, {:redis, _options}), do: config
 
@@ -207,18 +218,23 @@ defmodule RateLimiter.VSM.Config do
       |> Options.named!(path, fn value, _path -> value end)
       |> with_default(List.last(path))
 
-    {limit, own} = Keyword.split(options, Keyword.keys(@limit))
+    {limit, subsystem} = Keyword.split(options, Keyword.keys(@limit))
     limit = Limit.new!(limit, path)
-    RateLimiter.VSM.Gate.check_limit!(limit, path)
-    own = Options.validate!(own, @own, path)
+    Gate.check_limit!(limit, path)
+    subsystem = Options.validate!(subsystem, @subsystem, path)
 
-    if own.floor > own.ceiling,
-      do: Options.expected!(path ++ [:floor], "at most the ceiling, #{own.ceiling}", own.floor)
+    if subsystem.floor > subsystem.ceiling,
+      do:
+        Options.expected!(
+          path ++ [:floor],
+          "at most the ceiling, #{subsystem.ceiling}",
+          subsystem.floor
+        )
 
-    Map.merge(own, %{limit: limit, rate: rate(limit)})
+    Map.merge(subsystem, %{limit: limit, rate: rate(limit)})
   end
 
-  @doc "The options, for the documentation of an instance."
+  @doc "Returns the options for the documentation of an instance."
   @spec docs(String.t()) :: String.t()
   def docs(indent), do: Options.docs(@schema, indent)
 
@@ -246,7 +262,7 @@ defmodule RateLimiter.VSM.Config do
   defp event?([name | names]), do: is_atom(name) and event?(names)
   defp event?(_other), do: false
 
-  # Who shares a capacity would take another's queue for its own, and give way however much it matters.
+  # In a shared capacity, each subsystem would take the others' queue for its own, and shed independent of priority.
   defp law(%{law: nil, parent: parent}, subsystems) when parent != nil do
     if subsystems[parent].shared, do: Adaptive.Signals, else: Adaptive.Standard
   end
@@ -254,31 +270,35 @@ defmodule RateLimiter.VSM.Config do
   defp law(%{law: nil}, _subsystems), do: Adaptive.Standard
   defp law(%{law: law}, _subsystems), do: law
 
-  @doc "The law of a subsystem, and the options that it begins with."
+  @doc "Returns the law of a subsystem and the options for its start."
   @spec law_options(subsystem) :: {module, keyword}
-  def law_options(%{law: {law, options}} = own),
-    do: {law, Keyword.merge(bounds(law, own), options)}
+  def law_options(%{law: {law, options}} = subsystem),
+    do: {law, Keyword.merge(bounds(law, subsystem), options)}
 
-  def law_options(%{law: law} = own), do: {law, bounds(law, own)}
+  def law_options(%{law: law} = subsystem), do: {law, bounds(law, subsystem)}
 
-  # Only where one is given, and where durations are known.
-  defp bounds(law, own) do
-    target = if own.target != nil and law != Adaptive.Signals, do: [target: own.target], else: []
-    [floor: own.floor, ceiling: own.ceiling] ++ target
+  # Signals knows no durations, and so takes no target.
+  defp bounds(law, subsystem) do
+    target =
+      if subsystem.target != nil and law != Adaptive.Signals,
+        do: [target: subsystem.target],
+        else: []
+
+    [floor: subsystem.floor, ceiling: subsystem.ceiling] ++ target
   end
 
-  defp check_law!(own, path) do
-    {law, options} = law_options(own)
+  defp check_law!(subsystem, path) do
+    {law, options} = law_options(subsystem)
     law.new(options)
   rescue
-    error -> Options.misuse!(path, "it does not begin: #{Exception.message(error)}")
+    error -> Options.misuse!(path, "could not be initialised: #{Exception.message(error)}")
   end
 
   defp defaults(path) do
     for {name, _options} <- @defaults, do: {name, subsystem!([], path ++ [:subsystems, name])}
   end
 
-  # A name of the model has its usual limit, unless another one is given: then all of it is.
+  # Default limits belong to the model's names. A given limit replaces the whole default.
   defp with_default(options, name) do
     usual = Keyword.get(@defaults, name, [])
 
@@ -297,21 +317,21 @@ defmodule RateLimiter.VSM.Config do
             parent
           )
 
-      if circle?(subsystems, parent, [name]),
+      if cycle?(subsystems, parent, [name]),
         do:
           Options.misuse!(
             path ++ [name, :parent],
-            "expected a tree, got a circle: #{inspect(name)} is its own ancestor"
+            "expected a tree, got a cycle: #{inspect(name)} is its own ancestor"
           )
     end
   end
 
-  defp circle?(_subsystems, nil, _below), do: false
+  defp cycle?(_subsystems, nil, _below), do: false
 
-  defp circle?(subsystems, name, below) do
+  defp cycle?(subsystems, name, below) do
     name in below or
       case Keyword.fetch(subsystems, name) do
-        {:ok, %{parent: parent}} -> circle?(subsystems, parent, [name | below])
+        {:ok, %{parent: parent}} -> cycle?(subsystems, parent, [name | below])
         :error -> false
       end
   end

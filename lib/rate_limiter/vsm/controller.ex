@@ -1,9 +1,9 @@
 defmodule RateLimiter.VSM.Controller do
   @moduledoc false
-  # Steps the loop of one subsystem: once an interval, and at once when the pain is great.
+  # Schedules the control loop of one subsystem: a step in each interval, and an urgent one when pain is great.
   #
-  # What it knows is in the instance's table and on the limits themselves. When it crashes the last scale stays, and the
-  # next one goes on from there.
+  # State that must survive a crash is in the instance's table and on the limits themselves. After a crash the last scale
+  # stays in force, and the next controller resumes from it.
 
   use GenServer
 
@@ -11,10 +11,10 @@ defmodule RateLimiter.VSM.Controller do
   alias RateLimiter.Instance.Registry
   alias RateLimiter.VSM.{Decide, Loop, Observe, Subsystem, Table}
 
-  # One step out of turn a second: pain can be said faster than anything can be known of what the last cut did.
-  @apart_ms 1_000
+  # Minimum time between urgent steps: pain is reported faster than the effect of a cut becomes visible.
+  @urgent_apart_ms 1_000
 
-  # A tenth of the interval to either side, so that the nodes and subsystems do not step in time with each other.
+  # A tenth of the interval in both directions, so that nodes and subsystems do not step at the same time.
   @jitter 10
 
   @doc false
@@ -32,9 +32,10 @@ defmodule RateLimiter.VSM.Controller do
   @impl true
   def handle_continue(:resume, {table, name}) do
     loop = Loop.resume(table, name)
-    # Pain that called the one that crashed would wait for it for ever.
+    # A request for an urgent step was lost with the previous controller.
     Subsystem.lower_flag(loop.subsystem, :urgent)
-    state = %{loop: loop, table: table, urgent_ms: nil, participant: Participant.new(table, name)}
+    participant = Participant.new(table, name)
+    state = %{table: table, loop: loop, participant: participant, urgent_ms: nil}
     schedule(state)
     {:noreply, state}
   end
@@ -42,50 +43,48 @@ defmodule RateLimiter.VSM.Controller do
   @impl true
   def handle_info(:tick, state) do
     schedule(state)
-    {:noreply, take_step(state, false)}
+    {:noreply, step(state, false)}
   end
 
   def handle_info(:urgent, state) do
     Subsystem.lower_flag(state.loop.subsystem, :urgent)
     now = Table.now_ms(state.table)
 
-    if state.urgent_ms != nil and now - state.urgent_ms < @apart_ms,
+    if state.urgent_ms != nil and now - state.urgent_ms < @urgent_apart_ms,
       do: {:noreply, state},
-      else: {:noreply, take_step(%{state | urgent_ms: now}, true)}
+      else: {:noreply, step(%{state | urgent_ms: now}, true)}
   end
 
-  def handle_info({reference, answer}, %{participant: %Participant{}} = state)
+  def handle_info({reference, reply}, %{participant: %Participant{}} = state)
       when is_reference(reference) do
-    {participant, loop} = Participant.reply(state.participant, state.loop, reference, answer)
+    {participant, loop} = Participant.reply(state.participant, state.loop, reference, reply)
     {:noreply, %{state | participant: participant, loop: loop}}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp take_step(%{participant: nil, loop: loop} = state, _urgent?) do
+  defp step(%{participant: nil, loop: loop} = state, _urgent?) do
     {loop, seen} = Observe.look(loop)
     loop = Decide.step(loop, seen.observation, seen.now)
     %{state | loop: Observe.reflect(loop, seen)}
   end
 
-  # With others a step is theirs, too: it is taken when they have answered.
-  defp take_step(state, urgent?) do
-    {participant, loop} = Participant.tick(state.participant, state.loop, urgent?)
+  # The step is taken when the other nodes' observations have arrived.
+  defp step(%{participant: participant} = state, urgent?) do
+    {participant, loop} = Participant.tick(participant, state.loop, urgent?)
     %{state | participant: participant, loop: loop}
   end
 
   defp schedule(%{table: table, participant: participant}) do
     if Table.real_time?(table) do
-      delay =
-        (participant && Participant.delay_ms(participant, table)) ||
-          spread(Table.config(table).interval)
-
-      Process.send_after(self(), :tick, delay)
+      delay_ms = participant && Participant.delay_ms(participant, table)
+      delay_ms = delay_ms || jittered(Table.config(table).interval)
+      Process.send_after(self(), :tick, delay_ms)
     end
   end
 
-  defp spread(interval) do
-    spread = div(interval, @jitter)
-    interval - spread + :rand.uniform(2 * spread + 1) - 1
+  defp jittered(interval) do
+    jitter = div(interval, @jitter)
+    interval - jitter + :rand.uniform(2 * jitter + 1) - 1
   end
 end

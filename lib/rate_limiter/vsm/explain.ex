@@ -3,8 +3,9 @@ defmodule RateLimiter.VSM.Explain do
   # The entries of `RateLimiter.VSM.explain/1`: the last changes of a subsystem's scale and of this node's gate, and
   # the reasons for no change. They are rows of the instance's table: readers need no process, and a crash loses none.
 
+  alias RateLimiter.{Telemetry, VSM}
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Telemetry
+  alias RateLimiter.Core.Numbers
   alias RateLimiter.VSM.{Loop, Subsystem, Table}
 
   @max_entries 32
@@ -20,24 +21,6 @@ defmodule RateLimiter.VSM.Explain do
 
   # Minimum time between two entries about a measure that keeps failing.
   @measure_failures_apart_ms 60_000
-
-  @type entry :: %{
-          at: DateTime.t(),
-          at_ms: integer,
-          subsystem: atom | nil,
-          action: atom,
-          from: float,
-          to: float,
-          stress: float,
-          binding: term,
-          held_by: term,
-          sentence: String.t(),
-          since: DateTime.t(),
-          steps: pos_integer,
-          dry_run: boolean,
-          agreement: :agreed | :alone | nil,
-          epoch: pos_integer | nil
-        }
 
   @doc "Adds an entry about a subsystem, or about the gate if `name` is nil, and emits it as an event."
   @spec add(Table.t(), atom | nil, map) :: :ok
@@ -56,7 +39,7 @@ defmodule RateLimiter.VSM.Explain do
   end
 
   @doc "Returns the last entries that concern a subsystem, the newest first."
-  @spec last(Table.t(), atom) :: [entry]
+  @spec last(Table.t(), atom) :: [VSM.explanation()]
   def last(table, name) do
     (Table.get(table, {:history, name}, []) ++ Table.get(table, {:history, @gate}, []))
     |> Enum.sort_by(& &1.at_ms, :desc)
@@ -89,27 +72,27 @@ defmodule RateLimiter.VSM.Explain do
 
   @doc "Explains that the law failed: `how` is what it did."
   @spec law_failed(Loop.t(), String.t()) :: :ok
-  def law_failed(loop, how) do
-    scale = number(Subsystem.scale(loop.subsystem))
-    sentence = "the law #{how}: the scale stays at #{scale}"
-    add(loop, %{held_by: :law_failed, sentence: sentence})
-  end
+  def law_failed(loop, how),
+    do:
+      add(loop, %{
+        held_by: :law_failed,
+        sentence: "The law #{how}: the scale stays #{scale(loop)}."
+      })
 
   @doc "Explains that a source is contained."
   @spec contained(Loop.t(), map) :: :ok
   def contained(loop, %{source: source, counts: counts, for_ms: for_ms}) do
     consequence =
-      if counts == 0.0,
-        do: "all else says that all is well, so it is not heard until it says less than 0.7",
-        else:
-          "it may hold the scale at #{number(Subsystem.scale(loop.subsystem))}, and no longer lowers it"
+      if counts == 0,
+        do: "is ignored until it reports less than 0.7, because all other signals are healthy",
+        else: "may hold the scale at #{scale(loop)}, but no longer lower it"
 
     add(loop, %{
       held_by: {:contained, source},
       binding: {:pain, source},
       stress: counts,
       sentence:
-        "#{inspect(source)} has reported pain of 0.9 or more for #{seconds(for_ms)}: #{consequence}"
+        "#{inspect(source)} has reported pain of 0.9 or more for #{seconds(for_ms)}: it #{consequence}."
     })
   end
 
@@ -131,18 +114,17 @@ defmodule RateLimiter.VSM.Explain do
   defp measure_failed(loop, failures) do
     event = loop.config.health && inspect(elem(loop.config.health, 0))
     times = if failures == 1, do: "once", else: "#{failures} times"
-    sentence = "the measure of #{event} failed #{times}: no opinion from it"
+    sentence = "The :health function of #{event} failed #{times}: these events are not counted."
     add(loop, %{held_by: :no_opinion, sentence: sentence})
   end
 
   @doc "Returns why pain is escalated."
   @spec unresolved(Loop.t(), float, integer) :: String.t()
-  def unresolved(loop, level, now) do
-    at = "at a scale of #{number(Subsystem.scale(loop.subsystem))}"
+  def unresolved(%{hopeless: true} = loop, level, _now),
+    do: "The law can do no more about pain of #{Numbers.number(level)} at scale #{scale(loop)}."
 
-    if loop.hopeless,
-      do: "the law can do no more about pain of #{number(level)} #{at}",
-      else: "pain of #{number(level)} has lasted #{seconds(now - loop.suffering_ms)} #{at}"
+  def unresolved(loop, level, now) do
+    "Pain of #{Numbers.number(level)} has lasted #{seconds(now - loop.suffering_ms)} at scale #{scale(loop)}."
   end
 
   # A store that fails and recovers repeatedly has two entries: its last state, and the one before.
@@ -169,6 +151,6 @@ defmodule RateLimiter.VSM.Explain do
   defp small?(%{action: :cut, from: from, to: to}), do: to > (1 - @small) * from
   defp small?(_entry), do: false
 
-  defp number(number), do: :erlang.float_to_binary(number / 1, [:compact, decimals: 2])
-  defp seconds(ms), do: "#{number(ms / 1_000)} s"
+  defp scale(loop), do: Numbers.number(Subsystem.scale(loop.subsystem))
+  defp seconds(ms), do: "#{Numbers.number(ms / 1_000)} s"
 end

@@ -1,6 +1,8 @@
 defmodule RateLimiter.VSM.Gate do
   @moduledoc false
-  # The only caller of the native library's gates: how a subsystem lets calls in and takes their places back.
+  # The native gates and limiters of subsystems: the only module that calls them.
+  #
+  # A gate admits a share of calls (`open`), limits the calls in flight (the guard), and counts finished work.
 
   alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Adaptive.{Histogram, Work}
@@ -12,14 +14,14 @@ defmodule RateLimiter.VSM.Gate do
   @unit 1_000_000
   @max_cost 0x7FFF_FFFF_FFFF_FFFF
 
-  # A gate is set anew about once a second: nothing changes for who asks earlier.
+  # The monitor sets the gate about once a second. An earlier retry finds it unchanged.
   @gate_retry_ms 1_000
-  # While nothing is known of how long the work takes.
+  # Assumed duration of work before the first measurement.
   @unknown_ms 100
 
   @type denied :: {:error, :rate_limited, Usage.t()}
 
-  @doc "Makes a limiter of one window, nameless, which lives as long as its owner."
+  @doc "Creates an unnamed limiter with one window. It lives as long as its owner, a term."
   @spec new_limiter(Limit.t(), :all | :denials | :none, term) :: {Native.handle(), Native.owner()}
   def new_limiter(limit, events, clock) do
     config = %{windows: [{@window, limit}], events: events, max_keys: 1_000}
@@ -27,7 +29,7 @@ defmodule RateLimiter.VSM.Gate do
     {handle, owner}
   end
 
-  @doc "Whether the library can keep such a limit."
+  @doc "Raises `ArgumentError` for a limit that the native library cannot keep."
   @spec check_limit!(Limit.t(), RateLimiter.Core.Options.path()) :: :ok
   def check_limit!(limit, path) do
     config = %{windows: [{@window, limit}], events: :none, max_keys: 1}
@@ -42,19 +44,19 @@ defmodule RateLimiter.VSM.Gate do
   defdelegate record(gate, outcome, us), to: Native, as: :gate_record
   defdelegate cut(gate), to: Native, as: :gate_cut
 
-  @doc "Asks for a call that is let in and not heard of again."
+  @doc "Checks a call whose end is not reported."
   @spec check(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | denied
   def check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
       when is_integer(cost) do
     case Native.gate_check(gate, limiter, id, @window, bounded(cost)) do
       {:ok, events, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
-      other -> away(other, subsystem, id, cost)
+      other -> deny(other, subsystem, id, cost)
     end
   end
 
   def check(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
 
-  @doc "Asks for a call that takes a place at work."
+  @doc "Checks a call that stays in flight until `finish/2`."
   @spec enter(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Native.permit()} | denied
   def enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
       when is_integer(cost) do
@@ -64,24 +66,24 @@ defmodule RateLimiter.VSM.Gate do
         {:ok, permit}
 
       other ->
-        away(other, subsystem, id, cost)
+        deny(other, subsystem, id, cost)
     end
   end
 
   def enter(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
 
-  @doc "Takes `cost` from a bucket of its own, which no gate guards."
+  @doc "Checks a call against a limiter without a gate."
   @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.usage()
   def take(limiter, id, cost), do: answer!(Native.check(limiter, id, @window, bounded(cost)), id)
 
-  @doc "Gives `cost` back to such a bucket."
+  @doc "Refunds `cost` to a limiter without a gate."
   @spec give_back(Native.handle(), RateLimiter.id(), integer) :: :ok
   def give_back(limiter, id, cost) do
     _answer = Native.request(limiter, id, [@window], {:refund, bounded(cost), nil})
     :ok
   end
 
-  @doc "How much of its limit a subsystem has used."
+  @doc "Returns how much of its limit a subsystem has used."
   @spec usage(Subsystem.t()) :: Usage.t()
   def usage(%Subsystem{limiter: limiter, name: name}) do
     limiter
@@ -90,14 +92,14 @@ defmodule RateLimiter.VSM.Gate do
     |> Answer.usage(name, @window, 0)
   end
 
-  @doc "Puts a scale on a limiter, whatever it was before."
+  @doc "Sets the scale of a limiter."
   @spec set_scale(Native.handle(), float) :: :ok
   def set_scale(limiter, scale) do
     _gone = Native.set_scale(limiter, ppm(scale))
     :ok
   end
 
-  @doc "The scale that a limiter has."
+  @doc "Returns the scale of a limiter."
   @spec scale(Native.handle()) :: float
   def scale(limiter) do
     case Store.plan(limiter) do
@@ -106,28 +108,28 @@ defmodule RateLimiter.VSM.Gate do
     end
   end
 
-  @doc "How many may be at work at once."
+  @doc "Sets how many calls may be in flight at once."
   @spec set_guard(Native.gate(), pos_integer | :infinity) :: :ok
   def set_guard(gate, :infinity), do: Native.gate_set_guard(gate, nil)
   def set_guard(gate, max), do: Native.gate_set_guard(gate, max)
 
-  @doc "Up to how many at work in the whole one may still come in to a part of it."
+  @doc "Sets up to how many calls in flight in the shared gate this gate admits calls."
   @spec set_room(Native.gate(), pos_integer | :infinity) :: :ok
   def set_room(gate, :infinity), do: Native.gate_set_room(gate, nil)
   def set_room(gate, max), do: Native.gate_set_room(gate, max)
 
-  @doc "The share of calls that a gate lets go on."
+  @doc "Sets the share of calls that a gate admits."
   @spec set_open(Native.gate(), float) :: :ok
   def set_open(gate, share), do: Native.gate_set_open(gate, share |> ppm() |> min(@unit))
 
-  @doc "The work that ended since this was last asked: what began after the last cut, and before it."
+  @doc "Returns the work finished since the last call: begun after the last cut, and before it."
   @spec drain(Native.gate()) :: {fresh :: Work.t(), earlier :: Work.t()}
   def drain(gate) do
     {fresh, earlier} = Native.gate_drain(gate)
     {work(fresh), work(earlier)}
   end
 
-  @doc "How a gate stands, and what happened at it since it was made."
+  @doc "Returns a gate's settings, and its counts since it was created."
   @spec counts(Native.gate()) :: map
   def counts(gate) do
     {{asked, denied, guarded, shed, abandoned}, in_flight, guard, open} = Native.gate_counts(gate)
@@ -152,10 +154,10 @@ defmodule RateLimiter.VSM.Gate do
     usage
   end
 
-  defp away({:rate_limited, events, _, _, _, _, _} = answer, subsystem, id, cost),
+  defp deny({:rate_limited, events, _, _, _, _, _} = answer, subsystem, id, cost),
     do: answer |> Usage.from_window(subsystem.name, @window, cost) |> denied(events, id)
 
-  defp away(:shed, subsystem, id, cost) do
+  defp deny(:shed, subsystem, id, cost) do
     usage = usage(subsystem)
 
     denied(
@@ -165,7 +167,7 @@ defmodule RateLimiter.VSM.Gate do
     )
   end
 
-  defp away({:full, max, in_flight}, subsystem, id, cost) do
+  defp deny({:full, max, in_flight}, subsystem, id, cost) do
     denied(
       %Usage{
         limiter: subsystem.name,
@@ -174,22 +176,22 @@ defmodule RateLimiter.VSM.Gate do
         current: in_flight,
         remaining: 0,
         cost: cost,
-        retry_after_ms: next_place_ms(subsystem, in_flight)
+        retry_after_ms: next_finish_ms(subsystem, in_flight)
       },
       subsystem.events,
       id
     )
   end
 
-  defp away(refusal, _subsystem, id, _cost), do: answer!(refusal, id)
+  defp deny(refusal, _subsystem, id, _cost), do: answer!(refusal, id)
 
   defp denied(usage, events, id) do
     Telemetry.denied(usage, events, id)
     {:error, :rate_limited, usage}
   end
 
-  # So many at work, so long each: one of them leaves about then.
-  defp next_place_ms(subsystem, in_flight) do
+  # With n calls in flight of this mean duration, one of them finishes about then.
+  defp next_finish_ms(subsystem, in_flight) do
     mean_ms = Subsystem.mean_ms(subsystem) || @unknown_ms
     max(1, ceil(mean_ms / max(in_flight, 1)))
   end

@@ -1,72 +1,66 @@
 defmodule RateLimiter.VSM.Listener do
   @moduledoc false
-  # Hears of work through the telemetry events that subsystems name as their health.
+  # Counts work that is reported by telemetry events, for subsystems with the option `:health`.
   #
-  # The handler runs in whoever emits the event, so it only counts. When the instance has gone without saying so, the next
-  # event finds no table and takes the handler away.
+  # The handler runs in the process that emits the event, so it only counts. If the instance was killed, the next event
+  # finds no table and detaches the handler.
 
   use GenServer
 
   alias RateLimiter.VSM.{Gate, Table, Tree}
 
   @outcomes [:ok, :error, :timeout, :rejected]
-  # No work takes longer, and the sum of as many still fits.
-  @longest_ms 100_000_000
+  # Longer durations would overflow the native sum.
+  @max_ms 100_000_000
 
   @doc false
   @spec start_link(Table.t()) :: GenServer.on_start() | :ignore
   def start_link(table) do
-    case for(
-           {subsystem, %{health: {event, measure}}} <- Tree.all(table),
-           do: {subsystem, event, measure}
-         ) do
+    case for {subsystem, %{health: {event, fun}}} <- Tree.all(table), do: {subsystem, event, fun} do
       [] -> :ignore
-      heard -> GenServer.start_link(__MODULE__, heard)
+      handlers -> GenServer.start_link(__MODULE__, handlers)
     end
   end
 
   @impl true
-  def init(heard) do
+  def init(handlers) do
     Process.flag(:trap_exit, true)
-    Enum.each(heard, &attach/1)
-    {:ok, heard}
+    # A handler that a crash of this process has left is still valid.
+    for {subsystem, event, fun} <- handlers,
+        do: :telemetry.attach(id(subsystem), event, &__MODULE__.handle/4, {subsystem, fun})
+
+    {:ok, handlers}
   end
 
   @impl true
-  def handle_info(_other, heard), do: {:noreply, heard}
+  def handle_info(_other, handlers), do: {:noreply, handlers}
 
   @impl true
-  def terminate(_reason, heard) do
-    for {subsystem, _event, _measure} <- heard, do: :telemetry.detach(id(subsystem))
-  end
+  def terminate(_reason, handlers),
+    do: for({subsystem, _event, _fun} <- handlers, do: :telemetry.detach(id(subsystem)))
 
   @doc false
-  def handle(_event, measurements, metadata, {subsystem, measure}) do
+  def handle(_event, measurements, metadata, {subsystem, fun}) do
     if :ets.info(subsystem.table, :size) == :undefined,
       do: :telemetry.detach(id(subsystem)),
-      else: count(subsystem, measure, measurements, metadata)
+      else: count(subsystem, fun, measurements, metadata)
   end
-
-  # One that a crash of this process left is still right.
-  defp attach({subsystem, event, measure}),
-    do: :telemetry.attach(id(subsystem), event, &__MODULE__.handle/4, {subsystem, measure})
 
   defp id(subsystem), do: {__MODULE__, subsystem.table, subsystem.name}
 
-  defp count(subsystem, measure, measurements, metadata) do
-    case measure.(measurements, metadata) do
+  defp count(subsystem, fun, measurements, metadata) do
+    case fun.(measurements, metadata) do
       :ignore ->
         :ok
 
-      {outcome, ms}
-      when outcome in @outcomes and is_number(ms) and ms >= 0 and ms <= @longest_ms ->
+      {outcome, ms} when outcome in @outcomes and is_number(ms) and ms >= 0 and ms <= @max_ms ->
         Gate.record(subsystem.gate, outcome, round(ms * 1_000))
 
-      _neither ->
+      _invalid ->
         failed(subsystem)
     end
   rescue
-    # Telemetry would take away a handler that raises.
+    # Telemetry would detach a handler that raises.
     _error -> failed(subsystem)
   catch
     _kind, _reason -> failed(subsystem)

@@ -1,6 +1,6 @@
 defmodule RateLimiter.VSM.Metrics do
   @moduledoc false
-  # How the subsystems of an instance are now, from its table, its gates and its limiters: no process is asked.
+  # The present state of an instance's subsystems, read from its table, gates and limiters without calling a process.
 
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement.Status
@@ -11,15 +11,15 @@ defmodule RateLimiter.VSM.Metrics do
   def all(table) do
     now = Table.now_ms(table)
 
-    Map.new(Tree.all(table), fn {subsystem, own} ->
-      {subsystem.name, one(table, subsystem, own, now)}
-    end)
+    for {subsystem, config} <- Tree.all(table), into: %{} do
+      {subsystem.name, metrics(table, subsystem, config, now)}
+    end
   end
 
-  defp one(table, %Subsystem{name: name} = subsystem, own, now) do
-    own
+  defp metrics(table, %Subsystem{name: name} = subsystem, config, now) do
+    config
     |> Map.take([:parent, :floor, :ceiling, :dry_run])
-    |> Map.merge(said(Table.get(table, {:decision, name})))
+    |> Map.merge(decision(Table.get(table, {:decision, name})))
     |> Map.merge(Gate.counts(subsystem.gate))
     |> Map.merge(signals(table, name, now))
     |> Map.merge(%{
@@ -32,13 +32,13 @@ defmodule RateLimiter.VSM.Metrics do
     })
   end
 
-  defp said(nil), do: said(%Decision{scale: 1.0, stress: nil, action: nil})
+  defp decision(nil), do: decision(%Decision{scale: 1.0, stress: nil, action: nil})
 
-  defp said(decision),
-    do:
-      decision
-      |> Map.take([:stress, :binding, :action, :held_by, :sentence])
-      |> Map.put(:asked_scale, decision.scale)
+  defp decision(decision) do
+    decision
+    |> Map.take([:stress, :binding, :action, :held_by, :sentence])
+    |> Map.put(:asked_scale, decision.scale)
+  end
 
   defp signals(table, name, now) do
     pain = Ledger.entries(table, :pain, name, now)
@@ -48,12 +48,9 @@ defmodule RateLimiter.VSM.Metrics do
       pain: strongest(pain),
       pleasure: strongest(pleasure),
       sources: %{pain: by_source(pain), pleasure: by_source(pleasure)},
-      contained: contained(Table.get(table, {:loop, name}))
+      contained: Table.get(table, {:loop, name}, %{contained: []}).contained
     }
   end
-
-  defp contained(%{contained: contained}), do: contained
-  defp contained(nil), do: []
 
   defp strongest([]), do: 0.0
   defp strongest([%{level: level} | _weaker]), do: level

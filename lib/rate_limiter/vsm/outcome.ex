@@ -1,14 +1,14 @@
 defmodule RateLimiter.VSM.Outcome do
   @moduledoc false
-  # What the end of a piece of work says of what it worked with.
+  # The outcome of work for the law: whether the protected resource succeeded.
 
   @type t :: :ok | :error | :timeout | :rejected | :none
 
   @all [:ok, :error, :timeout, :rejected, :none]
 
-  @doc "By its result; `judge` is a function of it, an outcome, or nil."
+  @doc "Returns the outcome of a result. `judge` is a function of the result, an outcome, or nil."
   @spec of_result(term, (term -> t) | t | nil) :: t
-  def of_result(result, nil), do: usual(result)
+  def of_result(result, nil), do: default(result)
 
   def of_result(result, judge) when is_function(judge) do
     case judge.(result) do
@@ -23,15 +23,15 @@ defmodule RateLimiter.VSM.Outcome do
 
   def of_result(_result, outcome), do: outcome
 
-  @doc "By how it ended without one."
+  @doc "Returns the outcome of work that ended without a result."
   @spec of_end(:error | :exit | :throw, term) :: t
   def of_end(:exit, reason), do: of_exit(reason)
   def of_end(_kind, _reason), do: :error
 
-  defp usual({:error, _reason}), do: :error
-  # A limit of this library said no: that is no news of the resource.
-  defp usual({:error, :rate_limited, %RateLimiter.Usage{}}), do: :none
-  defp usual(_result), do: :ok
+  defp default({:error, _reason}), do: :error
+  # Denied by a limit of this library, so the resource was not called.
+  defp default({:error, :rate_limited, %RateLimiter.Usage{}}), do: :none
+  defp default(_result), do: :ok
 
   defp of_exit(reason) when reason in [:normal, :shutdown], do: :none
   defp of_exit({reason, _call}) when reason in [:normal, :shutdown], do: :none

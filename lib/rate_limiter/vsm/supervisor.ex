@@ -1,9 +1,10 @@
 defmodule RateLimiter.VSM.Supervisor do
   @moduledoc false
-  # The slow loops of an instance: a controller for each subsystem, one for this node's gate, and the listener to work
-  # that is reported by events.
+  # The processes of an instance's subsystems: a controller for each, the monitor of this node's gate, and the listener
+  # to telemetry events that report work.
   #
-  # Each is restarted alone. No limit may end for the sake of a loop that moves it, so this one is very patient.
+  # Each is restarted alone. A crash loop of a controller must not stop the instance with its limits, so this supervisor
+  # tolerates very many restarts.
 
   use Supervisor
 

@@ -64,7 +64,7 @@ defmodule RateLimiter.Health.MonitorTest do
              VSM.explain(:s1, context.name)
 
     assert to < 0.7
-    assert sentence =~ ~r/^this node lets \d+ % go on: :pool reads 25\.0$/
+    assert sentence =~ ~r/^This node admits \d+(\.\d)? % of calls: :pool reads 25\.0\.$/
 
     assert %{shed: shed, usage: %{scale: 1.0}, scale: 1.0} =
              VSM.subsystem_metrics(context.name).s1
@@ -93,7 +93,7 @@ defmodule RateLimiter.Health.MonitorTest do
     assert [%{subsystem: nil, held_by: :no_opinion, binding: :pool, sentence: sentence}] =
              VSM.explain(:s1, context.name)
 
-    assert sentence == "the sensor :pool has no opinion: it raised RuntimeError: no pool"
+    assert sentence == "The sensor :pool has no opinion: it raised RuntimeError: no pool."
     assert %{pool: %{value: nil, no_opinion: "it raised" <> _}} = Health.report(context.name)
   end
 

@@ -63,7 +63,7 @@ defmodule RateLimiter.Health.StoreTest do
              VSM.explain(:a, name)
 
     assert entry.sentence ==
-             "Redis left 100 % of what it was asked undone: it is counted here, and no limit is lower for it"
+             "Redis did not answer 100 % of requests: this node counts them itself, and no limit is reduced."
 
     assert %{a: %{open: 1.0, scale: 1.0}} = VSM.subsystem_metrics(name)
     assert page(name) =~ ~r/^  127\.0\.0\.1:\d+  breaker (open|half open|closed), .*: \S+/m
@@ -71,7 +71,7 @@ defmodule RateLimiter.Health.StoreTest do
     Redis.restart!(server)
     await_stress(name, 0.0)
 
-    assert [%{sentence: "Redis does all that it is asked again"}, ^entry] = VSM.explain(:a, name)
+    assert [%{sentence: "Redis answers all requests again."}, ^entry] = VSM.explain(:a, name)
 
     # One that comes and goes pushes nothing else out of what is explained.
     for steps <- 2..3 do

@@ -99,12 +99,12 @@ defmodule RateLimiter.VSM.ConfigTest do
             {one.(ceiling: 0.5),
              "vsm.subsystems.a.ceiling: expected a number from 1.0, and below 1,000,000, got: 0.5"},
             {one.(law: {RateLimiter.Adaptive.Signals, depth: 3}),
-             "vsm.subsystems.a.law: it does not begin: law: :depth: expected one of"},
+             "vsm.subsystems.a.law: could not be initialised: law: :depth: expected one of"},
             {one.(weight: -1),
              "vsm.subsystems.a.weight: expected a number above 0, and below 1,000,000, got: -1"},
             {one.(parent: :b), "vsm.subsystems.a.parent: expected one of :a, got: :b"},
             {one.(parent: :a),
-             "vsm.subsystems.a.parent: expected a tree, got a circle: :a is its own ancestor"},
+             "vsm.subsystems.a.parent: expected a tree, got a cycle: :a is its own ancestor"},
             {one.(law: Nobody),
              "vsm.subsystems.a.law: expected a module that implements RateLimiter.Adaptive, or {module, options}, got: Nobody"},
             {one.(ceiling: 2_000_000),
@@ -140,7 +140,7 @@ defmodule RateLimiter.VSM.ConfigTest do
         c: [limit: 1, per: :day, parent: :b]
       ]
 
-      assert_raise ArgumentError, ~r/got a circle/, fn -> new!(subsystems: circle) end
+      assert_raise ArgumentError, ~r/got a cycle/, fn -> new!(subsystems: circle) end
 
       assert_raise ArgumentError, ~r/^vsm\.subsystems\.a\.limit: .* cannot be kept/, fn ->
         new!(subsystems: [a: [limit: 0x7FFF_FFFF_FFFF_FFFF, per: {1, :millisecond}]])

@@ -188,7 +188,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert [
                %{
                  held_by: :law_failed,
-                 sentence: "the law raised ArgumentError (does not begin)" <> _
+                 sentence: "The law raised ArgumentError (does not begin)" <> _
                },
                %{held_by: :law_failed}
              ] = VSM.explain(:a, name)
@@ -331,7 +331,9 @@ defmodule RateLimiter.VSM.SupervisorTest do
       key = {name, :heard}
       assert_received {:step, ^key, %{fresh: %{ok: 2, errors: 1, latency: %{sum_us: 24_000}}}, _}
       assert [%{held_by: :no_opinion, sentence: sentence}] = VSM.explain(:a, name)
-      assert sentence == "the measure of #{inspect(event)} failed 3 times: no opinion from it"
+
+      assert sentence ==
+               "The :health function of #{inspect(event)} failed 3 times: these events are not counted."
     end
 
     test "that goes on failing is told again and again, but leaves room for all else" do
@@ -351,9 +353,9 @@ defmodule RateLimiter.VSM.SupervisorTest do
       end
 
       assert for(%{sentence: sentence} <- VSM.explain(:a), do: sentence) == [
-               "the measure of #{inspect(event)} failed 60 times: no opinion from it",
-               "the measure of #{inspect(event)} failed 60 times: no opinion from it",
-               "the measure of #{inspect(event)} failed once: no opinion from it"
+               "The :health function of #{inspect(event)} failed 60 times: these events are not counted.",
+               "The :health function of #{inspect(event)} failed 60 times: these events are not counted.",
+               "The :health function of #{inspect(event)} failed once: these events are not counted."
              ]
     end
 
