@@ -450,7 +450,7 @@ defmodule RateLimiter.AlgedonicTest do
       pain(context, 0.7)
       Test.advance(:second)
       assert_received {:escalated, _, %{subsystem: :low, to: :top, sentence: sentence}}
-      assert sentence =~ ~r/^the law can do no more about pain of 0\.\d+ at a scale of 0\.1$/
+      assert sentence =~ ~r/^The law can do no more about pain of 0\.\d+ at scale 0\.1\.$/
       Test.advance(:second)
       refute_received {:escalated, _, _}
     end
