@@ -66,6 +66,20 @@ defmodule RateLimiter.Support.Documents do
     end)
   end
 
+  @folders ~w(bench bin config guides lab lib mix native test vendor)
+  @examples ~r/my_app|shop/
+
+  @doc "Returns the paths of this project that a file names as inline code."
+  @spec paths(Path.t()) :: [Path.t()]
+  def paths(file) do
+    for [path] <-
+          Regex.scan(~r/`((?:#{Enum.join(@folders, "|")})\/[^`\s]*)`/, read(file),
+            capture: :all_but_first
+          ),
+        not (path =~ @examples),
+        do: path
+  end
+
   @doc "Returns the links of a file to headings, each with the document that has the heading."
   @spec anchored_links(Path.t()) :: [{Path.t(), String.t()}]
   def anchored_links(file) do
