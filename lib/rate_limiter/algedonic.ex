@@ -47,11 +47,19 @@ defmodule RateLimiter.Algedonic do
       doc: "the source. Default: the calling process, by its registered name if it has one."
     ],
     reason: [type: :any, doc: "the reason, for events and subscribers: any term."],
-    instance: [type: :any, default: RateLimiter, doc: "the instance of the subsystem."]
+    instance: [
+      type: :any,
+      default: Instance.default_name(),
+      doc: "the instance of the subsystem."
+    ]
   ]
 
   @subscription [
-    instance: [type: :any, default: RateLimiter, doc: "the instance of the subsystems."]
+    instance: [
+      type: :any,
+      default: Instance.default_name(),
+      doc: "the instance of the subsystems."
+    ]
   ]
 
   @type kind :: :pain | :pleasure

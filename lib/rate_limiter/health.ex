@@ -45,6 +45,7 @@ defmodule RateLimiter.Health do
   If a function is not enough, implement this behaviour: `pool: [module: MyApp.PoolSensor, ok: 1, ...]`.
   """
 
+  alias RateLimiter.Instance
   alias RateLimiter.VSM.{Table, Tree}
 
   @typedoc "A sensor's state between two readings."
@@ -78,5 +79,6 @@ defmodule RateLimiter.Health do
             no_opinion: String.t() | nil
           }
         }
-  def report(instance \\ RateLimiter), do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
+  def report(instance \\ Instance.default_name()),
+    do: instance |> Tree.fetch!() |> Table.get(:sensors, %{})
 end
