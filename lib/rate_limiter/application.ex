@@ -1,6 +1,6 @@
 defmodule RateLimiter.Application do
   @moduledoc false
-  # What all instances of a node share: who is there, and a place for the private limiters of tests.
+  # The processes that all instances of a node share: the registry, subscribers, and the supervisor of tests' limiters.
 
   use Application
 

@@ -6,30 +6,33 @@ defmodule RateLimiter.Redis do
        store: {:redis, url: "redis://localhost:6379", password: {:system, "REDIS_PASSWORD"}},
        limiters: [api: [windows: [burst: [limit: 100, per: :second]], on_outage: :share]]}
 
-  All calls of `RateLimiter` are the same. A check is decided in Redis, in one step and by its clock, and costs one round
-  trip that it shares with the checks that wait at the same time. No fault of Redis raises in the caller or makes it
+  The API is the same as with the local store. A check is decided in Redis, in one step and by the clock of Redis, and takes
+  one round trip, which it shares with concurrent checks. A failure of Redis never raises in the caller, and never makes it
   wait longer than `:timeout`.
 
-  ## While Redis is away
+  ## During an outage of Redis
 
-  Each limiter's option `:on_outage` says what happens. With `:share`, the default, every node goes on with its part of
-  the limit, from where Redis was last seen, and answers have `source: :fallback`. When Redis is back, it is told what was
-  let through meanwhile, before anything else about that id. With `:allow` all calls are let through but those whose cost
-  is negative or above the maximum, which Redis would never allow either. With `:deny` the answer is
-  `{:error, :unavailable, usage}`, also from `RateLimiter.refund/4`, and from `RateLimiter.get_usage_batch/3`
-  `{:error, :unavailable, nil}`.
+  The option `:on_outage` of each limiter determines its answers:
 
-  Whatever `:on_outage` says, `RateLimiter.reset/3` is `{:error, :unavailable, nil}` then, since this node cannot forget for the
-  others, and `RateLimiter.refund/4` is `{:error, :unavailable, usage}` where Redis did not answer and may have done it: done
-  again, it would give back twice.
+    * `:share`, the default - each node enforces its share of the limit, based on the last known state in Redis. Answers
+      have `source: :fallback`. When Redis is back, the usage that was admitted in the meantime is reported to it, before any
+      other call with the same id.
+    * `:allow` - every call is admitted, except one whose cost is negative or above the maximum, which Redis would always
+      deny, too.
+    * `:deny` - calls return `{:error, :unavailable, usage}`, also `RateLimiter.refund/4`, and
+      `RateLimiter.get_usage_batch/3` returns `{:error, :unavailable, nil}`.
+
+  With any `:on_outage`, `RateLimiter.reset/3` then returns `{:error, :unavailable, nil}`, because one node cannot delete
+  what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer but may have
+  given the cost back. Do not repeat it, because that could give the cost back twice.
 
   ## Options
 
   #{RateLimiter.Redis.Config.docs()}
 
-  Several instances may share a Redis: limiters of one prefix and one name are one limiter. So are they on nodes, which
-  should give it the same windows. `RateLimiter.update_limit/3` changes the node where it is called, and each node judges
-  by its own limit until it was told, too.
+  Several instances may share a Redis: limiters of the same prefix and name are one limiter, also across nodes. Give such
+  limiters the same windows. `RateLimiter.update_limit/3` changes the limit on the calling node only, and each node decides
+  by its own limit, so call it on all nodes.
   """
 
   alias RateLimiter.Instance
@@ -43,14 +46,15 @@ defmodule RateLimiter.Redis do
   ]
 
   @doc """
-  Uses another password, and user, from now on. Connections are made anew with it before the old ones are given up.
+  Replaces the password and the user of an instance.
 
-  Takes `:password` and, where it is not the server's default user, `:username`, as the options of the store do; and
-  the name of the instance. Returns `:ok` when the password was read, before it is tried.
+  Takes `:password` and, unless it is the default user of the server, `:username`, in the forms of the options of the store.
+  Returns `:ok` when the password was read. It is not yet tried then: new connections are opened with it before the old
+  ones are closed.
 
       RateLimiter.Redis.put_credentials(username: "limiter", password: "new")
 
-  Raises `ArgumentError` where an option is wrong, the password cannot be read, or the instance has no Redis.
+  Raises `ArgumentError` if an option is invalid, the password cannot be read, or the instance has no Redis.
   """
   @spec put_credentials(keyword, instance :: term) :: :ok
   def put_credentials(options, instance \\ RateLimiter) do

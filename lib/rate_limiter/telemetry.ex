@@ -1,121 +1,202 @@
 defmodule RateLimiter.Telemetry do
   @moduledoc """
-  The events of `RateLimiter`, for `:telemetry`. Their names stay.
+  Telemetry events. Event names are stable.
+
+  | event | emitted when |
+  | --- | --- |
+  | `[:rate_limiter, :check]` | a call was decided |
+  | `[:rate_limiter, :violation]` | a call was denied |
+  | `[:rate_limiter, :stats]` | every `:stats_interval` |
+  | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
+  | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
+  | `[:rate_limiter, :redis, :eviction]` | a Redis server is configured to evict keys |
+  | `[:rate_limiter, :circuit_breaker, state]` | the breaker of a Redis server changed to `:opened`, `:half_open` or `:closed` |
+  | `[:rate_limiter, :fallback, change]` | a limiter `:started` or `:stopped` to decide without Redis |
+  | `[:rate_limiter, :vsm, :adaptation]` | a control law changed or held a scale |
+  | `[:rate_limiter, :algedonic, kind]` | a source reported `:pain` or `:pleasure` |
+  | `[:rate_limiter, :algedonic, :escalation]` | pain lasted, and was passed to the parent |
+  | `[:rate_limiter, :algedonic, :bypass]` | a call was marked as an emergency |
 
   ## `[:rate_limiter, :check]`
 
-  A call of `RateLimiter.check_and_track/3` or an entry of `RateLimiter.check_batch/3` was decided. A limiter's
-  option `:events` turns these down to `:denials` or `:none`, since a check costs less than an event.
+  Emitted for each call of `RateLimiter.check_and_track/4` and each entry of `RateLimiter.check_batch/3`. The option
+  `:events` of a limiter reduces this to `:denials` or `:none`, because an event costs more than a check.
 
-    * Measurements: `:cost`, what the call asked for; `:remaining` and `:current`, what is left and in use after it.
-    * Metadata: `:limiter`; `:window`, where several were asked the one that denied or has the least left;
-      `:result`, which is `:allowed`, `:denied` or `:unavailable`; `:source`; `:scale`.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:cost` | cost | the cost of the call |
+  | `:remaining` | cost | what is left after it |
+  | `:current` | cost | what is in use after it |
+
+  Metadata:
+
+    * `:limiter`
+    * `:window` - of several windows the one that denied or has the least left
+    * `:result` - `:allowed`, `:denied` or `:unavailable`
+    * `:source` and `:scale` - as in `RateLimiter.Usage`
+
+  Calls on a subsystem emit this event and `[:rate_limiter, :violation]`, too. There `:limiter` is the subsystem, and
+  `:window` is `:rate`, or `:in_flight` or `:gate` if one of these denied the call.
 
   ## `[:rate_limiter, :violation]`
 
-  A call was denied. This comes whatever `:events` says.
+  Emitted for each denied call, independent of `:events`.
 
-    * Measurements: `:cost`; `:max` and `:current`, what the window holds and what is in use.
-    * Metadata: `:limiter`, `:window`, `:source` and `:scale` as above; `:retry_after_ms`, milliseconds or
-      `:infinity`; `:id_hash`, which tells one caller from another without telling who it is.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:cost` | cost | the cost of the call |
+  | `:max` | cost | the maximum of the window |
+  | `:current` | cost | what is in use |
 
-  An `:id_hash` is the keyed hash of an id under a secret that this node draws when it starts: who knows all the
-  ids that there can be still cannot tell which one it is. It changes with a restart, and from node to node.
+  Metadata:
+
+    * `:limiter`, `:window`, `:source` and `:scale` - as above
+    * `:retry_after_ms` - milliseconds, or `:infinity`
+    * `:id_hash` - distinguishes callers without revealing their ids. It is a keyed hash of the id, with a random secret of
+      this node, so it cannot be found by trying all possible ids. It changes with a restart, and differs between nodes.
 
   ## `[:rate_limiter, :stats]`
 
-  An instance's totals, every `:stats_interval`.
+  The totals of an instance, every `:stats_interval`.
 
-    * Measurements, each a total over the instance's limiters: `:keys` and `:memory` (bytes) that are kept now;
-      `:checks`, `:denials`, `:overflowed` (newcomers that were judged together because `:max_keys` were kept)
-      and `:swept` (idle keys that left) since the start. With Redis also `:cached_denials`, `:fallbacks`,
-      `:unavailable`, `:pending` and `:owing`, as `RateLimiter.stats/1` explains them.
-    * Metadata: `:instance`, its name; `:store`; `:limiters`, a map from each limiter to its own numbers; with
-      Redis also `:redis`, how that is doing, and `:breaker`, the state of the breaker that is worst off.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:keys` | ids | in memory now |
+  | `:memory` | bytes | of these |
+  | `:checks`, `:denials` | calls | since the start |
+  | `:overflowed` | calls | since the start, of new ids that shared the overflow bucket because `:max_keys` was reached |
+  | `:swept` | ids | since the start, expired and removed |
+
+  With Redis also `:cached_denials`, `:fallbacks`, `:unavailable`, `:pending` and `:owing`, as in `RateLimiter.stats/1`.
+
+  Metadata:
+
+    * `:instance` - the name of the instance
+    * `:store` - `:local` or `:redis`
+    * `:limiters` - a map from each limiter to its own numbers
+    * `:redis` and `:breaker` - with Redis, as in `RateLimiter.stats/1`
 
   ## `[:rate_limiter, :redis, :command]`
 
-  Calls that travelled to Redis together were answered, or will not be. Only where somebody listens: handlers that are
-  attached later than the instance is started begin to hear these within a second.
+  Emitted for each batch of calls to Redis that was answered or failed, if a handler is attached. For a handler that is
+  attached while the instance runs, the events start within a second.
 
-    * Measurements: `:calls`, how many travelled together; `:duration_us`, microseconds from sending to the last
-      answer; `:missed`, how many such events were left out since the last one because handlers were too slow.
-    * Metadata: `:instance`; `:server`, as `host:port` or the path of a socket; `:result`, `:ok` or `:error`;
-      `:reason`, `nil` or the first failure: `"timeout"`, `"closed"`, or the code that the server gave, as `"OOM"`;
-      `"WRONGTYPE"` also where the key of a call holds what no limiter wrote.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:calls` | calls | in the batch |
+  | `:duration_us` | microseconds | from sending to the last answer |
+  | `:missed` | events | dropped since the last one, because handlers were too slow |
+
+  Metadata:
+
+    * `:instance`
+    * `:server` - `host:port`, or the path of a Unix socket
+    * `:result` - `:ok` or `:error`
+    * `:reason` - `nil`, or the first failure: `"timeout"`, `"closed"`, or the error code of the server, such as `"OOM"`.
+      `"WRONGTYPE"` also if the key of a call has a value that no limiter wrote.
 
   ## `[:rate_limiter, :redis, :connection]`
 
-  A connection to Redis came, went, or could not be made.
+  Emitted when a connection to Redis was opened, was lost, or could not be opened.
 
-    * Measurements: `:count`, always 1.
-    * Metadata: `:instance` and `:server` as above; `:change`, which is `:up`, `:down`, `:failed` or `:refused` (the
-      server does not take the credentials); `:reason`, in words, `nil` for `:up`.
+  Measurements: `:count`, always 1.
+
+  Metadata:
+
+    * `:instance` and `:server` - as above, the server is `nil` if the credentials or certificates could not be read
+    * `:change` - `:up`, `:down`, `:failed`, or `:refused` if the server rejects the credentials
+    * `:reason` - in words, `nil` for `:up`
 
   ## `[:rate_limiter, :redis, :eviction]`
 
-  A Redis server was found to evict keys when its memory is full: what such a key has used is forgotten, as by a reset.
-  Told once for each server, until its policy is another; not where the user may not ask (`+info`).
+  Emitted when a Redis server is found to evict keys when its memory is full. An evicted key loses its usage, as by a reset.
+  Emitted once for each server until its policy changes, and not if the ACL user may not read it (`+info`).
 
-    * Measurements: `:maxmemory`, the bytes from which on it does.
-    * Metadata: `:instance` and `:server` as above; `:policy`, its `maxmemory-policy`; `:reason`, in words, with what to
-      change.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:maxmemory` | bytes | the memory at which the server starts to evict |
+
+  Metadata:
+
+    * `:instance` and `:server` - as above
+    * `:policy` - the `maxmemory-policy`
+    * `:reason` - in words, with what to change
 
   ## `[:rate_limiter, :circuit_breaker, :opened]`, `:half_open` and `:closed`
 
-  The breaker of a Redis server changed: after several failures in a row it opens, and no caller waits any more; then
-  it tries the server again and again, each time half open; and closes when the server works.
+  Emitted when the breaker of a Redis server changes. It opens after several failures in a row, and no caller waits for
+  the server any more. It is half open while it tries the server again, and closes when the server works.
 
-    * Measurements: `:count`, always 1.
-    * Metadata: `:instance` and `:server` as above; `:from`, what it was: `:opened`, `:half_open` or `:closed`;
-      `:reason`, in words.
+  Measurements: `:count`, always 1.
+
+  Metadata:
+
+    * `:instance` and `:server` - as above
+    * `:from` - the previous state, `:opened`, `:half_open` or `:closed`
+    * `:reason` - in words
 
   ## `[:rate_limiter, :fallback, :started]` and `:stopped`
 
-  A limiter began to answer without Redis, as its `:on_outage` says, and went back to Redis.
+  Emitted when a limiter starts to decide without Redis, by its `:on_outage`, and when it uses Redis again.
 
-    * Measurements: `:count`, always 1.
-    * Metadata: `:instance`; `:limiter`; `:on_outage`; `:nodes`, among how many the limit is shared.
+  Measurements: `:count`, always 1.
+
+  Metadata: `:instance`, `:limiter`, `:on_outage`, and `:nodes`, the number of nodes that share the limit.
 
   ## `[:rate_limiter, :vsm, :adaptation]`
 
-  A subsystem's scale was changed, or would have been but for something that held it; or a sensor, a measure or a law
-  failed, and so had no opinion. What `RateLimiter.VSM.explain/1` returns, as it happens.
+  Emitted when the scale of a subsystem was changed or a change was held back, and when a sensor, a measure or a law fails.
+  Has the same data as `RateLimiter.VSM.explain/1`.
 
-    * Measurements: `:from` and `:to`, the scale before and after; `:stress`, from 0.0 to 1.0.
-    * Metadata: `:instance`; `:subsystem`, `nil` where it is this node's gate; `:action`, `:cut`, `:audit`, `:grow`, `:idle` or
-      `:hold`, `:alone` where the nodes ceased to agree, `:join` where this one took up what they agreed on; `:binding`, the signal that decided; `:held_by`, what held it, or `nil`; `:sentence`, the same in words;
-      `:dry_run`, whether it was applied; `:agreement`, `:agreed`, `:alone`, or `nil` where there is nobody to agree with;
-      `:epoch`, the step of all nodes that it was, or `nil`.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:from`, `:to` | factor | the scale before and after |
+  | `:stress` | 0.0 to 1.0 | |
 
-  ## `[:rate_limiter, :algedonic, :pain]` and `[:rate_limiter, :algedonic, :pleasure]`
+  Metadata:
 
-  A source said how a subsystem is.
+    * `:instance`
+    * `:subsystem` - `nil` for the gate of this node
+    * `:action` - `:cut`, `:audit`, `:grow`, `:idle` or `:hold`; `:alone` when the nodes stop to agree, `:join` when this
+      node adopts what they agreed on
+    * `:binding` - the signal that decided
+    * `:held_by` - what held the change back, or `nil`
+    * `:sentence` - the same in words
+    * `:dry_run` - whether the change was computed only
+    * `:agreement` - `:agreed`, `:alone`, or `nil` without other nodes
+    * `:epoch` - the step of all nodes that it belongs to, or `nil`
 
-    * Measurements: `:level`, from 0.0 to 1.0, as it was said.
-    * Metadata: `:instance`, `:subsystem`, `:source`, `:reason`.
+  ## `[:rate_limiter, :algedonic, :pain]` and `:pleasure`
+
+  Emitted for each signal on a subsystem.
+
+  Measurements: `:level`, from 0.0 to 1.0, as reported.
+
+  Metadata: `:instance`, `:subsystem`, `:source` and `:reason`.
 
   ## `[:rate_limiter, :algedonic, :escalation]`
 
-  Pain was not resolved in time, and told to the parent; at the root, to you.
+  Emitted when pain was not resolved in time, and is passed to the parent of a subsystem. At the root, an operator has to
+  act.
 
-    * Measurements: `:level`.
-    * Metadata: `:instance`, `:subsystem`, `:source`; `:to`, the parent or `nil`; `:sentence`.
+  Measurements: `:level`, from 0.0 to 1.0.
+
+  Metadata: `:instance`, `:subsystem`, `:source`; `:to`, the parent or `nil`; `:sentence`.
 
   ## `[:rate_limiter, :algedonic, :bypass]`
 
-  A call said that it is an emergency.
+  Emitted for each call with `emergency: true`.
 
-    * Measurements: `:cost`; `:remaining`, what is left of the budget for emergencies.
-    * Metadata: `:instance`, `:subsystem`; `:result`, `:granted` or `:spent` (then the call went on to the usual limit);
-      `:id_hash` as above.
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:cost` | cost | the cost of the call |
+  | `:remaining` | cost | what is left of the emergency budget |
 
-  A call of a subsystem makes `:check` and `:violation` events, too: there `:limiter` is the subsystem, and `:window` is
-  `:rate`, or what turned it away, `:in_flight` or `:gate`.
+  Metadata: `:instance`, `:subsystem`, `:id_hash` as above, and `:result`, `:granted` or `:spent` (then the usual limit
+  decides the call).
   """
 
   alias RateLimiter.Usage
-  alias RateLimiter.VSM.Subsystem
 
   @check [:rate_limiter, :check]
   @violation [:rate_limiter, :violation]
@@ -136,7 +217,7 @@ defmodule RateLimiter.Telemetry do
   @secret {__MODULE__, :secret}
 
   @doc false
-  # Drawn once in the life of a node: changing a persistent term makes the runtime stop and look around.
+  # Drawn once, because a change of a persistent term makes the runtime scan all processes.
   @spec start() :: :ok
   def start do
     if :persistent_term.get(@secret, nil) == nil do
@@ -180,35 +261,42 @@ defmodule RateLimiter.Telemetry do
     :telemetry.execute(@adaptation, measurements, Map.put(metadata, :instance, instance))
   end
 
+  @typedoc false
+  @type subsystem :: %{
+          required(:instance) => term,
+          required(:name) => atom,
+          optional(atom) => term
+        }
+
   @doc false
-  @spec signal(Subsystem.t(), :pain | :pleasure, float, term, term) :: :ok
+  @spec signal(subsystem, :pain | :pleasure, float, term, term) :: :ok
   def signal(subsystem, kind, level, source, reason) do
     metadata = Map.merge(whose(subsystem), %{source: source, reason: reason})
     :telemetry.execute(@signals[kind], %{level: level}, metadata)
   end
 
   @doc false
-  @spec escalation(Subsystem.t(), float, atom | nil, term, String.t()) :: :ok
+  @spec escalation(subsystem, float, atom | nil, term, String.t()) :: :ok
   def escalation(subsystem, level, to, source, sentence) do
     metadata = Map.merge(whose(subsystem), %{to: to, source: source, sentence: sentence})
     :telemetry.execute(@escalation, %{level: level}, metadata)
   end
 
   @doc false
-  @spec bypass(Subsystem.t(), Usage.t(), :granted | :spent, RateLimiter.id()) :: :ok
+  @spec bypass(subsystem, Usage.t(), :granted | :spent, RateLimiter.id()) :: :ok
   def bypass(subsystem, usage, result, id) do
     metadata = Map.merge(whose(subsystem), %{result: result, id_hash: hash(id)})
     :telemetry.execute(@bypass, Map.take(usage, [:cost, :remaining]), metadata)
   end
 
-  defp whose(%Subsystem{instance: instance, name: name}),
-    do: %{instance: instance, subsystem: name}
+  defp whose(%{instance: instance, name: name}), do: %{instance: instance, subsystem: name}
 
+  @doc false
   @spec commands_listened?() :: boolean
   def commands_listened?, do: listened?(@command)
 
   @doc false
-  # What the native library tells of a Redis.
+  # Emits an event of the native Redis client.
   @spec redis(term, RateLimiter.Core.Native.redis_event()) :: :ok
   def redis(instance, {:batch, server, calls, duration_us, failure, missed}) do
     result = if failure, do: :error, else: :ok
@@ -224,8 +312,8 @@ defmodule RateLimiter.Telemetry do
 
   def redis(instance, {:eviction, server, policy, maxmemory}) do
     reason =
-      "expected maxmemory-policy noeviction, got: #{policy}, by which keys are forgotten when memory is short, and with " <>
-        "them what was used; CONFIG SET maxmemory-policy noeviction, or give limits a Redis of their own"
+      "expected maxmemory-policy noeviction, got: #{policy}. Evicted keys lose their usage. " <>
+        "Run CONFIG SET maxmemory-policy noeviction, or use a separate Redis for limits"
 
     metadata = %{instance: instance, server: server, policy: policy, reason: reason}
     :telemetry.execute(@eviction, %{maxmemory: maxmemory}, metadata)
@@ -241,7 +329,7 @@ defmodule RateLimiter.Telemetry do
   def fallback(change, metadata),
     do: :telemetry.execute([:rate_limiter, :fallback, change], %{count: 1}, metadata)
 
-  # Nothing is made for nobody: the maps of an event cost more than asking whether somebody listens.
+  # Building the maps costs more than checking for handlers, so check first.
   defp check(usage, result) do
     if listened?(@check) do
       %Usage{limiter: limiter, window: window, source: source, scale: scale} = usage
@@ -263,7 +351,7 @@ defmodule RateLimiter.Telemetry do
     end
   end
 
-  # The public `list_handlers/1` reads the handlers of all events; this is what `execute/3` itself asks.
+  # The public `list_handlers/1` reads the handlers of all events, this function only those that `execute/3` would call.
   if Code.ensure_loaded?(:telemetry_handler_table) and
        function_exported?(:telemetry_handler_table, :list_for_event, 1) do
     defp listened?(event), do: :telemetry_handler_table.list_for_event(event) != []

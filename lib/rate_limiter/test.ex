@@ -1,12 +1,12 @@
 defmodule RateLimiter.Test do
   @moduledoc """
-  Limiters and a clock of a test's own, for tests of code that is limited.
+  Limiters and a clock for one test, for tests of code that is limited.
 
-  A limiter that is started here belongs to the test process that starts it. The code under test goes on to say
-  `:api`, and gets the test's `:api` when the test process runs it, or a process that the test process called or
-  started (a `Task`, what is under `start_supervised/1`), or one that it allows with `allow/2`. Everybody else gets
-  the limiter that the application started, if it did: tests may run with `async: true`, one test's keys and clock
-  never touch another's, and production pays nothing for it.
+  Limiters that a test starts here belong to the test process. The code under test uses the same names, such as `:api`, and
+  gets the limiters of the test if it runs in the test process, in a process that the test process called or started (a
+  `Task`, a child of `start_supervised/1`), or in one that is allowed with `allow/2`. Any other process gets the limiters of
+  the application. So tests may run with `async: true`, a test does not see the usage and the clock of another, and
+  production code pays nothing for it.
 
       defmodule MyApp.ApiTest do
         use ExUnit.Case, async: true
@@ -25,8 +25,8 @@ defmodule RateLimiter.Test do
         end
       end
 
-  Time stands still until the test moves it. The limiters end with the test process, and nothing needs to be stopped.
-  State is in memory, whatever the application's store is.
+  The clock stands still until the test moves it. The limiters end with the test process, and do not have to be stopped.
+  Usage is counted in memory, independent of the application's store.
   """
 
   alias RateLimiter.{Instance, Sensors, Store, Test}
@@ -36,22 +36,22 @@ defmodule RateLimiter.Test do
 
   @start DateTime.to_unix(~U[2025-01-01 00:00:00Z], :nanosecond)
 
-  # 64 bits of nanoseconds since 1970 hold no more whole years.
+  # The last full year in 64 bits of nanoseconds since 1970.
   @latest DateTime.to_unix(~U[2554-01-01 00:00:00Z], :nanosecond)
 
   @doc """
   Starts limiters that belong to the calling process.
 
-  Returns `:ok`. It may be called again, for more limiters under the same clock. The clock begins at
-  2025-01-01 00:00:00 UTC, which matters to windows that are aligned to it.
+  Returns `:ok`. Further calls add limiters with the same clock. The clock starts at 2025-01-01 00:00:00 UTC, which matters
+  to aligned windows.
 
   ## Options
 
     * `:limiters` - as for `RateLimiter.start_link/1`.
-    * `:vsm` - as for `RateLimiter.start_link/1`, once. Their laws step when `advance/1` moves the clock over an interval, and
-      have done so when it returns. Of the sensors, only those of your own are read.
-    * `:name` - the instance for which these stand in: for this test, `RateLimiter.limiters/1`,
-      `RateLimiter.add_limiter/3` and the other calls about that instance are about these. Default: `RateLimiter`.
+    * `:vsm` - as for `RateLimiter.start_link/1`, once in a test. The laws step when `advance/1` moves the clock over an
+      interval, before it returns. Only sensors of your own are read.
+    * `:name` - the instance that the limiters replace: in this test, `RateLimiter.limiters/1`,
+      `RateLimiter.add_limiter/3` and the other calls on that instance use these limiters. Default: `RateLimiter`.
 
   ## Examples
 
@@ -62,7 +62,7 @@ defmodule RateLimiter.Test do
       iex> usage.retry_after_ms
       3_600_000
 
-  Wrong options, and a name that this test already uses, raise `ArgumentError`.
+  Raises `ArgumentError` if an option is invalid or the test already has a limiter of this name.
   """
   @spec start(keyword) :: :ok
   def start(options) do
@@ -73,9 +73,9 @@ defmodule RateLimiter.Test do
   end
 
   @doc """
-  Lets `pid`, which the test neither called nor started, use the limiters of the test that `owner` belongs to.
+  Lets a process that the test neither called nor started use the limiters of the test process `owner`.
 
-  Returns `:ok`, also when that was allowed before. A process that belongs to another test raises `ArgumentError`.
+  Returns `:ok`, also if it was allowed before. Raises `ArgumentError` if the process belongs to another test.
 
   ## Examples
 
@@ -88,11 +88,12 @@ defmodule RateLimiter.Test do
   def allow(owner, pid) when is_pid(owner) and is_pid(pid) do
     instance =
       Registry.instance(owner) ||
-        raise ArgumentError, "#{inspect(owner)} has no limiters of its own to share"
+        raise ArgumentError,
+              "allow: expected a test process with limiters, got: #{inspect(owner)}"
 
     with {:error, {:already_registered, holder}} <- Test.Instance.allow(instance, pid),
          true <- holder != instance.writer do
-      raise ArgumentError, "#{inspect(pid)} already belongs to another test"
+      raise ArgumentError, "allow: #{inspect(pid)} already belongs to another test"
     else
       _allowed -> :ok
     end
@@ -105,9 +106,9 @@ defmodule RateLimiter.Test do
   end
 
   @doc """
-  Moves the test's clock on, by milliseconds or by a period.
+  Moves the clock of the test forward, by milliseconds or by a period.
 
-  Returns `:ok`. Nobody sleeps, and nothing but the test's own limiters sees it.
+  Returns `:ok`, without sleeping. Only the limiters of the test use this clock.
 
   ## Examples
 
@@ -125,7 +126,7 @@ defmodule RateLimiter.Test do
     clock = clock!()
 
     if Store.manual_clock_now(clock) + ns > @latest,
-      do: Options.expected!([:advance], "no more than leads to the year 2554", duration)
+      do: Options.expected!([:advance], "a duration that ends before the year 2554", duration)
 
     case Registry.instance() do
       %Instance{subsystems: nil} ->
@@ -138,9 +139,9 @@ defmodule RateLimiter.Test do
   end
 
   @doc """
-  Sets the test's clock: forwards, or backwards to see what a stale time does (it never gives anything back).
+  Sets the clock of the test, forward or backward. A step backward never frees anything.
 
-  Returns `:ok`. The clock goes from 1970 to 2554.
+  Returns `:ok`. The time may be from 1970 to 2554.
 
   ## Examples
 
@@ -161,7 +162,7 @@ defmodule RateLimiter.Test do
   def set(other), do: Options.expected!([:set], "a DateTime", other)
 
   @doc """
-  The time on the test's clock.
+  Returns the time of the clock of the test.
 
   ## Examples
 
@@ -172,14 +173,15 @@ defmodule RateLimiter.Test do
   @spec now() :: DateTime.t()
   def now, do: clock!() |> Store.manual_clock_now() |> DateTime.from_unix!(:nanosecond)
 
-  # What is this process's own, or shared with it: what belongs to a test that called it is not its to add to.
+  # The instance of this process. Limiters are not added to the instance of a test that called this process.
   defp own(name) do
     case Registry.instance(self()) do
       %Instance{name: ^name} = instance ->
         instance
 
       %Instance{name: other} ->
-        raise ArgumentError, "name: this test's limiters already stand in for #{inspect(other)}"
+        raise ArgumentError,
+              "name: expected #{inspect(other)}, which the limiters of this test already replace, got: #{inspect(name)}"
 
       nil ->
         begin(name)
@@ -190,7 +192,11 @@ defmodule RateLimiter.Test do
     own = Enum.reject(config.sensors, &Sensors.Config.built_in?/1)
 
     with :taken <- Test.Instance.add_subsystems(instance, %{config | sensors: own}),
-         do: Options.misuse!([:vsm], "this test has subsystems already")
+         do:
+           Options.misuse!(
+             [:vsm],
+             "expected one call with :vsm, but this test already has subsystems"
+           )
   end
 
   defp begin(name) do
@@ -205,7 +211,7 @@ defmodule RateLimiter.Test do
 
       nil ->
         raise ArgumentError,
-              "this process belongs to no test with limiters: call RateLimiter.Test.start/1 in the test, or allow/2 this process"
+              "this process does not belong to a test with limiters. Call RateLimiter.Test.start/1 in the test, or allow/2 for this process"
     end
   end
 

@@ -1,23 +1,22 @@
 defmodule RateLimiter.Usage do
   @moduledoc """
-  The numbers of an answer: how much a window holds, how much is left, when to come back.
+  The numbers of an answer: how much of a window is in use and left, and when to retry.
 
-    * `limiter`, `window` - whose numbers these are. Where several windows were asked: the window that
-      denied or, when allowed, the one with the least left
-    * `max` - how much the window holds when nothing was used
-    * `current` - how much is in use now: `max - remaining`
-    * `remaining` - how much is left
-    * `cost` - what this call asked for
-    * `reset_after_ms` - until nothing is in use, if nobody else comes
-    * `retry_after_ms` - until the same call can succeed: `0` where it did, `:infinity` where its cost can
-      never be met (it is negative or above `max`). Where nobody can tell, since Redis is away, nothing is said to
-      remain, and `1_000`
-    * `source` - where the answer comes from: `:local`, this node's memory; `:redis`, what all nodes share;
-      `:fallback`, this node's memory because Redis is away
-    * `scale` - the factor that is on the limit now: `1.0` is the limit as configured
-    * `windows` - where several windows were asked: each one's own usage by its name; else empty
+    * `limiter`, `window` - the names. Of several windows, the window that denied the call or, if it was admitted, the one
+      with the least left
+    * `max` - the maximum of the window, available when nothing was used
+    * `current` - what is in use now: `max - remaining`
+    * `remaining` - what is left
+    * `cost` - the cost of this call
+    * `reset_after_ms` - milliseconds until nothing is in use, without further calls
+    * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can never
+      be admitted (it is negative or above `max`). In an `:unavailable` answer it is `1_000`, and `remaining` is 0
+    * `source` - where the call was decided: `:local` in the memory of this node, `:redis` in the Redis that all nodes
+      share, `:fallback` in the memory of this node during an outage of Redis
+    * `scale` - the current factor of the limit, `1.0` for the limit as configured
+    * `windows` - for a call on a list of windows, or on all, the usage of each by name. Otherwise empty
 
-  Milliseconds are rounded up: a caller that waits so long is never too early.
+  Milliseconds are rounded up, so a caller that waits that long is never too early.
   """
 
   @enforce_keys [:limiter, :window, :max, :current, :remaining]
@@ -81,7 +80,7 @@ defmodule RateLimiter.Usage do
     %{Map.fetch!(windows, binding) | windows: windows}
   end
 
-  # The unscaled limit is the usual one: no float is made for it.
+  # Without a scale, which is usual, no float is created.
   defp scale(1_000_000), do: 1.0
   defp scale(ppm), do: ppm / 1_000_000
 end

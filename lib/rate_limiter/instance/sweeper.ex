@@ -1,10 +1,10 @@
 defmodule RateLimiter.Instance.Sweeper do
   @moduledoc false
-  # Lets idle keys leave, in small steps.
+  # Removes expired keys, in small steps.
   #
-  # A pass over all limiters takes about ten seconds, whatever they hold: when one begins, the steps that
-  # it will take are counted and spread over its ticks. A step looks at about 2,000 slots, some
-  # microseconds of work, so that no scheduler is held up and no caller waits.
+  # A pass over all limiters takes about ten seconds, independent of their size: its steps are counted at the start and
+  # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so that neither schedulers
+  # nor callers wait.
 
   use GenServer
 
@@ -20,13 +20,13 @@ defmodule RateLimiter.Instance.Sweeper do
   @spec start_link(Instance.t()) :: GenServer.on_start()
   def start_link(%Instance{} = instance), do: GenServer.start_link(__MODULE__, instance)
 
-  @doc "The work of a pass. A table has at most about twice the slots that its keys need."
+  @doc "Returns the work of a pass. A table has at most about twice the slots that its keys need."
   @spec plan([{RateLimiter.Core.Native.handle(), keys :: non_neg_integer}]) :: work
   def plan(sizes) do
     for {handle, keys} <- sizes, keys > 0, do: {handle, ceil(2 * keys / @slots)}
   end
 
-  @doc "The first `steps` of the work, and the rest."
+  @doc "Splits the work into the first `steps`, and the rest."
   @spec split(work, non_neg_integer) :: {work, work}
   def split(work, 0), do: {[], work}
   def split([], _steps), do: {[], []}
@@ -51,7 +51,7 @@ defmodule RateLimiter.Instance.Sweeper do
     {:noreply, state |> begin() |> sweep()}
   end
 
-  # A pass ends with its ticks, and the next one counts anew.
+  # After the last tick the next pass starts with new counts.
   defp begin(%{ticks: 0, instance: instance} = state) do
     work = instance |> sizes() |> plan()
     steps = work |> Enum.map(&elem(&1, 1)) |> Enum.sum()
@@ -69,11 +69,9 @@ defmodule RateLimiter.Instance.Sweeper do
   defp sizes(instance) do
     for {_name, handle, _config} <- Instance.all(instance),
         stats = Store.stats(handle),
-        do: {handle, stats.keys + owing(stats)}
+        # A sweep also reports the backlog to a shared store.
+        do: {handle, stats.keys + Map.get(stats, :owing, 0)}
   end
-
-  # Ids of which a store is yet to be told: a sweep of its limiters tells it.
-  defp owing(stats), do: Map.get(stats, :owing, 0)
 
   defp schedule, do: Process.send_after(self(), :tick, @tick_ms)
 end

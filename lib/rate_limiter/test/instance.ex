@@ -1,6 +1,6 @@
 defmodule RateLimiter.Test.Instance do
   @moduledoc false
-  # The private limiters of one test, and its clock. It ends with the test, and takes them along.
+  # The limiters of one test, and its clock. They end with the test.
 
   use GenServer, restart: :temporary
 
@@ -9,7 +9,7 @@ defmodule RateLimiter.Test.Instance do
   alias RateLimiter.Test.Registry
   alias RateLimiter.VSM.{Table, Tree}
 
-  @doc "Starts one for `owner`, which plays the instance `name`."
+  @doc "Starts an instance for the test `owner`, which replaces the instance `name`."
   @spec start(pid, term, non_neg_integer) :: :ok
   def start(owner, name, start_ns) do
     {:ok, _pid} =
@@ -24,11 +24,11 @@ defmodule RateLimiter.Test.Instance do
   @doc false
   def start_link(argument), do: GenServer.start_link(__MODULE__, argument)
 
-  @doc "Lets another process use these limiters, too."
+  @doc "Lets another process use the limiters of a test."
   @spec allow(Instance.t(), pid) :: :ok | {:error, {:already_registered, pid}}
   def allow(%Instance{writer: writer}, pid), do: GenServer.call(writer, {:allow, pid})
 
-  @doc "Gives the test subsystems of its own, once."
+  @doc "Adds subsystems to the instance of a test, once."
   @spec add_subsystems(Instance.t(), VSM.Config.t()) :: :ok | :taken
   def add_subsystems(%Instance{writer: writer}, config),
     do: GenServer.call(writer, {:subsystems, config})
@@ -61,7 +61,7 @@ defmodule RateLimiter.Test.Instance do
 
   @impl true
   def handle_info({:DOWN, _ref, :process, _owner, _reason}, instance) do
-    # Before the table that they read.
+    # The loops read the table, so they stop first.
     if instance.subsystems != nil, do: Supervisor.stop(Table.get(instance.subsystems, :loops))
     Writer.clear(instance)
     {:stop, :normal, instance}
