@@ -26,7 +26,7 @@ defmodule RateLimiterTest do
   doctest RateLimiter, except: [:moduledoc]
 
   describe "check_and_track/3 with one window" do
-    test "allows until the window is empty, then denies and says when to retry" do
+    test "admits until the window is empty, then denies with the time to retry" do
       for used <- 1..200 do
         assert {:ok, %Usage{max: 200, current: ^used, retry_after_ms: 0}} =
                  RateLimiter.check_and_track(:api, "u", :burst)
@@ -49,7 +49,7 @@ defmodule RateLimiterTest do
              }
     end
 
-    test "allows at the moment it named, and not a millisecond before" do
+    test "admits exactly after retry_after_ms, and not a millisecond before" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
 
       {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "u", :burst, cost: 7)
@@ -59,7 +59,7 @@ defmodule RateLimiterTest do
       assert {:ok, %Usage{remaining: 0}} = RateLimiter.check_and_track(:api, "u", :burst, cost: 7)
     end
 
-    test "a denied call takes nothing, so that who is denied recovers" do
+    test "consumes nothing for a denied call" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
 
       for _ <- 1..1_000,
@@ -69,24 +69,24 @@ defmodule RateLimiterTest do
       assert {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst)
     end
 
-    test "ids do not touch each other" do
+    test "counts each id separately" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
       assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(:api, "v", :burst)
     end
 
-    test "windows do not touch each other" do
+    test "counts each window separately" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
       assert {:ok, %Usage{current: 1}} = RateLimiter.check_and_track(:api, "u", :sustained)
     end
   end
 
   describe "check_and_track/3 with several windows" do
-    test "charges every window that is named" do
+    test "charges every given window" do
       assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", [:burst, :sustained])
       assert %{burst: %Usage{remaining: 199}, sustained: %Usage{remaining: 999}} = usage.windows
     end
 
-    test "tells of the window with the least left when it allows" do
+    test "returns the window with the least left for an admitted call" do
       assert {:ok, %Usage{window: :burst}} =
                RateLimiter.check_and_track(:api, "u", [:sustained, :burst])
 
@@ -97,7 +97,7 @@ defmodule RateLimiterTest do
       assert usage.windows.sustained == %{usage | windows: %{}}
     end
 
-    test "charges none where one denies, and tells of that one" do
+    test "charges none if one denies, and returns that one" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :sustained, cost: 1_000)
 
       assert {:error, :rate_limited, usage} =
@@ -109,7 +109,7 @@ defmodule RateLimiterTest do
       assert {:ok, %Usage{current: 0}} = RateLimiter.get_usage(:api, "u", :burst)
     end
 
-    test "names the longest wait where several deny" do
+    test "returns the longest wait if several deny" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :sustained, cost: 1_000)
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
       assert {:error, :rate_limited, usage} = RateLimiter.check_and_track(:api, "u")
@@ -118,12 +118,12 @@ defmodule RateLimiterTest do
       assert usage.windows.burst.retry_after_ms == 10
     end
 
-    test "a list of one is a list" do
+    test "returns the usage by name for a list of one window" do
       assert {:ok, usage} = RateLimiter.check_and_track(:api, "u", [:burst])
       assert usage.windows == %{burst: %{usage | windows: %{}}}
     end
 
-    test "an empty list, like no window at all, means every window" do
+    test "uses every window for an empty list, and without windows" do
       assert {:ok, %Usage{windows: %{burst: _, sustained: _}}} =
                RateLimiter.check_and_track(:api, "u", [])
 
@@ -132,8 +132,8 @@ defmodule RateLimiterTest do
     end
   end
 
-  describe "check_and_track with a cost" do
-    test "takes it from one window, from some, and from all" do
+  describe "check_and_track/4 with a cost" do
+    test "charges it to one window, to some, and to all" do
       assert {:ok, %Usage{remaining: 195, cost: 5}} =
                RateLimiter.check_and_track(:api, "u", :burst, cost: 5)
 
@@ -144,19 +144,19 @@ defmodule RateLimiterTest do
       assert %{burst: %Usage{remaining: 185}, sustained: %Usage{remaining: 995}} = usage.windows
     end
 
-    test "a cost of 0 is allowed and takes nothing, even where nothing is left" do
+    test "admits a cost of 0 and consumes nothing, even if nothing is left" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
 
       assert {:ok, %Usage{remaining: 0, cost: 0}} =
                RateLimiter.check_and_track(:api, "u", :burst, cost: 0)
     end
 
-    test "the maximum itself can be met" do
+    test "admits a cost equal to the maximum" do
       assert {:ok, %Usage{remaining: 0}} =
                RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
     end
 
-    test "one that can never be met is denied for ever, whatever its size or sign" do
+    test "denies a cost that is negative or above the maximum, of any size" do
       for cost <- [201, -1, -(2 ** 200), 2 ** 63 - 1, 2 ** 63, 2 ** 64, 2 ** 64 + 1, 2 ** 4_000] do
         assert {:error, :rate_limited, usage} =
                  RateLimiter.check_and_track(:api, "u", :burst, cost: cost)
@@ -170,13 +170,13 @@ defmodule RateLimiterTest do
       end
     end
 
-    test "no options are the options of a call without" do
+    test "accepts empty options" do
       assert {:ok, %Usage{remaining: 199}} = RateLimiter.check_and_track(:api, "u", :burst, [])
     end
   end
 
   describe "check_batch/3" do
-    test "decides in order, each by itself" do
+    test "decides each entry by itself, in order" do
       assert [
                {:ok, %Usage{remaining: 50}},
                {:error, :rate_limited, denied},
@@ -189,7 +189,7 @@ defmodule RateLimiterTest do
       assert %Usage{limiter: :api, window: :burst, remaining: 199} = other
     end
 
-    test "is the same for thousands of entries as for a few" do
+    test "decides thousands of entries as it does a few" do
       entries = for n <- 1..5_000, do: {rem(n, 100), 1}
       answers = RateLimiter.check_batch(:api, entries, :burst)
       assert length(answers) == 5_000
@@ -200,7 +200,7 @@ defmodule RateLimiterTest do
              ]
     end
 
-    test "admits exactly what the limit says, however the entries are cut" do
+    test "admits exactly the limit, in batches of any size" do
       for size <- [1, 127, 128, 129, 1_000] do
         id = {:size, size}
 
@@ -214,7 +214,7 @@ defmodule RateLimiterTest do
       end
     end
 
-    test "of several windows charges all or none, entry by entry" do
+    test "charges all of several windows or none, for each entry" do
       assert [{:ok, one}, {:error, :rate_limited, two}] =
                RateLimiter.check_batch(:api, [{"u", 150}, {"u", 100}])
 
@@ -223,21 +223,21 @@ defmodule RateLimiterTest do
       assert [{:ok, _}] = RateLimiter.check_batch(:api, [{"u", 1}], [:burst, :sustained])
     end
 
-    test "takes costs that no limit can meet as denied" do
+    test "denies costs that can never be admitted" do
       assert [
                {:error, :rate_limited, %Usage{cost: -1, retry_after_ms: :infinity}},
                {:error, :rate_limited, %Usage{retry_after_ms: :infinity}}
              ] = RateLimiter.check_batch(:api, [{"u", -1}, {"u", 2 ** 70}], :burst)
     end
 
-    test "of nothing is nothing" do
+    test "returns an empty list for an empty batch" do
       assert RateLimiter.check_batch(:api, [], :burst) == []
       assert RateLimiter.check_batch(:api, []) == []
     end
   end
 
   describe "peek/4" do
-    test "answers as check_and_track would, to the last number, and takes nothing" do
+    test "returns exactly what check_and_track/4 would return, and consumes nothing" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 150)
 
       for windows <- [:burst, [:burst], [:burst, :sustained], []],
@@ -250,7 +250,7 @@ defmodule RateLimiterTest do
       end
     end
 
-    test "takes the options in the third place, too, and needs none" do
+    test "accepts the options as the third argument, and none" do
       assert {:error, :rate_limited, %Usage{cost: 300}} = RateLimiter.peek(:api, "u", cost: 300)
       assert {:ok, %Usage{cost: 1, remaining: 199}} = RateLimiter.peek(:api, "u")
       assert {:ok, %Usage{cost: 1, remaining: 199}} = RateLimiter.peek(:api, "u", :burst)
@@ -258,7 +258,7 @@ defmodule RateLimiterTest do
   end
 
   describe "get_usage/3" do
-    test "tells of one window, some, or all" do
+    test "returns one window, some, or all" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 20)
 
       assert {:ok, %Usage{window: :burst, current: 20, windows: %{}}} =
@@ -271,12 +271,12 @@ defmodule RateLimiterTest do
       assert Map.keys(windows) == [:burst, :sustained]
     end
 
-    test "is ok where nothing is left" do
+    test "returns :ok if nothing is left" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 200)
       assert {:ok, %Usage{remaining: 0, cost: 0}} = RateLimiter.get_usage(:api, "u", :burst)
     end
 
-    test "current and remaining add up to the maximum at every moment" do
+    test "returns current and remaining that add up to the maximum" do
       for step <- 1..200 do
         RateLimiter.check_and_track(:api, "u", cost: rem(step * 7, 40))
         RateLimiter.Test.advance(rem(step * 13, 90))
@@ -289,7 +289,7 @@ defmodule RateLimiterTest do
   end
 
   describe "get_usage_batch/3" do
-    test "keeps order and repetitions" do
+    test "keeps the order and repeated ids" do
       {:ok, _} = RateLimiter.check_and_track(:api, 2, :burst, cost: 2)
       assert {:ok, usages} = RateLimiter.get_usage_batch(:api, [3, 2, "2", 2, 3], :burst)
 
@@ -302,7 +302,7 @@ defmodule RateLimiterTest do
              ]
     end
 
-    test "tells of every window where none is named" do
+    test "returns every window without windows" do
       assert {:ok, [{"u", %Usage{windows: %{burst: _, sustained: _}}}]} =
                RateLimiter.get_usage_batch(:api, ["u"])
 
@@ -310,7 +310,7 @@ defmodule RateLimiterTest do
                RateLimiter.get_usage_batch(:api, ["u"], [:burst])
     end
 
-    test "takes thousands of ids, and none" do
+    test "accepts thousands of ids, and an empty list" do
       assert {:ok, usages} = RateLimiter.get_usage_batch(:api, Enum.to_list(1..3_000), :burst)
       assert Enum.map(usages, &elem(&1, 0)) == Enum.to_list(1..3_000)
       assert RateLimiter.get_usage_batch(:api, [], :burst) == {:ok, []}
@@ -318,13 +318,13 @@ defmodule RateLimiterTest do
   end
 
   describe "refund/4" do
-    test "gives back the default cost of one to every window" do
+    test "gives back a cost of 1 to every window by default" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
       assert {:ok, usage} = RateLimiter.refund(:api, "u")
       assert %{burst: %Usage{current: 9}, sustained: %Usage{current: 9}} = usage.windows
     end
 
-    test "gives back to the windows that are named" do
+    test "gives back to the given windows" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
 
       assert {:ok, %Usage{window: :sustained, current: 6, windows: %{}}} =
@@ -339,7 +339,7 @@ defmodule RateLimiterTest do
       assert {:ok, %Usage{current: 6}} = RateLimiter.get_usage(:api, "u", :burst)
     end
 
-    test "never fills above full, whatever is given" do
+    test "never exceeds the maximum" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)
 
       for cost <- [11, 10_000, 2 ** 63 - 1, 2 ** 64, 2 ** 500] do
@@ -350,7 +350,7 @@ defmodule RateLimiterTest do
       assert {:ok, %Usage{remaining: 199}} = RateLimiter.check_and_track(:api, "u", :burst)
     end
 
-    test "of a negative cost, or of nothing, changes nothing" do
+    test "changes nothing for a cost of 0 or below" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :burst, cost: 10)
 
       for cost <- [0, -1, -(2 ** 80)],
@@ -358,7 +358,7 @@ defmodule RateLimiterTest do
             assert({:ok, %Usage{current: 10}} = RateLimiter.refund(:api, "u", :burst, cost: cost))
     end
 
-    test "undoes a check" do
+    test "restores the usage from before a check" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 30)
       before = RateLimiter.get_usage(:api, "u")
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 12)
@@ -368,7 +368,7 @@ defmodule RateLimiterTest do
   end
 
   describe "reset/3" do
-    test "forgets all windows, or those that are named" do
+    test "deletes the usage of all windows, or of the given ones" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 100)
       assert RateLimiter.reset(:api, "u", :burst) == :ok
 
@@ -384,7 +384,7 @@ defmodule RateLimiterTest do
                RateLimiter.get_usage(:api, "u")
     end
 
-    test "leaves other ids alone" do
+    test "keeps the usage of other ids" do
       {:ok, _} = RateLimiter.check_and_track(:api, "v", :burst)
       :ok = RateLimiter.reset(:api, "u")
       assert {:ok, %Usage{current: 1}} = RateLimiter.get_usage(:api, "v", :burst)

@@ -1,5 +1,5 @@
-defmodule RateLimiter.Instance.Supervisor.LimitersTest do
-  # What an instance keeps, through the calls of the door that change and describe it.
+defmodule RateLimiter.InstanceTest do
+  # The changes and reports of an instance, through the public API.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Usage
@@ -24,7 +24,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "update_limit/3" do
-    test "keeps what was used, in every algorithm, up and down" do
+    test "keeps the usage in every algorithm when a limit grows or shrinks" do
       for window <- [:bucket, :slide, :log, :fixed, :own] do
         {:ok, _} = RateLimiter.check_and_track(:api, "u", window, cost: 40)
 
@@ -41,7 +41,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
       end
     end
 
-    test "of a limit below what was used leaves nothing, and no debt is forgiven" do
+    test "leaves nothing when the new limit is below the usage, and keeps the debt" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :log, cost: 90)
       :ok = RateLimiter.update_limit(:api, :log, limit: 50)
       assert {:ok, %Usage{max: 50, remaining: 0}} = RateLimiter.get_usage(:api, "u", :log)
@@ -53,14 +53,14 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
       assert {:ok, %Usage{remaining: 49}} = RateLimiter.check_and_track(:api, "u", :log)
     end
 
-    test "a burst that was not configured follows the limit, another stays" do
+    test "changes a burst with the limit only if it was not configured" do
       :ok = RateLimiter.update_limit(:api, :bucket, limit: 50)
       assert {:ok, %Usage{max: 50}} = RateLimiter.get_usage(:api, "u", :bucket)
       :ok = RateLimiter.update_limit(:api, :full, limit: 50)
       assert {:ok, %Usage{max: 300}} = RateLimiter.get_usage(:api, "u", :full)
     end
 
-    test "changes only what is named, also in several steps" do
+    test "changes only the given options, also in several steps" do
       :ok = RateLimiter.update_limit(:api, :bucket, burst: 7)
       :ok = RateLimiter.update_limit(:api, :bucket, per: {2, :minute})
       :ok = RateLimiter.update_limit(:api, :bucket, limit: 9)
@@ -69,12 +69,12 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
                RateLimiter.limiters()[:api].windows[:bucket]
     end
 
-    test "takes a map as well" do
+    test "accepts a map" do
       assert RateLimiter.update_limit(:api, :bucket, %{limit: 5, burst: 6}) == :ok
       assert {:ok, %Usage{max: 6}} = RateLimiter.get_usage(:api, "u", :bucket)
     end
 
-    test "changes how fast a bucket fills" do
+    test "changes the rate at which a bucket fills" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :bucket, cost: 100)
       :ok = RateLimiter.update_limit(:api, :bucket, per: :minute)
 
@@ -84,14 +84,14 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "add_limiter/3" do
-    test "makes a limiter that can be called at once" do
+    test "returns when the limiter can be called" do
       assert RateLimiter.add_limiter(:more, windows: [w: [limit: 3, per: :second]]) == :ok
 
       assert {:ok, %Usage{limiter: :more, remaining: 2}} =
                RateLimiter.check_and_track(:more, "u", :w)
     end
 
-    test "takes maps for options" do
+    test "accepts maps as options" do
       assert RateLimiter.add_limiter(:more, %{windows: %{w: %{limit: 3, per: :second}}}) == :ok
       assert {:ok, %Usage{max: 3}} = RateLimiter.check_and_track(:more, "u", :w)
 
@@ -102,23 +102,23 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
       end
     end
 
-    test "says so where the instance is not there yet, or not any more" do
-      pid = start_supervised!({RateLimiter, name: :keeperless})
+    test "raises an error while the instance starts or stops" do
+      pid = start_supervised!({RateLimiter, name: :writerless})
       :ok = Supervisor.terminate_child(pid, RateLimiter.Instance.Writer)
 
       assert_raise ArgumentError,
-                   "the instance :keeperless is starting or has stopped, and nothing was changed. Try again when it " <>
+                   "the instance :writerless is starting or has stopped, and nothing was changed. Try again when it " <>
                      "is running",
                    fn ->
                      RateLimiter.add_limiter(
                        :late,
                        [windows: [w: [limit: 1, per: :day]]],
-                       :keeperless
+                       :writerless
                      )
                    end
     end
 
-    test "by the thousand leaves each with its own counts" do
+    test "keeps the counts of thousands of limiters apart" do
       names = for n <- 1..2_000, do: :"many_#{n}"
 
       for name <- names,
@@ -135,7 +135,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "remove_limiter/1" do
-    test "forgets all, and the name can be used again for something else" do
+    test "deletes the counts and frees the name" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", :bucket, cost: 100)
       assert RateLimiter.remove_limiter(:api) == :ok
 
@@ -149,7 +149,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "limiters/1" do
-    test "tells of every window: as configured, and what it holds now" do
+    test "returns each window as configured and with its current maximum" do
       assert RateLimiter.limiters() == [
                api: %{
                  events: :none,
@@ -197,7 +197,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
              ]
     end
 
-    test "keeps the name of the algorithm that was asked for" do
+    test "returns the configured name of the algorithm" do
       windows = [
         a: [algorithm: :gcra, limit: 1, per: :second],
         b: [algorithm: :leaky_bucket, limit: 1, per: :second, burst: 2]
@@ -211,7 +211,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "stats/1" do
-    test "counts keys, checks and denials, of each limiter and in all" do
+    test "returns keys, checks and denials of each limiter and in total" do
       :ok = RateLimiter.add_limiter(:other, windows: [w: [limit: 1, per: :second]])
       for id <- [1, 1, 2, 3], do: RateLimiter.check_and_track(:other, id, :w)
       {:ok, _} = RateLimiter.check_and_track(:api, "u")
@@ -228,7 +228,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
   end
 
   describe "health_check/1" do
-    test "names the limiters that keep as many ids as they may, until one leaves" do
+    test "lists the limiters whose ids have reached :max_keys, until one is removed" do
       :ok = RateLimiter.add_limiter(:small, max_keys: 2, windows: [w: [limit: 1, per: :second]])
       assert RateLimiter.health_check() == :ok
       for id <- 1..3, do: RateLimiter.check_and_track(:small, id, :w)
@@ -237,7 +237,7 @@ defmodule RateLimiter.Instance.Supervisor.LimitersTest do
       assert RateLimiter.health_check() == :ok
     end
 
-    test "counts the stamps of logs, too" do
+    test "counts the timestamps of logs as keys" do
       log = [algorithm: :sliding_log, limit: 1_000, per: :hour]
       :ok = RateLimiter.add_limiter(:logs, max_keys: 4, windows: [w: log])
 

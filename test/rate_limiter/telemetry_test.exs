@@ -19,7 +19,7 @@ defmodule RateLimiter.TelemetryTest do
   end
 
   describe "[:rate_limiter, :check]" do
-    test "tells of an allowed call" do
+    test "is emitted for an allowed call" do
       {:ok, _} = RateLimiter.check_and_track(:all, "u", :burst)
       assert_received {:event, @check, measurements, metadata}
       assert measurements == %{cost: 1, remaining: 1, current: 1}
@@ -35,14 +35,14 @@ defmodule RateLimiter.TelemetryTest do
       refute_received {:event, _, _, _}
     end
 
-    test "tells of a denied call" do
+    test "is emitted for a denied call" do
       {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 3)
 
       assert_received {:event, @check, %{cost: 3, remaining: 2, current: 0},
                        %{result: :denied, limiter: :all, window: :burst}}
     end
 
-    test "comes once for a call about several windows, and names the one that decided" do
+    test "is emitted once for a call on several windows, with the window that decided" do
       {:ok, _} = RateLimiter.check_and_track(:all, "u")
       assert_received {:event, @check, %{remaining: 1}, %{window: :burst}}
       refute_received {:event, _, _, _}
@@ -50,7 +50,7 @@ defmodule RateLimiter.TelemetryTest do
       assert_received {:event, @check, _, %{window: :slow, result: :denied}}
     end
 
-    test "comes for each entry of a batch" do
+    test "is emitted for each entry of a batch" do
       RateLimiter.check_batch(:all, [{"u", 1}, {"u", 5}, {"v", 1}], :burst)
       assert for(_ <- 1..3, do: received_result()) == [:allowed, :denied, :allowed]
       RateLimiter.check_batch(:all, [{"u", 1}])
@@ -58,7 +58,7 @@ defmodule RateLimiter.TelemetryTest do
       refute_received {:event, @check, _, _}
     end
 
-    test "comes for no call that takes nothing" do
+    test "is not emitted for calls that consume nothing" do
       {:ok, _} = RateLimiter.peek(:all, "u", :burst)
       {:error, :rate_limited, _} = RateLimiter.peek(:all, "u", cost: 100)
       {:ok, _} = RateLimiter.get_usage(:all, "u")
@@ -68,7 +68,7 @@ defmodule RateLimiter.TelemetryTest do
       refute_received {:event, _, _, _}
     end
 
-    test "is turned down to denials" do
+    test "is emitted for denials only with events: :denials" do
       {:ok, _} = RateLimiter.check_and_track(:denials, "u", :burst)
       {:ok, _} = RateLimiter.check_and_track(:denials, "u")
       refute_received {:event, _, _, _}
@@ -76,7 +76,7 @@ defmodule RateLimiter.TelemetryTest do
       assert_received {:event, @check, _, %{result: :denied}}
     end
 
-    test "is turned off" do
+    test "is not emitted with events: :none" do
       {:ok, _} = RateLimiter.check_and_track(:none, "u", :burst)
       {:error, :rate_limited, _} = RateLimiter.check_and_track(:none, "u", :burst, cost: 9)
       refute_received {:event, @check, _, _}
@@ -89,7 +89,7 @@ defmodule RateLimiter.TelemetryTest do
   end
 
   describe "[:rate_limiter, :violation]" do
-    test "comes with every denial, whatever :events says" do
+    test "is emitted for every denial, independent of :events" do
       for limiter <- [:all, :denials, :none] do
         {:ok, _} = RateLimiter.check_and_track(limiter, "u", :burst, cost: 2)
         refute_received {:event, @violation, _, _}
@@ -111,12 +111,12 @@ defmodule RateLimiter.TelemetryTest do
       end
     end
 
-    test "says :infinity of a call that can never succeed" do
+    test "has retry_after_ms: :infinity for a cost that can never be admitted" do
       {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 3)
       assert_received {:event, @violation, %{cost: 3}, %{retry_after_ms: :infinity}}
     end
 
-    test "comes for calls about several windows and for entries of a batch" do
+    test "is emitted for calls on several windows and for entries of a batch" do
       {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", cost: 3)
       assert_received {:event, @violation, %{max: 2}, %{window: :burst}}
       RateLimiter.check_batch(:all, [{"u", 3}], :slow)
@@ -125,7 +125,7 @@ defmodule RateLimiter.TelemetryTest do
       refute_received {:event, @violation, _, _}
     end
 
-    test "tells ids apart without telling them" do
+    test "has an id_hash that distinguishes ids and does not reveal them" do
       hash = fn id ->
         {:error, :rate_limited, _} = RateLimiter.check_and_track(:none, id, :burst, cost: 3)
         assert_received {:event, @violation, _, %{id_hash: hash} = metadata}
@@ -149,7 +149,7 @@ defmodule RateLimiter.TelemetryTest do
       ]
 
       assert ids |> Enum.map(hash) |> Enum.uniq() |> length() == length(ids)
-      # Without the node's secret, none of the hashes that anybody can compute.
+      # Without the secret of the node the hash cannot be computed.
       id = "ann@example.org"
       plain = [id, :erlang.term_to_binary(id)]
 
@@ -161,7 +161,7 @@ defmodule RateLimiter.TelemetryTest do
       refute Enum.any?(known, &String.contains?(&1, hash.(id)))
     end
 
-    test "of a very long id is as short" do
+    test "has an id_hash of the same length for a very long id" do
       {:error, :rate_limited, _} =
         RateLimiter.check_and_track(:none, :binary.copy("x", 1_000_000), :burst, cost: 3)
 
@@ -170,7 +170,7 @@ defmodule RateLimiter.TelemetryTest do
   end
 
   describe "[:rate_limiter, :stats]" do
-    test "tells an instance's totals and each limiter's, at every interval" do
+    test "is emitted at every interval with the totals and the numbers of each limiter" do
       test = self()
       name = {:reporting, make_ref()}
       handler = {__MODULE__, name}
@@ -200,7 +200,7 @@ defmodule RateLimiter.TelemetryTest do
              } = metadata
     end
 
-    test "does not come where the interval is infinite" do
+    test "is not emitted with stats_interval: :infinity" do
       assert RateLimiter.Instance.Reporter.start_link({RateLimiter.Instance.new([]), :infinity}) ==
                :ignore
     end
@@ -220,9 +220,9 @@ defmodule RateLimiter.TelemetryTest do
       else: stats_with_checks(checks)
   end
 
-  describe "a handler" do
+  describe "a handler that raises" do
     @tag :capture_log
-    test "that raises leaves the caller alone" do
+    test "does not affect the caller" do
       handler = {__MODULE__, self()}
       :ok = :telemetry.attach_many(handler, [@check, @violation], &__MODULE__.fail/4, self())
       on_exit(fn -> :telemetry.detach(handler) end)
@@ -235,10 +235,10 @@ defmodule RateLimiter.TelemetryTest do
 
   @doc false
   def fail(_event, _measurements, _metadata, test),
-    do: if(self() == test, do: raise("a handler of somebody's"))
+    do: if(self() == test, do: raise("a handler that raises"))
 
-  describe "without a listener" do
-    test "the application's own calls go on" do
+  describe "without a handler" do
+    test "calls succeed and emit nothing" do
       :telemetry.detach({RateLimiter.Support.Events, self()})
       assert {:ok, _} = RateLimiter.check_and_track(:all, "u", :burst)
       assert {:error, :rate_limited, _} = RateLimiter.check_and_track(:all, "u", :burst, cost: 5)

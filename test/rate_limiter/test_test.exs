@@ -15,8 +15,8 @@ defmodule RateLimiter.TestTest do
     usage.current
   end
 
-  # A process that no test called or started.
-  defp stranger(work) do
+  # A process that the test neither called nor started.
+  defp outside_process(work) do
     test = self()
 
     pid =
@@ -36,7 +36,7 @@ defmodule RateLimiter.TestTest do
   end
 
   describe "start/1" do
-    test "gives each test its own limiter of a name" do
+    test "gives each test process its own limiter of a name" do
       start()
 
       others =
@@ -52,7 +52,7 @@ defmodule RateLimiter.TestTest do
       assert current() == 2
     end
 
-    test "is seen by what the test calls and starts" do
+    test "is used by processes that the test calls and starts" do
       start()
       assert Task.await(Task.async(fn -> current() end), :infinity) == 1
 
@@ -73,48 +73,50 @@ defmodule RateLimiter.TestTest do
                6
     end
 
-    test "is not seen by anybody else" do
+    test "is not used by any other process" do
       start(:tested_alone)
-      assert stranger(fn -> current(:tested_alone) end) =~ ~r/^unknown limiter :tested_alone/
+
+      assert outside_process(fn -> current(:tested_alone) end) =~
+               ~r/^unknown limiter :tested_alone/
     end
 
-    test "leaves a limiter that the application runs to everybody else" do
+    test "leaves the application's limiter to all other processes" do
       start_supervised!(
         {RateLimiter, name: :tested_app, limiters: [tested_both: [windows: @windows]]}
       )
 
       assert current(:tested_both) == 1
-      assert stranger(fn -> current(:tested_both) end) == 2
+      assert outside_process(fn -> current(:tested_both) end) == 2
 
       start(:tested_both, w: [limit: 3, per: :minute])
       assert current(:tested_both) == 1
-      assert stranger(fn -> current(:tested_both) end) == 3
+      assert outside_process(fn -> current(:tested_both) end) == 3
       assert {:ok, %Usage{max: 3}} = RateLimiter.get_usage(:tested_both, "u", :w)
 
-      assert stranger(fn -> RateLimiter.check_batch(:tested_both, [{"v", 10}], :w) end)
+      assert outside_process(fn -> RateLimiter.check_batch(:tested_both, [{"v", 10}], :w) end)
              |> hd()
              |> elem(0) == :ok
 
-      assert stranger(fn -> RateLimiter.get_usage(:tested_both, "u") end)
+      assert outside_process(fn -> RateLimiter.get_usage(:tested_both, "u") end)
              |> elem(1)
              |> Map.get(:current) == 3
     end
 
-    test "lets an application start its limiter of the name later, for everybody else" do
+    test "allows the application to start its limiter of the name later" do
       start(:tested_later)
 
       start_supervised!(
         {RateLimiter, name: :tested_later, limiters: [tested_later: [windows: @windows]]}
       )
 
-      assert stranger(fn -> current(:tested_later) end) == 1
+      assert outside_process(fn -> current(:tested_later) end) == 1
       assert current(:tested_later) == 1
       :ok = stop_supervised!(:tested_later)
-      assert stranger(fn -> current(:tested_later) end) =~ "unknown limiter"
+      assert outside_process(fn -> current(:tested_later) end) =~ "unknown limiter"
       assert current(:tested_later) == 2
     end
 
-    test "may be called again, for more limiters under the same clock" do
+    test "adds limiters with the same clock when it is called again" do
       start(:one)
       RateLimiter.Test.advance(5_000)
       start(:two)
@@ -124,7 +126,7 @@ defmodule RateLimiter.TestTest do
       assert Keyword.keys(RateLimiter.limiters()) == [:one, :two]
     end
 
-    test "checks the options as an instance does" do
+    test "validates options as an instance does" do
       for {options, message} <- [
             {[limiters: [a: [windows: [w: [limit: 0, per: :second]]]]],
              "limiters.a.windows.w.limit: expected a positive integer, got: 0"},
@@ -136,7 +138,7 @@ defmodule RateLimiter.TestTest do
       end
     end
 
-    test "refuses a name that this test already uses, and to stand in for two instances" do
+    test "rejects a limiter that this test already has, and a second instance" do
       start(:one)
 
       assert_raise ArgumentError,
@@ -144,13 +146,13 @@ defmodule RateLimiter.TestTest do
                    fn -> start(:one) end
 
       assert_raise ArgumentError,
-                   "name: this test's limiters already stand in for RateLimiter",
+                   "name: expected RateLimiter, which the limiters of this test already replace, got: :other",
                    fn ->
                      RateLimiter.Test.start(name: :other, limiters: [])
                    end
     end
 
-    test "stands in for the instance that it names, and for no other" do
+    test "replaces the given instance, and no other" do
       start_supervised!(
         {RateLimiter, name: :tested_real, limiters: [tested_real: [windows: @windows]]}
       )
@@ -160,10 +162,12 @@ defmodule RateLimiter.TestTest do
       assert [tested_real: _] = RateLimiter.limiters(:tested_real)
       assert %{limiters: %{stood: _}} = RateLimiter.stats({:stand, :in})
       assert RateLimiter.health_check({:stand, :in}) == :ok
-      assert stranger(fn -> RateLimiter.health_check({:stand, :in}) end) == {:error, :not_running}
+
+      assert outside_process(fn -> RateLimiter.health_check({:stand, :in}) end) ==
+               {:error, :not_running}
     end
 
-    test "ends with the test process, and the limiters with it" do
+    test "starts limiters that end with the test process" do
       test = self()
 
       owner =
@@ -183,8 +187,8 @@ defmodule RateLimiter.TestTest do
     end
   end
 
-  describe "every call of the door" do
-    test "is about the test's own limiter, and leaves the application's alone" do
+  describe "all functions of RateLimiter" do
+    test "use the test's limiter, and not the application's" do
       start_supervised!(
         {RateLimiter, name: RateLimiter.TestTest, limiters: [tested_door: [windows: @windows]]}
       )
@@ -213,17 +217,17 @@ defmodule RateLimiter.TestTest do
       assert %{checks: 204} = RateLimiter.stats(RateLimiter.TestTest).limiters.tested_door
 
       assert [tested_door: %{windows: [w: %{limit: 10}]}] =
-               stranger(fn -> RateLimiter.limiters(RateLimiter.TestTest) end)
+               outside_process(fn -> RateLimiter.limiters(RateLimiter.TestTest) end)
 
-      assert %{checks: 0} = stranger(fn -> RateLimiter.stats(RateLimiter.TestTest) end)
+      assert %{checks: 0} = outside_process(fn -> RateLimiter.stats(RateLimiter.TestTest) end)
       :ok = RateLimiter.remove_limiter(:tested_door)
-      assert stranger(fn -> current(:tested_door) end) == 1
-      # Where the test has none of a name, it is as everybody else.
+      assert outside_process(fn -> current(:tested_door) end) == 1
+      # For a name that the test does not have, it uses the application's limiter.
       assert current(:tested_door) == 2
     end
   end
 
-  test "what is no time and no process is told" do
+  test "allow/2, advance/1 and set/1 reject invalid processes and times" do
     RateLimiter.Test.start(limiters: [])
 
     for {message, call} <- [
@@ -233,7 +237,7 @@ defmodule RateLimiter.TestTest do
            fn -> RateLimiter.Test.set(~U[1969-12-31 23:59:59Z]) end},
           {"set: expected a time from 1970 to 2554, got: ~U[9999-01-01 00:00:00Z]",
            fn -> RateLimiter.Test.set(~U[9999-01-01 00:00:00Z]) end},
-          {"advance: expected no more than leads to the year 2554, got: 100000000000000000000",
+          {"advance: expected a duration that ends before the year 2554, got: 100000000000000000000",
            fn -> RateLimiter.Test.advance(100_000_000_000_000_000_000) end},
           {"allow: expected a pid as the second argument, got: :worker",
            fn -> RateLimiter.Test.allow(self(), :worker) end},
@@ -247,7 +251,7 @@ defmodule RateLimiter.TestTest do
   describe "allow/2" do
     test "lets a process use the limiters and the clock" do
       start()
-      {:ok, worker} = stranger(fn -> Agent.start(fn -> nil end) end)
+      {:ok, worker} = outside_process(fn -> Agent.start(fn -> nil end) end)
       assert Agent.get(worker, fn _ -> RateLimiter.Test.Registry.instance() end) == nil
       assert RateLimiter.Test.allow(self(), worker) == :ok
       assert RateLimiter.Test.allow(self(), worker) == :ok
@@ -259,42 +263,46 @@ defmodule RateLimiter.TestTest do
                2
     end
 
-    test "may be given on by who has it" do
+    test "can be called by an allowed process for another one" do
       start()
-      {:ok, one} = stranger(fn -> Agent.start(fn -> nil end) end)
-      {:ok, two} = stranger(fn -> Agent.start(fn -> nil end) end)
+      {:ok, one} = outside_process(fn -> Agent.start(fn -> nil end) end)
+      {:ok, two} = outside_process(fn -> Agent.start(fn -> nil end) end)
       :ok = RateLimiter.Test.allow(self(), one)
       :ok = RateLimiter.Test.allow(one, two)
       assert Agent.get(two, fn _ -> current() end) == 1
     end
 
-    test "refuses a process of another test, and limiters that are not there" do
+    test "rejects a process of another test, and a test without limiters" do
       start()
-      {:ok, worker} = stranger(fn -> Agent.start(fn -> nil end) end)
+      {:ok, worker} = outside_process(fn -> Agent.start(fn -> nil end) end)
 
-      assert_raise ArgumentError, "#{inspect(worker)} has no limiters of its own to share", fn ->
-        RateLimiter.Test.allow(worker, self())
-      end
+      assert_raise ArgumentError,
+                   "allow: expected a test process with limiters, got: #{inspect(worker)}",
+                   fn ->
+                     RateLimiter.Test.allow(worker, self())
+                   end
 
       Agent.get(worker, fn _ -> start() end)
 
-      assert_raise ArgumentError, "#{inspect(worker)} already belongs to another test", fn ->
-        RateLimiter.Test.allow(self(), worker)
-      end
+      assert_raise ArgumentError,
+                   "allow: #{inspect(worker)} already belongs to another test",
+                   fn ->
+                     RateLimiter.Test.allow(self(), worker)
+                   end
     end
   end
 
   describe "advance/1" do
     setup do: start()
 
-    test "takes milliseconds and periods" do
+    test "accepts milliseconds and periods" do
       for step <- [0, 1, 999, :millisecond, :second, :minute, {2, :hour}, {3, :day}],
           do: assert(RateLimiter.Test.advance(step) == :ok)
 
       assert RateLimiter.Test.now() == ~U[2025-01-04 02:01:02.001000Z]
     end
 
-    test "fills what was used" do
+    test "frees what was used" do
       {:ok, _} = RateLimiter.check_and_track(:tested, "u", :w, cost: 10)
       RateLimiter.Test.advance({6, :second})
       assert {:ok, %Usage{remaining: 1}} = RateLimiter.get_usage(:tested, "u", :w)
@@ -302,13 +310,13 @@ defmodule RateLimiter.TestTest do
       assert {:ok, %Usage{remaining: 10}} = RateLimiter.get_usage(:tested, "u", :w)
     end
 
-    test "holds an idle year" do
+    test "handles a year without calls" do
       {:ok, _} = RateLimiter.check_and_track(:tested, "u", :w, cost: 10)
       RateLimiter.Test.advance({366, :day})
       assert {:ok, %Usage{remaining: 10, current: 0}} = RateLimiter.get_usage(:tested, "u", :w)
     end
 
-    test "touches no other test's clock" do
+    test "does not move the clock of another test" do
       before = RateLimiter.Test.now()
 
       Task.await(
@@ -322,7 +330,7 @@ defmodule RateLimiter.TestTest do
       assert RateLimiter.Test.now() == before
     end
 
-    test "refuses what is no span of time" do
+    test "rejects an invalid duration" do
       for wrong <- [-1, 1.5, nil, :fortnight, {0, :second}, {1, :fortnight}] do
         assert_raise ArgumentError,
                      "advance: expected milliseconds or a period, got: #{inspect(wrong)}",
@@ -331,19 +339,19 @@ defmodule RateLimiter.TestTest do
     end
   end
 
-  describe "the clock" do
-    test "is of no use to who has no limiters" do
+  describe "set/1 and now/0" do
+    test "raise an error in a process without limiters" do
       for call <- [
             &RateLimiter.Test.now/0,
             fn -> RateLimiter.Test.advance(1) end,
             fn -> RateLimiter.Test.set(~U[2025-01-01 00:00:00Z]) end
           ] do
-        assert stranger(call) =~
-                 "belongs to no test with limiters: call RateLimiter.Test.start/1 in the test, or allow/2"
+        assert outside_process(call) =~
+                 "does not belong to a test with limiters. Call RateLimiter.Test.start/1 in the test, or allow/2"
       end
     end
 
-    test "turned back gives nothing back" do
+    test "a step backward frees nothing" do
       start()
       RateLimiter.Test.advance({1, :hour})
       {:ok, _} = RateLimiter.check_and_track(:tested, "u", :w, cost: 10)
@@ -352,7 +360,7 @@ defmodule RateLimiter.TestTest do
       assert %Usage{remaining: 0, retry_after_ms: 1_806_000} = usage
     end
 
-    test "aligns windows to the time that it shows" do
+    test "windows are aligned to the clock of the test" do
       start(:aligned,
         hour: [algorithm: :fixed_window, limit: 1, per: :hour],
         day: [algorithm: :fixed_window, limit: 2, per: :day]

@@ -12,8 +12,8 @@ defmodule RateLimiter.UsageTest do
     %{handle: Test.Registry.limiter(:scaled)}
   end
 
-  describe "an answer's usage" do
-    test "has the scale that is on the limit, and what the window holds under it", %{
+  describe "from_window/4" do
+    test "returns the current scale and the maximum under it", %{
       handle: handle
     } do
       assert {:ok, %Usage{scale: 1.0, max: 100}} = RateLimiter.get_usage(:scaled, "u", :w)
@@ -31,7 +31,7 @@ defmodule RateLimiter.UsageTest do
                RateLimiter.limiters()[:scaled]
     end
 
-    test "says :infinity of a cost that this scale does not hold", %{handle: handle} do
+    test "returns :infinity for a cost above the scaled maximum", %{handle: handle} do
       :ok = Native.set_scale(handle, 500_000)
 
       assert {:error, :rate_limited, %Usage{retry_after_ms: :infinity, max: 50}} =
@@ -42,7 +42,7 @@ defmodule RateLimiter.UsageTest do
   end
 
   describe "%Usage{}" do
-    test "names its window and its numbers, or is not made" do
+    test "requires the names and the numbers" do
       assert_raise ArgumentError, ~r/must also be given/, fn -> struct!(Usage, []) end
     end
   end

@@ -1,4 +1,4 @@
-defmodule RateLimiter.LimitTest do
+defmodule RateLimiter.Core.LimitTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.Core.Limit
@@ -6,7 +6,7 @@ defmodule RateLimiter.LimitTest do
   defp limit(options), do: Limit.new!(options, [:w])
 
   describe "new!/2" do
-    test "keeps the options of its algorithm, with their defaults, and no others" do
+    test "returns the options of the algorithm with their defaults, and no others" do
       assert limit(limit: 5, per: :second) == %Limit{
                algorithm: :token_bucket,
                limit: 5,
@@ -36,7 +36,7 @@ defmodule RateLimiter.LimitTest do
   end
 
   describe "change!/3" do
-    test "changes what is named" do
+    test "changes the given options" do
       bucket = limit(limit: 5, per: :second, burst: 9)
       assert %Limit{limit: 6, per: :second, burst: 9} = Limit.change!(bucket, [limit: 6], [:w])
 
@@ -44,7 +44,7 @@ defmodule RateLimiter.LimitTest do
                Limit.change!(bucket, [per: {2, :hour}, burst: 1], [:w])
     end
 
-    test "refuses nothing at all, what cannot change, and what the algorithm does not have" do
+    test "rejects empty changes, unchangeable options and options of another algorithm" do
       fixed = limit(algorithm: :fixed_window, limit: 5, per: :second)
       log = limit(algorithm: :sliding_log, limit: 5, per: :second)
 
@@ -65,7 +65,7 @@ defmodule RateLimiter.LimitTest do
   end
 
   describe "to_native/1" do
-    test "is what the library takes, whose one engine answers to three names" do
+    test "returns the native tuple, the same one for all names of the token bucket" do
       for name <- [:token_bucket, :gcra, :leaky_bucket] do
         assert Limit.to_native({:w, limit(algorithm: name, limit: 5, per: {2, :minute})}) ==
                  {:w, :token_bucket, 5, 120_000_000_000, 5, nil, false}
@@ -88,7 +88,7 @@ defmodule RateLimiter.LimitTest do
   end
 
   describe "nanoseconds/1" do
-    test "knows every unit, alone and counted" do
+    test "converts every unit, with and without a number" do
       for {unit, ns} <- [
             millisecond: 1_000_000,
             second: 1_000_000_000,

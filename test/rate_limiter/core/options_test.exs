@@ -1,4 +1,4 @@
-defmodule RateLimiter.OptionsTest do
+defmodule RateLimiter.Core.OptionsTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.Core.Options
@@ -17,16 +17,16 @@ defmodule RateLimiter.OptionsTest do
   def part!(value, path), do: {value, path}
 
   describe "validate!/3" do
-    test "is a map of what came and of the defaults" do
+    test "returns a map of the given values and the defaults" do
       assert Options.validate!([kind: :a], @schema, []) == %{size: 5_000_000, kind: :a, parts: []}
     end
 
-    test "makes what lies under a name with the path to it" do
+    test "calls the function of an option with each value and its path" do
       assert %{parts: [left: {1, [:root, :parts, :left]}, right: {2, [:root, :parts, :right]}]} =
                Options.validate!([kind: :a, parts: [left: 1, right: 2]], @schema, [:root])
     end
 
-    test "shows long values in short" do
+    test "shortens a long value in the message" do
       error =
         assert_raise ArgumentError, fn ->
           Options.validate!([kind: String.duplicate("x", 100_000)], @schema, [])
@@ -37,7 +37,7 @@ defmodule RateLimiter.OptionsTest do
   end
 
   describe "nearest/2" do
-    test "is a name that is nearly the same, the nearest of several, or none" do
+    test "returns the most similar name, or nil if none is similar" do
       assert Options.nearest(:windws, [:limiters, :windows, :window]) == :windows
       assert Options.nearest(:zzz, [:limiters, :windows]) == nil
       assert Options.nearest(:a, []) == nil
@@ -45,7 +45,7 @@ defmodule RateLimiter.OptionsTest do
   end
 
   describe "list/1" do
-    test "reads as a person would write it" do
+    test "returns an English list of at most twenty names" do
       assert Options.list([]) == "none"
       assert Options.list([:a]) == ":a"
       assert Options.list([:a, :b, :c]) == ":a, :b and :c"
@@ -54,7 +54,7 @@ defmodule RateLimiter.OptionsTest do
   end
 
   describe "docs/2" do
-    test "is the schema in words" do
+    test "returns the schema as a Markdown list" do
       assert Options.docs(@schema) == """
              * `:size` - how large. Default: `5_000_000`.
              * `:kind` - which. Required.

@@ -1,5 +1,5 @@
-defmodule RateLimiter.InstanceTest do
-  # Limiters that belong to no test: an instance's life, and what outlives what.
+defmodule RateLimiter.Instance.SupervisorTest do
+  # The lifetime of an instance with limiters of the application.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Instance, Usage}
@@ -9,7 +9,7 @@ defmodule RateLimiter.InstanceTest do
 
   @moduletag :capture_log
 
-  # A name of the test's own, since limiters are unique on a node.
+  # A name for each test, because names of limiters are unique on a node.
   setup context do
     %{name: context.test, limiters: [{context.test, [windows: @windows]}]}
   end
@@ -28,14 +28,14 @@ defmodule RateLimiter.InstanceTest do
     assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
-  # The supervisor answers after it has dealt with its child's end.
+  # The supervisor answers after it has handled the exit of its child.
   defp replaced(supervisor, module, old) do
     new = child(supervisor, module)
     if is_pid(new) and new != old, do: new, else: replaced(supervisor, module, old)
   end
 
   describe "start_link/1" do
-    test "takes any term as a name", %{limiters: limiters} do
+    test "accepts any term as a name", %{limiters: limiters} do
       for name <- [:atom, "binary", 7, {:tenant, 7}, %{a: 1}, nil, self(), make_ref()] do
         {:ok, pid} = RateLimiter.start_link(name: name, limiters: limiters)
         assert RateLimiter.health_check(name) == :ok
@@ -46,7 +46,7 @@ defmodule RateLimiter.InstanceTest do
       end
     end
 
-    test "starts several instances that do not touch each other" do
+    test "starts several independent instances" do
       for n <- 1..3,
           do:
             start_supervised!(
@@ -71,12 +71,12 @@ defmodule RateLimiter.InstanceTest do
       assert {:ok, %Usage{current: 2}} = RateLimiter.check_and_track(:several_2, "u", :w)
     end
 
-    test "needs no limiters", %{name: name} do
+    test "starts without limiters", %{name: name} do
       start_supervised!({RateLimiter, name: name})
       assert RateLimiter.limiters(name) == []
     end
 
-    test "in a supervisor, fails the start with the words of the error", %{name: name} do
+    test "fails the start of a supervisor with the message of the error", %{name: name} do
       options = [name: name, limiters: [x: [windows: [w: [limit: 0, per: :second]]]]]
       Process.flag(:trap_exit, true)
 
@@ -89,7 +89,7 @@ defmodule RateLimiter.InstanceTest do
                }, _}} = reason
     end
 
-    test "leaves nothing of what was begun when a name is taken", context do
+    test "creates no limiter when one of the names is taken", context do
       start(context)
       [{taken, _}] = context.limiters
       limiters = [instance_left_over: [windows: @windows]] ++ context.limiters
@@ -102,7 +102,7 @@ defmodule RateLimiter.InstanceTest do
       assert {:ok, _} = RateLimiter.check_and_track(taken, "u", :w)
     end
 
-    test "of a name that is taken while it starts, fails and takes nothing", context do
+    test "creates no limiter when a name is taken during the start", context do
       start(context)
       Process.flag(:trap_exit, true)
 
@@ -112,7 +112,7 @@ defmodule RateLimiter.InstanceTest do
           limiters: [instance_late: [windows: @windows]] ++ context.limiters
         )
 
-      # The race is one that the check before the start does not see.
+      # A race that the check before the start cannot detect.
       {:error, {%ArgumentError{message: message}, _}} =
         Supervisor.start_link(Instance.Supervisor, config,
           name: Registry.via({:instance, config.name})
@@ -127,7 +127,7 @@ defmodule RateLimiter.InstanceTest do
   end
 
   describe "child_spec/1" do
-    test "is a supervisor's, one for each name" do
+    test "returns the specification of a supervisor with the instance's name as id" do
       assert %{
                id: RateLimiter,
                type: :supervisor,
@@ -138,7 +138,7 @@ defmodule RateLimiter.InstanceTest do
       assert %{id: {:tenant, 8}} = RateLimiter.child_spec(%{name: {:tenant, 8}})
       assert %{id: RateLimiter} = RateLimiter.child_spec(%{limiters: []})
 
-      # What is none is told of where it is started.
+      # Invalid options are reported by start_link/1.
       for none <- [
             :none,
             nil,
@@ -149,8 +149,8 @@ defmodule RateLimiter.InstanceTest do
     end
   end
 
-  describe "the end of a child" do
-    test "loses no count, and all works on", context do
+  describe "crash of a child" do
+    test "loses no count and no change", context do
       supervisor = start(context)
       {:ok, _} = RateLimiter.check_and_track(context.name, "u", cost: 4)
       :ok = RateLimiter.update_limit(context.name, :w, limit: 8)
@@ -175,8 +175,8 @@ defmodule RateLimiter.InstanceTest do
     end
   end
 
-  describe "the end of the supervisor" do
-    test "in order, frees limiters and names before it returns", context do
+  describe "exit of the supervisor" do
+    test "frees limiters and names before an orderly stop returns", context do
       start(context)
       {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
       handle = RateLimiter.Core.Native.handle(context.name)
@@ -185,7 +185,8 @@ defmodule RateLimiter.InstanceTest do
       assert RateLimiter.Core.Native.stats(handle) == :unknown_limiter
     end
 
-    test "by a kill, frees them too: the next instance starts at once, from nothing", context do
+    test "frees limiters and names after a kill, so that the next instance starts at once without counts",
+         context do
       Process.flag(:trap_exit, true)
 
       for _ <- 1..50 do
@@ -196,7 +197,7 @@ defmodule RateLimiter.InstanceTest do
       end
     end
 
-    test "by a kill, leaves a name to any other instance", context do
+    test "frees a name after a kill for any other instance", context do
       Process.flag(:trap_exit, true)
       {:ok, supervisor} = RateLimiter.start_link(name: context.name, limiters: context.limiters)
       kill(supervisor)
@@ -209,7 +210,7 @@ defmodule RateLimiter.InstanceTest do
       Supervisor.stop(other)
     end
 
-    test "under a supervisor of its own, is a new beginning with the options", context do
+    test "restarts with the options under a supervisor", context do
       supervisor = start(context)
       {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
       :ok = RateLimiter.update_limit(context.name, :w, limit: 3)
@@ -230,7 +231,7 @@ defmodule RateLimiter.InstanceTest do
   end
 
   describe "add_limiter/3" do
-    test "takes the instance as the last argument or as an option", context do
+    test "accepts the instance as the last argument or as an option", context do
       start(context)
       assert RateLimiter.add_limiter(:instance_one, [windows: @windows], context.name) == :ok
 
@@ -241,7 +242,7 @@ defmodule RateLimiter.InstanceTest do
       assert :instance_one in names and :instance_two in names
     end
 
-    test "from many processes at once gives a name to one of them", context do
+    test "succeeds once when many processes add the same name", context do
       start(context)
 
       results =
@@ -263,7 +264,7 @@ defmodule RateLimiter.InstanceTest do
   end
 
   describe "health_check/1" do
-    test "is an error before, ok during, and an error after", context do
+    test "returns an error before the start and after the stop", context do
       assert RateLimiter.health_check(context.name) == {:error, :not_running}
       start(context)
       assert RateLimiter.health_check(context.name) == :ok

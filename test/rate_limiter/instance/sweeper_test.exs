@@ -6,7 +6,7 @@ defmodule RateLimiter.Instance.SweeperTest do
   alias RateLimiter.Instance.Sweeper
 
   describe "plan/1" do
-    test "is enough steps to see every slot, and none for what is empty" do
+    test "returns enough steps to examine every slot, and none for an empty limiter" do
       assert Sweeper.plan([]) == []
 
       assert Sweeper.plan(a: 0, b: 1, c: 1_000, d: 1_001, e: 5_000_000) == [
@@ -19,7 +19,7 @@ defmodule RateLimiter.Instance.SweeperTest do
   end
 
   describe "split/2" do
-    test "takes the first steps, across limiters, and leaves the rest" do
+    test "returns the first steps, across limiters, and the rest" do
       work = [a: 2, b: 1, c: 4]
       assert Sweeper.split(work, 0) == {[], work}
       assert Sweeper.split(work, 1) == {[a: 1], [a: 1, b: 1, c: 4]}
@@ -31,7 +31,7 @@ defmodule RateLimiter.Instance.SweeperTest do
     end
   end
 
-  describe "a pass" do
+  describe "handle_info/2" do
     setup do
       Test.start(
         limiters: [
@@ -52,7 +52,7 @@ defmodule RateLimiter.Instance.SweeperTest do
     defp fill(limiter, keys),
       do: RateLimiter.check_batch(limiter, for(n <- 1..keys, do: {n, 1}), :w)
 
-    test "of a hundred ticks lets every idle key leave, and none that owes", %{state: state} do
+    test "removes every expired key in a hundred ticks, and none with a debt", %{state: state} do
       fill(:swept, 100_000)
       fill(:other, 10)
       state = Enum.reduce(1..100, state, fn _, state -> tick(state) end)
@@ -65,7 +65,7 @@ defmodule RateLimiter.Instance.SweeperTest do
       assert {:ok, %{current: 5}} = RateLimiter.get_usage(:swept, 77, :w)
     end
 
-    test "works in small steps: each tick takes about a hundredth", %{state: state} do
+    test "does about a hundredth of a pass in each tick", %{state: state} do
       fill(:swept, 100_000)
       Test.advance(:minute)
       state = tick(state)
@@ -74,7 +74,7 @@ defmodule RateLimiter.Instance.SweeperTest do
       assert RateLimiter.stats().swept in 1..10_000
     end
 
-    test "goes on where a limiter has gone meanwhile", %{state: state} do
+    test "continues after a limiter was removed", %{state: state} do
       fill(:swept, 100_000)
       fill(:other, 10)
       state = tick(state)
@@ -83,14 +83,14 @@ defmodule RateLimiter.Instance.SweeperTest do
       assert [other: _] = RateLimiter.limiters()
     end
 
-    test "of an instance that holds nothing does nothing" do
+    test "does nothing for an empty instance" do
       {:ok, state} = Sweeper.init(Instance.new(ready?: true))
       assert %{work: [], steps: 0, ticks: 99} = tick(state)
     end
   end
 
-  describe "a running sweeper" do
-    test "ticks by itself" do
+  describe "start_link/1" do
+    test "starts a process that ticks" do
       start_supervised!({RateLimiter, name: :sweeping})
       :erlang.trace(sweeper(:sweeping), true, [:receive])
       assert_receive {:trace, _sweeper, :receive, :tick}, 30_000

@@ -6,6 +6,7 @@ defmodule RateLimiter.Redis.CertificatesTest do
   alias RateLimiter.Support.Redis.{Certificates, Heard}
 
   @event [:rate_limiter, :redis, :connection]
+  @moduletag :slow
   @moduletag :tmp_dir
   @moduletag :capture_log
 

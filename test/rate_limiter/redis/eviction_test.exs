@@ -1,5 +1,5 @@
 defmodule RateLimiter.Redis.EvictionTest do
-  # A real server that forgets keys when its memory is full.
+  # A real server that evicts keys when its memory is full.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Support.{Documents, Redis}
@@ -19,7 +19,8 @@ defmodule RateLimiter.Redis.EvictionTest do
     Redis.ready!(name, :a)
   end
 
-  test "is told of once, with what to set, and shown until that is done", %{name: name} do
+  test "eviction is reported once, with the setting to change, and by health_check/1 until it is changed",
+       %{name: name} do
     server = Redis.start!(config: @evicts)
     start(name, server)
     assert_receive {:event, @event, %{maxmemory: @maxmemory}, metadata}, 20_000
@@ -34,7 +35,7 @@ defmodule RateLimiter.Redis.EvictionTest do
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(name, 1)
 
     Redis.command!(server, ["CONFIG", "SET", "maxmemory-policy", "noeviction"])
-    # It looks again when it connects anew.
+    # The client reads the policy again when it reconnects.
     Redis.command!(server, ["CLIENT", "KILL", "TYPE", "normal"])
 
     Redis.eventually(fn ->
@@ -45,7 +46,9 @@ defmodule RateLimiter.Redis.EvictionTest do
     refute_received {:event, @event, _measurements, _metadata}
   end
 
-  test "is not told to whom it does not let ask, and nothing else is different", %{name: name} do
+  test "eviction is not reported if the user may not read the policy, and calls work", %{
+    name: name
+  } do
     rights = String.replace(Documents.rights(), " +info", "")
     server = Redis.start!(config: [{:user, rights} | @evicts])
     start(name, server, username: "limiter", password: "secret")

@@ -2,10 +2,12 @@ defmodule RateLimiter.Redis.NodesTest do
   # Real nodes, which need the machine for themselves.
   use ExUnit.Case, async: false
 
+  @moduletag :slow
+
   alias RateLimiter.Support.{Nodes, Redis}
   alias RateLimiter.Support.Nodes.Guest
 
-  test "nodes count together, exactly, and know how many they are" do
+  test "nodes share a limit exactly and know their number" do
     server = Redis.start!()
 
     instance = [
@@ -28,7 +30,7 @@ defmodule RateLimiter.Redis.NodesTest do
         do: :ok = Nodes.call(node, Guest, :serve, [instance, :shared, :bucket], 180_000)
 
     for {window, limit} <- [bucket: 500, window: 400] do
-      # In turns, and then all at once.
+      # One after the other, then concurrently.
       for node <- nodes, do: assert(admitted(node, window, 1, 50) == 50)
 
       raced =

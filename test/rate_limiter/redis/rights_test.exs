@@ -1,13 +1,13 @@
 defmodule RateLimiter.Redis.RightsTest do
-  # The user that the guide describes, in a real server.
+  # The ACL user that the guide describes, with a real server.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Support.{Documents, Redis}
 
-  # Calls are not to be shed where the machine is busy.
+  # On a busy machine, sensors would shed calls.
   @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
 
-  test "what the guide lists is enough, and nothing of it is too much" do
+  test "the rights in the guide are sufficient and necessary" do
     rights = Documents.rights()
     server = Redis.start!(config: [user: rights])
 
@@ -28,9 +28,9 @@ defmodule RateLimiter.Redis.RightsTest do
     assert :ok = RateLimiter.reset(:rights, 1)
     assert [{:ok, %{source: :redis}}, _] = RateLimiter.check_batch(:rights, [{1, 1}, {2, 1}])
     assert {:ok, [_, _]} = RateLimiter.get_usage_batch(:rights, [1, 2])
-    # Whether the server forgets keys when it is full.
+    # The eviction policy of the server.
     Redis.eventually(fn -> used?(server, "info") end)
-    # That the nodes of the subsystems agree, and forget one that has gone.
+    # The nodes agree on the scale of a subsystem, and remove a node that has left.
     assert {:ok, _usage} = RateLimiter.VSM.check_subsystem_limit(:work, 1, instance: :rights)
     nodes = fn -> Redis.command!(server, ["KEYS", "*vsm*:nodes"]) end
     Redis.eventually(fn -> match?([_], nodes.()) end)
@@ -38,7 +38,7 @@ defmodule RateLimiter.Redis.RightsTest do
     agreed = fn -> RateLimiter.VSM.subsystem_metrics(:rights).work.agreement.state == :agreed end
     Redis.eventually(agreed)
     Redis.eventually(fn -> used?(server, "hdel") and used?(server, "hincrby") end)
-    # That this node is there, and that it leaves.
+    # The heartbeat of this node, and its leave.
     Redis.eventually(fn -> used?(server, "zadd") end)
     Supervisor.stop(instance)
     Redis.eventually(fn -> used?(server, "zrem") end)
@@ -49,7 +49,7 @@ defmodule RateLimiter.Redis.RightsTest do
         do: assert(used?(server, right), right)
   end
 
-  test "without those by which nodes agree, calls go to Redis as ever, and subsystems say what is missing" do
+  test "without the rights for agreement, Redis decides calls and explain/1 reports the missing right" do
     fewer = String.replace(Documents.rights(), ~r/ \+h\w+/, "")
     server = Redis.start!(config: [user: fewer])
 
@@ -61,7 +61,7 @@ defmodule RateLimiter.Redis.RightsTest do
     options = [name: :fewer_rights, store: store, limiters: limiters, vsm: vsm]
     start_supervised!({RateLimiter, options})
     Redis.ready!(:fewer_rights, :a)
-    # To connect may have taken a busy machine too long.
+    # On a busy machine the breaker may have opened while the client connected.
     %{opened: before, refused: refused} = RateLimiter.stats(:fewer_rights).redis
     Redis.eventually(fn -> RateLimiter.stats(:fewer_rights).redis.refused > refused + 20 end)
 

@@ -1,19 +1,21 @@
 defmodule RateLimiter.Redis.TopologyTest do
-  # Every way to a Redis that there is, to real servers.
+  # Every topology, with real servers.
   use ExUnit.Case, async: true
+
+  @moduletag :slow
 
   alias RateLimiter.Support.Redis
   alias RateLimiter.Support.Redis.{Certificates, Cluster, Sentinel}
 
   @window [limit: 1_000, per: {30, :day}]
-  # What is meant here is who answers, not how fast.
+  # These tests are about the server that answers, not about the deadline.
   @patient [timeout: 5_000]
 
   for program <- Redis.programs() do
     describe program do
       @describetag program: program
 
-      test "over TLS, as a user, with a certificate", %{program: program} do
+      test "connects over TLS, as an ACL user, with a certificate", %{program: program} do
         server =
           Redis.start_secured!(["limiter on >secret ~rate_limiter:* +@all"], program: program)
 
@@ -29,7 +31,9 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert [_key] = Redis.keys(server)
       end
 
-      test "not over TLS to a server that cannot prove who it is", %{program: program} do
+      test "does not connect over TLS to a server with an unknown certificate", %{
+        program: program
+      } do
         server =
           Redis.start_secured!(["limiter on >secret ~rate_limiter:* +@all"], program: program)
 
@@ -49,7 +53,9 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:unproven, 7)
       end
 
-      test "not over TLS without a certificate, where one is asked for", %{program: program} do
+      test "does not connect over TLS without a certificate if the server requires one", %{
+        program: program
+      } do
         server =
           Redis.start_secured!(["limiter on >secret ~rate_limiter:* +@all"], program: program)
 
@@ -59,7 +65,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:nobody, 7)
       end
 
-      test "through a socket, into a database", %{program: program} do
+      test "connects through a Unix socket, to a database", %{program: program} do
         server = Redis.start!(program: program)
         start!(:socket, url: "unix:#{Redis.Server.socket(server)}", database: 3)
         Redis.ready!(:socket, :w)
@@ -68,7 +74,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert Redis.info(server, "db0") == nil
       end
 
-      test "Sentinel: follows the primary, when it is told to go and when it is killed", %{
+      test "with Sentinel follows the primary after a failover and after a kill", %{
         program: program
       } do
         sentinels = Redis.start_sentinel!(program: program)
@@ -85,11 +91,11 @@ defmodule RateLimiter.Redis.TopologyTest do
         Redis.eventually(fn -> Redis.info(promoted.replica, "master_link_status") == "up" end)
 
         Sentinel.lose_primary!(promoted)
-        # Two, or if the last write was not replicated, what the node knew of it.
+        # Two. If the last write was not replicated, the last known state of the node.
         assert used(:sentinel, 7) == 2
       end
 
-      test "Cluster: finds every slot, also one that moves", %{program: program} do
+      test "with a cluster finds every slot, also one that moves", %{program: program} do
         cluster = Redis.start_cluster!(program: program)
         [seed | _] = cluster.nodes
         start!(:cluster, cluster: ["127.0.0.1:#{seed.port}"])
@@ -110,12 +116,12 @@ defmodule RateLimiter.Redis.TopologyTest do
                  RateLimiter.check_and_track(:cluster, id)
 
         :ok = Cluster.move_keys!(slot, from, to)
-        # The old owner says ASK.
+        # The old owner replies ASK.
         assert {:ok, %{source: :redis, remaining: 997}} =
                  RateLimiter.check_and_track(:cluster, id)
 
         :ok = Cluster.finish_move!(cluster, slot, from, to)
-        # The old owner says MOVED.
+        # The old owner replies MOVED.
         assert {:ok, %{source: :redis, remaining: 996}} =
                  RateLimiter.check_and_track(:cluster, id)
 
@@ -123,7 +129,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert usages |> Enum.map(fn {_id, usage} -> usage.current end) |> Enum.sum() == 303
       end
 
-      test "Cluster: nodes agree on each subsystem, wherever its slot is", %{program: program} do
+      test "with a cluster nodes agree on each subsystem, in any slot", %{program: program} do
         cluster = Redis.start_cluster!(program: program)
         addresses = for node <- cluster.nodes, do: "127.0.0.1:#{node.port}"
         options = [name: :agreeing, store: {:redis, [cluster: addresses] ++ @patient}]
@@ -136,7 +142,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         end)
       end
 
-      test "Cluster: goes on when a primary is killed and its replica takes over", %{
+      test "with a cluster continues when a replica replaces a killed primary", %{
         program: program
       } do
         cluster = Redis.start_cluster!(program: program)
@@ -153,7 +159,7 @@ defmodule RateLimiter.Redis.TopologyTest do
         Redis.eventually(fn -> length(Redis.keys(replica)) == length(keys) end)
 
         Cluster.lose!(cluster, lost)
-        # Those of the others do not notice.
+        # Limiters on other primaries are not affected.
         assert Enum.any?(
                  RateLimiter.check_batch(:lost, Enum.map(ids, &{&1, 0})),
                  &match?({:ok, %{source: :redis}}, &1)
@@ -179,7 +185,7 @@ defmodule RateLimiter.Redis.TopologyTest do
     )
   end
 
-  # What Redis says, when it does: on its way from one primary to the other the node may be alone for a moment.
+  # The answer of Redis: between two primaries the node may decide alone for a moment.
   defp used(limiter, id) do
     case RateLimiter.get_usage(limiter, id) do
       {:ok, %{source: :redis, current: current}} ->
