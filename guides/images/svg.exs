@@ -1,6 +1,9 @@
 defmodule Guides.Svg do
-  # Drawing by hand. Shape says as much as colour does, and the colours have a light and a dark set.
+  # The style of the guides' pictures, and their shapes. Shape says as much as colour, and the colours have a light and a
+  # dark set.
   @moduledoc false
+
+  alias RateLimiter.Terminal.Svg
 
   @style """
   text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1d2126}
@@ -19,7 +22,7 @@ defmodule Guides.Svg do
   .over{fill:#e0ae45}.limit{stroke:#e8eaec}}
   """
 
-  @doc "A drawing with its content in words, for those who do not see it."
+  @doc "Returns a drawing with its title and description, which screen readers use."
   def drawing(width, height, title, description, content) do
     [
       ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{width} #{height}" width="#{width}" height="#{height}" ),
@@ -33,29 +36,22 @@ defmodule Guides.Svg do
     |> IO.iodata_to_binary()
   end
 
-  def text(x, y, words, class \\ "", anchor \\ "start"),
-    do:
-      ~s(<text class="#{class}" x="#{n(x)}" y="#{n(y)}" text-anchor="#{anchor}">#{words}</text>\n)
+  defdelegate text(x, y, words, class \\ "", anchor \\ "start"), to: Svg
+  defdelegate rect(class, x, y, width, height), to: Svg
+  defdelegate line(class, x1, y1, x2, y2), to: Svg
 
-  def rect(class, x, y, width, height),
-    do:
-      ~s(<rect class="#{class}" x="#{n(x)}" y="#{n(y)}" width="#{n(width)}" height="#{n(height)}"/>\n)
-
-  def line(class, x1, y1, x2, y2),
-    do: ~s(<line class="#{class}" x1="#{n(x1)}" y1="#{n(y1)}" x2="#{n(x2)}" y2="#{n(y2)}"/>\n)
-
-  @doc "An area under points that go from left to right."
+  @doc "Returns the area under points that go from left to right."
   def area(class, [{x, y} | points]) do
     path = Enum.map_join(points, " ", fn {x, y} -> "L#{n(x)} #{n(y)}" end)
     ~s(<path class="#{class}" d="M#{n(x)} #{n(y)} #{path}Z"/>\n)
   end
 
-  @doc "Dots for the admitted."
+  @doc "Returns dots for admitted calls."
   def dots(points) do
     for {x, y} <- points, do: ~s(<circle class="admitted" cx="#{n(x)}" cy="#{n(y)}" r="2.4"/>\n)
   end
 
-  @doc "Crosses for the denied, all in one path."
+  @doc "Returns crosses for denied calls, all in one path."
   def crosses([]), do: []
 
   def crosses(points) do

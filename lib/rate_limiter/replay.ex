@@ -32,7 +32,7 @@ defmodule RateLimiter.Replay do
 
   **Lines.** Common Log Format, Combined Log Format and one JSON object per line, plain or gzip, detected by their first
   bytes. A line that cannot be read is counted, and the report keeps the first few. A line without an id (`by: ["user"]`
-  where nobody is logged in) is counted apart, and not judged.
+  of an anonymous request) is counted apart, and not judged.
 
   **The smallest limit** that never denies an id is found by trial: the requests of each id are judged again, alone, under
   one limit after the other, by the arithmetic that serves applications. The burst follows the limit that is tried: it

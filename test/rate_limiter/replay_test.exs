@@ -37,7 +37,7 @@ defmodule RateLimiter.ReplayTest do
   defp top(report), do: for(id <- verdict(report).top, do: {id.id, id.requests, id.denied})
 
   describe "run/2: lines" do
-    test "both log formats and JSON may stand in one log", context do
+    test "one log may have both log formats and JSON", context do
       log = [
         clf(0, "::1"),
         clf(1, "::1", ~s("GET / HTTP/1.1" 200 1 "-" "curl")),
@@ -47,18 +47,18 @@ defmodule RateLimiter.ReplayTest do
       assert counts(replay!(file(context, log))) == {1, 2, 1, 1}
     end
 
-    test "an IPv6 address is an id like any other", context do
+    test "an IPv6 address is one id", context do
       log = [clf(0, "2001:db8::1"), clf(1, "2001:db8::2"), clf(2, "2001:db8::1")]
       assert top(replay!(file(context, log))) == [{["2001:db8::1"], 2, 1}]
     end
 
-    test "escaped quotes stay within the request", context do
+    test "escaped quotes belong to the request", context do
       log = clf(0, "a", ~S("GET /\"x\" HTTP/1.1" 200 1))
       report = replay!(file(context, [log, log]), by: "path")
       assert top(report) == [{[~S(/\"x\")], 2, 1}]
     end
 
-    test "lines may end in CRLF, the last in nothing, and be empty in between", context do
+    test "lines may end in CRLF, or be empty, and the last may have no end", context do
       log =
         [clf(0, "a"), "\r\n", "\n", clf(1, "a")] |> Enum.join() |> String.replace("\n", "\r\n")
 
@@ -71,12 +71,13 @@ defmodule RateLimiter.ReplayTest do
       assert %{ids: 1} = replay!(file(context, ["\uFEFF", clf(0, "a"), clf(1, "a")])).input
     end
 
-    test "zero bytes and bytes that are no UTF-8 are part of an id, and shown escaped", context do
+    test "zero bytes and invalid UTF-8 are part of an id, and are escaped in the report",
+         context do
       log = [clf(0, <<"a", 0, 255>>), clf(1, <<"a", 0, 255>>), clf(2, "a")]
       assert top(replay!(file(context, log))) == [{["a\\x00\\xFF"], 2, 1}]
     end
 
-    test "a line longer than 1 MiB is broken, and the next is read", context do
+    test "a line longer than 1 MiB is broken, and the next one is read", context do
       log = [clf(0, String.duplicate("x", 1_100_000)), clf(1, "a")]
       report = replay!(file(context, log))
       assert {1, 0, 1, 0} = counts(report)
@@ -91,7 +92,7 @@ defmodule RateLimiter.ReplayTest do
       assert {0, 2, :shape, "no line"} = hd(input.first_broken)
     end
 
-    test "an empty log is a report of nothing", context do
+    test "an empty log has an empty report", context do
       report = replay!(file(context, ""))
       assert counts(report) == {0, 0, 0, 0}
       assert %{lines: 0, first: nil, last: nil} = report.input
@@ -100,7 +101,7 @@ defmodule RateLimiter.ReplayTest do
     end
   end
 
-  describe "run/2: who is asking" do
+  describe "run/2: ids" do
     test "several fields together are one id", context do
       log =
         for {ip, path} <- [{"a", "/x"}, {"a", "/y"}, {"b", "/x"}, {"a", "/x?q"}],
@@ -111,7 +112,7 @@ defmodule RateLimiter.ReplayTest do
       assert top(report) == [{["a", "/x"], 2, 1}]
     end
 
-    test "method, status, referer and agent too", context do
+    test "method, status, referer and agent may be ids", context do
       log = clf(0, "a", ~s("PUT / HTTP/1.1" 404 1 "http://e.org" "curl/8"))
 
       for {by, id} <- [
@@ -124,14 +125,14 @@ defmodule RateLimiter.ReplayTest do
       end
     end
 
-    test "a line that does not say who is asking is counted apart", context do
+    test "a line without an id is counted apart", context do
       log = [clf(0, "a"), String.replace(clf(1, "a"), " - - ", " - anna ")]
       report = replay!(file(context, log), by: "user")
       assert counts(report) == {1, 0, 1, 0}
       assert %{without_id: 1, requests: 1, lines: 2} = report.input
     end
 
-    test "JSON fields are found by name, nested by dots, or where the name has dots itself",
+    test "a JSON field is found by its name, also with dots for nesting or in the name",
          context do
       log = """
       {"ts":1431857100,"tenant":{"id":7}}
@@ -145,7 +146,7 @@ defmodule RateLimiter.ReplayTest do
       assert %{without_id: 1, broken: 1} = report.input
     end
 
-    test "the words of every format can be given other names in JSON", context do
+    test "the fields of every format may have other names in JSON", context do
       log = ~s({"at":1431857100,"peer":"x","ip":"y"}\n)
       options = [time_field: "at", fields: %{"ip" => "peer"}]
       assert top(replay!(file(context, [log, log]), options)) == [{["x"], 2, 1}]
@@ -153,21 +154,21 @@ defmodule RateLimiter.ReplayTest do
   end
 
   describe "run/2: cost" do
-    test "a request costs what its field says; a dash is nothing", context do
+    test "the cost of a request is in its field; a dash is 0", context do
       log =
         for {second, bytes} <- [{0, 60}, {1, 30}, {2, "-"}, {3, 20}, {4, 101}],
             do: clf(second, "a", ~s("GET / HTTP/1.1" 200 #{bytes}))
 
       report = replay!(file(context, log), limits: ["100/d"], cost: "bytes")
       assert counts(report) == {3, 2, 1, 1}
-      # What costs more than all there can be waits for ever.
+      # A request that costs more than the limit waits for ever.
       assert [%{longest_wait_ns: nil}] = verdict(report).top
       assert {:ok, %{limit: 211}} = Replay.smallest(verdict(report), 0)
     end
   end
 
   describe "run/2: time" do
-    test "offsets are honoured, and hours are those of the log's own clock", context do
+    test "time zone offsets are applied, and hours are on the clock of the log", context do
       log = """
       a - - [17/May/2015:23:59:50 -0500] "GET / HTTP/1.1" 200 1
       a - - [18/May/2015:00:00:10 -0500] "GET / HTTP/1.1" 200 1
@@ -181,7 +182,7 @@ defmodule RateLimiter.ReplayTest do
       refute report.input.mixed_zones
     end
 
-    test "numbers tell their unit by their magnitude, unless it is said", context do
+    test "the unit of a number follows from its magnitude, unless an option names it", context do
       for {number, ns} <- [
             {"1431857100", 0},
             {"1431857100000", 0},
@@ -197,8 +198,8 @@ defmodule RateLimiter.ReplayTest do
       assert report.input.first == {5_000_000_000, 0}
     end
 
-    test "what is out of order by up to the reorder span is put into its place", context do
-      # In the order of the file the second would be denied; in the order of time the first two are a minute apart.
+    test "a request within the reorder span is put into its place", context do
+      # In the order of the file the second is denied; in the order of time the first two are a minute apart.
       log = [clf(60, "a"), clf(0, "a"), clf(120, "a")]
       assert counts(replay!(file(context, log))) == {3, 0, 1, 0}
       report = replay!(file(context, log), reorder_ms: 0)
@@ -206,7 +207,7 @@ defmodule RateLimiter.ReplayTest do
       assert %{late: 1, first_late: {0, 2}} = report.input
     end
 
-    test "what comes later still is counted, judged when it comes, and mints nothing", context do
+    test "a later request is counted, judged on arrival, and creates no budget", context do
       log = [clf(0, "a"), clf(1_000, "a"), clf(2_000, "b"), clf(100, "a"), clf(101, "a")]
       report = replay!(file(context, log))
       assert %{late: 2, requests: 5} = report.input
@@ -214,7 +215,7 @@ defmodule RateLimiter.ReplayTest do
       assert [%{longest_wait_ns: 60_000_000_000}] = verdict(report).top
     end
 
-    test "columns over time hold every request once", context do
+    test "the columns over time have every request once", context do
       log = for second <- 0..9_999//7, do: clf(second, "a")
       verdict = verdict(replay!(file(context, log)))
       assert Enum.sum(for {_, admitted, _} <- verdict.columns, do: admitted) == verdict.admitted
@@ -225,7 +226,7 @@ defmodule RateLimiter.ReplayTest do
   end
 
   describe "run/2: several logs" do
-    test "are merged by time, whatever order they are given in", context do
+    test "several logs are merged by time in any order", context do
       first = file(context, for(second <- 0..4_000//40, do: clf(second, "a")), "1.log")
       second = file(context, for(second <- 20..4_020//40, do: clf(second, "a")), "2.log")
       third = file(context, for(second <- 4_100..5_000, do: clf(second, "b")), "3.log")
@@ -234,16 +235,16 @@ defmodule RateLimiter.ReplayTest do
       [one, other] = Enum.map(reports, &%{verdict(&1) | columns: []})
       assert one == other
       assert Enum.all?(reports, &(&1.input.late == 0))
-      # One a minute of the two logs together.
+      # One per minute of the two logs together.
       assert counts(hd(reports)) == {68 + 16, 202 + 901 - 84, 2, 2}
     end
 
-    test "are named where one of them is broken", context do
+    test "a broken line has the index of its log", context do
       paths = [file(context, clf(0, "a"), "1.log"), file(context, "oops\n", "2.log")]
       assert [{1, 1, :shape, "oops"}] = replay!(paths).input.first_broken
     end
 
-    test "one that cannot be opened is an error before anything is read", context do
+    test "a log that cannot be opened returns an error before any log is read", context do
       missing = Path.join(context.tmp_dir, "none.log")
 
       assert Replay.run([file(context, clf(0, "a")), missing], limits: ["1/s"]) ==
@@ -252,7 +253,7 @@ defmodule RateLimiter.ReplayTest do
   end
 
   describe "run/2: limits" do
-    test "each is judged alone", context do
+    test "each limit is judged alone", context do
       log = for second <- 0..9, do: clf(second, "a")
 
       report =
@@ -263,27 +264,27 @@ defmodule RateLimiter.ReplayTest do
       assert Enum.map(report.verdicts, & &1.admitted) == [5, 1, 7]
     end
 
-    test "the smallest keeps the proportion of its burst", context do
+    test "the smallest limit keeps the proportion of its burst", context do
       log = for _ <- 1..7, do: clf(0, "a")
       verdict = verdict(replay!(file(context, log), limits: ["10/s:burst=20"]))
       assert {:ok, %{limit: 4, burst: 8}} = Replay.smallest(verdict, 0)
       assert Replay.smallest(verdict, 5_000) == :unknown
     end
 
-    test "there may be none that is high enough", context do
+    test "the smallest limit is :none if no limit is high enough", context do
       log = for _ <- 1..10_001, do: clf(0, "a")
       verdict = verdict(replay!(file(context, log), limits: ["10/s:sliding_log"]))
       assert Replay.smallest(verdict, 0) == :none
     end
 
-    test "without fitting, nothing is looked for", context do
+    test "fit: false searches no smallest limit", context do
       verdict = verdict(replay!(file(context, clf(0, "a")), fit: false))
       assert {verdict.smallest, verdict.curve} == {[], []}
     end
   end
 
   describe "run/2: options" do
-    test "progress tells how far it is", context do
+    test "the progress function gets lines, bytes and size", context do
       path = file(context, for(second <- 0..9_999, do: clf(second, "a")))
       test = self()
       replay!(path, progress: &send(test, {:progress, &1}))
@@ -295,7 +296,7 @@ defmodule RateLimiter.ReplayTest do
       assert_received {:progress, :fitting}
     end
 
-    test "wrong ones raise and say what was expected" do
+    test "an invalid option raises what was expected" do
       for {options, message} <- [
             {[], "limits: is required, expected a list of limits, at least one"},
             {[limits: []], "limits: expected a list of limits, at least one, got: []"},

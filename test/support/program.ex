@@ -1,10 +1,10 @@
 defmodule RateLimiter.Support.Program do
   @moduledoc false
-  # A program of the operating system that ends with the process that started it, however that ends.
+  # A program of the operating system that ends with the process that started it, in any case.
   #
-  # Between the two stands a shell that reads what to do from its standard input. The end of the input is the end of
-  # the program: the runtime closes it when the owner is gone, and the kernel when the runtime is. Killed, not asked,
-  # since a stopped program would not hear; and then its directory goes, too.
+  # A shell between the two reads commands from its standard input, and kills the program at the end of the input. The
+  # runtime closes the input when the owner ends, and the kernel when the runtime ends. SIGKILL also ends a stopped
+  # program. Then the shell removes the directory.
 
   use GenServer
 
@@ -30,20 +30,20 @@ defmodule RateLimiter.Support.Program do
 
   @type t :: pid
 
-  @doc "Runs `program` in `directory`, which must exist and is removed at the end; what it prints is in its file `output`."
+  @doc "Runs `program` in `directory`, which must exist and is removed at the end. Its output is in the file `output`."
   @spec start_link(Path.t(), Path.t(), [String.t()]) :: {:ok, t}
   def start_link(directory, program, arguments),
     do: GenServer.start_link(__MODULE__, {directory, program, arguments})
 
-  @doc "Sends `SIGKILL`, and waits until it is gone."
+  @doc "Sends `SIGKILL`, and waits for the end of the program."
   @spec kill(t) :: :ok
   def kill(program), do: order!(program, "kill")
 
-  @doc "Runs it again, with the same arguments in the same directory."
+  @doc "Runs the program again, with the same arguments in the same directory."
   @spec start(t) :: :ok
   def start(program), do: order!(program, "start")
 
-  @doc "Sends `SIGSTOP`: it keeps its connections and answers nothing."
+  @doc "Sends `SIGSTOP`: the program keeps its connections and does not reply."
   @spec freeze(t) :: :ok
   def freeze(program), do: order!(program, "STOP")
 
@@ -51,17 +51,17 @@ defmodule RateLimiter.Support.Program do
   @spec thaw(t) :: :ok
   def thaw(program), do: order!(program, "CONT")
 
-  @doc "Whether it runs, frozen or not."
+  @doc "Returns whether the program runs, frozen or not."
   @spec alive?(t) :: boolean
   def alive?(program), do: GenServer.call(program, "alive", @answer_ms) == "yes"
 
-  @doc "Ends it, as its owner's end does."
+  @doc "Ends the program, as the end of its owner does."
   @spec stop(t) :: :ok
   def stop(program), do: GenServer.stop(program)
 
   @impl true
   def init({directory, program, arguments}) do
-    # A normal exit of the owner would not end a process that traps nothing.
+    # Without it, a normal exit of the owner would not end this process.
     Process.flag(:trap_exit, true)
 
     port =

@@ -96,7 +96,7 @@ defmodule RateLimiter.Replay.Charts do
 
     labels =
       for hour <- 0..21//3,
-          do: Svg.text(box.left + (hour + 0.5) * wide, box.bottom + 20, "middle", clock(hour))
+          do: Svg.text(box.left + (hour + 0.5) * wide, box.bottom + 20, clock(hour), "", "middle")
 
     {{_, most}, hour} =
       hours |> Enum.with_index() |> Enum.max_by(fn {{_, n}, hour} -> {n, -hour} end)
@@ -205,7 +205,7 @@ defmodule RateLimiter.Replay.Charts do
 
     [
       Svg.line("mark", at, box.top - 14, at, box.bottom),
-      Svg.text(at + beside, box.top - 6, anchor, text, "mark-text")
+      Svg.text(at + beside, box.top - 6, text, "mark-text", anchor)
     ]
   end
 
@@ -243,7 +243,7 @@ defmodule RateLimiter.Replay.Charts do
   defp rate(verdict, limit), do: LimitText.rate_text(%{verdict.limit | limit: limit})
 
   defp tick(box, at, label) do
-    text = if label, do: Svg.text(at, box.bottom + 20, "middle", label), else: []
+    text = if label, do: Svg.text(at, box.bottom + 20, label, "", "middle"), else: []
     [Svg.line("axis", at, box.bottom, at, box.bottom + 5), text]
   end
 end

@@ -38,25 +38,24 @@ defmodule RateLimiter.Terminal.Svg do
   def rect(_class, _x, _y, width, height, _content) when width <= 0 or height <= 0, do: []
 
   def rect(class, x, y, width, height, content) do
-    [
-      ~s(<rect class="#{class}" x="#{n(x)}" y="#{n(y)}" width="#{n(width)}" height="#{n(height)}">),
-      content,
-      "</rect>"
-    ]
+    rect =
+      ~s(<rect class="#{class}" x="#{n(x)}" y="#{n(y)}" width="#{n(width)}" height="#{n(height)}")
+
+    if content == [], do: [rect, "/>\n"], else: [rect, ">", content, "</rect>\n"]
   end
 
   @doc "Returns a straight line."
   @spec line(String.t(), number, number, number, number) :: iodata
   def line(class, x1, y1, x2, y2),
-    do: ~s(<line class="#{class}" x1="#{n(x1)}" y1="#{n(y1)}" x2="#{n(x2)}" y2="#{n(y2)}"/>)
+    do: ~s(<line class="#{class}" x1="#{n(x1)}" y1="#{n(y1)}" x2="#{n(x2)}" y2="#{n(y2)}"/>\n)
 
   @doc "Returns text at a point. `anchor` is `start`, `middle` or `end`."
   @spec text(number, number, String.t(), String.t(), String.t()) :: iodata
-  def text(x, y, anchor, words, class \\ ""),
+  def text(x, y, words, class \\ "", anchor \\ "start"),
     do: [
       ~s(<text class="#{class}" x="#{n(x)}" y="#{n(y)}" text-anchor="#{anchor}">),
       escape(words),
-      "</text>"
+      "</text>\n"
     ]
 
   @doc "Returns a line through points, with a dot on each."
@@ -79,7 +78,7 @@ defmodule RateLimiter.Terminal.Svg do
   def rows(box, ticks, highest) do
     for {value, words} <- ticks do
       y = y(box, value, highest)
-      [line("axis", box.left, y, box.right, y), text(box.left - 8, y + 4, "end", words)]
+      [line("axis", box.left, y, box.right, y), text(box.left - 8, y + 4, words, "", "end")]
     end
   end
 

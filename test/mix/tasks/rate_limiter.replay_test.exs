@@ -1,5 +1,5 @@
 defmodule Mix.Tasks.RateLimiter.ReplayTest do
-  # Not async: standard error belongs to all.
+  # Not async: standard error is global.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
@@ -20,7 +20,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     %{path: path}
   end
 
-  # What the task writes to standard output and standard error, and its exit status.
+  # Returns standard output, standard error and exit status of the task.
   defp run(argv, input \\ "") do
     test = self()
 
@@ -46,20 +46,20 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     :exit, {:shutdown, status} -> status
   end
 
-  test "the table of a log", %{path: path} do
+  test "a log prints its table", %{path: path} do
     assert {out, "", 0} = run([path, "--limit", "1/min"])
     assert out =~ "3 requests by 2 clients (ip) in "
     assert out =~ "requests           3      admitted          2       denied          1   33.3 %"
   end
 
-  test "standard input is read for a dash, and where there is no file", %{path: path} do
+  test "a dash, and no file, read standard input", %{path: path} do
     for argv <- [["-", "--limit", "1/min"], ["-l", "1/min"]] do
       assert {out, "", 0} = run(argv, File.read!(path))
       assert out =~ "3 requests by 2 clients (ip) in standard input\n"
     end
   end
 
-  test "options may stand before files and be given more than once", %{path: path} do
+  test "options may stand before files, and may be repeated", %{path: path} do
     argv = ["--limit", "1/min", "-b", "ip", path, "--by", "path", "--limit", "5/s:burst=9", path]
     assert {out, "", 0} = run(argv)
     assert out =~ "6 requests by 3 clients (ip, path) in 2 logs\n"
@@ -67,7 +67,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     assert out =~ ~r/^  5\/s:burst=9 /m
   end
 
-  test "JSON lines with fields of other names", %{tmp_dir: dir} do
+  test "options name the fields of JSON lines", %{tmp_dir: dir} do
     path = Path.join(dir, "b.ndjson")
     File.write!(path, ~s({"at":1431857100,"who":{"ip":"x"},"ip":"y","n":3}\n))
 
@@ -98,13 +98,13 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     end
   end
 
-  test "a target of its own", %{path: path} do
+  test "--target replaces the default target", %{path: path} do
     assert {out, "", 0} = run([path, "--limit", "1/min", "--target", "50%"])
     assert out =~ ~r/that denies at most 50 % of clients +1\/min\n/
     refute out =~ "at most 1 %"
   end
 
-  test "--no-fit and --top leave out what they say", %{path: path} do
+  test "--no-fit and --top 0 leave out their parts of the table", %{path: path} do
     assert {out, "", 0} = run([path, "--limit", "1/min", "--no-fit", "--top", "0"])
     refute out =~ "smallest limit"
     refute out =~ "most denied"
@@ -116,7 +116,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     assert String.ends_with?(out, "}\n")
   end
 
-  test "--html writes a page beside the table, and says where", %{path: path, tmp_dir: dir} do
+  test "--html also writes a page, and prints its path", %{path: path, tmp_dir: dir} do
     page = Path.join(dir, "page.html")
     assert {out, err, 0} = run([path, "--limit", "1/min", "--html", page])
     assert out =~ "3 requests"
@@ -128,7 +128,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     assert String.replace(err, "\n", " ") =~ "--html #{nowhere}: no such file or directory"
   end
 
-  test "--progress tells on standard error how far it is, and clears it away", %{path: path} do
+  test "--progress prints to standard error, and clears its line", %{path: path} do
     assert {_, err, 0} = run([path, "--limit", "1/min", "--progress"])
 
     assert err =~
@@ -138,13 +138,13 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     assert {_, "", 0} = run([path, "--limit", "1/min", "--no-progress"])
   end
 
-  test "help is the task's documentation" do
+  test "--help prints the documentation" do
     assert {out, "", 0} = run(["--help"])
     assert out =~ "mix rate_limiter.replay access.log.gz --limit 60/min"
     for line <- String.split(out, "\n"), do: assert(String.length(line) <= 120)
   end
 
-  describe "a wrong command line exits with 2 and says what was expected:" do
+  describe "an invalid command line exits with status 2 and what was expected:" do
     for {argv, message} <- [
           {[], "--limit: expected at least one, such as --limit 60/min"},
           {["--limit"], "--limit: expected a value"},
@@ -173,7 +173,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
         ] do
       test "#{Enum.join(argv, " ")}", %{path: path} do
         assert {"", err, 2} = run([path | unquote(argv)])
-        # Broken at spaces to 80 columns.
+        # Wrapped to 80 columns.
         assert Enum.all?(String.split(err, "\n"), &(String.length(&1) <= 80))
         words = String.replace(err, "\n", " ")
 
@@ -184,8 +184,8 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
     end
   end
 
-  describe "what could not be read exits with 1:" do
-    test "a log that is not there", %{path: path} do
+  describe "a log that cannot be read exits with status 1:" do
+    test "a missing log", %{path: path} do
       missing = path <> ".none"
       assert {"", err, 1} = run([missing, "--limit", "1/s"])
 
@@ -193,7 +193,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
                "mix rate_limiter.replay: #{missing}: no such file or directory "
     end
 
-    test "a log that breaks off, after its report", %{tmp_dir: dir, path: path} do
+    test "a truncated log, after its report", %{tmp_dir: dir, path: path} do
       packed = path |> File.read!() |> :zlib.gzip()
       cut = Path.join(dir, "cut.gz")
       File.write!(cut, binary_part(packed, 0, byte_size(packed) - 8))
@@ -202,14 +202,14 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
       assert err =~ "its gzip data is cut off"
     end
 
-    test "a log of which no line could be judged", %{tmp_dir: dir} do
+    test "a log without a line that can be judged", %{tmp_dir: dir} do
       path = Path.join(dir, "rubbish")
       File.write!(path, "rubbish\n")
       assert {out, "", 1} = run([path, "--limit", "1/s"])
       assert out =~ "no line could be judged"
     end
 
-    test "but an empty log is no failure", %{tmp_dir: dir} do
+    test "an empty log exits with status 0", %{tmp_dir: dir} do
       path = Path.join(dir, "empty")
       File.write!(path, "\n")
       assert {_, "", 0} = run([path, "--limit", "1/s"])

@@ -1,5 +1,5 @@
 defmodule RateLimiter.Replay.EngineTest do
-  # The boundary: wrong terms and wrong numbers raise, and the node lives.
+  # The native boundary: invalid terms and numbers raise, and the node survives.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Core.Native
@@ -7,7 +7,7 @@ defmodule RateLimiter.Replay.EngineTest do
   @window {:limit, :token_bucket, 1, 60_000_000_000, 1, nil, false}
   @schema {:auto, ["time"], nil, [{:ip, ["ip"]}], nil}
 
-  test "wrong terms raise ArgumentError" do
+  test "an invalid term raises ArgumentError" do
     for {windows, schema} <- [
           {[:window], @schema},
           {[put_elem(@window, 1, :no_algorithm)], @schema},
@@ -25,7 +25,7 @@ defmodule RateLimiter.Replay.EngineTest do
     assert_raise ArgumentError, fn -> Native.replay_feed(replay, 0, :bytes) end
   end
 
-  test "a log or limit that is not there raises, and the replay goes on" do
+  test "an unknown log or limit raises, and the replay continues" do
     {:ok, replay} = Native.replay_new([@window], @schema, 0, true)
     log = Native.replay_open(replay)
 
@@ -42,7 +42,7 @@ defmodule RateLimiter.Replay.EngineTest do
     assert %{admitted: 1} = Native.replay_outcome(replay, 0, 0)
   end
 
-  test "a limit that cannot be kept, and too many names, are answers" do
+  test "an invalid limit and too many names return an error" do
     high = put_elem(@window, 2, 9_000_000_000_000_000_000)
     assert {:error, {1, "limit: " <> _}} = Native.replay_new([@window, high], @schema, 0, true)
     names = for number <- 1..65, do: "n#{number}"

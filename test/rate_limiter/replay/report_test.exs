@@ -1,5 +1,5 @@
 defmodule RateLimiter.Replay.ReportTest do
-  # The three forms of one report: for a terminal, for programs, for a browser.
+  # The three forms of a report: table, JSON and page.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Replay
@@ -14,7 +14,7 @@ defmodule RateLimiter.Replay.ReportTest do
 
   @plain %{color: false, unicode: true}
 
-  # A day of a few clients with one that asks all the time, and everything that can be wrong with lines.
+  # A day of a few clients with a busy one, and every defect that a line can have.
   defp log do
     good =
       for minute <- 0..1_439, client <- clients(minute) do
@@ -54,8 +54,8 @@ defmodule RateLimiter.Replay.ReportTest do
 
   defp page(report), do: report |> Page.render() |> IO.iodata_to_binary()
 
-  describe "the table" do
-    test "fits 80 columns, and ends no line in spaces", context do
+  describe "Table.render/2" do
+    test "the table fits 80 columns, without spaces at the end of a line", context do
       limits = [
         "1/min",
         "1234567890/min:burst=9876543210",
@@ -70,7 +70,7 @@ defmodule RateLimiter.Replay.ReportTest do
       end
     end
 
-    test "says what happened", context do
+    test "the table has notes, the smallest limit, the most denied and the hours", context do
       text = table(report(context, limits: ["1/min"], top: 2))
       assert text =~ "could not be read (0.01 %):\n    a <i>log.log:"
       assert text =~ "neither Common Log Format nor a JSON object\n      <b>broken</b>\\x1B[31m\n"
@@ -86,7 +86,7 @@ defmodule RateLimiter.Replay.ReportTest do
                ~r/\n              most from \d\d:00 to \d\d:00: [\d,]+ of [\d,]+ \(\+0000\)\n/
     end
 
-    test "has colour only where it is wanted, and does without block characters", context do
+    test "the table has colour and block characters only if the screen has", context do
       report = report(context)
       refute table(report) =~ "\e["
       assert table(report, %{color: true, unicode: true}) =~ "\e[31m"
@@ -100,21 +100,21 @@ defmodule RateLimiter.Replay.ReportTest do
       assert Enum.all?(bars, &(&1 == for(<<char <- &1>>, char < 128, into: "", do: <<char>>)))
     end
 
-    test "of a log of nothing says so", context do
+    test "the table of an empty log says so", context do
       assert table(report(context, log: "")) =~ "\n  the log is empty\n"
       text = table(report(context, log: "rubbish\n"))
       assert text =~ "\n  no line could be judged\n"
       refute text =~ "──"
     end
 
-    test "tells a field that Common Log Format does not have", context do
+    test "the table names a field that Common Log Format does not have", context do
       log = ~s(a - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1\n)
       assert table(report(context, log: log, by: "tenant")) =~ "Common Log Format has no tenant\n"
     end
   end
 
-  describe "JSON" do
-    test "holds the whole report", context do
+  describe "Json.render/1" do
+    test "JSON has the whole report", context do
       report = report(context)
       json = report |> Json.render() |> IO.iodata_to_binary() |> decode()
       [verdict | _] = report.verdicts
@@ -138,7 +138,7 @@ defmodule RateLimiter.Replay.ReportTest do
       assert hd(first["top_denied"])["denied"] == hd(verdict.top).denied
     end
 
-    test "is JSON whatever ids hold, and of nothing at all", context do
+    test "JSON is valid for any id, and for an empty log", context do
       report = report(context, by: ["ip", "user"])
       [limit | _] = (report |> Json.render() |> IO.iodata_to_binary() |> decode())["limits"]
 
@@ -151,8 +151,8 @@ defmodule RateLimiter.Replay.ReportTest do
     end
   end
 
-  describe "the page" do
-    test "needs nothing from anywhere", context do
+  describe "Page.render/1" do
+    test "the page loads nothing", context do
       page = page(report(context))
       assert page =~ ~r/\A<!DOCTYPE html>/
 
@@ -171,7 +171,7 @@ defmodule RateLimiter.Replay.ReportTest do
       end
     end
 
-    test "shows foreign text as text", context do
+    test "the page escapes the text of the log", context do
       page = page(report(context, by: ["ip"]))
       refute page =~ "<script>"
       refute page =~ "<i>log"
@@ -180,9 +180,9 @@ defmodule RateLimiter.Replay.ReportTest do
       assert page =~ "a &lt;i&gt;log.log"
     end
 
-    test "is well-formed, and every drawing has a name and a description", context do
+    test "the page is well-formed, and every drawing has a title and a description", context do
       page = page(report(context))
-      # As XML, which is stricter: what only HTML allows is closed first.
+      # As XML, which is stricter, once the tags that only HTML leaves open are closed.
       xml =
         page
         |> String.replace("<!DOCTYPE html>\n", "")
@@ -198,7 +198,7 @@ defmodule RateLimiter.Replay.ReportTest do
       assert ids == Enum.uniq(ids)
     end
 
-    test "of a log of nothing, or of one request, is a page too", context do
+    test "an empty log and a single request have a page", context do
       assert page(report(context, log: "")) =~ "the log is empty"
       one = page(report(context, log: ~s({"time":1431820800,"ip":"a"}\n)))
       assert one =~ "1 request by 1 client"
@@ -206,7 +206,7 @@ defmodule RateLimiter.Replay.ReportTest do
     end
   end
 
-  # JSON to terms, so that what is written is read by other code than wrote it. Only what RFC 8259 has is read.
+  # A parser of RFC 8259, independent of the writer.
   defp decode(text) do
     {value, rest} = value(String.trim_leading(text))
     assert String.trim(rest) == ""

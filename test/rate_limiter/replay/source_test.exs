@@ -11,7 +11,7 @@ defmodule RateLimiter.Replay.SourceTest do
     path
   end
 
-  # What a source holds, and how it ends.
+  # The content of a source, and how it ends.
   defp read_all(path) do
     {:ok, source} = Source.open(path)
     result = read_all(source, [])
@@ -26,27 +26,27 @@ defmodule RateLimiter.Replay.SourceTest do
     end
   end
 
-  # Text that packs to more than one piece.
+  # Text that compresses to more than one piece.
   defp noise(bytes), do: bytes |> div(2) |> :crypto.strong_rand_bytes() |> Base.encode16()
 
-  test "plain files, empty ones too", context do
+  test "a plain file is read to its end, also an empty one", context do
     assert read_all(file(context, "")) == {"", :eof}
     text = noise(700_000)
     assert read_all(file(context, text)) == {text, :eof}
   end
 
-  test "gzip is told by its first bytes, not by its name", context do
+  test "gzip is detected by its first bytes, not by its name", context do
     text = noise(900_000)
     assert read_all(file(context, :zlib.gzip(text))) == {text, :eof}
     assert read_all(file(context, :zlib.gzip(""))) == {"", :eof}
   end
 
-  test "members one behind the other are one log", context do
+  test "several gzip members in a file are one log", context do
     parts = for _ <- 1..5, do: noise(300_000)
     assert read_all(file(context, Enum.map(parts, &:zlib.gzip/1))) == {Enum.join(parts), :eof}
   end
 
-  test "a little gzip that holds very much comes in pieces", context do
+  test "a small gzip with a large content is read in pieces", context do
     path = file(context, :zlib.gzip(:binary.copy("0", 50_000_000)))
     {:ok, source} = Source.open(path)
     {:ok, bytes, _source} = Source.read(source)
@@ -54,7 +54,7 @@ defmodule RateLimiter.Replay.SourceTest do
     Source.close(source)
   end
 
-  test "gzip that is cut off, in data or between checksums, is read as far as it goes", context do
+  test "truncated gzip is read up to its end, also if only checksums are missing", context do
     text = noise(500_000)
     packed = :zlib.gzip(text)
 
@@ -65,7 +65,7 @@ defmodule RateLimiter.Replay.SourceTest do
       assert String.starts_with?(text, read)
     end
 
-    # Between two members nothing is missing.
+    # A file that ends between two members is complete.
     assert {_, :eof} = read_all(file(context, [packed, packed]))
   end
 
@@ -77,16 +77,16 @@ defmodule RateLimiter.Replay.SourceTest do
     assert ended == {:eof, "#{path}: its gzip data is damaged"}
     assert byte_size(read) > 300_000
 
-    # All but the last of what came out is what went in: the damage shows a little after it happened.
+    # The last bytes may be wrong: zlib reports the damage a little after it.
     assert String.starts_with?(text, binary_part(read, 0, 300_000))
   end
 
-  test "rubbish behind the end of gzip is damage", context do
-    path = file(context, [:zlib.gzip("text\n"), "rubbish that is no gzip"])
+  test "bytes after the end of gzip are damage", context do
+    path = file(context, [:zlib.gzip("text\n"), "rubbish that is not gzip"])
     assert read_all(path) == {"text\n", {:eof, "#{path}: its gzip data is damaged"}}
   end
 
-  test "what is packed otherwise is refused with what unpacks it", context do
+  test "other compressions are refused with the command that decompresses them", context do
     path = file(context, <<0x28, 0xB5, 0x2F, 0xFD, 0, 0>>)
 
     assert Source.open(path) ==
@@ -95,7 +95,7 @@ defmodule RateLimiter.Replay.SourceTest do
                 "zstd -dc FILE | mix rate_limiter.replay - ..."}
   end
 
-  test "what cannot be opened says why", %{tmp_dir: dir} do
+  test "a file that cannot be opened returns the reason", %{tmp_dir: dir} do
     assert Source.open(dir) == {:error, "#{dir}: expected a file, got: a directory"}
     assert Source.open(dir <> "/none") == {:error, "#{dir}/none: no such file or directory"}
   end

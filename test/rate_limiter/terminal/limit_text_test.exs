@@ -35,7 +35,7 @@ defmodule RateLimiter.Terminal.LimitTextTest do
       end
     end
 
-    test "says what was expected and what came" do
+    test "returns what was expected and what it got" do
       algorithms = "token_bucket, gcra, leaky_bucket, sliding_window, sliding_log, fixed_window"
 
       for {text, message} <- [
@@ -69,7 +69,7 @@ defmodule RateLimiter.Terminal.LimitTextTest do
       end
     end
 
-    test "no text raises" do
+    test "does not raise for any text" do
       for length <- 0..40, _ <- 1..20 do
         text =
           for _ <- 1..length//1,
@@ -83,7 +83,7 @@ defmodule RateLimiter.Terminal.LimitTextTest do
   end
 
   describe "format/1" do
-    test "is what parse/1 reads the same limit from" do
+    test "returns a text that parse/1 reads as the same limit" do
       for text <-
             ~w(60/min 10/s:burst=20 5/ms 100/5min:gcra 9/d:sliding_window:sub_windows=60
                      7/10s:sliding_log 8/h:fixed_window 8/h:fixed_window:from_first_use 1/250ms:leaky_bucket:burst=4) do
@@ -92,7 +92,7 @@ defmodule RateLimiter.Terminal.LimitTextTest do
       end
     end
 
-    test "leaves out what follows by itself" do
+    test "leaves out defaults" do
       for {text, short} <- [
             {"60/1min:token_bucket:burst=60", "60/min"},
             {"60/min:sliding_window:sub_windows=10", "60/min:sliding_window"},

@@ -80,7 +80,7 @@ defmodule Lab.Simulation.Ours do
         scale: decision.scale,
         guard: decision.guard,
         cuts: if(decision.action == :cut, do: ours.cuts + 1, else: ours.cuts),
-        decisions: told(ours.decisions, now, decision),
+        decisions: add(ours.decisions, now, decision),
         fresh: %Work{},
         earlier: %Work{},
         asked: 0,
@@ -101,8 +101,8 @@ defmodule Lab.Simulation.Ours do
   @impl true
   def decisions(ours), do: ours.decisions
 
-  defp told(decisions, now, %{news?: true} = decision), do: [{now, decision} | decisions]
-  defp told(decisions, _now, _quiet), do: decisions
+  defp add(decisions, now, %{news?: true} = decision), do: [{now, decision} | decisions]
+  defp add(decisions, _now, _unchanged), do: decisions
 
   defp us(finished), do: round(finished.duration_ms * 1_000)
 end

@@ -75,7 +75,7 @@ defmodule Lab.Simulation.Page do
         path("good", seconds, & &1.good, x, y),
         if(key in [:ours, :fixed], do: path("allowed", seconds, & &1.level, x, y), else: []),
         for({at, %{action: action}} <- decisions, action != :hold, do: mark(at, x, box)),
-        for(at <- 0..span//30, do: Svg.text(x.(at), box.bottom + 20, "middle", "#{at} s"))
+        for(at <- 0..span//30, do: Svg.text(x.(at), box.bottom + 20, "#{at} s", "", "middle"))
       ]),
       "</figure>\n"
     ]
