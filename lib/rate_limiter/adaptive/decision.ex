@@ -64,12 +64,4 @@ defmodule RateLimiter.Adaptive.Decision do
           news?: boolean,
           escalate?: boolean
         }
-
-  @doc false
-  # The change of scale as text, with as many digits as it takes to show it.
-  @spec from_to(t) :: String.t()
-  def from_to(%__MODULE__{from: from, scale: to}) do
-    digits = Enum.find(2..6, 6, &(Float.round(from / 1, &1) != Float.round(to / 1, &1)))
-    "from #{Float.round(from / 1, digits)} to #{Float.round(to / 1, digits)}"
-  end
 end

@@ -137,7 +137,7 @@ defmodule RateLimiter.Adaptive.Signals do
 
   defp change(state, to, action, felt, seen) do
     decision = %{decision(state, felt, seen) | scale: to, action: action, news?: true}
-    sentence = "#{cause(action, felt, state, seen)} #{Decision.from_to(decision)}."
+    sentence = "#{cause(action, felt, state, seen)} #{Numbers.from_to(state.scale, to)}."
     {%{state | scale: to, held: nil}, %{decision | sentence: sentence}}
   end
 

@@ -97,7 +97,7 @@ defmodule RateLimiter.Agreement.Participant do
 
   def reply(participant, loop, _reference, _reply), do: {participant, loop}
 
-  @doc "Returns the milliseconds until the next meeting, one in each window of Redis's time; `nil` if that is unknown."
+  @doc "Returns the milliseconds until the next `tick/3`, one in each window of Redis's time; `nil` if that is unknown."
   @spec delay_ms(t, Table.t()) :: pos_integer | nil
   def delay_ms(%__MODULE__{ahead_ms: nil}, _table), do: nil
 

@@ -127,7 +127,6 @@ defmodule RateLimiter.Agreement.Status do
 
   defp explain_join(loop, entry, from, how, cause) do
     %{scale: scale, stress: stress, binding: binding} = entry.decision
-    change = "from #{Numbers.number(from)} to #{Numbers.number(scale / 1)}"
 
     Explain.add(loop, %{
       action: :join,
@@ -135,7 +134,8 @@ defmodule RateLimiter.Agreement.Status do
       to: scale,
       stress: stress,
       binding: binding,
-      sentence: "#{cause}: the scale changes #{change}. #{agreed(entry, how)}"
+      sentence:
+        "#{cause}: the scale changes #{Numbers.from_to(from, scale)}. #{agreed(entry, how)}"
     })
   end
 

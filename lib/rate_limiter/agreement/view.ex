@@ -10,7 +10,7 @@ defmodule RateLimiter.Agreement.View do
   defstruct @enforce_keys
 
   @typedoc """
-  `target` is the window to step, if any. `stale?` says that no node has stepped for some windows. `nodes` are those of
+  `target` is the window to step, if any. `stale?` is true if no node has stepped for some windows. `nodes` are those of
   this node's group, `others` those of other groups.
   """
   @type t :: %__MODULE__{
@@ -37,7 +37,7 @@ defmodule RateLimiter.Agreement.View do
           deferred: non_neg_integer
         }
 
-  # Nodes that were there a moment ago may be gone: nobody waits for them longer than this.
+  # Nodes of the last step may be gone: no node waits for them longer than this.
   @max_deferred 3
 
   @doc "Reads the reply of `meet.lua` to a node of this group."

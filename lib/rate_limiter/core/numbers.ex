@@ -22,6 +22,19 @@ defmodule RateLimiter.Core.Numbers do
   def number(number), do: :erlang.float_to_binary(number, [:compact, decimals: 2])
 
   @doc """
+  Returns a change between two numbers, with as many decimals as it takes to show it, from two to six.
+
+      iex> alias RateLimiter.Core.Numbers
+      iex> {Numbers.from_to(1.0, 0.7), Numbers.from_to(0.1, 0.101)}
+      {"from 1.0 to 0.7", "from 0.1 to 0.101"}
+  """
+  @spec from_to(number, number) :: String.t()
+  def from_to(from, to) do
+    decimals = Enum.find(2..6, 6, &(Float.round(from / 1, &1) != Float.round(to / 1, &1)))
+    "from #{Float.round(from / 1, decimals)} to #{Float.round(to / 1, decimals)}"
+  end
+
+  @doc """
   Returns a count and its noun, in the plural where necessary.
 
       iex> {RateLimiter.Core.Numbers.count(1, "line"), RateLimiter.Core.Numbers.count(1_200, "line")}

@@ -13,7 +13,7 @@ defmodule RateLimiter.Sensors.Monitor do
   alias RateLimiter.Sensors.{Config, Reading}
   alias RateLimiter.VSM.{Explain, Gate, Scales, Table, Tree}
 
-  # A sensor is explained after so many readings in a row without an opinion. The first reading of some has none.
+  # A sensor is explained after so many readings in a row without an opinion. Some never have one at their first reading.
   @silent 3
 
   @doc false

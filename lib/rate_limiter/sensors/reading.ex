@@ -1,6 +1,6 @@
 defmodule RateLimiter.Sensors.Reading do
   @moduledoc false
-  # One reading of a sensor. A sensor that raises, exits or takes too long has no opinion, and its monitor goes on.
+  # One reading of a sensor. A sensor that raises, exits or takes too long has no opinion and does not disturb the monitor.
 
   alias RateLimiter.Adaptive.Stress
   alias RateLimiter.Sensors.{Memory, RunQueue, Schedulers, Timer}

@@ -22,7 +22,7 @@ defmodule RateLimiter.VSM.Tree do
     table = :ets.new(__MODULE__, [:set, :public, read_concurrency: true])
     rows = [instance: instance, clock: clock, config: config, agreement: agreement]
     :ets.insert(table, [{:signals, Ledger.new()} | rows])
-    for {name, _own} <- config.subsystems, do: add(table, name, config, instance, clock)
+    for {name, _config} <- config.subsystems, do: add(table, name, config, instance, clock)
     Bypass.open(table, config, clock)
     table
   end
@@ -43,9 +43,9 @@ defmodule RateLimiter.VSM.Tree do
   @doc "Returns the subsystems in the order in which they were configured."
   @spec all(Table.t()) :: [{Subsystem.t(), Config.subsystem()}]
   def all(table) do
-    for {name, own} <- Table.config(table).subsystems,
+    for {name, config} <- Table.config(table).subsystems,
         subsystem = Table.subsystem(table, name),
-        do: {subsystem, own}
+        do: {subsystem, config}
   end
 
   @spec parent(Table.t(), atom) :: Subsystem.t() | nil
@@ -56,14 +56,14 @@ defmodule RateLimiter.VSM.Tree do
 
   @spec children(Table.t(), atom) :: [{Subsystem.t(), Config.subsystem()}]
   def children(table, name),
-    do: for({child, %{parent: ^name} = own} <- all(table), do: {child, own})
+    do: for({child, %{parent: ^name} = config} <- all(table), do: {child, config})
 
   # A parent that is configured after its child was added with the child.
   defp add(table, name, config, instance, clock) do
     unless :ets.member(table, {:subsystem, name}) do
-      own = Keyword.fetch!(config.subsystems, name)
-      shared_gate = shared_gate(table, own.parent, config, instance, clock)
-      {limiter, owner} = Gate.new_limiter(own.limit, own.events, clock)
+      %{parent: parent, limit: limit, events: events} = Keyword.fetch!(config.subsystems, name)
+      shared_gate = shared_gate(table, parent, config, instance, clock)
+      {limiter, owner} = Gate.new_limiter(limit, events, clock)
 
       subsystem = %Subsystem{
         instance: instance,
@@ -72,7 +72,7 @@ defmodule RateLimiter.VSM.Tree do
         gate: Gate.new(clock, shared_gate),
         cells: Subsystem.new_cells(),
         table: table,
-        events: own.events
+        events: events
       }
 
       :ets.insert(table, [{{:owner, name}, owner}, {{:subsystem, name}, subsystem}])

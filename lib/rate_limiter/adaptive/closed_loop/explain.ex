@@ -9,18 +9,18 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
   @doc "Explains a change."
   @spec change(Decision.t(), map, map | nil) :: String.t()
   def change(%{action: :idle} = decision, _state, _reading),
-    do: "No calls arrive: the scale returns #{Decision.from_to(decision)}."
+    do: "No calls arrive: the scale returns #{from_to(decision)}."
 
   def change(%{action: :cut} = decision, state, reading) do
-    "#{cause(state, reading)}: the scale is cut #{Decision.from_to(decision)}. Recently #{proven(state)}."
+    "#{cause(state, reading)}: the scale is cut #{from_to(decision)}. Recently #{proven(state)}."
   end
 
   def change(%{action: :grow} = decision, _state, reading) do
-    "Two calm windows (stress #{number(reading.stress)}): the scale grows #{Decision.from_to(decision)}."
+    "Two calm windows (stress #{number(reading.stress)}): the scale grows #{from_to(decision)}."
   end
 
   def change(decision, _state, _reading),
-    do: "The scale changes #{Decision.from_to(decision)}."
+    do: "The scale changes #{from_to(decision)}."
 
   @doc "Explains an audit."
   @spec audit(map, map, float) :: String.t()
@@ -103,6 +103,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
   defp name({:pain, source}), do: "pain of #{inspect(source)}"
   defp name(name), do: to_string(name)
 
+  defp from_to(decision), do: Numbers.from_to(decision.from, decision.scale)
   defp ms(value), do: "#{number(Float.round(value / 1, 1))} ms"
   defp number(value), do: Numbers.number(value / 1)
 end
