@@ -43,10 +43,17 @@ defmodule RateLimiter.Adaptive do
   """
 
   alias RateLimiter.Adaptive.{Decision, Observation}
+  alias RateLimiter.Core.Options
 
   @type state :: term
 
-  @options [:scale, :floor, :ceiling, :target]
+  @positive {:custom, &__MODULE__.positive?/1, "a positive number"}
+  @options [
+    scale: [type: {:or, [@positive, {:in, [nil]}]}],
+    floor: [type: @positive, default: 0.1],
+    ceiling: [type: @positive, default: 1.0],
+    target: [type: {:or, [@positive, {:in, [nil]}]}]
+  ]
 
   @doc """
   Returns the initial state.
@@ -73,30 +80,16 @@ defmodule RateLimiter.Adaptive do
   # The options that the laws of this library share: validated, and reduced to those that a law keeps.
   @spec validate!(keyword, [atom]) :: keyword
   def validate!(options, kept) do
-    for {key, value} <- options do
-      if key in @options,
-        do: number!(key, value),
-        else: misuse!(key, "one of #{inspect(@options)}", key)
-    end
+    %{floor: floor, ceiling: ceiling} = valid = Options.validate!(options, @options, [:law])
 
-    floor = Keyword.get(options, :floor, 0.1)
-    ceiling = Keyword.get(options, :ceiling, 1.0)
+    if floor > ceiling,
+      do: Options.expected!([:law, :floor], "at most the ceiling, #{ceiling}", floor)
 
-    if floor > ceiling, do: misuse!(:floor, "at most the ceiling, #{ceiling}", floor)
-
-    options = Keyword.take(options, kept)
-
-    case options[:scale] do
-      nil -> Keyword.delete(options, :scale)
-      scale -> Keyword.put(options, :scale, scale |> max(floor) |> min(ceiling))
+    for {key, value} <- valid, key in kept and value != nil do
+      {key, if(key == :scale, do: value |> max(floor) |> min(ceiling), else: value)}
     end
   end
 
-  defp number!(_key, nil), do: :ok
-  defp number!(_key, value) when is_number(value) and value > 0 and value <= 1.0e15, do: :ok
-  defp number!(key, value), do: misuse!(key, "a positive number", value)
-
-  defp misuse!(key, expected, got) do
-    raise ArgumentError, "law: #{inspect(key)}: expected #{expected}, got: #{inspect(got)}"
-  end
+  @doc false
+  def positive?(value), do: is_number(value) and value > 0 and value <= 1.0e15
 end

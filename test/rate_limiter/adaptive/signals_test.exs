@@ -81,7 +81,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert %Signals{floor: 0.2, ceiling: 1.5, scale: 1.0} =
              Signals.new(floor: 0.2, ceiling: 1.5, target: nil)
 
-    assert_raise ArgumentError, ~r/law: :celing: expected one of/, fn ->
+    assert_raise ArgumentError, ~r/law: unknown option :celing, did you mean :ceiling/, fn ->
       Signals.new(celing: 2)
     end
   end

@@ -99,7 +99,7 @@ defmodule RateLimiter.VSM.ConfigTest do
             {one.(ceiling: 0.5),
              "vsm.subsystems.a.ceiling: expected a number from 1.0, and below 1,000,000, got: 0.5"},
             {one.(law: {RateLimiter.Adaptive.Signals, depth: 3}),
-             "vsm.subsystems.a.law: could not be initialised: law: :depth: expected one of"},
+             "vsm.subsystems.a.law: could not be initialised: law: unknown option :depth, known options are"},
             {one.(weight: -1),
              "vsm.subsystems.a.weight: expected a number above 0, and below 1,000,000, got: -1"},
             {one.(parent: :b), "vsm.subsystems.a.parent: expected one of :a, got: :b"},
