@@ -3,6 +3,7 @@ defmodule RateLimiter.Support.Documents do
   # The Markdown files of this project, and their snippets, so that tests can run every one of them.
 
   @root Path.expand("../..", __DIR__)
+  @repository "https://github.com/exact-rate-limiter/exact_rate_limiter/blob/main/"
 
   @type snippet :: %{file: Path.t(), line: pos_integer, language: String.t(), code: String.t()}
 
@@ -56,9 +57,20 @@ defmodule RateLimiter.Support.Documents do
     rights
   end
 
-  @doc "Returns the targets of a file's links and pictures, without those on other sites."
+  @doc """
+  Returns the targets of a file's links and pictures, without those on other sites. Files that are not part of the
+  published documentation are linked by their address in the repository.
+  """
   @spec links(Path.t()) :: [Path.t()]
   def links(file) do
+    in_repository =
+      for [link] <- Regex.scan(~r/#{@repository}([^)\s#]+)/, read(file), capture: :all_but_first),
+          do: path(link)
+
+    in_repository ++ relative_links(file)
+  end
+
+  defp relative_links(file) do
     ~r/\]\((?!https?:|#)([^)#]+)|src="(?!https?:)([^"]+)"/
     |> Regex.scan(read(file), capture: :all_but_first)
     |> Enum.map(fn captures ->
