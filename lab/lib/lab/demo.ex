@@ -83,13 +83,13 @@ defmodule Lab.Demo do
 
     IO.puts("""
     #{command.(path)}
-        a limit of your own, as a page with plots
+        a limit of your own, as a page with charts
     mix help rate_limiter.replay
         other fields, JSON lines, several limits at once
     guides/replay.md
-        how to choose a limit from a log in ten minutes
+        how to choose a limit from a log
     iex -S mix
-        and there:  h RateLimiter
+        then: h RateLimiter
     """)
   end
 

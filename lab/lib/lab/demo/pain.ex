@@ -188,7 +188,7 @@ defmodule Lab.Demo.Pain do
           Numbers.number(Enum.sum(row.calls)),
           Numbers.number(Enum.sum(row.admitted)),
           percent(while_broken(row.admitted), while_broken(row.calls)),
-          "#{round(100 * Enum.min(row.scale))} %"
+          Numbers.percent(Float.round(Enum.min(row.scale) / 1, 2))
         ]
 
         ["\n", Text.fit(Atom.to_string(name), 3), Enum.map(cells, &Screen.right(&1, 14))]
@@ -199,7 +199,7 @@ defmodule Lab.Demo.Pain do
   defp while_broken(values), do: values |> Enum.reverse() |> Enum.slice(@broken) |> Enum.sum()
 
   defp percent(_part, 0), do: "-"
-  defp percent(part, whole), do: "#{round(100 * part / whole)} %"
+  defp percent(part, whole), do: Numbers.percent(Float.round(part / whole, 2))
 
   # The explanation, in order of time.
   defp reasons(screen) do
@@ -226,7 +226,6 @@ defmodule Lab.Demo.Pain do
   defp steps(%{steps: 1}), do: ""
 
   defp steps(change) do
-    from = :erlang.float_to_binary(change.from, decimals: 2)
-    " (#{change.steps} steps, from #{from} at #{Calendar.strftime(change.since, "%M:%S")})"
+    " (#{change.steps} steps, from #{Numbers.number(change.from / 1)} at #{Calendar.strftime(change.since, "%M:%S")})"
   end
 end

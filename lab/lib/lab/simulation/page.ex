@@ -116,7 +116,7 @@ defmodule Lab.Simulation.Page do
         for {at, decision} <- decisions do
           [
             "<tr><td>#{round(at / 1_000)} s</td><td>#{decision.held_by || decision.action}</td>",
-            "<td>#{Float.round(decision.scale * 1.0, 2)}</td><td class=\"words\">",
+            "<td>#{Numbers.number(decision.scale / 1)}</td><td class=\"words\">",
             [escape(decision.sentence || ""), "</td></tr>\n"]
           ]
         end,
