@@ -33,11 +33,7 @@ defmodule RateLimiter do
              request_ttl: [type: Limit.period(), default: {10, :minute}]
            ]
 
-  @doc """
-  Returns the child specification of an instance, for a supervisor.
-
-  Takes the options of `start_link/1`, and does not validate them.
-  """
+  @doc "Returns the child specification of an instance. Takes the options of `start_link/1`."
   @spec child_spec(keyword | map) :: Supervisor.child_spec()
   def child_spec(options) do
     # Invalid options are reported by `start_link/1`.
@@ -77,9 +73,7 @@ defmodule RateLimiter do
   @spec start_link(keyword) :: Supervisor.on_start()
   def start_link(options), do: options |> Config.new!() |> Instance.Supervisor.start_link()
 
-  @doc """
-  Charges a cost of 1 to every window of a limiter. See `check_and_track/4`.
-  """
+  @doc "Charges a cost of 1 to every window of a limiter. See `check_and_track/4`."
   @spec check_and_track(limiter, id) :: answer
   def check_and_track(limiter, id), do: Store.check(limiter, id, [], 1)
 
@@ -87,8 +81,6 @@ defmodule RateLimiter do
   Charges a cost of 1 to one window, or to several windows. See `check_and_track/4`.
 
   The third argument may also be the options of `check_and_track/4`, for a call on every window.
-
-  ## Examples
 
       iex> {:ok, usage} = RateLimiter.check_and_track(:login, {"tenant 5", 81}, :attempts)
       iex> usage.remaining
@@ -157,8 +149,6 @@ defmodule RateLimiter do
   Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/4`. This is cheaper than as many
   single calls (with Redis it takes one round trip), and does not block a scheduler, even with thousands of entries.
 
-  ## Examples
-
       iex> entries = [{"ann", 1}, {"ann", 3}]
       iex> [{:ok, first}, {:ok, second}] = RateLimiter.check_batch(:login, entries, :attempts)
       iex> {first.remaining, second.remaining}
@@ -174,8 +164,6 @@ defmodule RateLimiter do
   Returns what `check_and_track/4` would return, and consumes nothing.
 
   Takes the option `:cost`, default `1`.
-
-  ## Examples
 
       iex> {:error, :rate_limited, usage} = RateLimiter.peek(:login, "ann", :attempts, cost: 6)
       iex> usage.remaining
@@ -194,8 +182,6 @@ defmodule RateLimiter do
 
   Returns `{:ok, usage}`, also if nothing is left, and for an unknown id.
 
-  ## Examples
-
       iex> {:ok, usage} = RateLimiter.get_usage(:login, "ann", :attempts)
       iex> {usage.current, usage.remaining}
       {0, 5}
@@ -209,8 +195,6 @@ defmodule RateLimiter do
 
   With Redis this takes one round trip, and returns `{:error, :unavailable, nil}` during an outage if the limiter has
   `on_outage: :deny`.
-
-  ## Examples
 
       iex> {:ok, usages} = RateLimiter.get_usage_batch(:login, ["ann", "bob"], :attempts)
       iex> for {id, usage} <- usages, do: {id, usage.remaining}
@@ -227,8 +211,6 @@ defmodule RateLimiter do
   Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has used
   gives back what it has used; a negative cost gives back nothing. During an outage of Redis it may return
   `{:error, :unavailable, usage}`, see `RateLimiter.Redis`.
-
-  ## Examples
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
       iex> {:ok, usage} = RateLimiter.refund(:login, "ann", :attempts, cost: 2)
@@ -251,8 +233,6 @@ defmodule RateLimiter do
   Returns `:ok`, also for an unknown id. During an outage of Redis it returns `{:error, :unavailable, nil}`, because one
   node cannot delete what all nodes share.
 
-  ## Examples
-
       iex> RateLimiter.reset(:login, "ann")
       :ok
   """
@@ -263,8 +243,6 @@ defmodule RateLimiter do
   Changes the limit of a window at run time, and keeps what ids have used.
 
   Takes at least one of `:limit`, `:per` and `:burst`. A burst that was not configured follows the limit.
-
-  ## Examples
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
       iex> RateLimiter.update_limit(:login, :attempts, limit: 10)
@@ -284,8 +262,6 @@ defmodule RateLimiter do
 
   The other options are those of a limiter in `start_link/1`.
 
-  ## Examples
-
       iex> RateLimiter.add_limiter(:uploads, windows: [daily: [limit: 20, per: :day]])
       :ok
 
@@ -304,8 +280,6 @@ defmodule RateLimiter do
   @doc """
   Removes a limiter and its counts from its instance.
 
-  ## Examples
-
       iex> RateLimiter.remove_limiter(:api)
       :ok
 
@@ -317,8 +291,6 @@ defmodule RateLimiter do
 
   @doc """
   Returns the limiters of an instance with their windows: the configured limit, and as `:max` the current maximum.
-
-  ## Examples
 
       iex> limiters = RateLimiter.limiters()
       iex> limiters[:login].windows[:attempts]
@@ -340,8 +312,6 @@ defmodule RateLimiter do
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
-
-  ## Examples
 
       iex> RateLimiter.health_check()
       :ok
@@ -377,8 +347,6 @@ defmodule RateLimiter do
       `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has its address as
       `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the `maxmemory-policy` by which it
       evicts keys, or `nil`).
-
-  ## Examples
 
       iex> RateLimiter.check_and_track(:login, "ann", :attempts)
       iex> stats = RateLimiter.stats()

@@ -2,7 +2,7 @@ defmodule RateLimiter.Config do
   @moduledoc """
   Options of an instance from environment variables.
 
-  This is the only function of the library that reads the environment, and nothing calls it but the application. All
+  The library itself does not read the environment: the application calls this function, as does `RateLimiter.Doctor`. All
   options are listed at `RateLimiter.start_link/1`.
   """
 

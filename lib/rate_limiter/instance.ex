@@ -33,7 +33,7 @@ defmodule RateLimiter.Instance do
   # Not the alias, so that this module does not depend on the public API.
   @default_name :"Elixir.RateLimiter"
 
-  @doc "Returns the name of an instance that is given none."
+  @doc "Returns the default name of an instance."
   @spec default_name() :: atom
   def default_name, do: @default_name
 

@@ -49,8 +49,8 @@ defmodule RateLimiter.Redis do
   Replaces the password and the user of an instance.
 
   Takes `:password` and, unless it is the default user of the server, `:username`, in the forms of the options of the store.
-  Returns `:ok` when the password was read. It is not yet tried then: new connections are opened with it before the old
-  ones are closed.
+  Returns `:ok` when the password was read, before it is used. New connections are opened with it before the old ones are
+  closed.
 
       RateLimiter.Redis.put_credentials(username: "limiter", password: "new")
 

@@ -27,7 +27,7 @@ defmodule RateLimiter.Top do
 
   @doc false
   # Draws `frames` pictures of the node that `read` reads. Ends early when the reader of the output is gone, like `head`.
-  @spec watch(Screen.t(), (() -> Snapshot.t()), pos_integer, pos_integer | :infinity) :: :ok
+  @spec watch(Screen.t(), (... -> Snapshot.t()), pos_integer, pos_integer | :infinity) :: :ok
   def watch(screen, read, interval_ms, frames) do
     draw(screen, read, interval_ms, frames, read.())
   rescue

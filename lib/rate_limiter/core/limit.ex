@@ -34,7 +34,7 @@ defmodule RateLimiter.Core.Limit do
       type: :pos_integer,
       required: true,
       doc:
-        "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for each."
+        "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for each unit."
     ],
     per: [
       type: @period,
@@ -86,7 +86,7 @@ defmodule RateLimiter.Core.Limit do
   @spec algorithms() :: [atom]
   def algorithms, do: @algorithms
 
-  @doc "Returns the number of sub-windows of a limit that states none."
+  @doc "Returns the default number of sub-windows."
   @spec sub_windows() :: pos_integer
   def sub_windows, do: @sub_windows
 

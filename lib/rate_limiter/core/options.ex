@@ -2,9 +2,9 @@ defmodule RateLimiter.Core.Options do
   @moduledoc false
   # Options by a schema: validated, filled with defaults, and documented from the same words.
   #
-  # A schema is a keyword list from an option to its `:type`, `:doc`, and `:default` or `:required`, as in NimbleOptions,
-  # whose names the types have where it has such a type: `:any`, `:boolean`, `:atom`, `:integer`, `:string`,
-  # `:pos_integer`, `{:in, list_or_range}`, `{:or, types}`. Others are
+  # A schema is a keyword list from an option to its `:type`, `:doc`, and `:default` or `:required`, as in NimbleOptions.
+  # Its types are `:any`, `:boolean`, `:atom`, `:integer`, `:string`, `:pos_integer`, `{:in, list_or_range}` and
+  # `{:or, types}`. Additional types are
   #
   #   * `:milliseconds` - a positive integer that a timer can take.
   #   * `{:custom, fun, words}` - with one argument, `fun` is a predicate. With two, the value and its path, it returns

@@ -1,9 +1,8 @@
 defmodule RateLimiter.Instance.Registry do
   @moduledoc false
-  # The instances of this node by name, and the processes of each.
+  # The instances of this node by name, and their processes.
   #
-  # A check does not come here, because the native library resolves the names of limiters, unless the name belongs to
-  # tests.
+  # A check does not use it, because the native library resolves the names of limiters.
 
   alias RateLimiter.{Instance, Test}
   alias RateLimiter.Core.Errors
@@ -45,7 +44,7 @@ defmodule RateLimiter.Instance.Registry do
   @spec fetch!(term) :: Instance.t()
   def fetch!(name), do: instance(name) || raise(Errors.unknown_instance(name, known()))
 
-  @doc "Returns the subsystems of the instance of this name, `nil` if it has none, with those of the calling test first."
+  @doc "Returns the table of an instance's subsystems, `nil` without subsystems. A test's own instance takes precedence."
   @spec subsystems!(term) :: RateLimiter.VSM.Table.t() | nil
   def subsystems!(name) do
     if Test.Registry.subsystems?(),
@@ -77,7 +76,7 @@ defmodule RateLimiter.Instance.Registry do
     ArgumentError -> []
   end
 
-  # What a call from this process can reach.
+  # The instances that a call from this process can use.
   defp all, do: List.wrap(Test.Registry.instance()) ++ instances()
 
   defp known, do: for(instance <- all(), do: {instance.name, Instance.names(instance)})
