@@ -7,7 +7,7 @@ for file <- ~w(machine table) do
   Code.require_file("support/#{file}.exs", __DIR__)
 end
 
-Code.require_file("../guides/images/svg.exs", __DIR__)
+Code.require_file("../guides/pictures/svg.exs", __DIR__)
 
 defmodule Bench.Vsm.Pool do
   @moduledoc false

@@ -1,7 +1,7 @@
 alias RateLimiter.Support.Documents
 
 for file <- ~w(traffic svg pictures sub_windows) do
-  Code.require_file("../guides/images/#{file}.exs", __DIR__)
+  Code.require_file("../guides/pictures/#{file}.exs", __DIR__)
 end
 
 for file <- Documents.all(), file != "README.md", do: Documents.Session.define(file)
@@ -17,7 +17,7 @@ defmodule RateLimiter.GuidesTest do
   alias RateLimiter.Support.Documents
   alias RateLimiter.Support.Documents.Session
 
-  @draw "differs from what the limiter does; run mix run guides/images/draw.exs"
+  @draw "differs from what the limiter does; run mix run guides/pictures/draw.exs"
 
   describe "guides/limits.md" do
     test "every snippet runs in one shell", do: Session.run("guides/limits.md")

@@ -1,6 +1,6 @@
 defmodule Guides.SubWindows do
-  # What the strict sliding window loses against the exact log, which admits all that the limit allows: limit 100 a
-  # minute, callers at random moments for 50 minutes.
+  # The calls that the strict sliding window denies and the exact log admits: a limit of 100 a minute, calls at random
+  # moments for 50 minutes.
   @moduledoc false
 
   alias Guides.Traffic
@@ -11,7 +11,7 @@ defmodule Guides.SubWindows do
   @loads [1.0, 1.5, 2.0, 4.0]
   @sub_windows [1, 2, 5, 10, 20, 60, 120]
 
-  @doc "The table of limits.md."
+  @doc "Returns the table of limits.md."
   def table do
     rows =
       for load <- @loads do

@@ -30,7 +30,7 @@ defmodule Guides.Pictures do
   @lanes {14, 29}
   @chart {46, 118}
 
-  @doc "Every picture, as `{file, content}`."
+  @doc "Returns every picture as `{file, content}`."
   def all do
     [
       {"steady.svg",
@@ -137,7 +137,7 @@ defmodule Guides.Pictures do
 
   defp mark(x, top, bottom), do: line("window", x, top + 4, x, top + bottom)
 
-  # Seconds, under every chart: a row can be read alone.
+  # Seconds under every chart, so that each row can be read alone.
   defp grid(top, scale) do
     {_top, bottom} = @chart
 
@@ -152,7 +152,7 @@ defmodule Guides.Pictures do
     end
   end
 
-  # The area under the running total, and again what of it lies above the limit.
+  # The area under the running total, and its part above the limit.
   defp totals(totals, top, scale) do
     steps = steps(totals, scale.span)
 
@@ -184,7 +184,7 @@ defmodule Guides.Pictures do
     [{0, 0} | points] ++ [{span, last}]
   end
 
-  # Where a fixed window begins: told from the outside, by what its definition says.
+  # The beginnings of fixed windows, computed from their definition.
   defp starts([algorithm: :fixed_window], _judged, span_ms),
     do: Enum.to_list(0..(span_ms - 1)//@per_ms)
 

@@ -1,9 +1,9 @@
 defmodule Guides.Traffic do
-  # What the pictures and the table of limits.md show: arrivals in milliseconds, sent through the limiter itself under
-  # a clock that is moved by hand.
+  # The arrivals behind the pictures and the table of limits.md, in milliseconds, decided by the limiter itself under a
+  # manual clock.
   @moduledoc false
 
-  @doc "Who comes when, in milliseconds: the patterns of the pictures."
+  @doc "Returns the arrivals of a picture."
   def steady, do: every(500, 250, 35_750)
 
   def across_a_boundary, do: [2_000 | every(200, 8_000, 14_000)]
@@ -11,7 +11,7 @@ defmodule Guides.Traffic do
   def after_idling,
     do: every(1_000, 500, 4_500) ++ every(200, 21_000, 25_600) ++ every(1_000, 26_500, 43_500)
 
-  @doc "Many callers at random moments, `load` times as many as the limit, each run the same."
+  @doc "Returns arrivals at random moments, `load` times as many as the limit, the same in each run."
   def random(load, limit, per_ms, periods) do
     :rand.seed(:exsss, {1, 2, 3})
 
@@ -19,9 +19,9 @@ defmodule Guides.Traffic do
     |> Enum.sort()
   end
 
-  @doc "Which of the arrivals the window admits."
+  @doc "Returns each arrival with whether the window admits it."
   def run(window, arrivals) do
-    # The limiter belongs to a process of its own: runs share neither clock nor keys.
+    # In a process of its own, so that runs share neither clock nor keys.
     Task.async(fn -> judge(window, arrivals) end) |> Task.await(:infinity)
   end
 
@@ -35,7 +35,7 @@ defmodule Guides.Traffic do
     end
   end
 
-  @doc "How many were admitted in the period that ends at each of the moments where that changes."
+  @doc "Returns the number of calls admitted in the period before each moment at which that number changes."
   def totals(judged, per_ms) do
     admitted = for {at, true} <- judged, do: at
 

@@ -1,6 +1,5 @@
 defmodule Guides.Svg do
-  # The style of the guides' pictures, and their shapes. Shape says as much as colour, and the colours have a light and a
-  # dark set.
+  # The style and the shapes of the guides' pictures. Shapes differ as well as colours, which have a light and a dark set.
   @moduledoc false
 
   alias RateLimiter.Terminal.Svg
