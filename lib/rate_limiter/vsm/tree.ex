@@ -99,6 +99,6 @@ defmodule RateLimiter.VSM.Tree do
     near = if is_atom(name) and name != nil, do: Options.nearest(name, known)
     hint = if near == nil, do: ".", else: ", did you mean #{inspect(near)}?"
 
-    "unknown subsystem #{inspect(name)} of #{inspect(instance)}#{hint} Known are #{Options.list(known)}"
+    "unknown subsystem #{inspect(name)} of #{inspect(instance)}#{hint} Known subsystems: #{Options.list(known)}"
   end
 end
