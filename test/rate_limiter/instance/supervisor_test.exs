@@ -2,6 +2,8 @@ defmodule RateLimiter.Instance.SupervisorTest do
   # The lifetime of an instance with limiters of the application.
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.{Instance, Usage}
   alias RateLimiter.Instance.{Registry, Reporter, Sweeper, Writer}
 
@@ -28,10 +30,9 @@ defmodule RateLimiter.Instance.SupervisorTest do
     assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
-  # The supervisor answers after it has handled the exit of its child.
-  defp replaced(supervisor, module, old) do
+  defp restarted?(supervisor, module, old) do
     new = child(supervisor, module)
-    if is_pid(new) and new != old, do: new, else: replaced(supervisor, module, old)
+    is_pid(new) and new != old
   end
 
   describe "start_link/1" do
@@ -161,7 +162,7 @@ defmodule RateLimiter.Instance.SupervisorTest do
         pid = child(supervisor, module)
         kill(pid)
         assert {:ok, %Usage{max: 8, current: 4}} = RateLimiter.get_usage(context.name, "u", :w)
-        replaced(supervisor, module, pid)
+        eventually(fn -> restarted?(supervisor, module, pid) end)
       end
 
       assert {:ok, %Usage{current: 1}} = RateLimiter.get_usage(:instance_added, "u", :w)
@@ -215,19 +216,15 @@ defmodule RateLimiter.Instance.SupervisorTest do
       {:ok, _} = RateLimiter.check_and_track(context.name, "u", :w)
       :ok = RateLimiter.update_limit(context.name, :w, limit: 3)
       kill(supervisor)
-      started_again(supervisor, context.name)
+
+      eventually(fn ->
+        Registry.whereis({:instance, context.name}) not in [nil, supervisor] and
+          RateLimiter.health_check(context.name) == :ok
+      end)
 
       assert {:ok, %Usage{current: 1, max: 10}} =
                RateLimiter.check_and_track(context.name, "u", :w)
     end
-  end
-
-  defp started_again(old, name) do
-    new = Registry.whereis({:instance, name})
-
-    if new in [nil, old] or RateLimiter.health_check(name) != :ok,
-      do: started_again(old, name),
-      else: new
   end
 
   describe "add_limiter/3" do
