@@ -1,17 +1,17 @@
-//! Checks a second through one client against a server of its own, by the number of those who ask at once.
+//! Measures checks per second through one client to a server of its own, by the number of concurrent callers.
 //!
 //! ```text
 //! cargo run --release -p rate_limiter_redis --example throughput [-- --quick]
 //! ```
 //!
-//! Whoever asks waits for the answer, and asks again; two threads do so for all, as schedulers would. The server's own
-//! time is what `INFO cpu` says. Client, server and those who ask share the machine.
+//! A caller waits for an answer, and makes the next call. Two threads run all callers, as schedulers would. The
+//! server's time is that of `INFO cpu`. Client, server and callers share the machine.
 
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::unwrap_used
-)] // it is run by hand
+)] // run by hand
 
 #[path = "../tests/servers/mod.rs"]
 mod servers;
@@ -28,19 +28,19 @@ use servers::{until, Server};
 
 const IDS: u64 = 100_000;
 
-/// One who asks again and again.
-struct Asker {
+/// A caller that makes one call after the other.
+struct Caller {
     client: Arc<Client>,
     meter: Arc<Meter>,
     next: AtomicU64,
     left: AtomicU64,
     latencies: Sender<Duration>,
-    /// Who does what comes after an answer.
-    scheduler: Sender<Arc<Asker>>,
+    /// The thread that makes the next call.
+    scheduler: Sender<Arc<Caller>>,
 }
 
-impl Asker {
-    fn ask(self: Arc<Self>) {
+impl Caller {
+    fn call(self: Arc<Self>) {
         let id = self.next.fetch_add(7_919, Ordering::Relaxed) % IDS;
         let call = Call {
             key: format!("bench:{{api:{id}}}").into_bytes().into(),
@@ -53,17 +53,17 @@ impl Asker {
             }]),
             request_id: None,
         };
-        let (asker, start) = (Arc::clone(&self), Instant::now());
+        let (caller, start) = (Arc::clone(&self), Instant::now());
         let done = move |result: Result<_, _>| {
             result.unwrap();
-            asker.latencies.send(start.elapsed()).unwrap();
-            if asker.left.fetch_sub(1, Ordering::Relaxed) > 1 {
-                asker.scheduler.clone().send(asker).unwrap();
+            caller.latencies.send(start.elapsed()).unwrap();
+            if caller.left.fetch_sub(1, Ordering::Relaxed) > 1 {
+                caller.scheduler.clone().send(caller).unwrap();
             }
         };
         assert!(
             self.client.send(call, Box::new(done)).is_ok(),
-            "it is taken"
+            "expected the call to be accepted"
         );
     }
 }
@@ -81,34 +81,34 @@ fn main() {
             .iter()
             .all(|server| server.connections > 0)
     };
-    until("it is connected", Duration::from_secs(10), up);
-    println!("askers   checks/s     p50       p99   calls/flight   server us/check");
-    for askers in [1, 16, 64, 256, 1024] {
-        let checks = if quick { 20_000 } else { 400_000 } / if askers == 1 { 10 } else { 1 };
-        run(&server, &client, askers, checks);
+    until("the client is connected", Duration::from_secs(10), up);
+    println!("callers  checks/s     p50       p99    calls/batch   server us/check");
+    for callers in [1, 16, 64, 256, 1024] {
+        let checks = if quick { 20_000 } else { 400_000 } / if callers == 1 { 10 } else { 1 };
+        run(&server, &client, callers, checks);
     }
 }
 
-fn run(server: &Server, client: &Arc<Client>, askers: u64, checks: u64) {
+fn run(server: &Server, client: &Arc<Client>, callers: u64, checks: u64) {
     let limit = Limit::token_bucket(1_000, Duration::from_secs(1));
     let meter = Arc::new(Meter::new("burst", &limit).unwrap());
     let (before, cpu, start) = (client.status().totals, cpu(server), Instant::now());
     let (latencies, all) = channel();
     let schedulers = [(); 2].map(|()| {
-        let (asker, askers) = channel::<Arc<Asker>>();
-        std::thread::spawn(move || askers.iter().for_each(Asker::ask));
-        asker
+        let (scheduler, callers) = channel::<Arc<Caller>>();
+        std::thread::spawn(move || callers.iter().for_each(Caller::call));
+        scheduler
     });
-    for number in 0..askers {
-        let asker = Asker {
+    for number in 0..callers {
+        let caller = Caller {
             client: Arc::clone(client),
             meter: Arc::clone(&meter),
             next: AtomicU64::new(number * 104_729),
-            left: AtomicU64::new(checks / askers),
+            left: AtomicU64::new(checks / callers),
             latencies: latencies.clone(),
             scheduler: schedulers[number as usize % 2].clone(),
         };
-        Arc::new(asker).ask();
+        Arc::new(caller).call();
     }
     drop((latencies, schedulers));
     let mut latencies: Vec<Duration> = all.iter().collect();
@@ -118,7 +118,7 @@ fn run(server: &Server, client: &Arc<Client>, askers: u64, checks: u64) {
     let made = latencies.len() as f64;
     let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
     println!(
-        "{askers:>6} {:>10.0} {:>8.2?} {:>9.2?} {:>14.1} {:>17.2}",
+        "{callers:>7} {:>10.0} {:>8.2?} {:>9.2?} {:>14.1} {:>17.2}",
         made / took,
         at(50),
         at(99),
@@ -127,9 +127,9 @@ fn run(server: &Server, client: &Arc<Client>, askers: u64, checks: u64) {
     );
 }
 
-/// Seconds that the server has worked.
+/// Returns the processor time of the server in seconds.
 fn cpu(server: &Server) -> f64 {
-    let info: String = redis::from_redis_value(server.tell("INFO cpu")).unwrap();
+    let info: String = redis::from_redis_value(server.run("INFO cpu")).unwrap();
     let seconds = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|text| text.strip_prefix(':')?.trim().parse::<f64>().ok())

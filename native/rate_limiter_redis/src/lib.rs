@@ -11,8 +11,8 @@
 //! 2. The server's task takes up to 1,024 queued calls, and sends them as one batch (`server/batch.rs`): one `EVALSHA`
 //!    for up to 256 calls, in a cluster one for each slot. Each connection has one batch in flight. The next one
 //!    gathers meanwhile, so batches grow with the load, and a single call never waits for a timer.
-//! 3. The reply is decoded, and each call is answered exactly once (`pending`), by its deadline and a small grace: also after
-//!    an error, a panic in a callback, or [`Client::stop`].
+//! 3. The reply is decoded, and each call is answered exactly once (`pending`), by its deadline and a small grace: also
+//!    after an error, a panic in a callback, or [`Client::stop`].
 //!
 //! # Threads and tasks
 //!

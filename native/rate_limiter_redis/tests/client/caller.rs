@@ -1,4 +1,4 @@
-//! Whoever asks: makes calls that can be told apart by their answers, and keeps what becomes of them.
+//! A caller of the client. Each of its calls has a cost of its own, by which its answer is recognised.
 
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -15,54 +15,54 @@ use rate_limiter_redis::{
 
 use crate::servers::until;
 
-/// What a window of these tests admits: so much that nothing is ever denied.
+/// The limit of the window in these tests: no call is ever denied.
 pub(crate) const MAX: u64 = 1_000_000;
 
-/// Longer than any test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The maximum time to wait for an expected event, also on a busy machine.
+pub(crate) const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// A client and what it tells.
+/// A client with its recorded events.
 pub(crate) struct Caller {
     pub(crate) client: Arc<Client>,
-    pub(crate) told: Arc<Told>,
+    pub(crate) events: Arc<Events>,
     meter: Arc<Meter>,
 }
 
-/// The answer to a call, and how long it took.
+/// The result of a call, and its duration.
 pub(crate) struct Answer {
     pub(crate) result: Result<Reply, Failure>,
     pub(crate) took: Duration,
 }
 
-/// What an observer heard.
+/// The events that an observer received.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Events {
     pub(crate) breaker: Mutex<Vec<(BreakerState, BreakerState, String)>>,
     pub(crate) connections: Mutex<Vec<String>>,
     pub(crate) batches: Mutex<Vec<(usize, Option<String>)>>,
     pub(crate) evictions: Mutex<Vec<(String, u64)>>,
 }
 
-impl Observer for Told {
+impl Observer for Events {
     fn breaker(&self, event: &BreakerEvent<'_>) {
         let change = (event.from, event.to, event.reason.to_owned());
         self.breaker.lock().unwrap().push(change);
     }
 
     fn connection(&self, event: &ConnectionEvent<'_>) {
-        let words = match event.change {
+        let text = match event.change {
             Change::Up => "up".to_owned(),
             Change::Down(reason) => format!("down: {reason}"),
             Change::Failed(reason) => format!("failed: {reason}"),
             Change::Refused(reason) => format!("refused: {reason}"),
             other => format!("{other:?}"),
         };
-        self.connections.lock().unwrap().push(words);
+        self.connections.lock().unwrap().push(text);
     }
 
     fn eviction(&self, event: &EvictionEvent<'_>) {
-        let told = (event.policy.to_owned(), event.maxmemory);
-        self.evictions.lock().unwrap().push(told);
+        let eviction = (event.policy.to_owned(), event.maxmemory);
+        self.evictions.lock().unwrap().push(eviction);
     }
 
     fn batch(&self, event: &BatchEvent<'_>) {
@@ -71,63 +71,66 @@ impl Observer for Told {
     }
 }
 
-impl Told {
-    pub(crate) fn heard(&self, words: &str) -> bool {
+impl Events {
+    pub(crate) fn has_connection_event(&self, text: &str) -> bool {
         let connections = self.connections.lock().unwrap();
-        connections.iter().any(|heard| heard.contains(words))
+        connections.iter().any(|event| event.contains(text))
     }
 
-    pub(crate) fn turned(&self, from: BreakerState, to: BreakerState) -> bool {
-        let turns = self.breaker.lock().unwrap();
-        turns.iter().any(|turn| (turn.0, turn.1) == (from, to))
+    pub(crate) fn breaker_changed(&self, from: BreakerState, to: BreakerState) -> bool {
+        let changes = self.breaker.lock().unwrap();
+        changes
+            .iter()
+            .any(|change| (change.0, change.1) == (from, to))
     }
 }
 
 impl Caller {
     pub(crate) fn with(config: Config) -> Self {
-        let told = Arc::new(Told::default());
-        let client = Client::start(config, told.clone()).unwrap();
+        let events = Arc::new(Events::default());
+        let client = Client::start(config, events.clone()).unwrap();
         let limit = Limit::fixed_window(MAX, Duration::from_hours(1));
         let meter = Arc::new(Meter::new("w", &limit).unwrap());
         Self {
             client,
-            told,
+            events,
             meter,
         }
     }
 
-    /// One whose connection is up.
-    pub(crate) fn ready(config: Config) -> Self {
+    /// Starts a client, and waits until it is connected.
+    pub(crate) fn connected(config: Config) -> Self {
         let caller = Self::with(config);
-        caller.wait_until_well();
+        caller.wait_until_connected();
         caller
     }
 
-    /// Waits for words. They need not come before the breaker opens: on a busy machine an attempt may time out first.
-    pub(crate) fn wait_until_heard(&self, words: &str) {
+    /// Waits for a connection event. The breaker may open before it: on a busy machine an earlier attempt may time out.
+    pub(crate) fn wait_for_connection_event(&self, text: &str) {
         let start = Instant::now();
-        while !self.told.heard(words) {
-            let connections = self.told.connections.lock().unwrap().clone();
+        while !self.events.has_connection_event(text) {
+            let connections = self.events.connections.lock().unwrap().clone();
             assert!(
-                start.elapsed() < PATIENCE,
-                "not heard: {words}, but: {connections:?}"
+                start.elapsed() < MAX_WAIT,
+                "expected an event with {text:?}, got: {connections:?}"
             );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     pub(crate) fn wait_until_open(&self) {
-        until("the breaker opens", PATIENCE, || {
-            self.told.turned(BreakerState::Closed, BreakerState::Open)
+        until("the breaker opens", MAX_WAIT, || {
+            self.events
+                .breaker_changed(BreakerState::Closed, BreakerState::Open)
         });
     }
 
-    pub(crate) fn wait_until_well(&self) {
-        let well = || {
+    pub(crate) fn wait_until_connected(&self) {
+        let connected = || {
             let status = self.client.status();
             status.is_well() && status.servers.iter().all(|server| server.connections > 0)
         };
-        until("every server is connected", PATIENCE, well);
+        until("every server is connected", MAX_WAIT, connected);
     }
 
     pub(crate) fn call(&self, id: &str, cost: u64) -> Call {
@@ -144,12 +147,12 @@ impl Caller {
         }
     }
 
-    /// Sends; the answer comes by itself. One that is handed back is answered at once.
+    /// Sends a call, and its answer to `answers`. A returned call is answered at once.
     pub(crate) fn send(&self, call: Call, answers: &Sender<(u64, Answer)>) {
         let (start, tag, answers) = (Instant::now(), call.cost, answers.clone());
         let done = move |result| {
             let took = start.elapsed();
-            // Whoever asked may have gone.
+            // The test may have ended.
             let _ = answers.send((tag, Answer { result, took }));
         };
         if let Err(unsent) = self.client.send(call, Box::new(done)) {
@@ -157,75 +160,76 @@ impl Caller {
         }
     }
 
-    /// Asks, and waits for the answer.
-    pub(crate) fn ask(&self, id: &str, cost: u64) -> Answer {
+    /// Makes a call, and waits for its answer.
+    pub(crate) fn check(&self, id: &str, cost: u64) -> Answer {
         let (answers, answer) = channel();
         self.send(self.call(id, cost), &answers);
         one(&answer)
     }
 
-    /// Asks until it is answered by the server.
-    pub(crate) fn ask_until_answered(&self, id: &str, cost: u64) -> Reply {
+    /// Makes a call again and again, until the server answers it.
+    pub(crate) fn check_until_answered(&self, id: &str, cost: u64) -> Reply {
         self.answer_and_attempts(id, cost).0
     }
 
-    /// Asks for something that was not asked for before, until it is answered by the server, which says that just this
-    /// was counted: an attempt that heard no answer may have been, too.
+    /// Makes a call about an unused id, until the server answers it, and checks that exactly this call was counted:
+    /// also once for each attempt that got no answer.
     pub(crate) fn assert_counts(&self, id: &str, cost: u64) {
         let (reply, attempts) = self.answer_and_attempts(id, cost);
-        let counted = (1..=attempts).any(|attempts| is_for(&reply, attempts * cost));
+        let counted = (1..=attempts).any(|attempts| is_reply_to(&reply, attempts * cost));
         assert!(counted, "after {attempts} attempts: {reply:?}");
     }
 
     fn answer_and_attempts(&self, id: &str, cost: u64) -> (Reply, u64) {
         let start = Instant::now();
         for attempts in 1.. {
-            match self.ask(id, cost).result {
+            match self.check(id, cost).result {
                 Ok(reply) => return (reply, attempts),
-                Err(failure) => assert!(start.elapsed() < PATIENCE, "{failure:?}"),
+                Err(failure) => assert!(start.elapsed() < MAX_WAIT, "{failure:?}"),
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        unreachable!("it gives up before")
+        unreachable!("the assertion above fails first")
     }
 
-    /// Asks until the breaker is open.
-    pub(crate) fn ask_until_open(&self) {
-        until("the breaker opens", PATIENCE, || self.ask_and_look());
+    /// Makes calls until the breaker opens.
+    pub(crate) fn check_until_open(&self) {
+        until("the breaker opens", MAX_WAIT, || self.check_and_look());
     }
 
-    /// Asks until the breaker is open, through something that ends by itself: it begins again where the machine left
-    /// nobody the time to notice.
-    pub(crate) fn ask_until_open_through(&self, mut begin: impl FnMut()) {
-        until("the breaker opens", PATIENCE, || {
+    /// Makes calls until the breaker opens during a fault that ends by itself. The fault is repeated if it was too
+    /// short for a busy machine to notice.
+    pub(crate) fn check_until_open_during(&self, mut begin: impl FnMut()) {
+        until("the breaker opens", MAX_WAIT, || {
             begin();
-            (0..20).any(|_| self.ask_and_look())
+            (0..20).any(|_| self.check_and_look())
         });
     }
 
-    fn ask_and_look(&self) -> bool {
-        assert_in_time(&self.ask("whoever", 1));
-        self.told.turned(BreakerState::Closed, BreakerState::Open)
+    fn check_and_look(&self) -> bool {
+        assert_in_time(&self.check("any", 1));
+        self.events
+            .breaker_changed(BreakerState::Closed, BreakerState::Open)
     }
 
-    /// Waits until this is what is wrong with the server.
-    pub(crate) fn wait_for_problem(&self, words: &str) {
-        until(words, PATIENCE, || {
+    /// Waits until the status shows a problem.
+    pub(crate) fn wait_for_problem(&self, text: &str) {
+        until(text, MAX_WAIT, || {
             let problem = self.client.status().servers[0].problem.clone();
-            problem.is_some_and(|problem| problem.contains(words))
+            problem.is_some_and(|problem| problem.contains(text))
         });
     }
 }
 
-/// One server, and time for every answer, however busy the machine is.
-pub(crate) fn patient(endpoint: Endpoint) -> Config {
+/// One server, with a timeout that is long enough on a busy machine.
+pub(crate) fn with_long_timeout(endpoint: Endpoint) -> Config {
     let mut config = Config::new(Topology::Server(endpoint));
-    config.timeout = PATIENCE;
+    config.timeout = MAX_WAIT;
     config
 }
 
-/// One server, and little time.
-pub(crate) fn hasty(endpoint: Endpoint) -> Config {
+/// One server, with a short timeout.
+pub(crate) fn with_short_timeout(endpoint: Endpoint) -> Config {
     let mut config = Config::new(Topology::Server(endpoint));
     config.timeout = Duration::from_millis(100);
     config
@@ -233,17 +237,18 @@ pub(crate) fn hasty(endpoint: Endpoint) -> Config {
 
 pub(crate) fn one(answers: &Receiver<(u64, Answer)>) -> Answer {
     let (_, answer) = answers
-        .recv_timeout(PATIENCE)
+        .recv_timeout(MAX_WAIT)
         .expect("every call is answered");
     answer
 }
 
-/// By its deadline, as far as a busy machine lets anybody say so: far below what a fault lasts that nobody ends.
+/// Checks that a call was answered near its deadline: with an allowance for a busy machine, and far below the duration
+/// of a fault that does not end by itself.
 pub(crate) fn assert_in_time(answer: &Answer) {
     assert!(answer.took < Duration::from_secs(10), "{:?}", answer.took);
 }
 
-/// Whether a reply is that to a call of this cost.
-pub(crate) fn is_for(reply: &Reply, cost: u64) -> bool {
+/// Returns whether a reply belongs to a call of this cost.
+pub(crate) fn is_reply_to(reply: &Reply, cost: u64) -> bool {
     reply.windows.len() == 1 && reply.windows[0].remaining == MAX - cost
 }

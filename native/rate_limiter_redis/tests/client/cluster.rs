@@ -1,4 +1,4 @@
-//! Slots are followed from node to node.
+//! The client follows the slots of a cluster.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use rate_limiter_distributed::{Authority, Done};
 use rate_limiter_redis::{Config, Topology};
 
-use crate::caller::{assert_in_time, hasty, is_for, patient, Answer, Caller, PATIENCE};
+use crate::caller::{
+    assert_in_time, is_reply_to, with_long_timeout, with_short_timeout, Answer, Caller, MAX_WAIT,
+};
 use crate::servers::{until, Cluster};
 
 fn config(cluster: &Cluster) -> Config {
@@ -15,14 +17,14 @@ fn config(cluster: &Cluster) -> Config {
         topology: Topology::Cluster {
             seeds: cluster.endpoints(),
         },
-        ..patient(cluster.nodes[0].endpoint())
+        ..with_long_timeout(cluster.nodes[0].endpoint())
     }
 }
 
 #[test]
-fn calls_go_where_their_slots_are_in_one_round() {
+fn a_batch_takes_one_round_trip_to_each_owner() {
     let cluster = Cluster::start();
-    let caller = Caller::ready(config(&cluster));
+    let caller = Caller::connected(config(&cluster));
     let (answers, answered) = channel();
     let calls = (1..=600_u64).map(|cost| {
         let answers = answers.clone();
@@ -34,17 +36,17 @@ fn calls_go_where_their_slots_are_in_one_round() {
     });
     assert!(caller.client.send_batch(calls.collect()).is_empty());
     for _ in 0..600 {
-        let (cost, answer) = answered.recv_timeout(PATIENCE).unwrap();
-        assert!(is_for(&answer.result.unwrap(), cost));
+        let (cost, answer) = answered.recv_timeout(MAX_WAIT).unwrap();
+        assert!(is_reply_to(&answer.result.unwrap(), cost));
     }
     assert_eq!(caller.client.status().servers.len(), 3);
     assert_eq!(caller.client.status().totals.batches, 3);
 }
 
 #[test]
-fn a_slot_that_moves_under_load_loses_no_call() {
+fn no_call_fails_while_a_slot_moves() {
     let mut cluster = Cluster::start();
-    let caller = Caller::ready(config(&cluster));
+    let caller = Caller::connected(config(&cluster));
     let slot = cluster.slot("mover");
     let (from, to) = (Cluster::owner(slot), cluster.join());
     let (moving, made) = (AtomicBool::new(true), AtomicU64::new(0));
@@ -52,15 +54,15 @@ fn a_slot_that_moves_under_load_loses_no_call() {
         let asker = scope.spawn(|| {
             while moving.load(Ordering::Relaxed) {
                 let cost = made.fetch_add(1, Ordering::Relaxed) + 1;
-                // All of one slot, since only what is in the first braces counts.
-                let answer = caller.ask(&format!("mover}}{cost}"), cost);
-                assert!(is_for(&answer.result.unwrap(), cost));
+                // All in one slot: only the first hash tag counts.
+                let answer = caller.check(&format!("mover}}{cost}"), cost);
+                assert!(is_reply_to(&answer.result.unwrap(), cost));
             }
         });
         let calls = |more| {
             let target = made.load(Ordering::Relaxed) + more;
             let reached = || made.load(Ordering::Relaxed) >= target || asker.is_finished();
-            until("calls are made", PATIENCE, reached);
+            until("calls are made", MAX_WAIT, reached);
         };
         calls(50);
         cluster.begin_to_move(slot, from, to);
@@ -73,19 +75,19 @@ fn a_slot_that_moves_under_load_loses_no_call() {
         moving.store(false, Ordering::Relaxed);
         asker.join().unwrap();
     });
-    let there = cluster.nodes[to].tell(&format!("CLUSTER COUNTKEYSINSLOT {slot}"));
+    let there = cluster.nodes[to].run(&format!("CLUSTER COUNTKEYSINSLOT {slot}"));
     let there: u64 = redis::from_redis_value(there).unwrap();
     assert!(
         there >= made.load(Ordering::Relaxed),
-        "{there} keys arrived"
+        "{there} keys were moved"
     );
 }
 
 #[test]
-fn a_primary_that_is_lost_takes_none_but_its_own_slots_along() {
+fn a_lost_primary_affects_only_its_own_slots() {
     let mut cluster = Cluster::start();
-    let caller = Caller::ready(Config {
-        timeout: hasty(cluster.nodes[0].endpoint()).timeout,
+    let caller = Caller::connected(Config {
+        timeout: with_short_timeout(cluster.nodes[0].endpoint()).timeout,
         ..config(&cluster)
     });
     let id_at = |node: usize| {
@@ -96,25 +98,23 @@ fn a_primary_that_is_lost_takes_none_but_its_own_slots_along() {
     let (lost, kept) = (id_at(1), id_at(2));
     caller.assert_counts(&lost, 1);
     cluster.lose(1);
-    let mut told = 0;
-    until("the breaker of one opens", PATIENCE, || {
-        assert_in_time(&caller.ask(&lost, 1));
-        told = caller.told.breaker.lock().unwrap().len();
-        told > 0
+    until("the breaker of the lost primary opens", MAX_WAIT, || {
+        assert_in_time(&caller.check(&lost, 1));
+        !caller.events.breaker.lock().unwrap().is_empty()
     });
     caller.assert_counts(&kept, 2);
     cluster.wait_until_promoted(4);
-    let there = caller.ask_until_answered(&lost, 3);
+    let there = caller.check_until_answered(&lost, 3);
     assert!(there.windows[0].remaining < crate::caller::MAX);
     assert!(caller.client.epoch() > 0);
 }
 
 #[test]
-fn a_node_that_is_taken_for_a_server_of_its_own_is_not_trusted() {
+fn a_cluster_node_is_refused_as_a_single_server() {
     let cluster = Cluster::start();
-    // The client tries a server by this key, unless it knows that it is one of a cluster.
+    // The key of a single server's health check.
     let owner = Cluster::owner(cluster.slot("!probe"));
-    let caller = Caller::with(patient(cluster.nodes[(owner + 1) % 3].endpoint()));
+    let caller = Caller::with(with_long_timeout(cluster.nodes[(owner + 1) % 3].endpoint()));
     caller.wait_until_open();
-    caller.wait_until_heard("got: a node of a cluster");
+    caller.wait_for_connection_event("got: a node of a cluster");
 }

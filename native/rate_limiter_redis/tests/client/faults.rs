@@ -1,4 +1,4 @@
-//! What a server can do to its callers: each of them is answered in time all the same, and served again afterwards.
+//! Faults of a server. Each call is answered in time, and the client recovers afterwards.
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
@@ -11,27 +11,33 @@ use rate_limiter_distributed::{
 };
 use rate_limiter_redis::Endpoint;
 
-use crate::caller::{assert_in_time, hasty, is_for, one, patient, Answer, Caller, PATIENCE};
+use crate::caller::{
+    assert_in_time, is_reply_to, one, with_long_timeout, with_short_timeout, Answer, Caller,
+    MAX_WAIT,
+};
 use crate::servers::{until, Server};
 
 fn is_refused(answer: &Answer, with: &str) -> bool {
     matches!(&answer.result, Err(Failure::Refused { code, .. }) if **code == *with)
 }
 
-/// The breaker opened, tried, and closed.
+/// Waits until the breaker has opened, half-opened and closed, and calls are counted again.
 fn assert_recovers(caller: &Caller) {
-    until("the breaker closes", PATIENCE, || {
-        caller.told.turned(HalfOpen, Closed)
+    until("the breaker closes", MAX_WAIT, || {
+        caller.events.breaker_changed(HalfOpen, Closed)
     });
-    assert!(caller.told.turned(Closed, Open) && caller.told.turned(Open, HalfOpen));
+    assert!(
+        caller.events.breaker_changed(Closed, Open)
+            && caller.events.breaker_changed(Open, HalfOpen)
+    );
     caller.assert_counts("after", 3);
-    caller.wait_until_well();
+    caller.wait_until_connected();
 }
 
 #[test]
-fn a_server_that_stands_still() {
+fn calls_to_a_paused_server_fail_in_time() {
     let server = Server::start();
-    let caller = Caller::ready(hasty(server.endpoint()));
+    let caller = Caller::connected(with_short_timeout(server.endpoint()));
     server.pause();
     let (answers, answered) = channel();
     for cost in 1..=100 {
@@ -42,7 +48,7 @@ fn a_server_that_stands_still() {
         assert!(answer.result.is_err());
         assert_in_time(&answer);
     }
-    caller.ask_until_open();
+    caller.check_until_open();
     assert!(!caller.client.status().is_well());
     let refused = caller.client.send(caller.call("x", 1), Box::new(|_| {}));
     assert_eq!(
@@ -55,11 +61,11 @@ fn a_server_that_stands_still() {
 }
 
 #[test]
-fn a_server_that_dies_and_comes_back() {
+fn the_client_reconnects_to_a_restarted_server() {
     let mut server = Server::start();
-    let caller = Caller::ready(hasty(server.endpoint()));
+    let caller = Caller::connected(with_short_timeout(server.endpoint()));
     server.kill();
-    caller.ask_until_open();
+    caller.check_until_open();
     server.restart();
     assert_recovers(&caller);
     assert!(caller.client.epoch() > 0);
@@ -67,80 +73,80 @@ fn a_server_that_dies_and_comes_back() {
 }
 
 #[test]
-fn a_server_that_was_never_there() {
-    let caller = Caller::with(hasty(Endpoint::tcp(
+fn calls_to_a_missing_server_are_returned() {
+    let caller = Caller::with(with_short_timeout(Endpoint::tcp(
         "127.0.0.1",
         crate::servers::free_port(),
     )));
     caller.wait_until_open();
-    assert_eq!(caller.ask("x", 1).result, Err(Failure::Away));
+    assert_eq!(caller.check("x", 1).result, Err(Failure::Away));
     caller.wait_for_problem("refused");
 }
 
 #[test]
-fn a_black_hole() {
+fn a_server_that_accepts_and_never_replies_opens_the_breaker() {
     let hole = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = hole.local_addr().unwrap().port();
-    let caller = Caller::with(hasty(Endpoint::tcp("127.0.0.1", port)));
-    let first = caller.ask("x", 1);
+    let caller = Caller::with(with_short_timeout(Endpoint::tcp("127.0.0.1", port)));
+    let first = caller.check("x", 1);
     assert!(
         matches!(first.result, Err(Failure::Away)),
         "{:?}",
         first.result
     );
     assert_in_time(&first);
-    caller.ask_until_open();
+    caller.check_until_open();
 }
 
 #[test]
-fn scripts_that_are_flushed() {
+fn a_flushed_script_is_loaded_again() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
     for cost in 1..=20 {
-        server.tell("SCRIPT FLUSH");
-        let reply = caller.ask(&format!("id{cost}"), cost).result.unwrap();
-        assert!(is_for(&reply, cost));
+        server.run("SCRIPT FLUSH");
+        let reply = caller.check(&format!("id{cost}"), cost).result.unwrap();
+        assert!(is_reply_to(&reply, cost));
     }
-    assert!(!caller.told.turned(Closed, Open));
-    assert_eq!(caller.client.epoch(), 0, "nothing was lost");
+    assert!(!caller.events.breaker_changed(Closed, Open));
+    assert_eq!(caller.client.epoch(), 0, "no state was lost");
 }
 
 #[test]
-fn connections_that_are_killed() {
+fn killed_connections_are_replaced() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
     for round in 1..=10 {
-        server.tell("CLIENT KILL TYPE normal SKIPME yes");
+        server.run("CLIENT KILL TYPE normal SKIPME yes");
         let cost = 100 + round;
         caller.assert_counts(&format!("id{cost}"), cost);
     }
-    // It was there all the time, but for whom the machine gave no time to connect.
-    let turns = caller.told.breaker.lock().unwrap().clone();
-    let mut opened = turns.iter().filter(|turn| turn.1 == Open);
+    // The server was up, so the breaker opened at most because a busy machine was too slow to connect.
+    let changes = caller.events.breaker.lock().unwrap().clone();
+    let mut opened = changes.iter().filter(|change| change.1 == Open);
     assert!(
-        opened.all(|turn| turn.2.starts_with("no answer within")),
-        "{turns:?}"
+        opened.all(|change| change.2.starts_with("no answer within")),
+        "{changes:?}"
     );
-    caller.wait_until_heard("down");
+    caller.wait_for_connection_event("down");
     assert!(caller.client.epoch() > 0);
 }
 
 #[test]
-fn a_pause_of_all_clients() {
+fn the_client_recovers_from_a_client_pause() {
     let server = Server::start();
-    let caller = Caller::ready(hasty(server.endpoint()));
-    caller.ask_until_open_through(|| drop(server.tell("CLIENT PAUSE 4000 ALL")));
+    let caller = Caller::connected(with_short_timeout(server.endpoint()));
+    caller.check_until_open_during(|| drop(server.run("CLIENT PAUSE 4000 ALL")));
     assert_recovers(&caller);
 }
 
 #[test]
-fn a_server_that_sleeps() {
+fn the_client_recovers_from_a_sleeping_server() {
     let server = Server::start();
-    let caller = Caller::ready(hasty(server.endpoint()));
+    let caller = Caller::connected(with_short_timeout(server.endpoint()));
     let port = server.port;
     let mut sleepers = Vec::new();
-    caller.ask_until_open_through(|| {
-        let sleep = move || drop(crate::servers::ask(port, "DEBUG SLEEP 4"));
+    caller.check_until_open_during(|| {
+        let sleep = move || drop(crate::servers::try_run(port, "DEBUG SLEEP 4"));
         sleepers.push(std::thread::spawn(sleep));
     });
     assert_recovers(&caller);
@@ -150,47 +156,47 @@ fn a_server_that_sleeps() {
 }
 
 #[test]
-fn a_server_whose_memory_is_full() {
+fn a_server_with_full_memory_refuses_calls() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
-    server.tell("CONFIG SET maxmemory 1");
-    let answer = caller.ask("x", 1);
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    server.run("CONFIG SET maxmemory 1");
+    let answer = caller.check("x", 1);
     assert!(is_refused(&answer, "OOM"), "{:?}", answer.result);
-    caller.ask_until_open();
+    caller.check_until_open();
     caller.wait_for_problem("OOM");
-    server.tell("CONFIG SET maxmemory 0");
+    server.run("CONFIG SET maxmemory 0");
     assert_recovers(&caller);
 }
 
 #[test]
-fn a_user_who_may_not() {
+fn a_user_without_permission_is_refused() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
-    server.tell("ACL SETUSER default -evalsha");
-    let answer = caller.ask("x", 1);
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    server.run("ACL SETUSER default -evalsha");
+    let answer = caller.check("x", 1);
     assert!(is_refused(&answer, "NOPERM"), "{:?}", answer.result);
-    caller.ask_until_open();
-    server.tell("ACL SETUSER default +evalsha");
+    caller.check_until_open();
+    server.run("ACL SETUSER default +evalsha");
     assert_recovers(&caller);
 }
 
 #[test]
-fn a_server_that_becomes_a_replica() {
+fn a_server_that_becomes_a_replica_refuses_calls() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
-    let nobody = crate::servers::free_port();
-    server.tell(&format!("REPLICAOF 127.0.0.1 {nobody}"));
-    let answer = caller.ask("x", 1);
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    let unused = crate::servers::free_port();
+    server.run(&format!("REPLICAOF 127.0.0.1 {unused}"));
+    let answer = caller.check("x", 1);
     assert!(is_refused(&answer, "READONLY"), "{:?}", answer.result);
     caller.wait_until_open();
-    server.tell("REPLICAOF NO ONE");
+    server.run("REPLICAOF NO ONE");
     assert_recovers(&caller);
 }
 
 #[test]
-fn a_script_that_does_not_end() {
+fn the_client_recovers_from_an_endless_script() {
     let server = Server::with(&[&["busy-reply-threshold", "50"]]);
-    let caller = Caller::ready(hasty(server.endpoint()));
+    let caller = Caller::connected(with_short_timeout(server.endpoint()));
     let port = server.port;
     let busy = std::thread::spawn(move || {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
@@ -203,22 +209,22 @@ fn a_script_that_does_not_end() {
                 .query::<()>(&mut connection),
         );
     });
-    caller.ask_until_open();
-    until("the script is killed", PATIENCE, || {
-        server.ask("SCRIPT KILL").is_ok()
+    caller.check_until_open();
+    until("the script is killed", MAX_WAIT, || {
+        server.try_run("SCRIPT KILL").is_ok()
     });
     busy.join().unwrap();
     assert_recovers(&caller);
 }
 
 #[test]
-fn a_queue_that_is_full() {
+fn a_full_queue_returns_calls() {
     let server = Server::start();
-    let mut config = hasty(server.endpoint());
-    // Long enough that all are sent before the first gives up and the breaker opens.
+    let mut config = with_short_timeout(server.endpoint());
+    // Long enough to send all calls before the first one fails and the breaker opens.
     config.timeout = Duration::from_secs(5);
     config.max_queue = 10;
-    let caller = Caller::ready(config);
+    let caller = Caller::connected(config);
     server.pause();
     let (answers, answered) = channel();
     for cost in 1..=200 {
@@ -230,47 +236,53 @@ fn a_queue_that_is_full() {
         .iter()
         .filter(|answer| answer.result == Err(Failure::Full))
         .count();
-    assert!(full >= 150, "expected most to find it full, got: {full}");
+    assert!(
+        full >= 150,
+        "expected most calls to be returned, got: {full}"
+    );
     server.resume();
     caller.assert_counts("after", 3);
     let idle = || caller.client.status().servers[0].pending == 0;
-    until("nothing is pending", PATIENCE, idle);
+    until("nothing is pending", MAX_WAIT, idle);
 }
 
 #[test]
-fn somebody_elses_key() {
+fn a_key_of_another_program_fails_its_calls_only() {
     let server = Server::start();
-    let caller = Caller::ready(patient(server.endpoint()));
-    let reply = caller.ask("mine", 1).result.unwrap();
-    assert!(is_for(&reply, 1));
-    let redis::Value::Array(keys) = server.tell("KEYS test:{mine}*") else {
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    let reply = caller.check("mine", 1).result.unwrap();
+    assert!(is_reply_to(&reply, 1));
+    let redis::Value::Array(keys) = server.run("KEYS test:{mine}*") else {
         panic!("expected keys");
     };
     let key = String::from_utf8(redis::from_redis_value::<Vec<u8>>(keys[0].clone()).unwrap());
-    let key = key.expect("this key is text");
-    server.tell(&format!("DEL {key}"));
-    server.tell(&format!("LPUSH {key} 1"));
-    let answer = caller.ask("mine", 1);
+    let key = key.expect("a plain key");
+    server.run(&format!("DEL {key}"));
+    server.run(&format!("LPUSH {key} 1"));
+    let answer = caller.check("mine", 1);
     assert!(
         matches!(answer.result, Err(Failure::Foreign(_))),
         "{:?}",
         answer.result
     );
-    assert!(!caller.told.turned(Closed, Open), "the server works");
-    // And yet it is told, without the id that the key is about.
-    until("the problem is shown", PATIENCE, || {
-        caller.ask("mine", 1);
+    assert!(
+        !caller.events.breaker_changed(Closed, Open),
+        "the server works"
+    );
+    // It is reported without the id in the key.
+    until("the problem is shown", MAX_WAIT, || {
+        caller.check("mine", 1);
         let status = caller.client.status();
         let problem = status.servers[0].problem.as_deref().unwrap_or_default();
         status.totals.refused > 0
             && problem.starts_with("WRONGTYPE a key that begins with rate_limiter holds")
     });
-    until("the batch is told of", PATIENCE, || {
-        let batches = caller.told.batches.lock().unwrap();
+    until("the batch is reported", MAX_WAIT, || {
+        let batches = caller.events.batches.lock().unwrap();
         batches.contains(&(1, Some("WRONGTYPE".to_owned())))
     });
-    until("the problem is over", PATIENCE, || {
-        caller.ask("other", 1);
+    until("the problem is not shown any more", MAX_WAIT, || {
+        caller.check("other", 1);
         caller.client.status().servers[0].problem.is_none()
     });
 }

@@ -1,14 +1,14 @@
-//! The client against real servers, well and failing.
+//! The client against real servers, healthy and failing.
 
-#![allow(clippy::unwrap_used)] // a test that unwraps says enough when it fails
+#![allow(clippy::unwrap_used)] // a failed unwrap explains itself in a test
 
 mod batches;
 mod caller;
 mod cluster;
 mod eviction;
 mod faults;
+mod replies;
 mod secured;
 mod sentinel;
 #[path = "../servers/mod.rs"]
 mod servers;
-mod tags;

@@ -1,4 +1,4 @@
-//! Encryption, users, and passwords that change: and that nobody sees them.
+//! TLS, users with few permissions, and secrets that change and are never printed.
 
 use rate_limiter_distributed::{
     Authority,
@@ -6,7 +6,7 @@ use rate_limiter_distributed::{
 };
 use rate_limiter_redis::{Config, Credentials, Identity, Tls, Topology};
 
-use crate::caller::{hasty, is_for, patient, Caller, PATIENCE};
+use crate::caller::{is_reply_to, with_long_timeout, with_short_timeout, Caller, MAX_WAIT};
 use crate::servers::{until, Secured};
 
 const PASSWORD: &str = "first-secret";
@@ -17,153 +17,155 @@ fn config(secured: &Secured, password: &str) -> Config {
         credentials: Credentials::new(Some(Secured::USER), Some(password)),
         tls: Some(secured.tls()),
         prefix: "test".into(),
-        ..patient(secured.endpoint())
+        ..with_long_timeout(secured.endpoint())
     }
 }
 
-/// How many connections have come up.
-fn ups(caller: &Caller) -> usize {
-    let told = caller.told.connections.lock().unwrap();
-    told.iter().filter(|told| *told == "up").count()
+/// Returns how often a connection has come up.
+fn connections(caller: &Caller) -> usize {
+    let events = caller.events.connections.lock().unwrap();
+    events.iter().filter(|event| *event == "up").count()
 }
 
-fn cannot_connect(config: Config, because: &str) {
+fn assert_cannot_connect(config: Config, reason: &str) {
     let caller = Caller::with(config);
     caller.wait_until_open();
-    caller.wait_until_heard(because);
+    caller.wait_for_connection_event(reason);
 }
 
 #[test]
-fn encrypted_and_with_the_least_rights_calls_are_answered() {
+fn a_user_with_least_privileges_is_answered_over_tls() {
     let secured = Secured::start(PASSWORD);
-    let caller = Caller::ready(config(&secured, PASSWORD));
-    assert!(is_for(&caller.ask("x", 5).result.unwrap(), 5));
-    secured.server.tell("SCRIPT FLUSH");
-    assert!(is_for(&caller.ask("y", 6).result.unwrap(), 6));
+    let caller = Caller::connected(config(&secured, PASSWORD));
+    assert!(is_reply_to(&caller.check("x", 5).result.unwrap(), 5));
+    secured.server.run("SCRIPT FLUSH");
+    assert!(is_reply_to(&caller.check("y", 6).result.unwrap(), 6));
 }
 
 #[test]
-fn who_is_not_trusted_is_not_spoken_to() {
+fn an_untrusted_server_or_client_is_refused() {
     let secured = Secured::start(PASSWORD);
-    let stranger = Secured::start(PASSWORD);
+    let other = Secured::start(PASSWORD);
     let with = |tls: Tls| Config {
         tls: Some(tls),
         ..config(&secured, PASSWORD)
     };
-    let roots = stranger.tls().roots;
-    cannot_connect(
+    let roots = other.tls().roots;
+    assert_cannot_connect(
         with(Tls {
             roots: roots.clone(),
             ..secured.tls()
         }),
         "certificate",
     );
-    cannot_connect(
+    assert_cannot_connect(
         with(Tls {
             identity: None,
             ..secured.tls()
         }),
         "failed",
     );
-    let trusting = with(Tls {
+    let unverified = with(Tls {
         roots,
         verify: false,
         ..secured.tls()
     });
-    let caller = Caller::ready(trusting);
-    assert!(is_for(&caller.ask("x", 5).result.unwrap(), 5));
+    let caller = Caller::connected(unverified);
+    assert!(is_reply_to(&caller.check("x", 5).result.unwrap(), 5));
 }
 
 #[test]
-fn a_wrong_password_is_told_apart_and_can_be_replaced() {
+fn a_wrong_password_is_reported_and_can_be_replaced() {
     let secured = Secured::start(PASSWORD);
     let caller = Caller::with(config(&secured, OTHER));
     caller.wait_until_open();
-    caller.wait_until_heard("refused: WRONGPASS");
+    caller.wait_for_connection_event("refused: WRONGPASS");
     let right = Credentials::new(Some(Secured::USER), Some(PASSWORD));
     caller.client.set_credentials(right);
-    until("the breaker closes", PATIENCE, || {
-        caller.told.turned(HalfOpen, Closed)
+    until("the breaker closes", MAX_WAIT, || {
+        caller.events.breaker_changed(HalfOpen, Closed)
     });
-    assert!(is_for(&caller.ask("x", 5).result.unwrap(), 5));
+    assert!(is_reply_to(&caller.check("x", 5).result.unwrap(), 5));
 }
 
 #[test]
-fn a_password_is_replaced_under_way_and_no_call_notices() {
+fn a_password_is_replaced_without_a_failed_call() {
     let secured = Secured::start(PASSWORD);
-    let caller = Caller::ready(config(&secured, PASSWORD));
-    assert!(is_for(&caller.ask("x", 1).result.unwrap(), 1));
+    let caller = Caller::connected(config(&secured, PASSWORD));
+    assert!(is_reply_to(&caller.check("x", 1).result.unwrap(), 1));
     secured.set_password(OTHER);
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
     let mut cost = 1;
-    until("there is a new connection", PATIENCE, || {
+    until("a new connection is up", MAX_WAIT, || {
         cost += 1;
-        assert!(is_for(
-            &caller.ask(&format!("id{cost}"), cost).result.unwrap(),
+        assert!(is_reply_to(
+            &caller.check(&format!("id{cost}"), cost).result.unwrap(),
             cost
         ));
-        ups(&caller) == 2
+        connections(&caller) == 2
     });
-    assert!(!caller.told.heard("down"));
+    assert!(!caller.events.has_connection_event("down"));
     assert_eq!(caller.client.epoch(), 0, "nothing was lost");
-    secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
+    secured.server.run("CLIENT KILL TYPE normal SKIPME yes");
     caller.assert_counts("after", 3);
 }
 
 #[test]
-fn a_password_that_a_server_had_no_time_for_is_tried_again() {
+fn a_new_password_is_tried_again_after_a_timeout() {
     let secured = Secured::start(PASSWORD);
-    let caller = Caller::ready(config(&secured, PASSWORD));
+    let caller = Caller::connected(config(&secured, PASSWORD));
     secured.set_password(OTHER);
     secured.server.pause();
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
-    caller.wait_until_heard("failed: no answer within");
+    caller.wait_for_connection_event("failed: no answer within");
     secured.server.resume();
-    until("there is a new connection", PATIENCE, || ups(&caller) == 2);
-    assert!(!caller.told.heard("down"));
+    until("a new connection is up", MAX_WAIT, || {
+        connections(&caller) == 2
+    });
+    assert!(!caller.events.has_connection_event("down"));
 }
 
 #[test]
-fn a_password_that_was_changed_behind_our_back_is_asked_for_and_taken() {
+fn a_password_that_changed_at_the_server_is_reported_and_can_be_replaced() {
     let secured = Secured::start(PASSWORD);
-    let caller = Caller::ready(Config {
-        timeout: hasty(secured.endpoint()).timeout,
+    let caller = Caller::connected(Config {
+        timeout: with_short_timeout(secured.endpoint()).timeout,
         ..config(&secured, PASSWORD)
     });
     secured.set_password(OTHER);
-    secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
+    secured.server.run("CLIENT KILL TYPE normal SKIPME yes");
     caller.wait_until_open();
-    caller.wait_until_heard("refused: WRONGPASS");
+    caller.wait_for_connection_event("refused: WRONGPASS");
     let new = Credentials::new(Some(Secured::USER), Some(OTHER));
     caller.client.set_credentials(new);
     caller.assert_counts("x", 5);
 }
 
 #[test]
-fn certificates_are_replaced_for_the_next_connection_and_useless_ones_are_not_taken() {
+fn new_certificates_are_used_for_the_next_connection_and_invalid_ones_are_refused() {
     let secured = Secured::start(PASSWORD);
-    let stranger = Secured::start(PASSWORD);
+    let other = Secured::start(PASSWORD);
     let caller = Caller::with(Config {
-        tls: Some(stranger.tls()),
+        tls: Some(other.tls()),
         ..config(&secured, PASSWORD)
     });
     caller.wait_until_open();
-    caller.wait_until_heard("certificate");
+    caller.wait_for_connection_event("certificate");
     caller.client.set_tls(&secured.tls()).unwrap();
     caller.assert_counts("x", 5);
 
     let mismatched = Tls {
         identity: Some(Identity {
             certificate: secured.tls().identity.unwrap().certificate,
-            key: stranger.tls().identity.unwrap().key,
+            key: other.tls().identity.unwrap().key,
         }),
         ..secured.tls()
     };
     let error = caller.client.set_tls(&mismatched).unwrap_err();
     assert!(error.to_string().starts_with("expected TLS certificates"));
-    secured.server.tell("CLIENT KILL TYPE normal SKIPME yes");
+    secured.server.run("CLIENT KILL TYPE normal SKIPME yes");
     caller.assert_counts("y", 6);
 }
 
@@ -180,8 +182,8 @@ fn no_secret_is_printed() {
     let of_config = format!("{config:?}");
     let caller = Caller::with(config);
     caller.wait_until_open();
-    let (status, told) = (caller.client.status(), &caller.told);
-    let printed = format!("{of_config} {:?} {status:?} {told:?}", caller.client);
+    let (status, events) = (caller.client.status(), &caller.events);
+    let printed = format!("{of_config} {:?} {status:?} {events:?}", caller.client);
     assert!(printed.contains("WRONGPASS"), "{printed}");
     for secret in [OTHER, key.lines().nth(1).unwrap()] {
         assert!(!printed.contains(secret), "{printed}");
@@ -189,7 +191,7 @@ fn no_secret_is_printed() {
 }
 
 #[test]
-fn what_cannot_be_is_said_at_the_start() {
+fn an_invalid_configuration_is_an_error_at_the_start() {
     let server = rate_limiter_redis::Endpoint::tcp("localhost", 1);
     let start = |config| {
         let started = rate_limiter_redis::Client::start(config, std::sync::Arc::new(()));
@@ -202,7 +204,7 @@ fn what_cannot_be_is_said_at_the_start() {
     };
     let wrong = Config {
         tls: Some(tls),
-        ..patient(server.clone())
+        ..with_long_timeout(server.clone())
     };
     assert!(start(wrong).starts_with("expected TLS certificates"));
     let cluster = |seeds| Config::new(Topology::Cluster { seeds });

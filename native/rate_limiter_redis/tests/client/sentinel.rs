@@ -1,4 +1,4 @@
-//! A primary is followed from one server to another.
+//! The client follows the primary that Sentinels name.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -7,7 +7,9 @@ use std::thread;
 use rate_limiter_distributed::{Authority, Failure};
 use rate_limiter_redis::{Config, Credentials, Endpoint, Topology};
 
-use crate::caller::{assert_in_time, hasty, is_for, patient, Caller, PATIENCE};
+use crate::caller::{
+    assert_in_time, is_reply_to, with_long_timeout, with_short_timeout, Caller, MAX_WAIT,
+};
 use crate::servers::{until, Sentinel, Server};
 
 fn config(group: &Sentinel, name: &str) -> Config {
@@ -18,46 +20,49 @@ fn config(group: &Sentinel, name: &str) -> Config {
     };
     Config {
         topology,
-        ..patient(group.primary.endpoint())
+        ..with_long_timeout(group.primary.endpoint())
     }
 }
 
-/// Asks until the replica answers; nobody waits long meanwhile.
+/// Makes calls until the promoted replica answers. None of them takes long.
 fn assert_follows(caller: &Caller, group: &Sentinel) {
     let replica = group.replica.endpoint().to_string();
     let mut cost = 100;
-    until("calls go to the new primary", PATIENCE, || {
+    until("calls go to the new primary", MAX_WAIT, || {
         cost += 1;
-        let answer = caller.ask(&format!("id{cost}"), cost);
+        let answer = caller.check(&format!("id{cost}"), cost);
         assert_in_time(&answer);
         let servers = caller.client.status().servers;
         answer.result.is_ok() && servers.iter().any(|server| server.server == replica)
     });
     caller.assert_counts("there", 5);
-    let there = group.replica.tell("KEYS test:{there}*");
+    let there = group.replica.run("KEYS test:{there}*");
     assert!(matches!(there, redis::Value::Array(keys) if keys.len() == 1));
-    assert!(caller.client.epoch() > 0, "it may not have heard all");
+    assert!(
+        caller.client.epoch() > 0,
+        "a promoted replica may lack writes"
+    );
 }
 
 #[test]
-fn a_failover_that_was_asked_for() {
+fn the_client_follows_a_requested_failover() {
     let group = Sentinel::start();
-    let caller = Caller::ready(config(&group, Sentinel::GROUP));
-    assert!(is_for(&caller.ask("before", 7).result.unwrap(), 7));
-    let hasty = Caller::ready(Config {
-        timeout: hasty(group.primary.endpoint()).timeout,
+    let caller = Caller::connected(config(&group, Sentinel::GROUP));
+    assert!(is_reply_to(&caller.check("before", 7).result.unwrap(), 7));
+    let with_short_timeout = Caller::connected(Config {
+        timeout: with_short_timeout(group.primary.endpoint()).timeout,
         ..config(&group, Sentinel::GROUP)
     });
     group.fail_over();
-    assert_follows(&hasty, &group);
+    assert_follows(&with_short_timeout, &group);
     caller.assert_counts("x", 5);
 }
 
 #[test]
-fn a_primary_that_dies() {
+fn the_client_follows_a_failover_after_the_primary_dies() {
     let mut group = Sentinel::start();
-    let caller = Caller::ready(Config {
-        timeout: hasty(group.primary.endpoint()).timeout,
+    let caller = Caller::connected(Config {
+        timeout: with_short_timeout(group.primary.endpoint()).timeout,
         ..config(&group, Sentinel::GROUP)
     });
     group.lose_primary();
@@ -65,18 +70,18 @@ fn a_primary_that_dies() {
 }
 
 #[test]
-fn a_group_that_nobody_knows_is_a_problem_that_is_told() {
+fn an_unknown_group_is_shown_as_a_problem() {
     let group = Sentinel::start();
     let caller = Caller::with(config(&group, "others"));
-    let told = || {
+    let is_shown = || {
         let problem = caller.client.status().problem;
         problem.is_some_and(|problem| problem.contains("does not know the group \"others\""))
     };
-    until("the problem is told", PATIENCE, told);
-    assert_eq!(caller.ask("x", 1).result, Err(Failure::Away));
+    until("the problem is shown", MAX_WAIT, is_shown);
+    assert_eq!(caller.check("x", 1).result, Err(Failure::Away));
 }
 
-/// A sentinel that is behind: whatever it is asked, it names the same server, for as long as the test runs.
+/// Starts a Sentinel that is behind: it names the same server until the test ends.
 fn stale(named: &Server) -> Endpoint {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -88,7 +93,7 @@ fn stale(named: &Server) -> Endpoint {
             thread::spawn(move || {
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 while let Some(Ok(line)) = lines.next() {
-                    // The last word of the only question.
+                    // The last argument of the only query.
                     if line == Sentinel::GROUP && stream.write_all(reply.as_bytes()).is_err() {
                         return;
                     }
@@ -100,14 +105,14 @@ fn stale(named: &Server) -> Endpoint {
 }
 
 #[test]
-fn a_replica_that_a_sentinel_takes_for_the_primary_decides_nothing_though_it_takes_writes() {
+fn a_writable_replica_that_a_stale_sentinel_names_decides_no_call() {
     let group = Sentinel::start();
-    group.replica.tell("CONFIG SET replica-read-only no");
+    group.replica.run("CONFIG SET replica-read-only no");
     let stale = stale(&group.replica);
     let primary = group.primary.endpoint().to_string();
     let mut rounds = 0;
-    // Where its answer comes late, another one is asked: then it is tried again.
-    until("the one that is behind is believed", PATIENCE, || {
+    // If the stale one replies late, the client queries another one: then the test starts another client.
+    until("the client connects to the replica", MAX_WAIT, || {
         let sentinels = std::iter::once(stale.clone()).chain(group.endpoints());
         let caller = Caller::with(Config {
             topology: Topology::Sentinel {
@@ -115,17 +120,19 @@ fn a_replica_that_a_sentinel_takes_for_the_primary_decides_nothing_though_it_tak
                 group: Sentinel::GROUP.to_owned(),
                 credentials: Credentials::default(),
             },
-            ..patient(group.primary.endpoint())
+            ..with_long_timeout(group.primary.endpoint())
         });
         rounds += 1;
         caller.assert_counts(&format!("x{rounds}"), 5);
-        until("it goes by the others", PATIENCE, || {
+        until("the client follows the other Sentinels", MAX_WAIT, || {
             let servers = caller.client.status().servers;
             !servers.is_empty() && servers.iter().all(|server| server.server == primary)
         });
-        caller.told.heard("expected a primary, got: a slave")
+        caller
+            .events
+            .has_connection_event("expected a primary, got: a slave")
     });
-    // What it holds came from the primary.
-    let asked = format!("{:?}", group.replica.tell("INFO commandstats"));
+    // The replica has data, but only by replication.
+    let asked = format!("{:?}", group.replica.run("INFO commandstats"));
     assert!(!asked.contains("cmdstat_evalsha"), "{asked}");
 }

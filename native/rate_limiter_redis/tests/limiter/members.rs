@@ -29,11 +29,11 @@ fn nodes_hear_of_each_other_until_they_leave_or_fall_silent() {
     beat_until(&first, 2, 0);
 
     // One was heard long ago, one by a server whose clock was ahead.
-    server.tell("ZADD test:{nodes} 1000 0silent");
-    server.tell("ZADD test:{nodes} 99999999999999 0ahead");
+    server.run("ZADD test:{nodes} 1000 0silent");
+    server.run("ZADD test:{nodes} 99999999999999 0ahead");
     until("those two are forgotten", PATIENCE, || {
         second.heartbeat.beat(&second.client).unwrap();
-        server.tell("ZCARD test:{nodes}") == redis::Value::Int(2)
+        server.run("ZCARD test:{nodes}") == redis::Value::Int(2)
     });
     beat_until(&second, 2, 1);
 
@@ -55,7 +55,7 @@ fn what_is_written_goes_when_all_are_silent() {
     let node = node("a", &server);
     beat_until(&node, 1, 0);
     let expires = || {
-        let expiry = server.tell("PTTL test:{nodes}");
+        let expiry = server.run("PTTL test:{nodes}");
         matches!(expiry, redis::Value::Int(1..=15_000))
     };
     until("it is written, and has a time to live", PATIENCE, expires);

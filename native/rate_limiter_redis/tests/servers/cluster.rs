@@ -8,13 +8,13 @@ use redis::Value;
 use super::process::free_port;
 use super::server::{until, Server};
 
-/// How long nodes may take to agree, on a machine that does other things as well.
+/// The maximum time for the nodes to agree, on a busy machine.
 const AGREE: Duration = Duration::from_mins(1);
 
-/// What each primary has at first.
+/// The initial slots of each primary.
 const SLOTS: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
 
-/// The first three are primaries, and each has a replica three places behind it.
+/// The first three nodes are primaries. Each has a replica three places after it.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Server>,
 }
@@ -23,11 +23,11 @@ impl Cluster {
     pub(crate) fn start() -> Self {
         let nodes: Vec<_> = (0..6).map(|_| node()).collect();
         for (node, (first, last)) in nodes.iter().zip(SLOTS) {
-            node.tell(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+            node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
         }
         for (number, node) in nodes.iter().enumerate() {
-            // Of different age, so that they agree at once on who has what.
-            node.tell(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
+            // Different epochs, so that the nodes agree on the owners at once.
+            node.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
         }
         introduce(&nodes);
         let cluster = Self { nodes };
@@ -38,14 +38,14 @@ impl Cluster {
             let id = id(primary);
             let replicate = format!("CLUSTER REPLICATE {id}");
             until("a replica knows its primary", AGREE, || {
-                replica.ask(&replicate).is_ok()
+                replica.try_run(&replicate).is_ok()
             });
         }
         until("the cluster is up", AGREE, || cluster.is_up());
         cluster
     }
 
-    /// A seventh node, without slots. Returns its number.
+    /// Adds a seventh node, without slots. Returns its number.
     pub(crate) fn join(&mut self) -> usize {
         self.nodes.push(node());
         introduce(&self.nodes);
@@ -55,7 +55,7 @@ impl Cluster {
         let id = id(&self.nodes[number]);
         let named = || {
             self.all(|node| {
-                let nodes: String = redis::from_redis_value(node.tell("CLUSTER NODES")).unwrap();
+                let nodes: String = redis::from_redis_value(node.run("CLUSTER NODES")).unwrap();
                 nodes.contains(&id) && !nodes.contains("handshake")
             })
         };
@@ -69,17 +69,17 @@ impl Cluster {
         self.nodes.iter().map(Server::endpoint).collect()
     }
 
-    /// Says of each slot in a range that it goes from one primary to another, but moves nothing yet.
+    /// Starts to move a slot from one primary to another, without its keys.
     pub(crate) fn begin_to_move(&self, slot: u16, from: usize, to: usize) {
         let (source, target) = (id(&self.nodes[from]), id(&self.nodes[to]));
-        self.nodes[to].tell(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}"));
-        self.nodes[from].tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}"));
+        self.nodes[to].run(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}"));
+        self.nodes[from].run(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}"));
     }
 
-    /// Moves the keys of a slot, some at a time. Returns how many there were.
+    /// Moves up to ten keys of a slot. Returns their number.
     pub(crate) fn move_keys(&self, slot: u16, from: usize, to: usize) -> usize {
         let (from, to) = (&self.nodes[from], self.nodes[to].port);
-        let Value::Array(keys) = from.tell(&format!("CLUSTER GETKEYSINSLOT {slot} 10")) else {
+        let Value::Array(keys) = from.run(&format!("CLUSTER GETKEYSINSLOT {slot} 10")) else {
             panic!("expected keys");
         };
         for key in &keys {
@@ -91,38 +91,38 @@ impl Cluster {
         keys.len()
     }
 
-    /// Says that a slot has gone.
+    /// Ends the move of a slot.
     pub(crate) fn end_move(&self, slot: u16, to: usize) {
         let target = id(&self.nodes[to]);
-        // First the one that has it now: then nobody is left without.
+        // The new owner first, so that the slot always has one.
         let others = (0..3).filter(|number| *number != to);
         for number in std::iter::once(to).chain(others) {
-            self.nodes[number].tell(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
+            self.nodes[number].run(&format!("CLUSTER SETSLOT {slot} NODE {target}"));
         }
     }
 
-    /// Which slot a key lies in.
+    /// Returns the slot of a key.
     pub(crate) fn slot(&self, key: &str) -> u16 {
-        let reply = self.nodes[0].tell(&format!("CLUSTER KEYSLOT {key}"));
+        let reply = self.nodes[0].run(&format!("CLUSTER KEYSLOT {key}"));
         redis::from_redis_value(reply).unwrap()
     }
 
-    /// The primary that has a slot at first.
+    /// Returns the initial owner of a slot.
     pub(crate) fn owner(slot: u16) -> usize {
         let has = |(first, last): &(u16, u16)| (*first..=*last).contains(&slot);
         SLOTS.iter().position(has).expect("every slot has an owner")
     }
 
-    /// Kills a primary, and has the others notice soon.
+    /// Kills a primary, and shortens the timeouts of the other nodes.
     pub(crate) fn lose(&mut self, primary: usize) {
         self.nodes[primary].kill();
         for number in (0..self.nodes.len()).filter(|number| *number != primary) {
-            self.nodes[number].tell("CONFIG SET cluster-node-timeout 2000");
+            self.nodes[number].run("CONFIG SET cluster-node-timeout 2000");
         }
     }
 
     pub(crate) fn wait_until_promoted(&self, replica: usize) {
-        let primary = || match self.nodes[replica].tell("ROLE") {
+        let primary = || match self.nodes[replica].run("ROLE") {
             Value::Array(role) => role[0] == Value::BulkString(b"master".to_vec()),
             other => panic!("expected a role, got: {other:?}"),
         };
@@ -131,7 +131,7 @@ impl Cluster {
 
     fn is_up(&self) -> bool {
         self.all(|node| {
-            let slots = node.tell("CLUSTER SLOTS");
+            let slots = node.run("CLUSTER SLOTS");
             let replicated = |row: &Value| matches!(row, Value::Array(row) if row.len() == 4);
             let complete =
                 matches!(&slots, Value::Array(rows) if rows.len() == 3 && rows.iter().all(replicated));
@@ -139,17 +139,17 @@ impl Cluster {
         })
     }
 
-    fn all(&self, so: impl Fn(&Server) -> bool) -> bool {
-        self.nodes.iter().all(so)
+    fn all(&self, holds: impl Fn(&Server) -> bool) -> bool {
+        self.nodes.iter().all(holds)
     }
 }
 
-/// Everybody to everybody: word of mouth takes seconds.
+/// Introduces each node to each other one, since gossip takes seconds.
 fn introduce(nodes: &[Server]) {
     for node in nodes {
-        let bus = port_of_bus(node);
+        let bus = bus_port(node);
         for other in nodes.iter().filter(|other| other.port != node.port) {
-            other.tell(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port));
+            other.run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port));
         }
     }
 }
@@ -159,24 +159,24 @@ fn node() -> Server {
     Server::with(&[
         &["cluster-enabled", "yes"],
         &["cluster-port", &bus],
-        // Nobody is given up who only stands still.
+        // A long timeout, so that a slow machine causes no failover.
         &["cluster-node-timeout", "60000"],
         &["cluster-replica-validity-factor", "0"],
-        // A replica counts from the first byte on that it was sent: the first ping, if there is nothing else.
+        // A replica is listed once it has received data, which is a ping if nothing is written.
         &["repl-ping-replica-period", "1"],
     ])
 }
 
-fn port_of_bus(node: &Server) -> String {
-    let reply = node.tell("CONFIG GET cluster-port");
+fn bus_port(node: &Server) -> String {
+    let reply = node.run("CONFIG GET cluster-port");
     let (_, port): (String, String) = redis::from_redis_value(reply).unwrap();
     port
 }
 
 fn id(node: &Server) -> String {
-    redis::from_redis_value(node.tell("CLUSTER MYID")).unwrap()
+    redis::from_redis_value(node.run("CLUSTER MYID")).unwrap()
 }
 
 fn info(node: &Server) -> String {
-    redis::from_redis_value(node.tell("CLUSTER INFO")).unwrap()
+    redis::from_redis_value(node.run("CLUSTER INFO")).unwrap()
 }

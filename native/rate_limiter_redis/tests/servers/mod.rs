@@ -1,9 +1,9 @@
-//! Real servers on free ports of the loopback, for as long as somebody holds them.
+//! Real servers on free ports of the loopback interface, killed when they are dropped.
 //!
-//! Each is started by a shell that waits for the end of its own input, and then kills it: so none is left behind, not
-//! even by a test run that is killed itself.
+//! Each is started by a shell that kills it when the shell's own input ends, so no server survives a test run, not even
+//! one that is killed.
 
-#![allow(dead_code, unused_imports)] // not every test uses everything
+#![allow(dead_code, unused_imports, clippy::unwrap_used)] // not every test uses all of it
 
 mod cluster;
 mod process;
@@ -15,4 +15,4 @@ pub(crate) use cluster::Cluster;
 pub(crate) use process::free_port;
 pub(crate) use secured::Secured;
 pub(crate) use sentinel::Sentinel;
-pub(crate) use server::{ask, until, Server};
+pub(crate) use server::{try_run, until, Server};

@@ -1,4 +1,4 @@
-//! A server's process, from start to end.
+//! The process of a server.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Starts what follows, says its number, and kills it at the end of the input.
+/// Starts the command in its arguments, prints its process id, and kills it at the end of the input.
 const GUARD: &str =
     r#""$@" >/dev/null 2>&1 </dev/null & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null"#;
 
@@ -28,11 +28,14 @@ impl Process {
         let mut line = String::new();
         let output = guard.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut line).unwrap();
-        let pid = line.trim().parse().expect("the shell says the number");
+        let pid = line
+            .trim()
+            .parse()
+            .expect("the shell prints the process id");
         Self { guard, pid }
     }
 
-    /// Sends it a signal, by name.
+    /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args(["-s", name, &self.pid.to_string()])
@@ -51,15 +54,15 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody has at this moment, and that this process hands out once. Below those that the system gives to
-/// outgoing connections, one of which could take it before the server does.
+/// Returns a port that is free at this moment, and that this process returns only once. It is below the range of
+/// outgoing connections, one of which could otherwise take it before the server does.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 20_000;
-    static HANDED_OUT: AtomicU32 = AtomicU32::new(0);
+    static RETURNED: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(997);
     loop {
-        let number = HANDED_OUT.fetch_add(1, Ordering::Relaxed);
+        let number = RETURNED.fetch_add(1, Ordering::Relaxed);
         assert!(
             number < COUNT,
             "expected a free port below {}",
@@ -72,12 +75,12 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// The program that the servers are: `redis-server`, or what `REDIS_SERVER` names.
+/// Returns the server's program: `redis-server`, or the value of `REDIS_SERVER`.
 pub(crate) fn program() -> String {
     std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into())
 }
 
-/// A directory of its own, removed when it is dropped.
+/// A temporary directory, removed when it is dropped.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {

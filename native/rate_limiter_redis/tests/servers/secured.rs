@@ -1,4 +1,4 @@
-//! A server that speaks TLS only to those who show a certificate, and serves a user with the least rights.
+//! A server that requires TLS client certificates, with a user of least privileges.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,8 +8,8 @@ use rate_limiter_redis::{Endpoint, Identity, Tls};
 use super::process::{free_port, Directory};
 use super::server::Server;
 
-/// What a user may who does nothing but count: see the guide.
-pub(crate) const RIGHTS: &str =
+/// The permissions that limits need, as in the guide.
+pub(crate) const PERMISSIONS: &str =
     "resetkeys ~test:* -@all +evalsha +script|load +mget +exists +set +del +time";
 
 pub(crate) struct Secured {
@@ -19,7 +19,7 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// The user who may only count.
+    /// The user with these permissions.
     pub(crate) const USER: &str = "limiter";
 
     pub(crate) fn start(password: &str) -> Self {
@@ -43,11 +43,11 @@ impl Secured {
         secured
     }
 
-    /// Gives the user this password and no other, and has it sign in again.
+    /// Replaces the user's password.
     pub(crate) fn set_password(&self, password: &str) {
         let user = Self::USER;
-        self.server.tell(&format!(
-            "ACL SETUSER {user} on resetpass >{password} {RIGHTS}"
+        self.server.run(&format!(
+            "ACL SETUSER {user} on resetpass >{password} {PERMISSIONS}"
         ));
     }
 
@@ -55,7 +55,7 @@ impl Secured {
         Endpoint::tcp("localhost", self.port)
     }
 
-    /// What a client must trust and show.
+    /// Returns the certificates that a client needs.
     pub(crate) fn tls(&self) -> Tls {
         let read = |name| std::fs::read(self.certificates.path().join(name)).unwrap();
         Tls {
@@ -69,7 +69,7 @@ impl Secured {
     }
 }
 
-/// An authority of our own, and a certificate of it for each side.
+/// Creates a certificate authority, and a certificate for each side.
 fn make_certificates(directory: &Path) {
     openssl(
         directory,

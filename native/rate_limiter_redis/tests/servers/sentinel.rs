@@ -1,4 +1,4 @@
-//! A primary with a replica, and three sentinels that watch over them.
+//! A primary with a replica, and three Sentinels that monitor them.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use redis::Value;
 
 use super::server::{until, Server};
 
-/// How long a failover may take, on a machine that does other things as well: a sentinel that stood still for two
-/// seconds does nothing for half a minute.
+/// The maximum time for a failover on a busy machine: a Sentinel that was suspended for two seconds takes no part for
+/// half a minute.
 const FAILOVER: Duration = Duration::from_mins(2);
 
 pub(crate) struct Sentinel {
@@ -18,22 +18,26 @@ pub(crate) struct Sentinel {
 }
 
 impl Sentinel {
-    /// The name by which the sentinels know the group.
+    /// The name of the primary in the Sentinels' configuration.
     pub(crate) const GROUP: &str = "limits";
 
     pub(crate) fn start() -> Self {
         let primary = Server::start();
         let port = primary.port.to_string();
         let replica = Server::with(&[&["replicaof", "127.0.0.1", &port]]);
-        let linked = || contains(&replica.tell("INFO replication"), "master_link_status:up");
+        let linked = || contains(&replica.run("INFO replication"), "master_link_status:up");
         until("the replica follows", FAILOVER, linked);
-        let sentinels: Vec<_> = (0..3).map(|_| watch(primary.port)).collect();
+        let sentinels: Vec<_> = (0..3).map(|_| monitor(primary.port)).collect();
         let group = Self {
             primary,
             replica,
             sentinels,
         };
-        until("the sentinels know all", FAILOVER, || group.is_known());
+        until(
+            "the Sentinels know each other and the replica",
+            FAILOVER,
+            || group.is_known(),
+        );
         group
     }
 
@@ -41,29 +45,29 @@ impl Sentinel {
         self.sentinels.iter().map(Server::endpoint).collect()
     }
 
-    /// The port of the primary, as most sentinels know it.
+    /// Returns the port of the primary that the first Sentinel names.
     pub(crate) fn known_primary(&self) -> u16 {
-        let ask = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {}", Self::GROUP);
-        let reply = self.sentinels[0].tell(&ask);
+        let query = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {}", Self::GROUP);
+        let reply = self.sentinels[0].run(&query);
         let (_, port): (String, u16) = redis::from_redis_value(reply).unwrap();
         port
     }
 
-    /// Has the sentinels promote the replica while the primary is well.
+    /// Requests a failover while the primary is up.
     pub(crate) fn fail_over(&self) {
-        // It is refused while the sentinel has not heard from the replica for a moment.
+        // The request is refused if the replica has not replied to the Sentinel lately.
         let failover = format!("SENTINEL FAILOVER {}", Self::GROUP);
-        until("a sentinel begins the failover", FAILOVER, || {
-            self.sentinels[0].ask(&failover).is_ok()
+        until("a Sentinel starts the failover", FAILOVER, || {
+            self.sentinels[0].try_run(&failover).is_ok()
         });
         self.wait_until_promoted();
     }
 
-    /// Kills the primary, and has the sentinels notice soon.
+    /// Kills the primary, and shortens the Sentinels' timeouts.
     pub(crate) fn lose_primary(&mut self) {
         self.primary.kill();
         for sentinel in &self.sentinels {
-            // One that fails is tried again after two timeouts.
+            // A failover that fails is repeated after two of these timeouts.
             set(sentinel, "failover-timeout", 2_000);
             set(sentinel, "down-after-milliseconds", 500);
         }
@@ -73,25 +77,25 @@ impl Sentinel {
     fn wait_until_promoted(&self) {
         let promoted = || {
             self.known_primary() == self.replica.port
-                && contains(&self.replica.tell("INFO replication"), "role:master")
+                && contains(&self.replica.run("INFO replication"), "role:master")
         };
         until("the replica is promoted", FAILOVER, promoted);
     }
 
     fn is_known(&self) -> bool {
         self.sentinels.iter().all(|sentinel| {
-            let info = sentinel.tell("INFO sentinel");
+            let info = sentinel.run("INFO sentinel");
             contains(&info, "status=ok") && contains(&info, "slaves=1,sentinels=3")
         })
     }
 }
 
-fn watch(primary: u16) -> Server {
-    // A sentinel writes what it learns into its file.
+/// Starts a Sentinel that monitors a primary.
+fn monitor(primary: u16) -> Server {
     let sentinel = Server::as_sentinel();
     let group = Sentinel::GROUP;
-    sentinel.tell(&format!("SENTINEL MONITOR {group} 127.0.0.1 {primary} 2"));
-    // Nobody is given up who only stands still, and no promotion that takes its time.
+    sentinel.run(&format!("SENTINEL MONITOR {group} 127.0.0.1 {primary} 2"));
+    // Long timeouts, so that a slow machine causes no failover, and interrupts none.
     set(&sentinel, "down-after-milliseconds", 60_000);
     set(&sentinel, "failover-timeout", 60_000);
     sentinel
@@ -99,7 +103,7 @@ fn watch(primary: u16) -> Server {
 
 fn set(sentinel: &Server, name: &str, value: u32) {
     let group = Sentinel::GROUP;
-    sentinel.tell(&format!("SENTINEL SET {group} {name} {value}"));
+    sentinel.run(&format!("SENTINEL SET {group} {name} {value}"));
 }
 
 fn contains(reply: &Value, text: &str) -> bool {

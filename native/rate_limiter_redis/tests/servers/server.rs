@@ -1,4 +1,4 @@
-//! One server.
+//! A single server.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use rate_limiter_redis::Endpoint;
 
 use super::process::{free_port, program, Directory, Process};
 
-/// How long a server may take to start.
+/// The maximum time for a server to start.
 const START: Duration = Duration::from_mins(1);
 
-/// A server without a disk, and how to reach it without anything between.
+/// A server without persistence.
 pub(crate) struct Server {
     pub(crate) port: u16,
     arguments: Vec<String>,
@@ -23,7 +23,7 @@ impl Server {
         Self::with(&[])
     }
 
-    /// With more settings, each in words: `["maxmemory", "2mb"]`.
+    /// Starts a server with additional settings, such as `["maxmemory", "2mb"]`.
     pub(crate) fn with(settings: &[&[&str]]) -> Self {
         let directory = Directory::new();
         let port = free_port();
@@ -37,19 +37,19 @@ impl Server {
             &["repl-diskless-sync-delay", "0"],
         ];
         let settings: Vec<_> = defaults.iter().chain(settings).copied().collect();
-        Self::run(directory, port, Vec::new(), &settings)
+        Self::launch(directory, port, Vec::new(), &settings)
     }
 
-    /// A sentinel that watches over nobody yet. It keeps what it learns in a file.
+    /// Starts a Sentinel without a group. It stores its state in its configuration file.
     pub(crate) fn as_sentinel() -> Self {
         let directory = Directory::new();
         let file = directory.path().join("sentinel.conf");
         std::fs::write(&file, "").unwrap();
         let first = vec![file.display().to_string(), "--sentinel".to_owned()];
-        Self::run(directory, free_port(), first, &[])
+        Self::launch(directory, free_port(), first, &[])
     }
 
-    fn run(
+    fn launch(
         directory: Directory,
         port: u16,
         mut arguments: Vec<String>,
@@ -75,7 +75,7 @@ impl Server {
         server
     }
 
-    /// Starts it again, after it was killed; with nothing of what it had.
+    /// Starts the server again after it was killed, without its data.
     pub(crate) fn restart(&mut self) {
         self.process = Some(Process::start(&program(), &self.arguments));
         self.wait_until_up();
@@ -89,42 +89,42 @@ impl Server {
         Endpoint::Unix(self.directory.path().join("socket"))
     }
 
-    /// Asks it something, in words.
-    pub(crate) fn ask(&self, words: &str) -> redis::RedisResult<redis::Value> {
-        ask(self.port, words)
+    /// Runs a command, given as words separated by spaces.
+    pub(crate) fn try_run(&self, words: &str) -> redis::RedisResult<redis::Value> {
+        try_run(self.port, words)
     }
 
     pub(crate) fn command(&self, command: &redis::Cmd) -> redis::RedisResult<redis::Value> {
         command.query(&mut connect(self.port)?)
     }
 
-    /// Asks it something that it cannot refuse.
-    pub(crate) fn tell(&self, words: &str) -> redis::Value {
-        self.ask(words)
+    /// Runs a command that must succeed.
+    pub(crate) fn run(&self, words: &str) -> redis::Value {
+        self.try_run(words)
             .unwrap_or_else(|error| panic!("{words}: {error}"))
     }
 
-    /// As if it were taken away from the power.
+    /// Kills the process, as a power failure would.
     pub(crate) fn kill(&mut self) {
         self.process = None;
     }
 
-    /// It stands still, with its connections open.
+    /// Stops the process, with its connections open.
     pub(crate) fn pause(&self) {
-        self.process.as_ref().expect("it runs").signal("STOP");
+        self.process.as_ref().expect("running").signal("STOP");
     }
 
     pub(crate) fn resume(&self) {
-        self.process.as_ref().expect("it runs").signal("CONT");
+        self.process.as_ref().expect("running").signal("CONT");
     }
 
     fn wait_until_up(&self) {
-        until("the server is up", START, || self.ask("PING").is_ok());
+        until("the server is up", START, || self.try_run("PING").is_ok());
     }
 }
 
-/// Asks the server at a port something, in words.
-pub(crate) fn ask(port: u16, words: &str) -> redis::RedisResult<redis::Value> {
+/// Runs a command on the server at a port, given as words separated by spaces.
+pub(crate) fn try_run(port: u16, words: &str) -> redis::RedisResult<redis::Value> {
     let mut command = redis::Cmd::new();
     for word in words.split(' ') {
         command.arg(word);
@@ -133,14 +133,14 @@ pub(crate) fn ask(port: u16, words: &str) -> redis::RedisResult<redis::Value> {
 }
 
 fn connect(port: u16) -> redis::RedisResult<redis::Connection> {
-    // Without a deadline: with one, a process that is stopped and goes on, as with its whole container, is interrupted.
+    // Without a timeout: its system call would fail with EINTR when the whole container is stopped and continued.
     redis::Client::open(format!("redis://127.0.0.1:{port}"))?.get_connection()
 }
 
-/// Looks again and again until something is so.
-pub(crate) fn until(what: &str, within: Duration, mut so: impl FnMut() -> bool) {
+/// Polls a condition until it holds. Panics after `within`.
+pub(crate) fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !so() {
+    while !holds() {
         assert!(
             start.elapsed() < within,
             "expected within {within:?}: {what}"
