@@ -1,7 +1,7 @@
-//! Arbitrary histories: what the limiter in memory answers, Redis answers too, however calls travel together.
+//! Random histories: Redis answers as the limiter in memory does, however calls are grouped into commands.
 //!
-//! Limits are such that both count in the same ticks, and the clock shows whole microseconds. It never goes back: what
-//! happens then differs (see `traps`).
+//! Both count in the same ticks for the limits used here, and the clock shows whole microseconds. It never goes back,
+//! since the answers then differ (see `traps`).
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use proptest::test_runner::TestRunner;
 use rate_limiter_core::{Algorithm, Limit, Nanos, Retry, Tag, Usage};
 
 use crate::model::Call;
-use crate::remote::Remote;
+use crate::redis_limiter::RedisLimiter;
 use crate::rig::Rig;
 
 const CASES: u32 = 300;
 
-/// What a change of limit makes of a large debt may be more than the script counts.
-const MOST_OWED: Nanos = Nanos(1 << 52);
+/// The largest debt that the script counts exactly. A change of limit can exceed it.
+const MAX_DEBT: Nanos = Nanos(1 << 52);
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -31,11 +31,11 @@ enum Step {
     Refund(u64, u8, Cost),
     Reset(u64, u8),
     Scale(u32),
-    /// Another limit for the window in this place: its amount, its parts' length, its burst.
+    /// A new limit for the window at this position: amount, length of a part, burst.
     Update(usize, u64, u64, Option<u64>),
-    /// What was asked goes on its way, and time passes.
+    /// Sends the calls, then time passes.
     Wait(Span),
-    /// What was asked goes on its way.
+    /// Sends the calls.
     Send,
 }
 
@@ -46,14 +46,15 @@ enum Cost {
     Max(u64),
 }
 
-/// In microseconds.
+/// A time in microseconds.
 #[derive(Clone, Debug)]
 enum Span {
     Micros(u64),
-    /// So many thousandths of the first window's period.
+    /// Thousandths of the first window's period.
     Periods(u64),
-    /// What the last answer said of retry, and of reset, less so much.
+    /// The last answer's retry time, less this much.
     Retry(u64),
+    /// The last answer's reset time, less this much.
     Reset(u64),
 }
 
@@ -61,7 +62,7 @@ fn amounts() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 1..=20_u64, 1 => select(vec![60, 100, 123_457, 999_999, 1_000_000_001, 3_000_000_000])]
 }
 
-/// How long a sub-window is, or a period that has none.
+/// The length of a sub-window, or of a period without sub-windows.
 fn parts() -> impl Strategy<Value = u64> {
     let usual = vec![SECOND / 10, SECOND, 60 * SECOND, HOUR];
     let odd = vec![1, 7, 333_333, 1_000_003];
@@ -81,7 +82,7 @@ fn limits() -> impl Strategy<Value = Limit> {
     let fixed = (amounts(), parts(), any::<bool>())
         .prop_map(|(limit, part, aligned)| of(limit, part, Algorithm::FixedWindow { aligned }));
     prop_oneof![buckets, windows, logs, fixed]
-        .prop_filter("a rate that is kept", |limit| limit.validate().is_ok())
+        .prop_filter("a valid limit", |limit| limit.validate().is_ok())
 }
 
 fn of(limit: u64, part: u64, algorithm: Algorithm) -> Limit {
@@ -120,13 +121,13 @@ fn spans() -> impl Strategy<Value = Span> {
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    let whose = || (0..3_u64, any::<u8>(), costs());
+    let arguments = || (0..3_u64, any::<u8>(), costs());
     let scales = prop_oneof![4 => select(vec![1_000_000, 500_000, 333_333, 100_000]), 1 => 1_000..=3_000_000_u32];
     let burst = prop_oneof![Just(None), (1..=30_u64).prop_map(Some)];
     prop_oneof![
-        12 => whose().prop_map(|(id, windows, cost)| Step::Check(id, windows, cost)),
-        3 => whose().prop_map(|(id, windows, cost)| Step::Peek(id, windows, cost)),
-        2 => whose().prop_map(|(id, windows, cost)| Step::Refund(id, windows, cost)),
+        12 => arguments().prop_map(|(id, windows, cost)| Step::Check(id, windows, cost)),
+        3 => arguments().prop_map(|(id, windows, cost)| Step::Peek(id, windows, cost)),
+        2 => arguments().prop_map(|(id, windows, cost)| Step::Refund(id, windows, cost)),
         1 => (0..3_u64, any::<u8>()).prop_map(|(id, windows)| Step::Reset(id, windows)),
         8 => spans().prop_map(Step::Wait),
         4 => Just(Step::Send),
@@ -136,31 +137,31 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The limiter in memory, and what it is asked until it is sent to the one in Redis.
-struct Twins<'a> {
+/// A limiter in memory, one in Redis, and the calls that are not yet sent to the latter.
+struct Pair<'a> {
     memory: Rig,
-    remote: &'a mut Remote,
+    limiter: &'a mut RedisLimiter,
     limits: Vec<(Tag, Limit)>,
     now: u64,
     last: Usage,
-    owes_too_much: bool,
+    exceeds_script: bool,
     batch: Vec<Call>,
     expected: Vec<Vec<(Tag, Usage)>>,
 }
 
-impl Twins<'_> {
+impl Pair<'_> {
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
         let call = match step {
             Step::Check(id, windows, cost) => {
-                Call::Check(*id, self.chosen(*windows), self.units(cost))
+                Call::Check(*id, self.selected(*windows), self.units(cost))
             }
             Step::Peek(id, windows, cost) => {
-                Call::Peek(*id, self.chosen(*windows), self.units(cost))
+                Call::Peek(*id, self.selected(*windows), self.units(cost))
             }
             Step::Refund(id, windows, cost) => {
-                Call::Refund(*id, self.chosen(*windows), self.units(cost))
+                Call::Refund(*id, self.selected(*windows), self.units(cost))
             }
-            Step::Reset(id, windows) => Call::Reset(*id, self.chosen(*windows)),
+            Step::Reset(id, windows) => Call::Reset(*id, self.selected(*windows)),
             Step::Scale(ppm) => Call::Scale(*ppm),
             Step::Update(place, limit, part, burst) => {
                 let place = place % self.limits.len();
@@ -189,8 +190,8 @@ impl Twins<'_> {
         if let Some((_, usage)) = usages.first() {
             self.last = *usage;
         }
-        let mut owed = usages.iter().map(|(_, usage)| usage.reset_after);
-        self.owes_too_much |= owed.any(|owed| owed > MOST_OWED);
+        let mut debts = usages.iter().map(|(_, usage)| usage.reset_after);
+        self.exceeds_script |= debts.any(|debt| debt > MAX_DEBT);
         self.batch.push(call);
         self.expected.push(usages);
         Ok(())
@@ -199,20 +200,20 @@ impl Twins<'_> {
     fn send(&mut self) -> Result<(), TestCaseError> {
         let batch = std::mem::take(&mut self.batch);
         let expected = std::mem::take(&mut self.expected);
-        let answers = self.remote.calls(self.now * 1_000, &batch);
+        let answers = self.limiter.calls(self.now * 1_000, &batch);
         for (call, (answer, expected)) in batch.iter().zip(answers.iter().zip(&expected)) {
             prop_assert_eq!(answer, expected, "{:?} of {:?}", call, batch);
         }
         Ok(())
     }
 
-    fn chosen(&self, windows: u8) -> Vec<Tag> {
+    fn selected(&self, windows: u8) -> Vec<Tag> {
         let tags = self.limits.iter().map(|(tag, _)| *tag);
-        let chosen: Vec<Tag> = tags.clone().filter(|tag| windows >> tag & 1 == 1).collect();
-        if chosen.is_empty() {
+        let selected: Vec<Tag> = tags.clone().filter(|tag| windows >> tag & 1 == 1).collect();
+        if selected.is_empty() {
             tags.collect()
         } else {
-            chosen
+            selected
         }
     }
 
@@ -225,8 +226,7 @@ impl Twins<'_> {
     }
 
     fn micros(&self, span: &Span) -> u64 {
-        let per = u64::try_from(self.limits[0].1.per().as_micros())
-            .expect("a period that a limit can have");
+        let per = u64::try_from(self.limits[0].1.per().as_micros()).expect("a valid period");
         match *span {
             Span::Micros(micros) => micros,
             Span::Periods(thousandths) => {
@@ -243,7 +243,7 @@ impl Twins<'_> {
 
 #[test]
 fn redis_answers_as_memory_does() {
-    let remote = RefCell::new(Remote::new(&[]));
+    let limiter = RefCell::new(RedisLimiter::new(&[]));
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -256,13 +256,13 @@ fn redis_answers_as_memory_does() {
         collection::vec(steps(), 1..80),
     );
     let law = |(limits, start, steps): (Vec<Limit>, u64, Vec<Step>)| {
-        let remote = &mut *remote.borrow_mut();
+        let limiter = &mut *limiter.borrow_mut();
         let limits: Vec<(Tag, Limit)> = (0..).zip(limits).collect();
-        remote.run::<()>(&["FLUSHALL"]);
-        remote.open("law", &limits);
-        let mut twins = Twins {
+        limiter.run::<()>(&["FLUSHALL"]);
+        limiter.open("law", &limits);
+        let mut pair = Pair {
             memory: Rig::new(&limits),
-            remote,
+            limiter,
             limits,
             now: start,
             last: Usage {
@@ -271,17 +271,17 @@ fn redis_answers_as_memory_does() {
                 reset_after: Nanos(0),
                 retry: Retry::Now,
             },
-            owes_too_much: false,
+            exceeds_script: false,
             batch: Vec::new(),
             expected: Vec::new(),
         };
         for step in &steps {
-            twins.step(step)?;
-            if twins.owes_too_much {
+            pair.step(step)?;
+            if pair.exceeds_script {
                 return Ok(());
             }
         }
-        twins.send()
+        pair.send()
     };
     if let Err(failure) = runner.run(&histories, law) {
         panic!("{failure}\n{runner}");

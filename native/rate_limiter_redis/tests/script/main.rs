@@ -3,16 +3,20 @@
 #[path = "../../../rate_limiter_core/tests/vectors/case.rs"]
 mod case;
 #[path = "../../../rate_limiter_core/tests/model/mod.rs"]
-#[allow(unused_imports)] // the model answers by itself elsewhere
+#[allow(unused_imports)] // used elsewhere
 mod model;
 #[path = "../../../rate_limiter_core/tests/rig/mod.rs"]
 mod rig;
 #[path = "../../../rate_limiter_core/tests/vectors/text.rs"]
-#[allow(dead_code)] // the writer of vectors uses the rest
+#[allow(dead_code)] // used by the generator of the vectors
 mod text;
 
+mod charges;
+mod fixture;
 mod laws;
-mod remote;
-mod server;
+mod memory;
+mod redis_limiter;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod traps;
 mod vectors;

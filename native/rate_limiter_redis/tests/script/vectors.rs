@@ -1,9 +1,9 @@
-//! The cases that every implementation answers alike (`test/vectors/`).
+//! The cases of `test/vectors/`, which all implementations answer alike.
 
 use std::path::PathBuf;
 
 use crate::case::Step;
-use crate::remote::Remote;
+use crate::redis_limiter::RedisLimiter;
 use crate::text;
 
 fn run_all(name: &str) {
@@ -18,9 +18,9 @@ fn run_all(name: &str) {
         "expected cases in {name}, got: {}",
         cases.len()
     );
-    let mut remote = Remote::new(&[]);
+    let mut limiter = RedisLimiter::new(&[]);
     for (number, case) in cases.iter().enumerate() {
-        remote.open(&number.to_string(), &case.limits);
+        limiter.open(&number.to_string(), &case.limits);
         for Step {
             line,
             at_ms,
@@ -29,18 +29,18 @@ fn run_all(name: &str) {
         } in &case.steps
         {
             let now = (case.start_ms + at_ms) * 1_000_000;
-            let answer = text::answer(&case.names, &remote.call(now, call));
+            let answer = text::answer(&case.names, &limiter.call(now, call));
             assert_eq!(answer, *expected, "{name}, {}, line {line}", case.title);
         }
     }
 }
 
 #[test]
-fn derived_cases_are_answered_as_they_were_worked_out() {
+fn derived_cases_are_answered_as_calculated_by_hand() {
     run_all("derived.txt");
 }
 
 #[test]
-fn modelled_cases_are_answered_as_the_model_told() {
+fn modelled_cases_are_answered_as_by_the_model() {
     run_all("modelled.txt");
 }

@@ -1,4 +1,4 @@
-//! A limiter in Redis that is told the time, with the calls of the naive model.
+//! A limiter in Redis with a test's clock, and the calls of the naive model.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
 use rate_limiter_distributed::{Call, Failure, Meter, Op, Reply, WindowCall, WindowReply};
-use rate_limiter_redis::{wire, Kind, Namespace};
-use redis::{Connection, FromRedisValue, ToRedisArgs, Value};
+use rate_limiter_redis::{script, wire, Kind, Namespace};
+use redis::{Client, Connection, FromRedisValue, ToRedisArgs, Value};
 
 use crate::model;
-use crate::server::Server;
+use crate::servers::Server;
 
-pub(crate) struct Remote {
+pub(crate) struct RedisLimiter {
     pub(crate) connection: Connection,
     server: Server,
     namespace: Namespace,
@@ -20,24 +20,24 @@ pub(crate) struct Remote {
     scale: Scale,
 }
 
-impl Remote {
+impl RedisLimiter {
     pub(crate) fn new(limits: &[(Tag, Limit)]) -> Self {
-        Self::on(Server::start(&[]), limits)
+        Self::on(Server::start(), limits)
     }
 
-    pub(crate) fn on(mut server: Server, limits: &[(Tag, Limit)]) -> Self {
-        let mut remote = Self {
-            connection: server.connect(),
+    pub(crate) fn on(server: Server, limits: &[(Tag, Limit)]) -> Self {
+        let mut limiter = Self {
+            connection: connect(&server),
             server,
             namespace: Namespace::new("", ""),
             meters: Vec::new(),
             scale: Scale::ONE,
         };
-        remote.open("test", limits);
-        remote
+        limiter.open("test", limits);
+        limiter
     }
 
-    /// Another limiter, that knows nothing of the last.
+    /// Switches to a new limiter, with keys of its own.
     pub(crate) fn open(&mut self, name: &str, limits: &[(Tag, Limit)]) {
         self.namespace = Namespace::new("rl", name);
         self.meters = limits
@@ -47,12 +47,13 @@ impl Remote {
         self.scale = Scale::ONE;
     }
 
-    /// What it answers; nothing to a call that is no question.
+    /// Returns the answer to a call; nothing for a reset or a change of the limiter.
     pub(crate) fn call(&mut self, now: u64, call: &model::Call) -> Vec<(Tag, Usage)> {
         self.calls(now, std::slice::from_ref(call)).remove(0)
     }
 
-    /// What it answers to calls that travel together. Changes of the limiter separate those before from those after.
+    /// Returns the answers to calls that are sent as one command. A change of the limiter applies to the calls after
+    /// it.
     pub(crate) fn calls(&mut self, now: u64, calls: &[model::Call]) -> Vec<Vec<(Tag, Usage)>> {
         let mut written = Vec::new();
         for call in calls {
@@ -71,7 +72,7 @@ impl Remote {
             };
             let reply = replies
                 .next()
-                .expect("a reply to each call")
+                .expect("one reply per call")
                 .expect("an answer");
             if call.op == Op::Reset {
                 return Vec::new();
@@ -94,13 +95,13 @@ impl Remote {
         wire::decode(calls.iter().copied(), &reply)
     }
 
-    pub(crate) fn ask(&mut self, now: u64, call: &Call) -> Reply {
+    pub(crate) fn send_one(&mut self, now: u64, call: &Call) -> Reply {
         self.send(&[call], Some(now)).remove(0).expect("an answer")
     }
 
-    /// A call about some windows of an id.
-    pub(crate) fn about(&self, op: Op, id: &str, tags: &[Tag], cost: u64) -> Call {
-        let asked = self.meters.iter().filter(|(tag, _)| tags.contains(tag));
+    /// Builds a call about some windows of an id.
+    pub(crate) fn build(&self, op: Op, id: &str, tags: &[Tag], cost: u64) -> Call {
+        let selected = self.meters.iter().filter(|(tag, _)| tags.contains(tag));
         let window = |(_, meter): &(Tag, Arc<Meter>)| WindowCall {
             meter: Arc::clone(meter),
             charge: None,
@@ -110,26 +111,26 @@ impl Remote {
             op,
             cost,
             scale: self.scale,
-            windows: asked.map(window).collect(),
+            windows: selected.map(window).collect(),
             request_id: None,
         }
     }
 
     pub(crate) fn update(&mut self, tag: Tag, limit: &Limit) {
         let changed = self.meters.iter_mut().find(|(known, _)| *known == tag);
-        changed.expect("a window").1 = meter(tag, limit);
+        changed.expect("a known window").1 = meter(tag, limit);
     }
 
-    /// Another connection. Returns when the server has forgotten the one before.
+    /// Opens a new connection. Returns when the server has closed the previous one.
     pub(crate) fn reconnect(&mut self) {
-        self.connection = self.server.connect();
+        self.connection = connect(&self.server);
         let alone = |clients: &str| clients.lines().any(|line| line == "connected_clients:1");
         while !alone(&self.run::<String>(&["INFO", "clients"])) {
             sleep(Duration::from_millis(5));
         }
     }
 
-    /// Any command.
+    /// Runs any command.
     pub(crate) fn run<T: FromRedisValue>(&mut self, words: &[impl ToRedisArgs]) -> T {
         let mut command = redis::Cmd::new();
         for word in words {
@@ -155,13 +156,13 @@ impl Remote {
             model::Call::Sweep => return None,
         };
         let known = self.meters.iter().map(|(tag, _)| *tag);
-        let asked = known.filter(|tag| tags.contains(tag)).collect();
-        Some((self.about(op, &id.to_string(), tags, cost), asked))
+        let selected = known.filter(|tag| tags.contains(tag)).collect();
+        Some((self.build(op, &id.to_string(), tags, cost), selected))
     }
 }
 
 pub(crate) fn meter(tag: Tag, limit: &Limit) -> Arc<Meter> {
-    Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a limit that Redis can keep"))
+    Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a valid limit"))
 }
 
 pub(crate) fn usage(row: &WindowReply) -> Usage {
@@ -171,4 +172,15 @@ pub(crate) fn usage(row: &WindowReply) -> Usage {
         reset_after: row.reset_after,
         retry: row.retry,
     }
+}
+
+/// Connects to a server, and loads the script.
+fn connect(server: &Server) -> Connection {
+    let client = Client::open(format!("unix://{}", server.socket())).expect("a socket's address");
+    let mut connection = client.get_connection().expect("a connection");
+    let mut load = redis::cmd("SCRIPT");
+    load.arg("LOAD").arg(script::source());
+    let hash: String = load.query(&mut connection).expect("a valid script");
+    assert_eq!(hash, script::hash());
+    connection
 }
