@@ -20,6 +20,15 @@ defmodule RateLimiter do
   @typedoc "One window, or several that are decided together."
   @type windows :: atom | [atom, ...]
 
+  @typedoc "A period of less than 9 years."
+  @type period ::
+          :millisecond
+          | :second
+          | :minute
+          | :hour
+          | :day
+          | {pos_integer, :millisecond | :second | :minute | :hour | :day}
+
   @typedoc "The answer to a call. The last one only if the limiter has `on_outage: :deny`, during an outage of its Redis."
   @type answer ::
           {:ok, Usage.t()}
@@ -313,6 +322,8 @@ defmodule RateLimiter do
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
 
+  ## Examples
+
       iex> RateLimiter.health_check()
       :ok
       iex> RateLimiter.health_check(:unknown)
@@ -347,6 +358,8 @@ defmodule RateLimiter do
       `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has its address as
       `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the `maxmemory-policy` by which it
       evicts keys, or `nil`).
+
+  ## Examples
 
       iex> RateLimiter.check_and_track(:login, "ann", :attempts)
       iex> stats = RateLimiter.stats()

@@ -120,7 +120,7 @@ defmodule RateLimiter.Test do
       iex> RateLimiter.Test.now()
       ~U[2025-01-01 00:01:30.250000Z]
   """
-  @spec advance(non_neg_integer | Limit.period()) :: :ok
+  @spec advance(non_neg_integer | RateLimiter.period()) :: :ok
   def advance(duration) do
     ns = nanoseconds!(duration)
     clock = clock!()

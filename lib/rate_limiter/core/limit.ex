@@ -71,12 +71,10 @@ defmodule RateLimiter.Core.Limit do
   @enforce_keys [:algorithm, :limit, :per]
   defstruct [:algorithm, :limit, :per, :burst, :sub_windows, :aligned]
 
-  @type unit :: :millisecond | :second | :minute | :hour | :day
-  @type period :: :second | :minute | :hour | :day | :millisecond | {pos_integer, unit}
   @type t :: %__MODULE__{
           algorithm: atom,
           limit: pos_integer,
-          per: period,
+          per: RateLimiter.period(),
           burst: pos_integer | nil,
           sub_windows: pos_integer | nil,
           aligned: boolean | nil
@@ -137,7 +135,7 @@ defmodule RateLimiter.Core.Limit do
   def burst(_limit), do: nil
 
   @doc "Returns a period in nanoseconds."
-  @spec nanoseconds(period) :: pos_integer
+  @spec nanoseconds(RateLimiter.period()) :: pos_integer
   def nanoseconds({n, unit}), do: n * @units[unit]
   def nanoseconds(unit), do: @units[unit]
 
