@@ -5,8 +5,6 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.RateLimiter.Doctor, as: Task
-  alias RateLimiter.Doctor
-  alias RateLimiter.Doctor.Server
   alias RateLimiter.Support.{Documents, Redis}
 
   @variables ~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD)
@@ -116,18 +114,6 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     assert fails(["--url", url]) =~ ~r/failure Redis cannot be used: .*check user and password/
   end
 
-  test "run/1 returns the worst level, and refuses unknown options" do
-    server = Redis.start!(config: [maxmemory: "100mb", "maxmemory-policy": "volatile-ttl"])
-    store = {:redis, url: Redis.url(server), timeout: 30_000}
-    capture_io(fn -> assert Doctor.run(store: store) == :warning end)
-    capture_io(fn -> assert Doctor.run() == :ok end)
-    assert_raise ArgumentError, ~r/unknown keys \[:url\]/, fn -> Doctor.run(url: "x") end
-
-    assert_raise ArgumentError, ~r/^store.url: expected/, fn ->
-      Doctor.run(store: {:redis, url: "x"})
-    end
-  end
-
   test "an invalid command line or environment exits with status 2 and what was expected" do
     assert misuse(["--ulr", "x"]) =~ "--ulr: no such option. Did you mean --url?"
     assert misuse(["--timeout", "long"]) =~ "--timeout: expected a whole number, got: \"long\""
@@ -137,44 +123,5 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     assert misuse(["--url", "rediss://localhost", "--cacertfile", "/none"]) =~ "/none"
     System.put_env("REDIS_ENABLED", "perhaps")
     assert misuse([]) =~ "REDIS_ENABLED: expected true or false"
-  end
-
-  describe "checks of a server by its INFO" do
-    test "version/1 warns of servers older than 7.0" do
-      assert {:ok, _, "Redis 7.0.15", nil} = Server.version("a:1\r\nredis_version:7.0.15\r\n")
-      valkey = "redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n"
-      assert {:ok, _, "Valkey 8.1.1", nil} = Server.version(valkey)
-
-      assert {:warning, _, "Redis 6.2.0", "expected 7.0" <> _} =
-               Server.version("redis_version:6.2.0")
-    end
-
-    test "memory/1 warns of an eviction policy" do
-      memory = fn bytes, policy ->
-        Server.memory("maxmemory:#{bytes}\r\nmaxmemory_human:x\r\nmaxmemory_policy:#{policy}\r\n")
-      end
-
-      assert {:ok, _, "no maxmemory" <> _, nil} = memory.(0, "allkeys-lru")
-      assert {:ok, _, "maxmemory 9, noeviction" <> _, nil} = memory.(9, "noeviction")
-      assert {:warning, _, "maxmemory 9, allkeys-lfu" <> _, _} = memory.(9, "allkeys-lfu")
-    end
-  end
-
-  test "worst/1 returns the worst level of all findings" do
-    finding = &{&1, "", "", nil}
-    assert Doctor.worst([]) == :ok
-    assert Doctor.worst(Enum.map([:ok, :warning, :ok], finding)) == :warning
-    assert Doctor.worst(Enum.map([:warning, :failure, :ok], finding)) == :failure
-  end
-
-  test "lines/2 fits 80 columns" do
-    finding = {:warning, "memory", String.duplicate("word ", 60), String.duplicate("more ", 40)}
-
-    for unicode <- [true, false] do
-      text = IO.iodata_to_binary(Doctor.lines([finding], %{color: false, unicode: unicode}))
-      lines = String.split(text, "\n", trim: true)
-      assert Enum.all?(lines, &(String.length(&1) <= 80))
-      assert Enum.count(lines, &(&1 =~ if(unicode, do: "→ more", else: "-> more"))) == 1
-    end
   end
 end

@@ -7,8 +7,6 @@ defmodule RateLimiter.Replay.ReportTest do
   alias RateLimiter.Terminal.Text
 
   doctest RateLimiter.Replay.Json
-  doctest RateLimiter.Terminal.Html
-  doctest RateLimiter.Terminal.Svg
 
   @moduletag :tmp_dir
 
