@@ -18,8 +18,9 @@ defmodule RateLimiter.Support.Documents do
   @doc "Returns the documents that users and contributors read."
   @spec all() :: [Path.t()]
   def all do
-    files = Path.wildcard(path("*.md")) ++ Path.wildcard(path("guides/*.md"))
-    Enum.map(files, &Path.relative_to(&1, @root))
+    for pattern <- ~w(*.md guides/*.md bench/README.md test/vectors/README.md),
+        file <- Path.wildcard(path(pattern)),
+        do: Path.relative_to(file, @root)
   end
 
   @doc "Returns the fenced blocks of a file in one language, in order. `line` is that of the first line of code."
