@@ -29,6 +29,16 @@ defmodule RateLimiter do
           | :day
           | {pos_integer, :millisecond | :second | :minute | :hour | :day}
 
+  @typedoc "The limit of a window. Options of other algorithms are `nil`."
+  @type limit :: %Limit{
+          algorithm: atom,
+          limit: pos_integer,
+          per: period,
+          burst: pos_integer | nil,
+          sub_windows: pos_integer | nil,
+          aligned: boolean | nil
+        }
+
   @typedoc "The answer to a call. The last one only if the limiter has `on_outage: :deny`, during an outage of its Redis."
   @type answer ::
           {:ok, Usage.t()}

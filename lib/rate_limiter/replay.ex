@@ -51,7 +51,6 @@ defmodule RateLimiter.Replay do
   #{RateLimiter.Replay.Settings.docs()}
   """
 
-  alias RateLimiter.Core.Limit
   alias RateLimiter.Replay.{Engine, Report, Settings, Source, Verdict}
 
   @doc """
@@ -93,7 +92,7 @@ defmodule RateLimiter.Replay do
   Returns `{:ok, limit}` with the `:limit` and `:burst` found, `:none` if no limit of this algorithm is high enough, and
   `:unknown` if that share is not among the `:shares_ppm` of the replay, or no request was judged.
   """
-  @spec smallest(Verdict.t(), non_neg_integer) :: {:ok, Limit.t()} | :none | :unknown
+  @spec smallest(Verdict.t(), non_neg_integer) :: {:ok, RateLimiter.limit()} | :none | :unknown
   def smallest(%Verdict{smallest: smallest}, share_ppm) do
     case List.keyfind(smallest, share_ppm, 0) do
       nil -> :unknown

@@ -71,14 +71,7 @@ defmodule RateLimiter.Core.Limit do
   @enforce_keys [:algorithm, :limit, :per]
   defstruct [:algorithm, :limit, :per, :burst, :sub_windows, :aligned]
 
-  @type t :: %__MODULE__{
-          algorithm: atom,
-          limit: pos_integer,
-          per: RateLimiter.period(),
-          burst: pos_integer | nil,
-          sub_windows: pos_integer | nil,
-          aligned: boolean | nil
-        }
+  @type t :: RateLimiter.limit()
 
   @doc "Returns the algorithms, all names of each."
   @spec algorithms() :: [atom]

@@ -13,8 +13,6 @@ defmodule RateLimiter.Replay.Verdict do
     * `:curve` - `{limit, ids_denied, requests_denied}` for other limits, in rising order
   """
 
-  alias RateLimiter.Core.Limit
-
   @enforce_keys [
     :limit,
     :requests,
@@ -38,7 +36,7 @@ defmodule RateLimiter.Replay.Verdict do
           longest_wait_ns: non_neg_integer | nil
         }
   @type t :: %__MODULE__{
-          limit: Limit.t(),
+          limit: RateLimiter.limit(),
           requests: non_neg_integer,
           admitted: non_neg_integer,
           denied: non_neg_integer,
@@ -48,7 +46,7 @@ defmodule RateLimiter.Replay.Verdict do
           hours: [{non_neg_integer, non_neg_integer}],
           column_seconds: non_neg_integer,
           columns: [{integer, non_neg_integer, non_neg_integer}],
-          smallest: [{non_neg_integer, Limit.t() | nil}],
+          smallest: [{non_neg_integer, RateLimiter.limit() | nil}],
           curve: [{pos_integer, non_neg_integer, non_neg_integer}]
         }
 end
