@@ -20,14 +20,9 @@ defmodule RateLimiter do
   @typedoc "One window, or several that are decided together."
   @type windows :: atom | [atom, ...]
 
-  @typedoc "A period of less than 9 years."
-  @type period ::
-          :millisecond
-          | :second
-          | :minute
-          | :hour
-          | :day
-          | {pos_integer, :millisecond | :second | :minute | :hour | :day}
+  @typedoc "A period, shorter than 9 years."
+  @type period :: unit | {pos_integer, unit}
+  @type unit :: :millisecond | :second | :minute | :hour | :day
 
   @typedoc "The limit of a window. Options of other algorithms are `nil`."
   @type limit :: %Limit{
@@ -305,8 +300,7 @@ defmodule RateLimiter do
   Raises `ArgumentError` if the limiter does not exist.
   """
   @spec remove_limiter(limiter) :: :ok
-  def remove_limiter(limiter),
-    do: limiter |> Registry.holder!() |> Writer.change!({:remove, limiter})
+  def remove_limiter(name), do: name |> Registry.holder!() |> Writer.change!({:remove, name})
 
   @doc """
   Returns the limiters of an instance with their windows: the configured limit, and as `:max` the current maximum.
