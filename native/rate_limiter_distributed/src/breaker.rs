@@ -1,59 +1,52 @@
-//! Decides whether a server is worth asking. Pure: it is told the time and a random number, and keeps neither.
+//! A circuit breaker: decides whether calls are sent to a server. Pure: its callers pass the time and random numbers.
 
 use std::time::{Duration, Instant};
 
-/// Failures in a row after which nobody is made to wait any more.
+/// Consecutive failures after which it opens.
 pub const FAILURES: u32 = 5;
 
-/// From opening to the first probe.
+/// The pause between opening and the first probe.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Between probes, at most.
+/// The longest pause between probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a breaker lets through.
+/// What a breaker admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Every call.
+    /// All calls.
     Closed,
-    /// None, until the pause is over.
+    /// No calls, until the pause is over.
     Open,
-    /// None but one probe, under way.
+    /// No calls but one probe, which is in flight.
     HalfOpen,
 }
 
-/// Opens after so many failures in a row, or when told to; then asks for one probe at a time, after pauses that double;
-/// closes when a probe succeeds.
-#[derive(Debug)]
+/// Opens after [`FAILURES`] consecutive failures or on request; then requests one probe at a time, after pauses that
+/// double; closes when a probe succeeds.
+#[derive(Debug, Default)]
 pub struct Breaker {
     phase: Phase,
     failures: u32,
-    /// Probes that failed since it opened.
+    /// Failed probes since it opened.
     failed_probes: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
+    #[default]
     Closed,
-    Open { until: Instant },
+    Open {
+        until: Instant,
+    },
     HalfOpen,
 }
 
-/// A change, for whoever listens.
+/// The old and the new state, if it has changed.
 pub type Change = Option<(State, State)>;
 
 impl Breaker {
-    /// Returns a closed breaker.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            phase: Phase::Closed,
-            failures: 0,
-            failed_probes: 0,
-        }
-    }
-
-    /// Returns what it lets through now.
+    /// Returns what it admits now.
     #[must_use]
     pub fn state(&self) -> State {
         match self.phase {
@@ -63,12 +56,13 @@ impl Breaker {
         }
     }
 
-    /// A call was answered. What a call says that was sent before it opened changes nothing: only a probe closes it.
+    /// Reports that a call was answered. This closes no open breaker, since the call may have been sent before it opened:
+    /// only a probe does.
     pub fn succeed(&mut self) {
         self.failures = 0;
     }
 
-    /// A call failed. `jitter` is anything, evenly distributed.
+    /// Reports that a call failed. `jitter` is any number, evenly distributed.
     pub fn fail(&mut self, now: Instant, jitter: u64) -> Change {
         self.failures = self.failures.saturating_add(1);
         if self.phase == Phase::Closed && self.failures >= FAILURES {
@@ -77,7 +71,7 @@ impl Breaker {
         None
     }
 
-    /// It is known that nothing can be sent.
+    /// Opens it, since no call can be sent.
     pub fn trip(&mut self, now: Instant, jitter: u64) -> Change {
         match self.phase {
             Phase::Closed => Some(self.open(now, jitter)),
@@ -85,7 +79,8 @@ impl Breaker {
         }
     }
 
-    /// When the next probe is due; `None` where none is wanted, or one is under way.
+    /// Returns when the next probe is due; `None` if none is needed, or one is in flight.
+    #[must_use]
     pub fn probe_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open { until } => Some(until),
@@ -93,7 +88,7 @@ impl Breaker {
         }
     }
 
-    /// The pause is cut short: something changed that may help.
+    /// Ends the pause early, since a change may have helped.
     pub fn hurry(&mut self, now: Instant) {
         if let Phase::Open { until } = &mut self.phase {
             *until = now;
@@ -101,7 +96,7 @@ impl Breaker {
         }
     }
 
-    /// A probe begins, if it is due. Whoever starts it reports how it went.
+    /// Starts a probe if one is due. The caller sends it and reports its result.
     pub fn probe(&mut self, now: Instant) -> Change {
         match self.phase {
             Phase::Open { until } if until <= now => Some(self.turn(Phase::HalfOpen)),
@@ -109,7 +104,7 @@ impl Breaker {
         }
     }
 
-    /// The probe succeeded.
+    /// Reports that the probe succeeded.
     pub fn probe_succeeded(&mut self) -> Change {
         self.failures = 0;
         self.failed_probes = 0;
@@ -119,7 +114,7 @@ impl Breaker {
         }
     }
 
-    /// The probe failed.
+    /// Reports that the probe failed.
     pub fn probe_failed(&mut self, now: Instant, jitter: u64) -> Change {
         match self.phase {
             Phase::HalfOpen => {
@@ -142,8 +137,8 @@ impl Breaker {
     }
 }
 
-/// Doubles with each probe that failed, up to a limit; of that, between a half and all, so that many nodes do not come
-/// at once.
+/// Returns a pause that doubles with each failed probe, up to a limit: between a half and all of it, so that many nodes
+/// do not connect at the same moment.
 fn pause(failed_probes: u32, jitter: u64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << failed_probes.min(16));
     let full = doubled.min(LONGEST_PAUSE);
@@ -158,15 +153,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::default();
         assert!(breaker.trip(now, 0).is_some());
         breaker
     }
 
     #[test]
-    fn it_opens_at_the_fifth_failure_in_a_row() {
+    fn a_breaker_opens_at_the_fifth_consecutive_failure() {
         let now = Instant::now();
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::default();
         for _ in 1..FAILURES {
             assert_eq!(breaker.fail(now, 0), None);
         }
@@ -176,16 +171,16 @@ mod tests {
         }
         let change = breaker.fail(now, 0);
         assert_eq!(change, Some((State::Closed, State::Open)));
-        assert_eq!(breaker.fail(now, 0), None, "it is open already");
+        assert_eq!(breaker.fail(now, 0), None, "already open");
     }
 
     #[test]
-    fn only_a_probe_closes_it() {
+    fn only_a_probe_closes_a_breaker() {
         let now = Instant::now();
         let mut breaker = opened(now);
         breaker.succeed();
         assert_eq!(breaker.state(), State::Open);
-        assert_eq!(breaker.probe_succeeded(), None, "no probe was under way");
+        assert_eq!(breaker.probe_succeeded(), None, "no probe was in flight");
         let due = breaker.probe_at().unwrap();
         assert_eq!(breaker.probe(due), Some((State::Open, State::HalfOpen)));
         assert_eq!(breaker.probe(due), None, "one at a time");
@@ -196,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn no_probe_begins_before_it_is_due() {
+    fn no_probe_starts_before_it_is_due() {
         let now = Instant::now();
         let mut breaker = opened(now);
         let due = breaker.probe_at().unwrap();
@@ -208,14 +203,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pauses_double_up_to_a_limit_and_differ(probes in 0_u32..100, jitter: u64) {
+        fn pauses_double_up_to_a_limit_and_vary_by_jitter(probes in 0_u32..100, jitter: u64) {
             let full = FIRST_PAUSE.saturating_mul(1 << probes.min(16)).min(LONGEST_PAUSE);
             let pause = pause(probes, jitter);
             prop_assert!(pause >= full / 2 && pause < full);
         }
 
         #[test]
-        fn failing_probes_leave_it_open(jitters in prop::collection::vec(any::<u64>(), 1..20)) {
+        fn failing_probes_leave_a_breaker_open(jitters in prop::collection::vec(any::<u64>(), 1..20)) {
             let mut now = Instant::now();
             let mut breaker = opened(now);
             for jitter in jitters {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Nanos, Retry, Scale, Snapshot};
+use rate_limiter_core::{Nanos, Scale, Snapshot, Usage};
 
 use crate::meter::Meter;
 
@@ -75,14 +75,8 @@ pub struct Reply {
 /// The part of a reply about one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowReply {
-    /// The largest amount that can be taken at once.
-    pub max: u64,
-    /// The amount left: after the call if it was allowed, else now.
-    pub remaining: u64,
-    /// The time until all usage has expired.
-    pub reset_after: Nanos,
-    /// When the same call can succeed.
-    pub retry: Retry,
+    /// The usage after the call if it was allowed, else now.
+    pub usage: Usage,
     /// The state after the call, from which this node can continue alone.
     pub state: Snapshot,
 }

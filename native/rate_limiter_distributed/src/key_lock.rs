@@ -1,33 +1,34 @@
-//! One at a time, for steps that are more than one: without ever parking a thread, since it may be a scheduler's.
+//! A lock per key for steps that change more than one place. It never parks a thread, which may be an Erlang scheduler.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rate_limiter_core::Key;
 
-/// So many keys can have their turn at once.
-const LANES: usize = 64;
+/// The number of keys that can be locked at once. Keys share locks by their hashes.
+const LOCKS: usize = 64;
 
-/// Rounds of waiting before the own core is offered to whoever wants it.
+/// Rounds of spinning before the thread yields its core.
 const SPINS: u32 = 64;
 
 #[derive(Debug)]
-pub(crate) struct KeyLock([AtomicBool; LANES]);
+pub(crate) struct KeyLock([AtomicBool; LOCKS]);
 
-/// A key's turn, until it is dropped.
-pub(crate) struct Turn<'a>(&'a AtomicBool);
+/// Unlocks the key when dropped.
+pub(crate) struct Guard<'a>(&'a AtomicBool);
 
 impl Default for KeyLock {
     fn default() -> Self {
-        Self([const { AtomicBool::new(false) }; LANES])
+        Self([const { AtomicBool::new(false) }; LOCKS])
     }
 }
 
 impl KeyLock {
-    /// Waits until nobody else has the turn of this key, some microseconds at most.
-    pub(crate) fn lock(&self, key: Key) -> Turn<'_> {
-        let lane = &self.0[key.spread() % LANES];
+    /// Waits until the key is unlocked, some microseconds at most.
+    pub(crate) fn lock(&self, key: Key) -> Guard<'_> {
+        let lock = &self.0[key.spread() % LOCKS];
         let mut round = 0;
-        while lane
+        // Acquire: with the release in `drop`, the holder sees what the one before it wrote.
+        while lock
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
@@ -38,12 +39,13 @@ impl KeyLock {
                 std::thread::yield_now();
             }
         }
-        Turn(lane)
+        Guard(lock)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        // Release: see `lock`.
         self.0.store(false, Ordering::Release);
     }
 }

@@ -1,100 +1,100 @@
-//! What Redis said last of each key: to go on from while it is away, and to put back what it has lost.
+//! The state of each key as the authority reported it last: to continue from during an outage, and to restore what the
+//! authority has lost.
 //!
-//! A bounded table of absolute states. Each connection's are kept apart, since a server that was reached anew may have
-//! lost what it said before: until a key is heard of again, its state from before is what Redis must have at least.
+//! A bounded table of absolute states. Those of each epoch are kept apart, since an authority in a new epoch may have
+//! lost what it reported in an earlier one: until it reports a key again, the key's state from before is the least that
+//! it must have.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
-    Adopt, Algorithm, Answer, Epoch, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Options,
-    Scale, Select, Stats, Tag, UpdateError,
+    Adopt, Algorithm, Answer, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select,
+    Stats, Tag, UpdateError,
 };
 
-use crate::server_clock::ServerClock;
+use crate::authority_clock::AuthorityClock;
+use crate::table::Table;
 
-/// So many connections back, what was said is still known.
+/// The number of earlier epochs whose states are still used.
 const DEPTH: u64 = 16;
 
 #[derive(Debug)]
 pub(crate) struct LastKnown {
-    limiter: Limiter,
-    tenancy: Epoch,
-    /// The connection that was used last, and when it was first.
+    states: Table,
+    /// The latest epoch, and when it was first observed.
     latest: AtomicU64,
     since: AtomicU64,
-    /// How long the slowest window remembers anything.
+    /// The longest time for which usage counts in any window.
     longest: AtomicU64,
 }
 
 impl LastKnown {
-    /// Remembers at most `max_keys`, of limits as they are configured.
+    /// Remembers at most `max_keys`, under the limits as configured.
     pub(crate) fn new(
         limits: &[(Tag, Limit)],
-        clock: &ServerClock,
+        clock: &AuthorityClock,
         max_keys: u64,
     ) -> Result<Self, LimitError> {
-        let options = Options {
-            clock: clock.clock(),
-            max_keys,
-        };
-        let (limiter, tenancy) = Limiter::new(limits, options)?;
         let longest = limits.iter().map(|(_, limit)| longest_debt(limit)).max();
         Ok(Self {
-            limiter,
-            tenancy,
+            states: Table::new(limits, clock, max_keys)?,
             latest: AtomicU64::new(0),
             since: AtomicU64::new(0),
             longest: AtomicU64::new(longest.map_or(0, |longest| longest.0)),
         })
     }
 
-    /// Takes note of which connection is used at this moment.
-    pub(crate) fn note(&self, connection: u64, elapsed: Nanos) {
-        if self.latest.load(Ordering::Relaxed) < connection {
-            // In this order: who sees the new connection with the old moment looks back longer than it needs to.
+    /// Records that `epoch` is the present one.
+    pub(crate) fn observe(&self, epoch: u64, elapsed: Nanos) {
+        if self.latest.load(Ordering::Relaxed) < epoch {
+            // Release, and in this order: a thread that reads the new epoch with the old time would look at earlier
+            // epochs no more, although their states still count. The other way round it only looks in vain.
             self.since.store(elapsed.0, Ordering::Relaxed);
-            self.latest.store(connection, Ordering::Release);
+            self.latest.store(epoch, Ordering::Release);
         }
     }
 
-    /// Redis has said this, over `connection`, which since then has not been given up.
-    pub(crate) fn adopt(&self, connection: u64, key: Key, known: &Known, elapsed: Nanos) {
-        self.write(key.nth(connection), known, Adopt::Instead);
+    /// Adopts a state that was reported in `epoch`, which is still the present one.
+    pub(crate) fn adopt(&self, epoch: u64, key: Key, known: &Known, elapsed: Nanos) {
+        self.states.write(key.nth(epoch), known, Adopt::Instead);
         let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
-        for earlier in self.earlier(connection, elapsed) {
-            self.forget(key.nth(earlier), Select::Tags(&tags));
+        for earlier in self.earlier(epoch, elapsed) {
+            self.states.reset(key.nth(earlier), Select::Tags(&tags));
         }
     }
 
-    /// Redis has said this over a connection that was given up meanwhile: it may have lost what it said before that.
-    pub(crate) fn adopt_late(&self, connection: u64, key: Key, known: &Known) {
-        self.write(key.nth(connection), known, Adopt::AtLeast);
+    /// Adopts a state that was reported in `epoch`, which has ended meanwhile: the authority may have lost it again.
+    pub(crate) fn adopt_late(&self, epoch: u64, key: Key, known: &Known) {
+        self.states.write(key.nth(epoch), known, Adopt::AtLeast);
     }
 
-    /// What Redis must have of these windows at least, where it was said before `connection` was.
-    pub(crate) fn lost(
+    /// Returns the least that the authority must have of these windows, for those that it has not reported since
+    /// `epoch` began.
+    pub(crate) fn before_epoch(
         &self,
-        connection: u64,
+        epoch: u64,
         key: Key,
         tags: &[Tag],
         elapsed: Nanos,
     ) -> Option<Known> {
-        let mut earlier = self.earlier(connection, elapsed).peekable();
+        let select = Select::Tags(tags);
+        let mut earlier = self.earlier(epoch, elapsed).peekable();
         earlier.peek()?;
-        let heard = self.read(key.nth(connection), Select::Tags(tags));
-        let lost = earlier.filter_map(|earlier| self.read(key.nth(earlier), Select::Tags(tags)));
+        let reported = self.states.read(key.nth(epoch), select);
+        let lost = earlier.filter_map(|earlier| self.states.read(key.nth(earlier), select));
         let mut lost = lost.reduce(|newer, older| newer.with(Some(&older), Join::Most))?;
-        if let Some(heard) = heard {
-            lost.windows.retain(|(tag, _)| heard.window(*tag).is_none());
+        if let Some(reported) = reported {
+            let is_missing = |(tag, _): &(Tag, _)| reported.window(*tag).is_none();
+            lost.windows.retain(is_missing);
         }
         (!lost.is_blank()).then_some(lost)
     }
 
-    /// What was said last of each window, over whichever connection.
-    pub(crate) fn last(&self, connection: u64, key: Key, elapsed: Nanos) -> Option<Known> {
-        let mut last = self.read(key.nth(connection), Select::All);
-        for earlier in self.earlier(connection, elapsed) {
-            let Some(older) = self.read(key.nth(earlier), Select::All) else {
+    /// Returns the last reported state of each window, from any epoch.
+    pub(crate) fn last(&self, epoch: u64, key: Key, elapsed: Nanos) -> Option<Known> {
+        let mut last = self.states.read(key.nth(epoch), Select::All);
+        for earlier in self.earlier(epoch, elapsed) {
+            let Some(older) = self.states.read(key.nth(earlier), Select::All) else {
                 continue;
             };
             last = Some(match last {
@@ -111,78 +111,54 @@ impl LastKnown {
         last
     }
 
-    /// What Redis would answer now if nobody else has been there.
-    pub(crate) fn peek(
-        &self,
-        connection: u64,
-        key: Key,
-        select: Select,
-        cost: u64,
-    ) -> Option<Answer> {
-        let key = key.nth(connection);
-        self.limiter.peek_all(self.tenancy, key, select, cost).ok()
+    /// Returns what the authority would answer now if no other node had used the key since.
+    pub(crate) fn peek(&self, epoch: u64, key: Key, select: Select, cost: u64) -> Answer {
+        self.states
+            .decide(key.nth(epoch), select, cost, Limiter::peek_all)
     }
 
-    /// The limits are these from now on. What was used stays used.
+    /// Changes one limit. Usage stays.
     pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
-        self.limiter.update_limit(self.tenancy, tag, limit)?;
-        let longest = self.longest.load(Ordering::Relaxed);
-        let longest = longest.max(longest_debt(limit).0);
-        self.longest.store(longest, Ordering::Relaxed);
+        self.states.update_limit(tag, limit)?;
+        self.longest
+            .fetch_max(longest_debt(limit).0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Each window's tag, its limit, and the most that it admits at once at the present scale.
+    /// Returns each window's tag, its limit, and the largest amount that can be taken at once at the present scale.
     pub(crate) fn limits(&self) -> Vec<(Tag, Limit, u64)> {
-        self.limiter.limits(self.tenancy).unwrap_or_default()
+        self.states.limits()
     }
 
     pub(crate) fn set_scale(&self, scale: Scale) {
-        // Open as long as this lives.
-        let _ = self.limiter.set_scale(self.tenancy, scale);
+        self.states.set_scale(scale);
     }
 
     pub(crate) fn sweep(&self, max_slots: usize) -> usize {
-        self.limiter.sweep(self.tenancy, max_slots).unwrap_or(0)
+        self.states.sweep(max_slots)
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.limiter.stats(self.tenancy).unwrap_or_default()
+        self.states.stats()
     }
 
-    /// The connections before this one over which something was said that can still count, the latest first.
-    fn earlier(&self, connection: u64, elapsed: Nanos) -> impl Iterator<Item = u64> {
+    /// Returns the epochs before this one whose states can still count, the latest first.
+    fn earlier(&self, epoch: u64, elapsed: Nanos) -> impl Iterator<Item = u64> {
+        // Acquire: see `observe`.
         let latest = self.latest.load(Ordering::Acquire);
         let since = Nanos(self.since.load(Ordering::Relaxed));
         let longest = Nanos(self.longest.load(Ordering::Relaxed));
-        let is_over = connection == latest && elapsed.saturating_sub(since) > longest;
+        let is_over = epoch == latest && elapsed.saturating_sub(since) > longest;
         let first = if is_over {
-            connection
+            epoch
         } else {
-            connection.saturating_sub(DEPTH)
+            epoch.saturating_sub(DEPTH)
         };
-        (first..connection).rev()
-    }
-
-    // The limiter is open as long as this lives, and has the windows that it is asked about.
-
-    fn read(&self, key: Key, select: Select) -> Option<Known> {
-        self.limiter
-            .snapshot(self.tenancy, key, select)
-            .ok()
-            .flatten()
-    }
-
-    fn write(&self, key: Key, known: &Known, how: Adopt) {
-        let _ = self.limiter.adopt(self.tenancy, key, known, how);
-    }
-
-    fn forget(&self, key: Key, select: Select) {
-        let _ = self.limiter.reset(self.tenancy, key, select);
+        (first..epoch).rev()
     }
 }
 
-/// How long what was used of a limit can count at most.
+/// Returns the longest time for which usage of a limit can count.
 fn longest_debt(limit: &Limit) -> Nanos {
     let per = limit.per().as_nanos();
     let longest = match limit.algorithm() {
@@ -191,6 +167,6 @@ fn longest_debt(limit: &Limit) -> Nanos {
         }
         _ => per,
     };
-    // Twice: a sub-window longer, or what one call took at a small scale.
+    // Twice: for one sub-window more, or for what one call took at a small scale.
     Nanos(u64::try_from(longest.saturating_mul(2)).unwrap_or(u64::MAX))
 }

@@ -5,9 +5,11 @@
 #![allow(clippy::result_large_err)]
 
 mod authority;
+mod authority_clock;
 pub mod breaker;
 mod call;
 mod denials;
+mod error;
 mod fallback;
 mod key_lock;
 mod last_known;
@@ -15,15 +17,15 @@ mod limiter;
 mod members;
 pub mod meter;
 mod options;
-mod plan;
 mod request;
-mod server_clock;
 mod stats;
+mod table;
 
 pub use authority::{Authority, Done, Failure, Unsent};
 pub use breaker::State as BreakerState;
 pub use call::{Call, Charge, Op, Reply, RequestId, WindowCall, WindowReply};
-pub use limiter::{SharedLimiter, SharedUpdateError};
+pub use error::SharedUpdateError;
+pub use limiter::SharedLimiter;
 pub use members::{Members, Share};
 pub use meter::{Meter, MeterError};
 pub use options::{OnOutage, SharedOptions};

@@ -1,5 +1,7 @@
-//! A limiter whose counts all nodes share: asks Redis, and knows what to answer while that is away.
+//! The limiter whose usage all nodes share: it asks the authority, and continues within this node's share without it.
 
+mod in_flight;
+mod plan;
 mod reconcile;
 mod request;
 mod response;
@@ -9,87 +11,73 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rate_limiter_core::{CallError, Limit, Nanos, Scale, Seed, Tag, UpdateError};
+use rate_limiter_core::{CallError, Limit, Nanos, Scale, Seed, Tag};
 
 use crate::authority::{Authority, Done, Failure};
-use crate::call::Call;
+use crate::authority_clock::AuthorityClock;
 use crate::denials::Denials;
+use crate::error::SharedUpdateError;
 use crate::fallback::Fallback;
 use crate::last_known::LastKnown;
 use crate::members::Members;
 use crate::meter::MeterError;
 use crate::options::{OnOutage, SharedOptions};
-use crate::plan::Plan;
 use crate::request::{Request, Response};
-use crate::server_clock::ServerClock;
 use crate::stats::{Counters, SharedStats};
 
-use request::{Asked, Prepared};
+use in_flight::InFlight;
+use plan::Plan;
+use request::Prepared;
 
-/// Decides as one with all other nodes; and when Redis is away by itself, within its share.
+/// A limiter that decides as one with all other nodes, and within its share while the authority is away.
 ///
-/// Exact while one server answers: what it says is what is answered. What faults let through beyond the limits, each
-/// time, with `on_outage: Share`:
+/// Exact while one authority answers, whose decisions are returned unchanged. Faults admit more than the limit, each
+/// time and with `on_outage: Share`:
 ///
-/// - Redis away from all nodes: of each node, what others used of a key since it last heard of it, at most its share of
-///   the limit. Nothing of one node alone, or of a key that each node has heard of last.
-/// - A node cut off while others go on: its share, which fills again at its share of the rate, for as long as that
+/// - The authority is away from all nodes: from each node, what others used of a key since it last had a reply about
+///   it, at most its share of the limit. Nothing if there is one node, or if each node had the last reply about a key.
+/// - One node is cut off while others continue: its share, which refills at its share of the rate as long as that
 ///   lasts. It is charged when the node is back.
-/// - A lost answer, or one that comes too late: the cost of that call, charged with the next.
-/// - Data lost by Redis: what was used of a key since the node that asks first heard of it, at most the limit once;
-///   and all of it for keys that no node remembers any more (`remember` of them each).
-/// - A node that starts while Redis is away goes by its own time until it hears Redis's, and what it let through
-///   until then is charged as of that time: of a clock that is behind by more than a window is long, not at all, at
-///   most its share once; of one that is ahead, a bucket's debt as much later.
-/// - More keys in an outage than `remember`: those beyond are judged together, and not charged.
+/// - A reply is lost or late: the cost of that call, charged with the next.
+/// - The authority loses data: what was used of a key since the asking node first had a reply about it, at most the
+///   limit once; and all of it for keys that no node remembers (each remembers `remember` of them).
+/// - A node starts while the authority is away: it uses its own time until the first reply, and what it admitted until
+///   then is charged as of that time. With a clock that is behind by more than a window, that is lost, at most its
+///   share once; with one that is ahead, a bucket's debt is as much later.
+/// - An outage with more keys than `remember`: those beyond are judged together, and not charged.
 ///
-/// The other way, a charge that is lost on its way back counts twice, up to a full bucket or for as long as a window
+/// In the other direction, a charge whose reply is lost counts twice, up to a full bucket or for as long as a window
 /// lasts.
 ///
-/// It never answers a call twice, and never too late because of what others owe: that is brought to Redis with the
-/// key's own call, or in the background a few keys at a time.
+/// Each request is answered once, and never late because of the backlog of others: a key's backlog is reported with
+/// the key's own next call, or in the background a few keys at a time.
 #[derive(Clone)]
 pub struct SharedLimiter(Arc<Inner>);
 
 struct Inner {
     plan: ArcSwap<Plan>,
-    /// Held while the plan changes. No call comes here.
+    /// Held while the plan changes. No request waits for it.
     changing: Mutex<()>,
     scale: AtomicU32,
     on_outage: OnOutage,
     members: Arc<Members>,
     authority: Arc<dyn Authority>,
-    clock: ServerClock,
+    clock: AuthorityClock,
     last_known: LastKnown,
     fallback: Fallback,
     denials: Option<Denials>,
-    /// Whether answers come from this node.
+    /// Whether responses come from this node.
     away: AtomicBool,
-    /// Calls on their way in the background, and until when no more are made since one has failed.
-    settling: AtomicUsize,
-    settling_from: AtomicU64,
-    /// What names of calls are hashed under.
+    /// Background calls in flight, and the earliest time of the next ones after a failure.
+    reconciling: AtomicUsize,
+    reconcile_from: AtomicU64,
+    /// Hashes request ids.
     seed: Seed,
     counters: Counters,
 }
 
-/// Why a limit could not be changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SharedUpdateError {
-    /// There is no such window.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The new limit cannot be kept in Redis.
-    #[error(transparent)]
-    Limit(#[from] MeterError),
-    /// The new limit cannot be kept in this node.
-    #[error(transparent)]
-    Update(#[from] UpdateError),
-}
-
 impl SharedLimiter {
-    /// A limiter of these windows, each with its tag and its name in Redis.
+    /// Creates a limiter of these windows, each with its tag and its name.
     pub fn new(
         windows: &[(Tag, &str, Limit)],
         options: SharedOptions,
@@ -103,7 +91,7 @@ impl SharedLimiter {
             remember,
         } = options;
         let plan = Plan::new(windows)?;
-        let clock = ServerClock::new(clock);
+        let clock = AuthorityClock::new(clock);
         let share = members.share();
         Ok(Self(Arc::new(Inner {
             scale: AtomicU32::new(Scale::ONE.ppm()),
@@ -117,104 +105,104 @@ impl SharedLimiter {
             changing: Mutex::new(()),
             clock,
             away: AtomicBool::new(false),
-            settling: AtomicUsize::new(0),
-            settling_from: AtomicU64::new(0),
+            reconciling: AtomicUsize::new(0),
+            reconcile_from: AtomicU64::new(0),
             seed: Seed::random(),
             counters: Counters::default(),
         })))
     }
 
-    /// Asks. What is known at once is returned, and `done` is dropped uncalled; otherwise `done` is told once, from
-    /// another thread. Never blocks.
+    /// Submits a request. Returns the response if it is known at once, and drops `done` uncalled; otherwise `done`
+    /// receives it once, on another thread. Never blocks.
     ///
     /// # Errors
     ///
-    /// When it names a window that the limiter does not have.
-    pub fn submit<D>(&self, ask: Request<'_>, done: D) -> Result<Option<Response>, CallError>
+    /// If the request selects a window that the limiter does not have.
+    pub fn submit<D>(&self, request: Request<'_>, done: D) -> Result<Option<Response>, CallError>
     where
         D: FnOnce(Response) + Send + 'static,
     {
-        let (call, asked) = match self.0.prepare(ask)? {
-            Prepared::Known(outcome) => return Ok(Some(outcome)),
-            Prepared::Send(call, asked) => (call, asked),
+        let (call, in_flight) = match self.0.prepare(request)? {
+            Prepared::Known(response) => return Ok(Some(response)),
+            Prepared::Send(call, in_flight) => (call, in_flight),
         };
-        let sent = self.0.send(call, asked, |call, asked| {
-            let (call, done) = self.hand_over(call, asked, done);
+        let sent = self.0.send(call, &in_flight, |call| {
+            let done = self.callback(Arc::clone(&in_flight), done);
             self.0.authority.send(call, done)
         });
-        Ok(match sent {
-            Ok(()) => None,
-            Err((asked, failure)) => Some(self.0.handed_back(&asked, &failure)),
-        })
+        Ok(sent
+            .err()
+            .map(|failure| self.0.unsent(&in_flight, &failure)))
     }
 
-    /// Asks about many ids in one round trip. One place in the result for each question, as `ask` would answer it.
+    /// Submits many requests in one round trip. Returns one place for each request, as `submit` would return it.
     ///
     /// # Errors
     ///
-    /// When one of them names a window that the limiter does not have: then none is asked.
+    /// If one of them selects a window that the limiter does not have: then none is sent.
     pub fn submit_batch<D>(
         &self,
-        asks: Vec<(Request<'_>, D)>,
+        requests: Vec<(Request<'_>, D)>,
     ) -> Result<Vec<Option<Response>>, CallError>
     where
         D: FnOnce(Response) + Send + 'static,
     {
         let plan = self.0.plan.load();
-        for (ask, _) in &asks {
-            plan.tags(ask.select)?;
+        for (request, _) in &requests {
+            plan.tags(request.select)?;
         }
-        let mut outcomes = Vec::with_capacity(asks.len());
-        let mut calls = Vec::with_capacity(asks.len());
-        let mut sent = Vec::with_capacity(asks.len());
-        for (place, (ask, done)) in asks.into_iter().enumerate() {
-            outcomes.push(match self.0.prepare(ask)? {
-                Prepared::Known(outcome) => Some(outcome),
-                Prepared::Send(call, asked) => {
-                    let placed = self.0.send(call, asked, |call, asked| {
-                        // A call is known again by where its windows lie: nothing else of it is sure to be its own.
-                        let windows = call.windows.as_ptr().addr();
-                        let owes = asked.debt.is_some();
-                        let (call, done) = self.hand_over(call, Arc::clone(&asked), done);
-                        if owes {
-                            // Goes ahead: what a key owes is on its way before anybody asks about it again.
-                            return self.0.authority.send(call, done);
-                        }
-                        sent.push((windows, place, asked));
-                        calls.push((call, done));
-                        Ok(())
-                    });
-                    let back = placed.err();
-                    back.map(|(asked, failure)| self.0.handed_back(&asked, &failure))
+        let mut responses = Vec::with_capacity(requests.len());
+        let mut calls = Vec::with_capacity(requests.len());
+        let mut sent = Vec::with_capacity(requests.len());
+        for (place, (request, done)) in requests.into_iter().enumerate() {
+            let (call, in_flight) = match self.0.prepare(request)? {
+                Prepared::Known(response) => {
+                    responses.push(Some(response));
+                    continue;
                 }
+                Prepared::Send(call, in_flight) => (call, in_flight),
+            };
+            let added = self.0.send(call, &in_flight, |call| {
+                let done = self.callback(Arc::clone(&in_flight), done);
+                if in_flight.has_backlog() {
+                    // Sent first, so that a key's backlog is in flight before the next call about it.
+                    return self.0.authority.send(call, done);
+                }
+                // The address of its windows identifies a call: no other part of it is unique.
+                sent.push((call.windows.as_ptr().addr(), place, Arc::clone(&in_flight)));
+                calls.push((call, done));
+                Ok(())
             });
+            let failure = added.err();
+            responses.push(failure.map(|failure| self.0.unsent(&in_flight, &failure)));
         }
         for unsent in self.0.authority.send_batch(calls) {
             let windows = unsent.call.windows.as_ptr().addr();
             let found = sent.iter().find(|(address, ..)| *address == windows);
-            if let Some((_, place, asked)) = found {
-                outcomes[*place] = Some(self.0.handed_back(asked, &unsent.failure));
+            if let Some((_, place, in_flight)) = found {
+                responses[*place] = Some(self.0.unsent(in_flight, &unsent.failure));
             }
         }
-        Ok(outcomes)
+        Ok(responses)
     }
 
-    /// What this node answers alone: for who asked, and waits no longer. Redis may count what it was asked all the same.
+    /// Decides a request in this node alone, for a caller that stops to wait for its reply. The authority may count the
+    /// request as well.
     ///
     /// # Errors
     ///
-    /// When it names a window that the limiter does not have.
-    pub fn decide_locally(&self, ask: Request<'_>) -> Result<Response, CallError> {
-        Ok(match self.0.prepare(ask)? {
-            Prepared::Known(outcome) => outcome,
-            Prepared::Send(_call, asked) => self.0.unanswered(&asked, &Failure::Lost),
+    /// If the request selects a window that the limiter does not have.
+    pub fn decide_locally(&self, request: Request<'_>) -> Result<Response, CallError> {
+        Ok(match self.0.prepare(request)? {
+            Prepared::Known(response) => response,
+            Prepared::Send(_call, in_flight) => self.0.fall_back(&in_flight, &Failure::Lost),
         })
     }
 
-    /// Gives one window another limit, in this node. What was used stays used.
+    /// Changes the limit of one window in this node. Usage stays.
     ///
-    /// Each node learns of it at its own moment. In between each judges by the limit that it knows, on the same state:
-    /// never is more let through than the larger one allows.
+    /// Each node changes at its own moment. In between, each judges the same state by the limit that it knows, so never
+    /// more is admitted than the larger one allows.
     pub fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), SharedUpdateError> {
         let _changing = self.0.changing.lock();
         let plan = self.0.plan.load().with_limit(tag, limit)?;
@@ -224,45 +212,41 @@ impl SharedLimiter {
         Ok(())
     }
 
-    /// Puts a factor on all limits.
+    /// Sets the factor on all limits.
     pub fn set_scale(&self, scale: Scale) {
         self.0.scale.store(scale.ppm(), Ordering::Relaxed);
         self.0.last_known.set_scale(scale);
         self.0.fallback.set_scale(scale);
     }
 
-    /// The factor now.
+    /// Returns the factor on all limits.
     #[must_use]
     pub fn scale(&self) -> Scale {
         self.0.scale()
     }
 
-    /// Each window's tag, its limit, and the most that it admits at once at the present scale.
+    /// Returns each window's tag, its limit, and the largest amount that can be taken at once at the present scale.
     #[must_use]
     pub fn limits(&self) -> Vec<(Tag, Limit, u64)> {
         self.0.last_known.limits()
     }
 
-    /// Forgets what is idle, looking at about `max_slots` places, and has Redis told of what keys owe that nobody asks
-    /// about. To be called now and then. Returns how many keys it forgot.
-    #[allow(clippy::must_use_candidate)] // who calls it wants it done, not counted
+    /// Removes idle keys from about `max_slots` slots and reports the backlog of keys that are no longer asked about.
+    /// Returns the number of removed keys. Call it regularly.
+    #[allow(clippy::must_use_candidate)] // called for its effect
     pub fn sweep(&self, max_slots: usize) -> usize {
         self.0.clock.tick();
-        self.settle();
+        self.reconcile();
         self.0.last_known.sweep(max_slots) + self.0.fallback.sweep(max_slots)
     }
 
-    /// Counts and sizes.
+    /// Returns counts and sizes.
     #[must_use]
     pub fn stats(&self) -> SharedStats {
-        let Inner {
-            counters,
-            last_known,
-            fallback,
-            ..
-        } = &*self.0;
-        let (remembered, counted) = (last_known.stats(), fallback.stats());
-        let denials = self.0.denials.as_ref().map_or(0, Denials::bytes) as u64;
+        let inner = &*self.0;
+        let counters = &inner.counters;
+        let (known, counted) = (inner.last_known.stats(), inner.fallback.stats());
+        let denials = inner.denials.as_ref().map_or(0, Denials::bytes) as u64;
         SharedStats {
             checks: counters.checks.get(),
             denials: counters.denials.get(),
@@ -270,27 +254,25 @@ impl SharedLimiter {
             fallbacks: counters.fallbacks.get(),
             unavailable: counters.unavailable.get(),
             pending: counters.pending.get(),
-            remembered: remembered.keys,
-            owing: fallback.names(),
-            bytes: remembered.bytes + counted.bytes + denials,
-            away: self.0.away.load(Ordering::Relaxed),
+            remembered: known.keys,
+            backlog: inner.fallback.backlog(),
+            bytes: known.bytes + counted.bytes + denials,
+            away: inner.away.load(Ordering::Relaxed),
         }
     }
 
-    /// The call with what is told of its end.
-    fn hand_over<D>(&self, call: Call, asked: Arc<Asked>, done: D) -> (Call, Done)
+    fn callback<D>(&self, in_flight: Arc<InFlight>, done: D) -> Done
     where
         D: FnOnce(Response) + Send + 'static,
     {
         let limiter = self.clone();
-        let done = move |result| {
-            let answered = Result::is_ok(&result);
-            done(limiter.0.finish(&asked, result));
-            if answered {
-                limiter.settle();
+        Box::new(move |result| {
+            let is_reply = result.is_ok();
+            done(limiter.0.finish(&in_flight, result));
+            if is_reply {
+                limiter.reconcile();
             }
-        };
-        (call, Box::new(done))
+        })
     }
 }
 

@@ -1,31 +1,31 @@
-//! A window's limit, made ready for Redis: in whole microseconds, or ticks of them, and numbers of at most 53 bits,
-//! which is what its script can count exactly.
+//! A window's limit in portable numbers, and the states that are stored under it.
 //!
-//! The script decides and writes. What a state means, how much is left and when to come again, is told here, by the
-//! same arithmetic as in memory.
+//! An authority that does not run this crate, such as a script in a database, counts in whole microseconds, or ticks of
+//! them, and in numbers of at most 53 bits, which floating point represents exactly. It decides and writes; this module
+//! writes the limit for it, reads the states that it has stored, and computes usage from them with the arithmetic of a
+//! local limiter. All numbers are big-endian. Each algorithm's file describes its layouts.
 
 mod fixed_window;
 mod sliding_log;
 mod sliding_window;
 mod token_bucket;
 
-use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, Scale, Snapshot, Usage};
+use std::fmt::Debug;
 
-use crate::call::WindowReply;
+use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, Scale, Snapshot, Usage};
 
 use fixed_window::FixedWindow;
 use sliding_log::SlidingLog;
 use sliding_window::SlidingWindow;
 use token_bucket::TokenBucket;
 
-/// A cost above this is above every maximum. No number of a state is larger than twice this, so that also an authority
-/// that counts in floating point numbers is exact.
+/// A cost above this is above every maximum. No number in a state is larger than twice this.
 pub const MAX_COST: u64 = 1 << 52;
 
-/// One window as Redis counts it: its limit in numbers that the script can hold, and its part of the key.
+/// One window: its name, and its limit in portable numbers.
 ///
-/// A period that is no whole number of microseconds, and a rate whose tokens are not whole ticks apart, are rounded
-/// towards admitting less, by at most 0.1 %. Where that is not needed, answers are those of a limiter in memory.
+/// A period that is not a whole number of microseconds, and a rate whose tokens are not whole ticks apart, are rounded
+/// towards admitting less, by at most 0.1 %. Without rounding, answers are those of a local limiter.
 ///
 /// ```
 /// use rate_limiter_core::{Limit, Scale};
@@ -40,22 +40,14 @@ pub const MAX_COST: u64 = 1 << 52;
 /// assert_eq!(error.to_string(), "per: expected at least 10000 ns, or whole microseconds after it is cut into 10 sub-windows, got: 100 ns");
 /// # Ok::<(), rate_limiter_distributed::MeterError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Meter {
     name: Box<str>,
     limit: Limit,
-    kind: Kind,
+    codec: Box<dyn Codec>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    TokenBucket(TokenBucket),
-    SlidingWindow(SlidingWindow),
-    SlidingLog(SlidingLog),
-    FixedWindow(FixedWindow),
-}
-
-/// What is asked of a state. Times are microseconds.
+/// A question about a stored state. Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
     /// The authority's time.
@@ -64,149 +56,121 @@ pub struct Query {
     pub cost: u64,
     /// The factor on the limit.
     pub scale: Scale,
-    /// Whether nothing was taken although this window may have had room: then it reports what it has now.
+    /// Whether the call was denied. A window that had room reports its usage without the cost then.
     pub denied: bool,
 }
 
-/// An algorithm's arithmetic.
-trait Count {
-    /// What a key has used, brought to the present.
-    type State;
-
-    /// A key's value, if it is one. One that was written under another limit is over, since the script would have
-    /// renewed it otherwise.
-    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
-
-    /// What `Limiter::peek` says of a cost.
-    fn usage(&self, state: &Self::State, ask: &Query) -> Usage;
-
-    fn snapshot(&self, state: &Self::State) -> Snapshot;
-}
-
-/// So many at a moment: microseconds, the number of a sub-window, or nothing, as the algorithm has it.
+/// An amount at a moment, as part of a charge: the moment is in microseconds, the number of a sub-window, or unused, as
+/// the algorithm needs it.
 pub type Portion = (u64, u64);
 
+/// What [`Meter`] does, for one algorithm.
+trait Codec: Debug + Send + Sync {
+    fn max(&self, scale: Scale) -> u64;
+    fn encode(&self, scale: Scale) -> Vec<u8>;
+    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion>;
+    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)>;
+}
+
+/// The states of one algorithm.
+trait States {
+    /// A key's usage, moved to the present.
+    type State;
+
+    /// Decodes a stored value. Returns an unused state if the value was written under another limit, since the authority
+    /// would have converted it if it still counted; and `None` if it is not a value of this algorithm.
+    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
+
+    /// Computes what a local limiter would answer.
+    fn usage(&self, state: &Self::State, query: &Query) -> Usage;
+
+    fn snapshot(&self, state: &Self::State) -> Snapshot;
+
+    fn answer(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        let state = self.decode(value, query.now)?;
+        let mut usage = self.usage(&state, query);
+        if query.denied && usage.allowed() {
+            usage = self.usage(&state, &Query { cost: 0, ..*query });
+        }
+        Some((usage, self.snapshot(&state)))
+    }
+}
+
 impl Meter {
-    /// The window `name` of a limiter. An error says what of the limit does not fit Redis's numbers.
+    /// Creates the window `name` of a limiter, or returns why the limit does not fit portable numbers.
     pub fn new(name: &str, limit: &Limit) -> Result<Self, MeterError> {
         limit.validate()?;
         let amount = limit.limit();
         let per = Nanos::from(limit.per());
-        let kind = match limit.algorithm() {
+        let codec: Box<dyn Codec> = match limit.algorithm() {
             Algorithm::TokenBucket { burst } => {
-                Kind::TokenBucket(TokenBucket::new(amount, per, burst.unwrap_or(amount))?)
+                Box::new(TokenBucket::new(amount, per, burst.unwrap_or(amount))?)
             }
             Algorithm::SlidingWindow { sub_windows } => {
-                Kind::SlidingWindow(SlidingWindow::new(amount, per, sub_windows)?)
+                Box::new(SlidingWindow::new(amount, per, sub_windows)?)
             }
-            Algorithm::SlidingLog => Kind::SlidingLog(SlidingLog::new(amount, per)?),
-            Algorithm::FixedWindow { aligned } => {
-                Kind::FixedWindow(FixedWindow::new(amount, per, aligned)?)
-            }
+            Algorithm::SlidingLog => Box::new(SlidingLog::new(amount, per)?),
+            Algorithm::FixedWindow { aligned } => Box::new(FixedWindow::new(amount, per, aligned)?),
         };
         Ok(Self {
             name: name.into(),
             limit: limit.clone(),
-            kind,
+            codec,
         })
     }
 
-    /// The limit as it was stated.
-    #[must_use]
-    pub fn limit(&self) -> &Limit {
-        &self.limit
-    }
-
-    /// The most that can be taken at once.
-    #[must_use]
-    pub fn max(&self, scale: Scale) -> u64 {
-        match &self.kind {
-            Kind::TokenBucket(bucket) => bucket.max(scale),
-            Kind::SlidingWindow(window) => window.max(scale),
-            Kind::SlidingLog(log) => log.max(scale),
-            Kind::FixedWindow(window) => window.max(scale),
-        }
-    }
-
-    /// The window's name.
+    /// Returns the window's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Writes the limit at this scale: its algorithm's number, and what the algorithm's file says.
+    /// Returns the limit as configured.
+    #[must_use]
+    pub fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    /// Returns the largest amount that can be taken at once.
+    #[must_use]
+    pub fn max(&self, scale: Scale) -> u64 {
+        self.codec.max(scale)
+    }
+
+    /// Encodes the limit at this scale for the authority.
     #[must_use]
     pub fn encode(&self, scale: Scale) -> Vec<u8> {
-        match &self.kind {
-            Kind::TokenBucket(bucket) => bucket.argument(scale),
-            Kind::SlidingWindow(window) => window.argument(scale),
-            Kind::SlidingLog(log) => log.argument(scale),
-            Kind::FixedWindow(window) => window.argument(scale),
-        }
+        self.codec.encode(scale)
     }
 
-    /// What a state is as a charge, the oldest first. One of another algorithm is nothing.
+    /// Splits a state into portions that the authority can charge, the oldest first. Returns none for a state of another
+    /// algorithm.
     #[must_use]
     pub fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
-        match (&self.kind, snapshot) {
-            (Kind::TokenBucket(bucket), Snapshot::Bucket { debt }) => bucket.portions(*debt),
-            (
-                Kind::SlidingWindow(window),
-                Snapshot::Window {
-                    width,
-                    newest,
-                    counts,
-                },
-            ) => window.portions(*width, *newest, counts),
-            (Kind::SlidingLog(_), Snapshot::Log { stamps }) => sliding_log::portions(stamps),
-            (Kind::FixedWindow(_), Snapshot::Fixed { start, used, .. }) => {
-                vec![(micros_ceil(*start), (*used).min(MAX_COST))]
-            }
-            _ => Vec::new(),
-        }
+        self.codec.portions(snapshot)
     }
 
-    /// What a key's value says; `None` if it is no value of this window.
+    /// Reads a value that the authority has stored, `None` if it has none. Returns the usage and the state, or `None` if
+    /// the value is not a state of this window.
     #[must_use]
-    pub fn read(&self, value: Option<&[u8]>, ask: &Query) -> Option<WindowReply> {
-        match &self.kind {
-            Kind::TokenBucket(bucket) => row(bucket, value, ask),
-            Kind::SlidingWindow(window) => row(window, value, ask),
-            Kind::SlidingLog(log) => row(log, value, ask),
-            Kind::FixedWindow(window) => row(window, value, ask),
-        }
+    pub fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        self.codec.read(value, query)
     }
 }
 
-fn row<C: Count>(count: &C, value: Option<&[u8]>, ask: &Query) -> Option<WindowReply> {
-    let state = count.read(value, ask.now)?;
-    let mut usage = count.usage(&state, ask);
-    if ask.denied && usage.allowed() {
-        usage = count.usage(&state, &Query { cost: 0, ..*ask });
-    }
-    Some(WindowReply {
-        max: usage.max,
-        remaining: usage.remaining,
-        reset_after: usage.reset_after,
-        retry: usage.retry,
-        state: count.snapshot(&state),
-    })
-}
-
-/// Why a limit cannot be kept in Redis.
+/// Why a limit does not fit portable numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeterError {
-    /// It cannot be kept in memory either, or is too much for 53 bits.
+    /// It does not fit a local limiter either, or needs more than 53 bits.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// A server's clock counts microseconds: rounding the period, or a part of it, to them would change the rate by
-    /// more than 0.1 %.
+    /// Rounding the period, or a part of it, to microseconds would change the rate by more than 0.1 %.
     #[error("per: expected at least {} ns, or whole microseconds{}, got: {per_ns} ns", 1_000 * u64::from(*.parts), cut(*.parts))]
     PeriodTooFine {
-        /// What came, in nanoseconds.
+        /// The period in nanoseconds.
         per_ns: u64,
-        /// Into how many parts it is cut.
+        /// The number of parts into which it is cut.
         parts: u32,
     },
 }
@@ -218,7 +182,7 @@ fn cut(parts: u32) -> String {
     }
 }
 
-/// The length of a part of a period in whole microseconds, rounded up.
+/// Returns the length of a part of a period in whole microseconds, rounded up.
 fn part_of(per: Nanos, parts: u32) -> Result<u64, MeterError> {
     let nanos = 1_000 * u64::from(parts);
     let micros = per.0.div_ceil(nanos);
@@ -238,14 +202,14 @@ fn nanos(micros: u64) -> Nanos {
     Nanos(micros.saturating_mul(1_000))
 }
 
-/// The big-endian number of up to 8 bytes.
+/// Reads a number of up to 8 bytes.
 fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// The `size` lowest bytes of a number, big-endian.
+/// Appends a number of `size` bytes.
 pub fn put(into: &mut Vec<u8>, number: u64, size: usize) {
     into.extend(&number.to_be_bytes()[8 - size..]);
 }

@@ -1,4 +1,4 @@
-//! What a limiter is made of besides its limits.
+//! The options of a shared limiter.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use rate_limiter_core::Clock;
 
 use crate::members::Members;
 
-/// What a limiter is made of besides its limits and its way to Redis.
+/// The options of a shared limiter, besides its limits and its authority.
 #[derive(Clone, Debug)]
 pub struct SharedOptions {
-    /// Where this node's time comes from. Redis's own is what limits are counted by.
+    /// This node's clock, which measures the time between replies. Limits are counted by the authority's own clock.
     pub clock: Clock,
-    /// What decides while Redis is away.
+    /// What decides while the authority is away.
     pub on_outage: OnOutage,
-    /// How many nodes share the limits, and which of them this one is. One for all limiters of an instance.
+    /// The nodes that share the limits. All limiters of an instance have the same.
     pub members: Arc<Members>,
-    /// Whether a denial is remembered until it ends, a second at most, so that asking again costs no round trip.
+    /// Whether a denial is remembered until it ends, at most a second, so that repeating the request costs no round
+    /// trip.
     pub cache_denials: bool,
-    /// The most keys whose last answers are remembered, to go on from when Redis is away or has lost them; and at most
-    /// as many have their own count in an outage.
+    /// The largest number of keys whose last known state is remembered, and of keys that are counted in an outage.
     pub remember: u64,
 }
 
-/// What decides while Redis is away.
+/// What decides while the authority is away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnOutage {
     /// This node's share of each limit.
     #[default]
     Share,
-    /// Everything is let through.
+    /// All requests are admitted that the authority could admit.
     Allow,
-    /// Nothing is answered.
+    /// No request is answered.
     Deny,
 }

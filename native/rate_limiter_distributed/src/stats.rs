@@ -1,28 +1,28 @@
-//! What a limiter has done, and what it takes.
+//! Counts and sizes of a shared limiter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts since the limiter was made.
+/// Counts since the limiter was created, and its present sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedStats {
-    /// Calls that asked to take.
+    /// Requests to take.
     pub checks: u64,
-    /// Those that were denied, by whomever.
+    /// Those that were denied, by the authority or this node.
     pub denials: u64,
-    /// Denials from memory.
+    /// Those that were denied from memory.
     pub cached_denials: u64,
-    /// Calls that this node answered alone.
+    /// Requests that this node decided alone.
     pub fallbacks: u64,
-    /// Calls that nobody answered.
+    /// Requests without an answer.
     pub unavailable: u64,
-    /// Calls that were sent and have no answer yet.
+    /// Calls in flight.
     pub pending: u64,
-    /// Keys whose last answer is remembered.
+    /// Keys whose last known state is remembered.
     pub remembered: u64,
-    /// Keys of which Redis is yet to be told what this node let through.
-    pub owing: u64,
-    /// Bytes that all this takes.
+    /// Keys with usage that is still to be reported to the authority.
+    pub backlog: u64,
+    /// Bytes in use.
     pub bytes: u64,
     /// Whether the last call that ended was answered by this node alone.
     pub away: bool,

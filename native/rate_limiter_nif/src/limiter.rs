@@ -287,7 +287,7 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
                     fallbacks: stats.fallbacks,
                     unavailable: stats.unavailable,
                     pending: stats.pending,
-                    owing: stats.owing,
+                    owing: stats.backlog,
                     away: stats.away,
                 }
                 .encode(env)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rate_limiter_core::{Nanos, Scale};
 use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
-use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall};
+use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall, WindowReply};
 use redis::{Cmd, RedisWrite, Value};
 
 use crate::{name, script};
@@ -244,16 +244,20 @@ fn answer<'a>(
         scale: call.scale,
         denied: letter == Some(b'D'),
     };
-    let row = |(window, value): (&WindowCall, &&Value)| match value {
-        Value::BulkString(value) => window.meter.read(Some(value), &query),
-        Value::Nil => window.meter.read(None, &query),
-        _ => None,
+    let window = |(window, value): (&WindowCall, &&Value)| {
+        let value = match value {
+            Value::BulkString(value) => Some(&value[..]),
+            Value::Nil => None,
+            _ => return None,
+        };
+        let (usage, state) = window.meter.read(value, &query)?;
+        Some(WindowReply { usage, state })
     };
-    let rows: Option<Vec<_>> = call.windows.iter().zip(&values).map(row).collect();
-    match rows {
-        Some(rows) if rows.len() == call.windows.len() => Ok(Reply {
+    let windows: Option<Vec<_>> = call.windows.iter().zip(&values).map(window).collect();
+    match windows {
+        Some(windows) if windows.len() == call.windows.len() => Ok(Reply {
             now: Nanos(now * 1_000),
-            windows: rows,
+            windows,
         }),
         _ => Err(Failure::Lost),
     }

@@ -1,7 +1,7 @@
-//! Tells Redis of what keys owe that nobody asks about any more, a few at a time.
+//! The background report of keys that were used in an outage and are no longer asked about.
 //!
-//! A key that is asked about brings what it owes along. Of the others, other nodes must hear too; so while Redis
-//! answers, each answer has the next few of them told, and `sweep` begins where nothing is asked at all.
+//! A key's own next call reports its backlog. Other nodes need to know of the other keys, too; so while the authority
+//! replies, each reply starts the report of the next few, and `sweep` starts it where no calls are made at all.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -9,139 +9,121 @@ use std::sync::Arc;
 use rate_limiter_core::{Nanos, Select};
 
 use crate::authority::Failure;
-use crate::call::{Call, Op, Reply};
+use crate::call::{Op, Reply};
 use crate::fallback::Name;
+use crate::request::Request;
 
-use super::request::Asked;
+use super::in_flight::InFlight;
+use super::response::complete;
 use super::{Inner, SharedLimiter};
 
-/// Keys that are on their way at once.
+/// Keys in flight at once.
 const BATCH: usize = 32;
 
-/// As many are looked through at most before somebody else's turn comes, where what they owed has drained.
+/// Batches to look through, if the usage of all their keys has expired, before the caller's thread is given back.
 const ROUNDS: usize = 8;
 
-/// After one that failed, no more are sent for so long.
+/// The pause after a failure.
 const PAUSE: Nanos = Nanos(100_000_000);
 
 impl SharedLimiter {
-    /// Sends the next few, unless some are on their way or have just failed.
-    pub(super) fn settle(&self) {
+    /// Reports the next keys, unless some are in flight or have just failed.
+    pub(super) fn reconcile(&self) {
         for _ in 0..ROUNDS {
-            if !self.settle_some() {
+            if !self.reconcile_batch() {
                 return;
             }
         }
     }
 
-    /// Returns whether all of them have ended, so that nobody but who asks begins the next few.
-    fn settle_some(&self) -> bool {
+    /// Returns whether all of the batch has ended, so that only the caller can start the next one.
+    fn reconcile_batch(&self) -> bool {
         let inner = &self.0;
-        if inner.fallback.names() == 0
-            || inner.elapsed().0 < inner.settling_from.load(Ordering::Relaxed)
-            || !inner.begin_settling()
+        if inner.fallback.backlog() == 0
+            || inner.elapsed().0 < inner.reconcile_from.load(Ordering::Relaxed)
+            || !inner.start_batch()
         {
             return false;
         }
-        // Each ends once, and the last one to end begins the next few.
-        let names = inner.fallback.owing(BATCH);
+        // Each key ends once, and the last one to end starts the next batch.
+        let names = inner.fallback.next_in_backlog(BATCH);
         for _ in names.len()..BATCH {
-            inner.settling.fetch_sub(1, Ordering::Relaxed);
+            inner.reconciling.fetch_sub(1, Ordering::Relaxed);
         }
         let mut ended = false;
-        for name in &names {
-            ended = self.tell(name);
+        for name in names {
+            ended = self.reconcile_key(name);
         }
         ended
     }
 
-    /// Returns whether it has ended with that, and was the last on its way.
-    fn tell(&self, name: &Name) -> bool {
+    /// Returns whether the key has ended already, and was the last one in flight.
+    fn reconcile_key(&self, (key, name): Name) -> bool {
         let inner = &self.0;
         let plan = inner.plan.load();
-        let asked = Asked {
-            key: name.0,
-            name: Arc::clone(&name.1),
-            tags: plan.tags(Select::All).unwrap_or_default(),
+        let request = Request {
+            key,
+            name,
+            select: Select::All,
             op: Op::Peek,
             cost: 0,
-            scale: inner.scale(),
-            once: None,
-            connection: inner.authority.epoch(),
-            sent: inner.elapsed(),
-            fingerprint: None,
-            debt: None,
-        };
-        let call = Call {
-            key: Arc::clone(&asked.name),
-            op: asked.op,
-            cost: asked.cost,
-            scale: asked.scale,
-            windows: plan.calls(&asked.tags),
             request_id: None,
         };
-        let sent = inner.send(call, asked, |call, asked| {
-            if asked.debt.is_none() {
-                // Its own call has brought it, or it has drained.
+        let in_flight = inner.in_flight(&plan, &request);
+        let in_flight = Arc::new(in_flight.expect("a plan has all of its own windows"));
+        let sent = inner.send(in_flight.call(&plan, None), &in_flight, |call| {
+            if !in_flight.has_backlog() {
+                // The key's own call has reported it, or the usage has expired.
                 return Ok(false);
             }
-            let limiter = self.clone();
-            let done = move |result| limiter.told(&asked, result);
+            let (limiter, in_flight) = (self.clone(), Arc::clone(&in_flight));
+            let done = move |result| limiter.reconciled(&in_flight, result);
             inner.authority.send(call, Box::new(done)).map(|()| true)
         });
         match sent {
             Ok(true) => false,
-            Ok(false) => self.ended(),
-            Err((asked, failure)) => {
-                inner.missed(&asked, &failure);
-                self.ended()
+            Ok(false) => self.end_key(),
+            Err(failure) => {
+                inner.retry_later(&in_flight, &failure);
+                self.end_key()
             }
         }
     }
 
-    /// Redis was told what a key owes, or not.
-    fn told(&self, asked: &Asked, result: Result<Reply, Failure>) {
-        let inner = &self.0;
-        let failure = match result {
-            Ok(reply) if reply.windows.len() == asked.tags.len() => {
-                inner.remember(asked, reply);
-                None
+    fn reconciled(&self, in_flight: &InFlight, result: Result<Reply, Failure>) {
+        match complete(in_flight, result) {
+            Ok(reply) => self.0.adopt(in_flight, reply),
+            Err(failure) => {
+                self.0.take_back(in_flight);
+                self.0.retry_later(in_flight, &failure);
             }
-            Ok(_) => Some(Failure::Lost),
-            Err(failure) => Some(failure),
-        };
-        if let Some(failure) = failure {
-            inner.put_back(asked);
-            inner.missed(asked, &failure);
         }
-        if self.ended() {
-            self.settle();
+        if self.end_key() {
+            self.reconcile();
         }
     }
 
-    /// One has ended. Whether it was the last on its way.
-    fn ended(&self) -> bool {
+    /// Returns whether the key was the last one in flight.
+    fn end_key(&self) -> bool {
         self.0.counters.pending.subtract();
-        self.0.settling.fetch_sub(1, Ordering::Relaxed) == 1
+        self.0.reconciling.fetch_sub(1, Ordering::Relaxed) == 1
     }
 }
 
 impl Inner {
-    /// It is to be tried again, later.
-    fn missed(&self, asked: &Asked, failure: &Failure) {
-        // A key that another program holds would only fail again.
+    fn retry_later(&self, in_flight: &InFlight, failure: &Failure) {
+        // A key that another program uses would only fail again.
         if !matches!(failure, Failure::Foreign(_)) {
-            self.fallback.still_owing(asked.key, &asked.name);
+            self.fallback
+                .return_to_backlog(in_flight.key, &in_flight.name);
         }
         let from = self.elapsed().saturating_add(PAUSE);
-        self.settling_from.store(from.0, Ordering::Relaxed);
+        self.reconcile_from.store(from.0, Ordering::Relaxed);
     }
 
-    fn begin_settling(&self) -> bool {
-        let (free, all) = (0, BATCH);
-        let begun = self
-            .settling
-            .compare_exchange(free, all, Ordering::Relaxed, Ordering::Relaxed);
-        begun.is_ok()
+    fn start_batch(&self) -> bool {
+        self.reconciling
+            .compare_exchange(0, BATCH, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }

@@ -1,146 +1,95 @@
-//! From a question to a call, or to an answer that is known at once.
+//! From a request to a call, or to a response that is known at once.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Select, Tag};
+use rate_limiter_core::{CallError, Known, Select, Tag};
 
 use crate::authority::{Failure, Unsent};
-use crate::call::{Call, Charge, Op, RequestId, WindowCall};
-use crate::denials::Fingerprint;
-use crate::fallback::Question;
+use crate::call::{Call, Charge, Op, WindowCall};
 use crate::options::OnOutage;
 use crate::request::{Request, Response, Source, Verdict};
 
+use super::in_flight::InFlight;
 use super::Inner;
 
-/// What becomes of a question.
+/// The next step of a request.
 pub(super) enum Prepared {
     Known(Response),
-    Send(Call, Asked),
-}
-
-/// A question that was sent, as far as its answer has to know it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) key: Key,
-    pub(super) name: Arc<[u8]>,
-    pub(super) tags: Vec<Tag>,
-    pub(super) op: Op,
-    pub(super) cost: u64,
-    pub(super) scale: Scale,
-    pub(super) once: Option<Once>,
-    /// The connection that was there when it was asked.
-    pub(super) connection: u64,
-    pub(super) sent: Nanos,
-    /// What a denial of it is remembered by, if it is.
-    pub(super) fingerprint: Option<Fingerprint>,
-    /// What the key owes, which travels along.
-    pub(super) debt: Option<Known>,
+    Send(Call, Arc<InFlight>),
 }
 
 impl Inner {
-    pub(super) fn prepare(&self, ask: Request<'_>) -> Result<Prepared, CallError> {
+    pub(super) fn prepare(&self, request: Request<'_>) -> Result<Prepared, CallError> {
         let plan = self.plan.load();
-        let tags = plan.tags(ask.select)?;
-        let takes = ask.op == Op::Take;
-        if takes {
+        let in_flight = self.in_flight(&plan, &request)?;
+        if in_flight.op == Op::Take {
             self.counters.checks.add();
         }
-        let mut asked = Asked {
-            key: ask.key,
-            name: ask.name,
-            tags,
-            op: ask.op,
-            cost: ask.cost,
-            scale: self.scale(),
-            once: ask.request_id.as_ref().map(|request| self.once(request)),
-            connection: self.authority.epoch(),
-            sent: self.elapsed(),
-            fingerprint: None,
-            debt: None,
-        };
-        self.last_known.note(asked.connection, asked.sent);
-        if takes && ask.cost > 0 && ask.request_id.is_none() && self.denials.is_some() {
-            asked.fingerprint = Some(asked.fingerprint(plan.version));
-            if let Some(outcome) = self.denied_before(&asked) {
-                return Ok(Prepared::Known(outcome));
-            }
+        self.last_known.observe(in_flight.epoch, in_flight.made_at);
+        if let Some(response) = self.remembered_denial(&in_flight) {
+            return Ok(Prepared::Known(response));
         }
-        if let (Op::Refund | Op::Reset, Some(denials)) = (ask.op, &self.denials) {
-            denials.end(asked.key);
+        if let (Op::Refund | Op::Reset, Some(denials)) = (in_flight.op, &self.denials) {
+            denials.end(in_flight.key);
         }
-        let call = Call {
-            key: Arc::clone(&asked.name),
-            op: asked.op,
-            cost: asked.cost,
-            scale: asked.scale,
-            windows: plan.calls(&asked.tags),
-            request_id: ask.request_id,
-        };
-        Ok(Prepared::Send(call, asked))
+        let call = in_flight.call(&plan, request.request_id);
+        Ok(Prepared::Send(call, Arc::new(in_flight)))
     }
 
-    /// Sends a call by `send`, with what Redis is to know before it decides. What is handed back is not owed any less.
+    /// Passes a call to `send`, with everything that the authority has to count before it decides. If the call is not
+    /// accepted, the backlog stays as it was.
     pub(super) fn send<T>(
         &self,
         mut call: Call,
-        asked: Asked,
-        send: impl FnOnce(Call, Arc<Asked>) -> Result<T, Unsent>,
-    ) -> Result<T, (Arc<Asked>, Failure)> {
+        in_flight: &InFlight,
+        send: impl FnOnce(Call) -> Result<T, Unsent>,
+    ) -> Result<T, Failure> {
         self.counters.pending.add();
-        let lost = self
-            .last_known
-            .lost(asked.connection, asked.key, &asked.tags, asked.sent);
-        let lost = lost.map(|lost| {
-            self.clock.tick();
-            lost.moved(self.clock.shown())
-        });
-        let place = |asked: Asked, debt: Option<Known>| {
-            charge(&mut call.windows, &asked.tags, lost.as_ref(), debt.as_ref());
-            let asked = Arc::new(Asked { debt, ..asked });
-            let handed = Arc::clone(&asked);
-            send(call, asked).map_err(|unsent| (handed, unsent.failure))
+        let lost = self.lost(in_flight);
+        let send = |backlog: Option<Known>| {
+            charge(
+                &mut call.windows,
+                &in_flight.tags,
+                lost.as_ref(),
+                backlog.as_ref(),
+            );
+            if let Some(backlog) = backlog {
+                // Empty until now, since a request is sent once.
+                let _ = in_flight.backlog.set(backlog);
+            }
+            send(call).map_err(|unsent| unsent.failure)
         };
-        let owes_nothing = asked.op == Op::Reset || self.on_outage == OnOutage::Deny;
-        if owes_nothing || !self.fallback.is_used() {
-            return place(asked, None);
+        let no_backlog = in_flight.op == Op::Reset || self.on_outage == OnOutage::Deny;
+        if no_backlog || !self.fallback.is_used() {
+            return send(None);
         }
-        self.clock.tick();
-        let now = self.clock.shown();
-        let (tags, name) = (asked.tags.clone(), Arc::clone(&asked.name));
-        let (key, connection) = (asked.key, asked.connection);
-        let said = || self.last_known.last(connection, key, self.elapsed());
-        let question = Question {
+        self.ask_fallback(in_flight, |question| self.fallback.report(question, send))
+    }
+
+    /// Returns the state that the authority reported in an earlier epoch, and may have lost since.
+    fn lost(&self, in_flight: &InFlight) -> Option<Known> {
+        let InFlight {
+            epoch,
             key,
-            name: &name,
-            tags: &tags,
-            cost: asked.cost,
-            now,
-            once: asked.once,
-            last: &said,
-        };
-        self.fallback.bring(question, |debt| place(asked, debt))
+            ref tags,
+            made_at,
+            ..
+        } = *in_flight;
+        let lost = self.last_known.before_epoch(epoch, key, tags, made_at)?;
+        self.clock.tick();
+        Some(lost.moved(self.clock.shown()))
     }
 
-    fn once(&self, request: &RequestId) -> Once {
-        Once {
-            id: self.seed.key(&request.id),
-            keep: request.keep,
-        }
-    }
-
-    /// The answer to a call that was denied before, and would still be.
-    fn denied_before(&self, asked: &Asked) -> Option<Response> {
-        let (denials, call) = (self.denials.as_ref()?, asked.fingerprint?);
-        if !denials.hold(asked.key, call, asked.sent) {
+    /// Returns the response to a request that was denied before and would still be.
+    fn remembered_denial(&self, in_flight: &InFlight) -> Option<Response> {
+        let (denials, fingerprint) = (self.denials.as_ref()?, in_flight.fingerprint?);
+        let InFlight { epoch, key, .. } = *in_flight;
+        if !denials.hold(key, fingerprint, in_flight.made_at) {
             return None;
         }
         self.clock.tick();
-        let select = Select::Tags(&asked.tags);
-        let answer = self
-            .last_known
-            .peek(asked.connection, asked.key, select, asked.cost)?;
+        let select = Select::Tags(&in_flight.tags);
+        let answer = self.last_known.peek(epoch, key, select, in_flight.cost);
         if answer.allowed() {
             return None;
         }
@@ -150,33 +99,24 @@ impl Inner {
             verdict: Verdict::Denied,
             source: Source::Authority,
             answer: Some(answer),
-            scale: asked.scale,
+            scale: in_flight.scale,
             switched_to: None,
         })
     }
 }
 
-/// Puts on the windows of a call what was lost of each, and what is owed of it.
-fn charge(windows: &mut [WindowCall], tags: &[Tag], lost: Option<&Known>, debt: Option<&Known>) {
-    if lost.is_none() && debt.is_none() {
+/// Puts on each window of a call the state that the authority may have lost, and this node's backlog.
+fn charge(windows: &mut [WindowCall], tags: &[Tag], lost: Option<&Known>, backlog: Option<&Known>) {
+    if lost.is_none() && backlog.is_none() {
         return;
     }
     for (window, tag) in windows.iter_mut().zip(tags) {
         let charge = Charge {
             at_least: lost.and_then(|lost| lost.window(*tag).cloned()),
-            taken: debt.and_then(|debt| debt.window(*tag).cloned()),
+            taken: backlog.and_then(|backlog| backlog.window(*tag).cloned()),
         };
         if charge != Charge::default() {
             window.charge = Some(charge);
         }
-    }
-}
-
-impl Asked {
-    fn fingerprint(&self, version: u64) -> Fingerprint {
-        let mut hasher = DefaultHasher::new();
-        let call = (self.key, &self.tags, self.cost, self.scale.ppm(), version);
-        call.hash(&mut hasher);
-        Fingerprint(hasher.finish())
     }
 }

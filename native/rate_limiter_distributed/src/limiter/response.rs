@@ -1,135 +1,120 @@
-//! From a reply, or from none, to an answer.
+//! From the authority's reply, or from its absence, to a response.
 
 use std::sync::atomic::Ordering;
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Usage};
+use rate_limiter_core::{Answer, Known, Retry};
 
 use crate::authority::Failure;
-use crate::call::{Op, Reply, WindowReply};
-use crate::fallback::Question;
+use crate::call::{Op, Reply};
 use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
 
-use super::request::Asked;
+use super::in_flight::InFlight;
 use super::Inner;
 
 impl Inner {
-    /// A call that was sent has ended so.
-    pub(super) fn finish(&self, asked: &Asked, result: Result<Reply, Failure>) -> Response {
+    /// Returns the response to a request that was sent.
+    pub(super) fn finish(&self, in_flight: &InFlight, result: Result<Reply, Failure>) -> Response {
         self.counters.pending.subtract();
-        match result {
-            Ok(reply) if reply.windows.len() == asked.tags.len() => self.answered(asked, reply),
-            Ok(_) => self.lost(asked, &Failure::Lost),
-            Err(failure) => self.lost(asked, &failure),
+        match complete(in_flight, result) {
+            Ok(reply) => self.answered(in_flight, reply),
+            Err(failure) => {
+                self.take_back(in_flight);
+                self.fall_back(in_flight, &failure)
+            }
         }
     }
 
-    /// A call was not taken on.
-    pub(super) fn handed_back(&self, asked: &Asked, failure: &Failure) -> Response {
+    /// Returns the response to a request that was not accepted.
+    pub(super) fn unsent(&self, in_flight: &InFlight, failure: &Failure) -> Response {
         self.counters.pending.subtract();
-        self.unanswered(asked, failure)
+        self.fall_back(in_flight, failure)
     }
 
-    fn lost(&self, asked: &Asked, failure: &Failure) -> Response {
-        self.put_back(asked);
-        self.unanswered(asked, failure)
-    }
-
-    fn answered(&self, asked: &Asked, reply: Reply) -> Response {
-        let usages = asked.tags.iter().zip(&reply.windows);
-        let answer = Answer::new(usages.map(|(tag, row)| (*tag, row.usage())).collect());
-        self.remember(asked, reply);
-        let is_denied = matches!(asked.op, Op::Take | Op::Peek) && !answer.allowed();
-        if is_denied && asked.op == Op::Take {
+    fn answered(&self, in_flight: &InFlight, reply: Reply) -> Response {
+        let windows = in_flight.tags.iter().zip(&reply.windows);
+        let answer = Answer::new(windows.map(|(tag, window)| (*tag, window.usage)).collect());
+        self.adopt(in_flight, reply);
+        let verdict = verdict(in_flight.op, &answer);
+        if verdict == Verdict::Denied && in_flight.op == Op::Take {
             self.counters.denials.add();
-            self.remember_denial(asked, &answer);
+            self.remember_denial(in_flight, &answer);
         }
+        // Read first, since most calls find nothing to write in a word that all threads share.
         let was_away =
             self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed);
         Response {
-            verdict: if is_denied {
-                Verdict::Denied
-            } else {
-                Verdict::Allowed
-            },
+            verdict,
             source: Source::Authority,
             answer: Some(answer),
-            scale: asked.scale,
+            scale: in_flight.scale,
             switched_to: was_away.then_some(Source::Authority),
         }
     }
 
-    /// Takes up what Redis has said of the key.
-    pub(super) fn remember(&self, asked: &Asked, reply: Reply) {
-        let Asked {
-            key, connection, ..
-        } = *asked;
-        self.clock.heard(reply.now);
-        let states = reply.windows.into_iter().map(|row| row.state);
+    /// Takes over the state of the key as the authority has just reported it.
+    pub(super) fn adopt(&self, in_flight: &InFlight, reply: Reply) {
+        let InFlight { key, epoch, .. } = *in_flight;
+        self.clock.set(reply.now);
+        let states = reply.windows.into_iter().map(|window| window.state);
         let known = Known {
             at: reply.now,
-            windows: asked.tags.iter().copied().zip(states).collect(),
+            windows: in_flight.tags.iter().copied().zip(states).collect(),
         };
-        if self.authority.epoch() == connection {
-            let elapsed = self.elapsed();
-            self.last_known.adopt(connection, key, &known, elapsed);
+        if self.authority.epoch() == epoch {
+            self.last_known.adopt(epoch, key, &known, self.elapsed());
         } else {
-            self.last_known.adopt_late(connection, key, &known);
+            self.last_known.adopt_late(epoch, key, &known);
         }
-        if asked.op == Op::Reset {
-            self.fallback.reset(key, &asked.tags);
+        if in_flight.op == Op::Reset {
+            self.fallback.reset(key, &in_flight.tags);
         }
-        self.fallback.answered(key, || self.last(asked));
-        // Also now: a denial from before may have come in between.
-        if let (Op::Refund | Op::Reset, Some(denials)) = (asked.op, &self.denials) {
+        self.fallback.rebase(key, || self.last(in_flight));
+        // Again, since a denial that was decided before may have been remembered in between.
+        if let (Op::Refund | Op::Reset, Some(denials)) = (in_flight.op, &self.denials) {
             denials.end(key);
         }
     }
 
-    fn remember_denial(&self, asked: &Asked, answer: &Answer) {
-        let wait = answer.binding().1.retry;
-        if let (Some(denials), Some(call), Retry::After(wait)) =
-            (&self.denials, asked.fingerprint, wait)
+    fn remember_denial(&self, in_flight: &InFlight, answer: &Answer) {
+        let retry = answer.binding().1.retry;
+        if let (Some(denials), Some(fingerprint), Retry::After(wait)) =
+            (&self.denials, in_flight.fingerprint, retry)
         {
-            denials.keep(asked.key, call, asked.sent, wait);
+            denials.remember(in_flight.key, fingerprint, in_flight.made_at, wait);
         }
     }
 
-    /// The call has failed that was to tell what the key owes.
-    pub(super) fn put_back(&self, asked: &Asked) {
-        if let Some(debt) = &asked.debt {
-            self.clock.tick();
-            let last = || self.last(asked);
-            let question = Question::of(asked, self.clock.shown(), &last);
-            self.fallback.untold(debt, question);
+    /// Puts the backlog back that travelled with a call that has failed.
+    pub(super) fn take_back(&self, in_flight: &InFlight) {
+        if let Some(backlog) = in_flight.backlog.get() {
+            self.ask_fallback(in_flight, |question| {
+                self.fallback.take_back(backlog, question);
+            });
         }
     }
 
-    /// What this node says by itself.
-    pub(super) fn unanswered(&self, asked: &Asked, failure: &Failure) -> Response {
-        self.clock.tick();
-        self.fallback.renew(self.members.share());
-        let last = || self.last(asked);
-        let question = Question::of(asked, self.clock.shown(), &last);
-        let lets_all_through = self.on_outage == OnOutage::Allow && self.can_be_met(asked);
-        let answer = match (asked.op, self.on_outage) {
-            // Nobody but Redis can do that for all nodes. One that may have run cannot be done again.
+    /// Returns this node's own response.
+    pub(super) fn fall_back(&self, in_flight: &InFlight, failure: &Failure) -> Response {
+        self.fallback.set_share(self.members.share());
+        let admits_all = self.on_outage == OnOutage::Allow && self.can_be_met(in_flight);
+        let answer = match (in_flight.op, self.on_outage) {
+            // Only the authority can reset the key for all nodes.
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
+            // It may have run already, and would be given back twice.
             (Op::Refund, _) if *failure == Failure::Lost => None,
-            (Op::Refund, _) => Some(self.fallback.refund(question)),
-            (Op::Peek, _) => Some(self.fallback.peek(question, lets_all_through)),
-            (Op::Take, _) => Some(self.fallback.take(question, lets_all_through)),
+            (op, _) => Some(self.ask_fallback(in_flight, |question| match op {
+                Op::Refund => self.fallback.refund(question),
+                Op::Peek => self.fallback.peek(question, admits_all),
+                _ => self.fallback.take(question, admits_all),
+            })),
         };
-        let is_denied = matches!(asked.op, Op::Take | Op::Peek)
-            && answer.as_ref().is_some_and(|answer| !answer.allowed());
-        let verdict = match &answer {
-            None => Verdict::Unavailable,
-            Some(_) if is_denied => Verdict::Denied,
-            Some(_) => Verdict::Allowed,
-        };
+        let verdict = answer
+            .as_ref()
+            .map_or(Verdict::Unavailable, |answer| verdict(in_flight.op, answer));
         match verdict {
             Verdict::Unavailable => self.counters.unavailable.add(),
-            Verdict::Denied if asked.op == Op::Take => self.counters.denials.add(),
+            Verdict::Denied if in_flight.op == Op::Take => self.counters.denials.add(),
             _ => (),
         }
         self.counters.fallbacks.add();
@@ -137,55 +122,45 @@ impl Inner {
             verdict,
             source: Source::Fallback,
             answer,
-            scale: asked.scale,
-            switched_to: self.switched_to(failure),
+            scale: in_flight.scale,
+            switched_to: self.begins_outage(failure).then_some(Source::Fallback),
         }
     }
 
-    /// Whether the cost is within what every window holds when nothing is used: else Redis, too, would never allow it.
-    fn can_be_met(&self, asked: &Asked) -> bool {
+    /// Whether the cost is at most what every window holds when unused. If not, the authority would never admit it.
+    fn can_be_met(&self, in_flight: &InFlight) -> bool {
         let limits = self.last_known.limits();
-        let mut asked_about = limits.iter().filter(|(tag, ..)| asked.tags.contains(tag));
-        asked_about.all(|(_, _, max)| asked.cost <= *max)
+        let mut selected = limits
+            .iter()
+            .filter(|(tag, ..)| in_flight.tags.contains(tag));
+        selected.all(|(_, _, max)| in_flight.cost <= *max)
     }
 
-    /// A call that is lost now and then, or one key that another program holds, is no outage.
-    fn switched_to(&self, failure: &Failure) -> Option<Source> {
-        let is_outage = matches!(failure, Failure::Away | Failure::Refused { .. });
-        let begins = is_outage
+    /// Whether this is the first failure of an outage. A single lost call, or a key that another program uses, is none.
+    fn begins_outage(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Away | Failure::Refused { .. })
             && !self.away.load(Ordering::Relaxed)
-            && !self.away.swap(true, Ordering::Relaxed);
-        begins.then_some(Source::Fallback)
-    }
-
-    /// What Redis said last of the key, of all windows.
-    fn last(&self, asked: &Asked) -> Option<Known> {
-        self.last_known
-            .last(asked.connection, asked.key, self.elapsed())
+            && !self.away.swap(true, Ordering::Relaxed)
     }
 }
 
-impl<'a> Question<'a> {
-    fn of(asked: &'a Asked, now: Nanos, last: &'a dyn Fn() -> Option<Known>) -> Self {
-        Self {
-            key: asked.key,
-            name: &asked.name,
-            tags: &asked.tags,
-            cost: asked.cost,
-            now,
-            once: asked.once,
-            last,
-        }
+/// Checks that a reply covers all windows of its call.
+pub(super) fn complete(
+    in_flight: &InFlight,
+    result: Result<Reply, Failure>,
+) -> Result<Reply, Failure> {
+    let reply = result?;
+    if reply.windows.len() == in_flight.tags.len() {
+        Ok(reply)
+    } else {
+        Err(Failure::Lost)
     }
 }
 
-impl WindowReply {
-    fn usage(&self) -> Usage {
-        Usage {
-            max: self.max,
-            remaining: self.remaining,
-            reset_after: self.reset_after,
-            retry: self.retry,
-        }
+fn verdict(op: Op, answer: &Answer) -> Verdict {
+    if matches!(op, Op::Take | Op::Peek) && !answer.allowed() {
+        Verdict::Denied
+    } else {
+        Verdict::Allowed
     }
 }

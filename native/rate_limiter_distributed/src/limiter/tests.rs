@@ -1,4 +1,4 @@
-//! A limiter before a server that is told what to do: a limiter of core's plays Redis, on a clock that the test moves.
+//! A shared limiter before a simulated authority: a local limiter decides, and the test controls clocks and network.
 
 mod cases;
 mod cluster;

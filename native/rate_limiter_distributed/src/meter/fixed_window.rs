@@ -1,8 +1,13 @@
-//! The fixed window: see `lua/fixed_window.lua`.
+//! The fixed window: when it began, and the amount that it counted.
+//!
+//! limit   4, period (7 bytes), 1 if windows begin at multiples of it since 1970 (1), largest amount (7)
+//! value   6, start (7), period (7), amount (7)
 
-use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
+use rate_limiter_core::{arithmetic, LimitError, Nanos, Scale, Snapshot, Usage};
 
-use super::{nanos, number, part_of, put, Count, MeterError, Query, MAX_COST};
+use super::{
+    micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_COST,
+};
 
 const MARK: u8 = 6;
 const SIZE: usize = 22;
@@ -10,15 +15,15 @@ const SIZE: usize = 22;
 /// The largest count: less than the largest cost, which must not fit.
 const MAX_LIMIT: u64 = MAX_COST - 1;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct FixedWindow {
     limit: u64,
     per: u64,
     aligned: bool,
 }
 
-/// When the window began that is open now, or begins with a use now, and what it counted.
-pub(super) struct State {
+/// The window that is open now, or would begin with a call now.
+pub(super) struct Open {
     start: u64,
     used: u64,
 }
@@ -36,72 +41,69 @@ impl FixedWindow {
             aligned,
         })
     }
+}
 
-    pub(super) fn max(&self, scale: Scale) -> u64 {
+impl Codec for FixedWindow {
+    fn max(&self, scale: Scale) -> u64 {
         scale.of_limit(self.limit).min(MAX_LIMIT)
     }
 
-    pub(super) fn argument(&self, scale: Scale) -> Vec<u8> {
-        let mut argument = vec![4];
-        put(&mut argument, self.per, 7);
-        argument.push(self.aligned.into());
-        put(&mut argument, self.max(scale), 7);
-        argument
+    fn encode(&self, scale: Scale) -> Vec<u8> {
+        let mut limit = vec![4];
+        put(&mut limit, self.per, 7);
+        limit.push(self.aligned.into());
+        put(&mut limit, self.max(scale), 7);
+        limit
+    }
+
+    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
+        match snapshot {
+            Snapshot::Fixed { start, used, .. } => {
+                vec![(micros_ceil(*start), (*used).min(MAX_COST))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        self.answer(value, query)
     }
 }
 
-impl Count for FixedWindow {
-    type State = State;
+impl States for FixedWindow {
+    type State = Open;
 
-    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<State> {
-        let begins = if self.aligned {
-            now - now % self.per
-        } else {
-            now
-        };
-        let blank = State {
-            start: begins,
-            used: 0,
-        };
+    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Open> {
+        let phase = if self.aligned { now % self.per } else { 0 };
+        let start = now - phase;
+        let unused = Open { start, used: 0 };
         let Some(value) = value else {
-            return Some(blank);
+            return Some(unused);
         };
         if value.len() != SIZE || value[0] != MARK {
             return None;
         }
         let (start, per) = (number(&value[1..8]), number(&value[8..15]));
         if now >= start + per || per != self.per {
-            return Some(blank);
+            return Some(unused);
         }
         let used = number(&value[15..]);
-        Some(State { start, used })
+        Some(Open { start, used })
     }
 
-    fn usage(&self, state: &State, ask: &Query) -> Usage {
-        let (max, cost) = (self.max(ask.scale), ask.cost);
-        let ends = nanos((state.start + self.per).saturating_sub(ask.now));
-        let fits = cost <= max && state.used + cost <= max;
-        let retry = if cost == 0 || fits {
-            Retry::Now
-        } else if cost > max {
-            Retry::Never
-        } else {
-            Retry::After(ends)
-        };
-        let used = if fits { state.used + cost } else { state.used };
-        Usage {
-            max,
-            remaining: max.saturating_sub(used),
-            reset_after: if used == 0 { Nanos(0) } else { ends },
-            retry,
-        }
+    fn usage(&self, open: &Open, query: &Query) -> Usage {
+        let end = nanos((open.start + self.per).saturating_sub(query.now));
+        let is_used = |taken| taken || open.used > 0;
+        let reset_after = |taken| if is_used(taken) { end } else { Nanos(0) };
+        let max = self.max(query.scale);
+        arithmetic::usage(max, open.used, query.cost, |_| end, reset_after)
     }
 
-    fn snapshot(&self, state: &State) -> Snapshot {
+    fn snapshot(&self, open: &Open) -> Snapshot {
         Snapshot::Fixed {
-            start: nanos(state.start),
+            start: nanos(open.start),
             per: nanos(self.per),
-            used: state.used,
+            used: open.used,
         }
     }
 }

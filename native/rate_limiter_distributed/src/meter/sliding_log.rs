@@ -1,21 +1,23 @@
-//! The sliding log: see `lua/sliding_log.lua`.
+//! The sliding log: the moments of what was used, the oldest first.
+//!
+//! limit   3, period (7 bytes), largest amount (7)
+//! value   5, period (7), sum of the amounts before the first entry (4), then entries: moment (7), sum with this one (4)
+//!
+//! Sums continue from 0 after 2^32, since only their differences matter.
 
-use rate_limiter_core::{Nanos, Retry, Scale, Snapshot, Usage};
+use rate_limiter_core::{arithmetic, Nanos, Scale, Snapshot, Usage};
 
-use super::{micros_ceil, nanos, number, part_of, put, Count, MeterError, Portion, Query};
+use super::{micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
 
 const MARK: u8 = 5;
 const HEAD: usize = 12;
 const ENTRY: usize = 11;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct SlidingLog {
     limit: u64,
     per: u64,
 }
-
-/// When, and how much, oldest first: what still counts.
-type Uses = Vec<(u64, u64)>;
 
 impl SlidingLog {
     pub(super) fn new(limit: u64, per: Nanos) -> Result<Self, MeterError> {
@@ -23,36 +25,42 @@ impl SlidingLog {
         Ok(Self { limit, per })
     }
 
-    pub(super) fn max(&self, scale: Scale) -> u64 {
-        scale.of_limit(self.limit)
-    }
-
-    pub(super) fn argument(&self, scale: Scale) -> Vec<u8> {
-        let mut argument = vec![3];
-        put(&mut argument, self.per, 7);
-        put(&mut argument, self.max(scale), 7);
-        argument
-    }
-
-    /// How long until the first `units` have left the window.
-    fn freed(&self, uses: &Uses, units: u64, now: u64) -> Nanos {
-        let mut left = 0;
-        let until = uses.iter().find(|(_, used)| {
-            left += used;
-            left >= units
-        });
-        until.map_or(Nanos(0), |&(at, _)| self.expiry(at, now))
-    }
-
     fn expiry(&self, at: u64, now: u64) -> Nanos {
         nanos((at + self.per).saturating_sub(now))
     }
 }
 
-impl Count for SlidingLog {
-    type State = Uses;
+impl Codec for SlidingLog {
+    fn max(&self, scale: Scale) -> u64 {
+        scale.of_limit(self.limit)
+    }
 
-    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<Uses> {
+    fn encode(&self, scale: Scale) -> Vec<u8> {
+        let mut limit = vec![3];
+        put(&mut limit, self.per, 7);
+        put(&mut limit, self.max(scale), 7);
+        limit
+    }
+
+    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
+        let Snapshot::Log { stamps } = snapshot else {
+            return Vec::new();
+        };
+        let same = stamps.chunk_by(|one, other| micros_ceil(*one) == micros_ceil(*other));
+        same.map(|stamps| (micros_ceil(stamps[0]), stamps.len() as u64))
+            .collect()
+    }
+
+    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        self.answer(value, query)
+    }
+}
+
+impl States for SlidingLog {
+    /// The moments and amounts that still count, the oldest first.
+    type State = Vec<Portion>;
+
+    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Vec<Portion>> {
         let Some(value) = value else {
             return Some(Vec::new());
         };
@@ -66,51 +74,39 @@ impl Count for SlidingLog {
         let mut before = number(&head[8..]);
         let uses = entries.chunks_exact(ENTRY).map(|entry| {
             let sum = number(&entry[7..]);
-            // Sums count on from 0 after the last number of 32 bits.
-            let units = sum.wrapping_sub(before) & u64::from(u32::MAX);
+            let amount = sum.wrapping_sub(before) & u64::from(u32::MAX);
             before = sum;
-            (number(&entry[..7]), units)
+            (number(&entry[..7]), amount)
         });
         Some(uses.filter(|(at, _)| at + self.per > now).collect())
     }
 
-    fn usage(&self, uses: &Uses, ask: &Query) -> Usage {
-        let (max, cost) = (self.max(ask.scale), ask.cost);
-        let counted: u64 = uses.iter().map(|(_, units)| units).sum();
-        let fits = cost <= max && counted + cost <= max;
-        let retry = if cost == 0 || fits {
-            Retry::Now
-        } else if cost > max {
-            Retry::Never
-        } else {
-            Retry::After(self.freed(uses, counted + cost - max, ask.now))
+    fn usage(&self, uses: &Vec<Portion>, query: &Query) -> Usage {
+        let Query { now, cost, .. } = *query;
+        let total = uses.iter().map(|(_, amount)| amount).sum();
+        let wait = |amount| {
+            let mut left = 0;
+            let last = uses.iter().find(|(_, used)| {
+                left += used;
+                left >= amount
+            });
+            last.map_or(Nanos(0), |&(at, _)| self.expiry(at, now))
         };
-        let taken = if fits { cost } else { 0 };
-        let last = match uses.last() {
-            _ if taken > 0 => Some(ask.now),
-            last => last.map(|&(at, _)| at),
+        let reset_after = |taken| match uses.last() {
+            _ if taken => self.expiry(now, now),
+            Some(&(at, _)) => self.expiry(at, now),
+            None => Nanos(0),
         };
-        Usage {
-            max,
-            remaining: max.saturating_sub(counted + taken),
-            reset_after: last.map_or(Nanos(0), |at| self.expiry(at, ask.now)),
-            retry,
-        }
+        arithmetic::usage(self.max(query.scale), total, cost, wait, reset_after)
     }
 
-    fn snapshot(&self, uses: &Uses) -> Snapshot {
-        let units = |&(at, units): &(u64, u64)| {
-            let units = usize::try_from(units).unwrap_or(0);
-            std::iter::repeat_n(nanos(at), units)
+    fn snapshot(&self, uses: &Vec<Portion>) -> Snapshot {
+        let units = |&(at, amount): &Portion| {
+            let amount = usize::try_from(amount).unwrap_or(0);
+            std::iter::repeat_n(nanos(at), amount)
         };
         Snapshot::Log {
             stamps: uses.iter().flat_map(units).collect(),
         }
     }
-}
-
-pub(super) fn portions(stamps: &[Nanos]) -> Vec<Portion> {
-    let same = stamps.chunk_by(|one, other| micros_ceil(*one) == micros_ceil(*other));
-    same.map(|stamps| (micros_ceil(stamps[0]), stamps.len() as u64))
-        .collect()
 }

@@ -1,45 +1,29 @@
-//! The strict sliding window: see `lua/sliding_window.lua`.
+//! The strict sliding window: the amount of each sub-window by age, the present one first.
+//!
+//! limit   2, width (4 bytes), number of sub-windows (2), largest amount (7)
+//! value   bytes a count, 1 to 4 (1), number of sub-windows (1), width (4), number of the newest sub-window (7), then
+//!         the counts, from that one back, without the unused ones at the end
+//!
+//! The first byte is 4 more where the number of the newest sub-window has only 5 bytes. A width in microseconds has 28
+//! bits, and 4 for a power of ten by which they are multiplied.
 
-use rate_limiter_core::{Nanos, Retry, Scale, Snapshot, Usage};
+use rate_limiter_core::arithmetic::{self, Width};
+use rate_limiter_core::{Nanos, Scale, Snapshot, Usage};
 
-use super::{nanos, number, part_of, put, Count, MeterError, Portion, Query};
+use super::{nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
 
-/// Set in the first byte where the number of the newest sub-window has two bytes less.
+/// Set in the first byte where the number of the newest sub-window is short.
 const SHORT: u8 = 4;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct SlidingWindow {
     limit: u64,
     sub_windows: u32,
+    /// In microseconds.
     width: Width,
 }
 
-/// The length of a sub-window, as a state says it: 28 bits, and 4 for a power of ten. So it is exact for what people
-/// call a period, and else rounded up by at most 0.000004 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Width {
-    cell: u32,
-    micros: u64,
-}
-
-impl Width {
-    const MANTISSA_BITS: u32 = 28;
-
-    fn at_least(micros: u64) -> Self {
-        let (mut exponent, mut mantissa) = (0, micros);
-        while mantissa >> Self::MANTISSA_BITS != 0 {
-            exponent += 1;
-            mantissa = micros.div_ceil(10_u64.pow(exponent));
-        }
-        Self {
-            // At most 28 bits by the choice of the exponent.
-            cell: u32::try_from(mantissa).unwrap_or(u32::MAX) | exponent << Self::MANTISSA_BITS,
-            micros: mantissa * 10_u64.pow(exponent),
-        }
-    }
-}
-
-/// What each sub-window has counted, by age: the present one first.
+/// The counts by age, from the present sub-window back.
 pub(super) struct State {
     present: u64,
     counts: Vec<u64>,
@@ -55,72 +39,67 @@ impl SlidingWindow {
         })
     }
 
-    pub(super) fn max(&self, scale: Scale) -> u64 {
+    /// Returns the number here of a sub-window of another width: of the last one in which it can have been used.
+    fn renumbered(&self, sub_window: u64, width: Nanos) -> u64 {
+        if width == nanos(self.width.span) {
+            return sub_window;
+        }
+        let last = u128::from(sub_window + 1) * u128::from(width.0);
+        let number = last.saturating_sub(1) / 1_000 / u128::from(self.width.span);
+        u64::try_from(number).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how long a sub-window of this age still counts.
+    fn expiry(&self, state: &State, age: usize, now: u64) -> Nanos {
+        let age = age as u64;
+        let ends = (state.present - age + u64::from(self.sub_windows) + 1) * self.width.span;
+        nanos(ends - now)
+    }
+}
+
+impl Codec for SlidingWindow {
+    fn max(&self, scale: Scale) -> u64 {
         scale.of_limit(self.limit).min(u32::MAX.into())
     }
 
-    pub(super) fn argument(&self, scale: Scale) -> Vec<u8> {
-        let mut argument = vec![2];
-        put(&mut argument, self.width.cell.into(), 4);
-        put(&mut argument, self.sub_windows.into(), 2);
-        put(&mut argument, self.max(scale), 7);
-        argument
+    fn encode(&self, scale: Scale) -> Vec<u8> {
+        let mut limit = vec![2];
+        put(&mut limit, self.width.cell.into(), 4);
+        put(&mut limit, self.sub_windows.into(), 2);
+        put(&mut limit, self.max(scale), 7);
+        limit
     }
 
-    /// By number of sub-window; under another width, of the one in which it can last have been used.
-    pub(super) fn portions(&self, width: Nanos, newest: u64, counts: &[u64]) -> Vec<Portion> {
-        let used = (0..=newest)
-            .rev()
-            .zip(counts)
-            .filter(|(_, &count)| count > 0);
-        let here = |sub_window: u64| {
-            if width == nanos(self.width.micros) {
-                return sub_window;
-            }
-            let last = u128::from(sub_window + 1) * u128::from(width.0);
-            let number = last.saturating_sub(1) / 1_000 / u128::from(self.width.micros);
-            u64::try_from(number).unwrap_or(u64::MAX)
+    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
+        let Snapshot::Window {
+            width,
+            newest,
+            counts,
+        } = snapshot
+        else {
+            return Vec::new();
         };
+        let counts = (0..=*newest).rev().zip(counts);
         let portion = |(sub_window, &count): (u64, &u64)| {
-            (
-                here(sub_window).min((1 << 53) - 1),
-                count.min(u32::MAX.into()),
-            )
+            let number = self.renumbered(sub_window, *width);
+            (number.min((1 << 53) - 1), count.min(u32::MAX.into()))
         };
+        let used = counts.filter(|(_, &count)| count > 0);
         let mut portions: Vec<Portion> = used.map(portion).collect();
         portions.reverse();
         portions
     }
 
-    /// How long until a sub-window of this age is no longer counted.
-    fn expiry(&self, state: &State, age: usize, now: u64) -> Nanos {
-        let ends =
-            (state.present - age as u64 + u64::from(self.sub_windows) + 1) * self.width.micros;
-        nanos(ends - now)
-    }
-
-    /// How long until `needed` of what is counted has left the window.
-    fn freed(&self, state: &State, needed: u64, now: u64) -> Nanos {
-        let mut left = 0;
-        let ages = state.counts.iter().enumerate().rev();
-        let until = ages.map(|(age, count)| {
-            left += count;
-            (age, left)
-        });
-        // Not more is needed than is counted.
-        let age = until
-            .filter(|(_, left)| *left >= needed)
-            .map(|(age, _)| age)
-            .next();
-        self.expiry(state, age.unwrap_or(0), now)
+    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        self.answer(value, query)
     }
 }
 
-impl Count for SlidingWindow {
+impl States for SlidingWindow {
     type State = State;
 
-    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<State> {
-        let present = now / self.width.micros;
+    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<State> {
+        let present = now / self.width.span;
         let mut counts = Vec::new();
         if let Some(value) = value {
             let first = *value.first()?;
@@ -146,31 +125,25 @@ impl Count for SlidingWindow {
         Some(State { present, counts })
     }
 
-    fn usage(&self, state: &State, ask: &Query) -> Usage {
-        let (max, cost) = (self.max(ask.scale), ask.cost);
-        let used: u64 = state.counts.iter().sum();
-        let fits = cost <= max && used + cost <= max;
-        let retry = if cost == 0 || fits {
-            Retry::Now
-        } else if cost > max {
-            Retry::Never
-        } else {
-            Retry::After(self.freed(state, used + cost - max, ask.now))
+    fn usage(&self, state: &State, query: &Query) -> Usage {
+        let Query { now, cost, .. } = *query;
+        let used = state.counts.iter().sum();
+        let wait = |amount| {
+            // Never more is asked for than is counted.
+            let age = arithmetic::last_to_leave(&state.counts, amount).unwrap_or(0);
+            self.expiry(state, age, now)
         };
-        let taken = if fits { cost } else { 0 };
-        let newest = state.counts.iter().position(|&count| count > 0);
-        let newest = if taken > 0 { Some(0) } else { newest };
-        Usage {
-            max,
-            remaining: max.saturating_sub(used + taken),
-            reset_after: newest.map_or(Nanos(0), |age| self.expiry(state, age, ask.now)),
-            retry,
-        }
+        let reset_after = |taken| {
+            let newest = state.counts.iter().position(|&count| count > 0);
+            let newest = if taken { Some(0) } else { newest };
+            newest.map_or(Nanos(0), |age| self.expiry(state, age, now))
+        };
+        arithmetic::usage(self.max(query.scale), used, cost, wait, reset_after)
     }
 
     fn snapshot(&self, state: &State) -> Snapshot {
         Snapshot::Window {
-            width: nanos(self.width.micros),
+            width: nanos(self.width.span),
             newest: state.present,
             counts: state.counts.clone(),
         }

@@ -1,23 +1,34 @@
-//! The token bucket, kept as GCRA: see `lua/token_bucket.lua`.
+//! The token bucket, kept as GCRA: its debt in ticks, which is how far the theoretical arrival time lies ahead.
+//!
+//! limit   1, unit (1 byte), interval of tokens (7), interval at this scale (7), what a full bucket holds at this scale
+//!         (7), the short interval or 0 (3), bits of a grain (1)
+//! value   unit (1), when it was written (7), debt (6), interval (6); or the last two of 7 bytes
+//! or      short interval (3), moment and debt (9)
+//!
+//! The unit states how many ticks a microsecond has: 128 + n for 1000 * 2^n, 192 + n for 2^n.
+//!
+//! In a short value, whose 12 bytes cost some servers 16 less a key, ticks are nanoseconds. Its interval has 20 bits, and
+//! 4 for a power of ten by which they are multiplied. Its moment counts in grains of 2^bits microseconds, at least two
+//! intervals, and usage that drained since the grain began is still part of the debt at that moment.
 
 use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{number, put, Count, Portion, Query, MAX_COST};
+use super::{number, put, Codec, Portion, Query, States, MAX_COST};
 
-/// A full bucket that drains in at most so many ticks counts in those of a limiter in memory, and so do tokens that are
-/// so many apart: that leaves room for a scale of 0.001.
+/// A bucket uses the ticks of a local limiter if a full one drains in at most this many ticks, and tokens are at most
+/// so many apart. That leaves room for a scale of 0.001.
 const FINE_DRAIN: u64 = 1 << 49;
 const FINE_INTERVAL: u64 = 1 << 42;
 
-/// A full bucket drains in at most so many ticks, so that what is owed and what is asked for together have 53 bits.
+/// The most ticks in which a full bucket drains, so that the debt and the price of a call together have 53 bits.
 const MAX_DRAIN: u64 = 1 << 51;
 
 const MAX_SHIFT: u8 = 40;
 
-/// The length of a value that takes least of the server's memory.
+/// The length of a short value.
 const SHORT: usize = 12;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct TokenBucket {
     unit: Unit,
     /// Ticks from one token to the next.
@@ -26,7 +37,7 @@ pub(super) struct TokenBucket {
     drain: u64,
 }
 
-/// How long a tick is, as a state says it.
+/// The length of a tick, as a state holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unit(u8);
 
@@ -34,7 +45,7 @@ impl Unit {
     const FINE: u8 = 128;
     const COARSE: u8 = 192;
 
-    /// `2^-shift` nanoseconds: a limiter's in memory.
+    /// `2^-shift` nanoseconds, as in a local limiter.
     fn fine(shift: u8) -> Self {
         Self(Self::FINE + shift)
     }
@@ -87,29 +98,7 @@ impl TokenBucket {
         })
     }
 
-    pub(super) fn max(&self, scale: Scale) -> u64 {
-        let (interval, drain) = self.at(scale);
-        drain / interval
-    }
-
-    pub(super) fn argument(&self, scale: Scale) -> Vec<u8> {
-        let (interval, drain) = self.at(scale);
-        let mut argument = vec![1, self.unit.0];
-        put(&mut argument, self.interval, 7);
-        put(&mut argument, interval, 7);
-        put(&mut argument, drain, 7);
-        put(&mut argument, self.cell().into(), 3);
-        argument.push(self.grain_bits());
-        argument
-    }
-
-    pub(super) fn portions(&self, debt: Nanos) -> Vec<Portion> {
-        let ticks = u128::from(debt.0) * u128::from(self.unit.ticks_in_micro());
-        let ticks = u64::try_from(ticks.div_ceil(1_000)).unwrap_or(MAX_COST);
-        vec![(0, ticks.min(MAX_COST))]
-    }
-
-    /// The interval as a value of 12 bytes holds it: 20 bits, and 4 for a power of ten. Zero if it cannot.
+    /// Returns the short interval: 20 bits, and 4 for a power of ten. Zero if the interval has none.
     fn cell(&self) -> u32 {
         let cell = |exponent: u32| {
             let mantissa = self.interval / 10_u64.pow(exponent);
@@ -123,25 +112,56 @@ impl TokenBucket {
         cells.unwrap_or(0)
     }
 
-    /// The smallest grain of which two intervals are no more: `2^bits` microseconds.
+    /// Returns the smallest grain of at least two intervals: `2^bits` microseconds.
     fn grain_bits(&self) -> u8 {
         let fits = |bits: &u8| 1_000_u128 << bits >= 2 * u128::from(self.interval);
         (4..60).find(fits).unwrap_or(60)
     }
 
-    /// The interval of tokens at this scale, and how long a full bucket takes to drain: never shorter, so that no state
-    /// needs rewriting when a limit breathes.
+    /// Returns the interval of tokens at this scale, and the time in which a full bucket drains. That never becomes
+    /// shorter, so that no state needs to be converted when the scale changes.
     fn at(&self, scale: Scale) -> (u64, u64) {
         let interval = scale.of_interval(self.interval).min(MAX_COST);
         (interval, self.drain.max(interval))
     }
 }
 
-impl Count for TokenBucket {
-    /// What is owed, in ticks.
+impl Codec for TokenBucket {
+    fn max(&self, scale: Scale) -> u64 {
+        let (interval, drain) = self.at(scale);
+        drain / interval
+    }
+
+    fn encode(&self, scale: Scale) -> Vec<u8> {
+        let (interval, drain) = self.at(scale);
+        let mut limit = vec![1, self.unit.0];
+        put(&mut limit, self.interval, 7);
+        put(&mut limit, interval, 7);
+        put(&mut limit, drain, 7);
+        put(&mut limit, self.cell().into(), 3);
+        limit.push(self.grain_bits());
+        limit
+    }
+
+    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
+        let Snapshot::Bucket { debt } = snapshot else {
+            return Vec::new();
+        };
+        let ticks = u128::from(debt.0) * u128::from(self.unit.ticks_in_micro());
+        let ticks = u64::try_from(ticks.div_ceil(1_000)).unwrap_or(MAX_COST);
+        vec![(0, ticks.min(MAX_COST))]
+    }
+
+    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
+        self.answer(value, query)
+    }
+}
+
+impl States for TokenBucket {
+    /// The debt in ticks.
     type State = u64;
 
-    fn read(&self, value: Option<&[u8]>, now: u64) -> Option<u64> {
+    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<u64> {
         let Some(value) = value else {
             return Some(0);
         };
@@ -150,7 +170,7 @@ impl Count for TokenBucket {
                 if number(&value[..3]) != self.cell().into() {
                     return Some(0);
                 }
-                // More than 64 bits: the moment in grains, then the debt in 20 bits more than a grain's microseconds.
+                // 72 bits: the moment in grains, then the debt in 20 bits more than a grain's microseconds.
                 let rest = u128::from(number(&value[3..9])) << 24 | u128::from(number(&value[9..]));
                 let debt_bits = 20 + self.grain_bits();
                 let grains = u64::try_from(rest >> debt_bits).ok()?;
@@ -172,11 +192,11 @@ impl Count for TokenBucket {
         Some(debt.saturating_sub(u64::try_from(drained).unwrap_or(u64::MAX)))
     }
 
-    fn usage(&self, &debt: &u64, ask: &Query) -> Usage {
-        let (interval, drain) = self.at(ask.scale);
-        let price = u128::from(ask.cost) * u128::from(interval);
+    fn usage(&self, &debt: &u64, query: &Query) -> Usage {
+        let (interval, drain) = self.at(query.scale);
+        let price = u128::from(query.cost) * u128::from(interval);
         let after = u128::from(debt) + price;
-        let retry = if ask.cost == 0 || after <= u128::from(drain) {
+        let retry = if query.cost == 0 || after <= u128::from(drain) {
             Retry::Now
         } else if price > u128::from(drain) {
             Retry::Never
@@ -184,7 +204,7 @@ impl Count for TokenBucket {
             Retry::After(self.unit.nanos_ceil(after - u128::from(drain)))
         };
         let left = match retry {
-            // A cost of nothing, or at most what the bucket holds.
+            // A cost of zero, or at most what the bucket holds.
             Retry::Now => u64::try_from(after).unwrap_or(debt),
             _ => debt,
         };
@@ -202,8 +222,8 @@ impl Count for TokenBucket {
     }
 }
 
-/// How far tokens are apart, rounded up, in the coarsest ticks in which that is one part of `parts` too far at most;
-/// and as which power of two a tick divides the unit, which is so many nanoseconds.
+/// Returns the interval of tokens in ticks, rounded up by at most one part of `parts`, and the shift of the coarsest
+/// tick for which that is possible: a tick is `2^-shift` of a unit of so many `nanos`.
 fn rounded(limit: u64, per: u128, nanos: u128, parts: u128) -> Option<(u8, u64)> {
     let wanted = u128::from(limit) * nanos;
     let intervals =

@@ -80,7 +80,7 @@ impl Driver {
             status,
             kind,
             submissions,
-            breaker: Breaker::new(),
+            breaker: Breaker::default(),
             queue: VecDeque::new(),
             delayed: Vec::new(),
             alarm: None,

@@ -250,5 +250,5 @@ pub(crate) fn assert_in_time(answer: &Answer) {
 
 /// Returns whether a reply belongs to a call of this cost.
 pub(crate) fn is_reply_to(reply: &Reply, cost: u64) -> bool {
-    reply.windows.len() == 1 && reply.windows[0].remaining == MAX - cost
+    reply.windows.len() == 1 && reply.windows[0].usage.remaining == MAX - cost
 }

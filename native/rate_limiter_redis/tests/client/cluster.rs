@@ -105,7 +105,7 @@ fn a_lost_primary_affects_only_its_own_slots() {
     caller.assert_counts(&kept, 2);
     cluster.wait_until_promoted(4);
     let there = caller.check_until_answered(&lost, 3);
-    assert!(there.windows[0].remaining < crate::caller::MAX);
+    assert!(there.windows[0].usage.remaining < crate::caller::MAX);
     assert!(caller.client.epoch() > 0);
 }
 

@@ -55,6 +55,6 @@ fn what_was_used_before_and_during_an_outage_stays_used_after_it() {
             node.limiter.sweep(1_000);
             newcomer.remaining("nobody asks again") == 8
         });
-        assert_eq!(node.limiter.stats().owing, 0);
+        assert_eq!(node.limiter.stats().backlog, 0);
     }
 }

@@ -29,11 +29,18 @@ pub(crate) fn tags() -> Vec<Tag> {
 }
 
 pub(crate) fn allowed(reply: &Reply) -> bool {
-    reply.windows.iter().all(|row| row.retry == Retry::Now)
+    reply
+        .windows
+        .iter()
+        .all(|row| row.usage.retry == Retry::Now)
 }
 
 pub(crate) fn remaining(reply: &Reply) -> Vec<u64> {
-    reply.windows.iter().map(|row| row.remaining).collect()
+    reply
+        .windows
+        .iter()
+        .map(|row| row.usage.remaining)
+        .collect()
 }
 
 impl RedisLimiter {

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
-use rate_limiter_distributed::{Call, Failure, Meter, Op, Reply, WindowCall, WindowReply};
+use rate_limiter_distributed::{Call, Failure, Meter, Op, Reply, WindowCall};
 use rate_limiter_redis::{script, wire, Kind, Namespace};
 use redis::{Client, Connection, FromRedisValue, ToRedisArgs, Value};
 
@@ -79,7 +79,7 @@ impl RedisLimiter {
             }
             tags.iter()
                 .copied()
-                .zip(reply.windows.iter().map(usage))
+                .zip(reply.windows.iter().map(|window| window.usage))
                 .collect()
         });
         answers.collect()
@@ -163,15 +163,6 @@ impl RedisLimiter {
 
 pub(crate) fn meter(tag: Tag, limit: &Limit) -> Arc<Meter> {
     Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a valid limit"))
-}
-
-pub(crate) fn usage(row: &WindowReply) -> Usage {
-    Usage {
-        max: row.max,
-        remaining: row.remaining,
-        reset_after: row.reset_after,
-        retry: row.retry,
-    }
 }
 
 /// Connects to a server, and loads the script.

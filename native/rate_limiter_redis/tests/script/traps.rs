@@ -8,7 +8,7 @@ use rate_limiter_redis::wire;
 use redis::Value;
 
 use crate::fixture::{allowed, limits, remaining, tags, DAY, SECOND, START};
-use crate::redis_limiter::{meter, usage, RedisLimiter};
+use crate::redis_limiter::{meter, RedisLimiter};
 use crate::rig::Rig;
 use crate::servers::Server;
 
@@ -51,7 +51,7 @@ fn numbers_at_the_limit_of_the_script_are_exact() {
         1,
         0,
     ] {
-        let row = usage(&limiter.take(START, 0, cost).windows[0]);
+        let row = limiter.take(START, 0, cost).windows[0].usage;
         assert_eq!(row, memory.at(START).check_one(0, 0, cost), "{cost}");
     }
     let slow = Limit::token_bucket(1, Duration::from_hours(24 * 365)).with_burst(70);
@@ -71,7 +71,7 @@ fn numbers_at_the_limit_of_the_script_are_exact() {
             (7 * SECOND, 1),
             (DAY, 1),
         ] {
-            let row = usage(&limiter.take(START + after, 0, cost).windows[0]);
+            let row = limiter.take(START + after, 0, cost).windows[0].usage;
             assert_eq!(
                 row,
                 memory.at(START + after).check_one(0, 0, cost),
@@ -95,7 +95,7 @@ fn a_key_lives_as_long_as_its_state_counts() {
         let reply = limiter.send(&[&call], None).remove(0).expect("an answer");
         let key = limiter.key(tag);
         let lifetime: u64 = limiter.run(&["PTTL", &key]);
-        let counts = reply.windows[0].reset_after.as_millis_ceil();
+        let counts = reply.windows[0].usage.reset_after.as_millis_ceil();
         // A large allowance, since the server may reply late.
         assert!(
             lifetime + 60_000 > counts,
@@ -184,12 +184,12 @@ fn usage_written_by_a_clock_that_was_ahead_counts_as_of_now() {
             limiter.take(START - 3 * SECOND, tag, 1);
             assert!(allowed(&limiter.take(START + ahead, tag, 9)));
             let denied = limiter.take(START, tag, 10);
-            let Retry::After(wait) = denied.windows[0].retry else {
+            let Retry::After(wait) = denied.windows[0].usage.retry else {
                 panic!("expected a denial, got: {denied:?}");
             };
             // At most a period and a sub-window.
             assert!(wait <= Nanos(11 * SECOND), "{tag}: {wait:?}");
-            assert!(denied.windows[0].remaining <= 1);
+            assert!(denied.windows[0].usage.remaining <= 1);
             assert!(
                 !allowed(&limiter.take(START + wait.0 - 1_000, tag, 10)),
                 "{tag}, {ahead} ahead: expected a denial before"

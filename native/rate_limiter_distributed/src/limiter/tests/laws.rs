@@ -1,4 +1,4 @@
-//! What holds over any history of outages, lost calls and lost data.
+//! Laws over random histories of outages, lost calls and lost data.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::call::Op;
 use crate::options::OnOutage;
 use crate::request::{Source, Verdict};
 
-use super::cluster::{Weather, World};
+use super::cluster::{Cluster, Network};
 
 const SECOND: u64 = 1_000_000_000;
 const LIMIT: u64 = 12;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// By one node, about one of two keys.
+    /// By a node, about one of two keys, of a cost.
     Take(usize, u64, u64),
     Peek(usize, u64),
-    /// Thousandths of the period.
-    Wait(u64),
-    /// For all nodes, or one.
-    Weather(Option<usize>, Weather),
-    /// The server comes back without its data.
+    /// In thousandths of the period.
+    Advance(u64),
+    /// Of all nodes, or of one.
+    SetNetwork(Option<usize>, Network),
+    /// The server loses its data.
     Lose,
     Reconnect,
     Sweep(usize),
-    /// The first call that is on its way gets there, or is lost.
-    LetGo(usize, Weather),
+    /// Ends the first delayed call of a node.
+    Deliver(usize, Network),
 }
 
 fn limits() -> impl Strategy<Value = Limit> {
@@ -43,12 +43,12 @@ fn limits() -> impl Strategy<Value = Limit> {
     ]
 }
 
-fn weathers() -> impl Strategy<Value = Weather> {
+fn networks() -> impl Strategy<Value = Network> {
     prop_oneof![
-        3 => Just(Weather::Fair),
-        2 => Just(Weather::Away),
-        1 => Just(Weather::LostThere),
-        1 => Just(Weather::LostBack),
+        3 => Just(Network::Up),
+        2 => Just(Network::Down),
+        1 => Just(Network::RequestLost),
+        1 => Just(Network::ReplyLost),
     ]
 }
 
@@ -56,36 +56,36 @@ fn steps(nodes: usize) -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..nodes, 0..2_u64, 1..=4_u64).prop_map(|(node, id, cost)| Step::Take(node, id, cost)),
         1 => (0..nodes, 0..2_u64).prop_map(|(node, id)| Step::Peek(node, id)),
-        6 => (1..=900_u64).prop_map(Step::Wait),
-        4 => (proptest::option::of(0..nodes), weathers())
-            .prop_map(|(node, weather)| Step::Weather(node, weather)),
+        6 => (1..=900_u64).prop_map(Step::Advance),
+        4 => (proptest::option::of(0..nodes), networks())
+            .prop_map(|(node, network)| Step::SetNetwork(node, network)),
         1 => Just(Step::Lose),
         1 => Just(Step::Reconnect),
         1 => (0..nodes).prop_map(Step::Sweep),
     ]
 }
 
-/// The same, and calls that take their time.
+/// The same, with delayed calls.
 fn slow_steps(nodes: usize) -> impl Strategy<Value = Step> {
     let arrivals = prop_oneof![
-        4 => Just(Weather::Fair),
-        1 => Just(Weather::LostThere),
-        1 => Just(Weather::LostBack),
-        1 => Just(Weather::Away),
+        4 => Just(Network::Up),
+        1 => Just(Network::RequestLost),
+        1 => Just(Network::ReplyLost),
+        1 => Just(Network::Down),
     ];
     prop_oneof![
         4 => steps(nodes),
-        1 => (0..nodes).prop_map(|node| Step::Weather(Some(node), Weather::Held)),
-        3 => (0..nodes, arrivals).prop_map(|(node, weather)| Step::LetGo(node, weather)),
+        1 => (0..nodes).prop_map(|node| Step::SetNetwork(Some(node), Network::Delayed)),
+        3 => (0..nodes, arrivals).prop_map(|(node, network)| Step::Deliver(node, network)),
     ]
 }
 
-/// What was let through of one key, and when, in the server's time.
+/// The moments, in the server's time, and costs of the admitted calls of one key.
 #[derive(Clone, Debug, Default)]
 struct Admitted(Vec<(u64, u64)>);
 
 impl Admitted {
-    /// By how much the limit was exceeded in the span where it was most.
+    /// Returns by how much the limit was exceeded in the worst span.
     fn beyond(&self, limit: &Limit) -> u64 {
         let per = Nanos::from(limit.per()).0;
         let mut worst = 0;
@@ -109,8 +109,8 @@ impl Admitted {
     }
 }
 
-/// Runs a history. What was let through of each key, and what all faults allow beyond the limit.
-fn run(world: &World, history: &[Step], limit: &Limit) -> ([Admitted; 2], u64) {
+/// Runs a history. Returns the admitted calls of each key, and the cost by which faults may exceed the limit.
+fn run(cluster: &Cluster, history: &[Step], limit: &Limit) -> ([Admitted; 2], u64) {
     let mut admitted = [Admitted::default(), Admitted::default()];
     let mut allowance = 0;
     let most = match limit.algorithm() {
@@ -121,38 +121,40 @@ fn run(world: &World, history: &[Step], limit: &Limit) -> ([Admitted; 2], u64) {
     for step in history {
         match *step {
             Step::Take(node, id, cost) => {
-                let told = world.nodes[node].ask_later(id, Op::Take, cost);
-                waiting.push((id, cost, told));
+                let responses = cluster.nodes[node].submit(id, Op::Take, cost);
+                waiting.push((id, cost, responses));
             }
-            Step::LetGo(node, weather) => world.nodes[node].line.let_go(weather),
-            Step::Peek(node, id) => drop(world.nodes[node].ask_later(id, Op::Peek, 1)),
-            Step::Wait(thousandths) => world.wait(Nanos(SECOND / 1_000 * thousandths)),
-            Step::Weather(None, weather) => world.weather(weather),
-            Step::Weather(Some(node), weather) => world.nodes[node].line.weather(weather),
+            Step::Deliver(node, network) => cluster.nodes[node].uplink.deliver(network),
+            Step::Peek(node, id) => drop(cluster.nodes[node].submit(id, Op::Peek, 1)),
+            Step::Advance(thousandths) => cluster.advance(Nanos(SECOND / 1_000 * thousandths)),
+            Step::SetNetwork(None, network) => cluster.set_network(network),
+            Step::SetNetwork(Some(node), network) => {
+                cluster.nodes[node].uplink.set_network(network);
+            }
             Step::Lose => {
-                // One node knows all that it was told; several each their part of it.
-                allowance += if world.nodes.len() > 1 { most } else { 0 };
-                world.lose_data();
+                // A single node knows all usage; each of several knows a part.
+                allowance += if cluster.nodes.len() > 1 { most } else { 0 };
+                cluster.lose_data();
             }
-            Step::Reconnect => world.reconnect(),
+            Step::Reconnect => cluster.reconnect(),
             Step::Sweep(node) => {
-                world.nodes[node].sweep();
+                cluster.nodes[node].sweep();
             }
         }
-        waiting.retain(|(id, cost, told)| {
-            let told = told.lock().expect("no panic");
-            assert!(told.len() <= 1, "told {} times", told.len());
-            let Some(outcome) = told.first() else {
+        waiting.retain(|(id, cost, responses)| {
+            let responses = responses.lock();
+            assert!(responses.len() <= 1, "{} responses", responses.len());
+            let Some(response) = responses.first() else {
                 return true;
             };
-            if outcome.verdict == Verdict::Allowed {
+            if response.verdict == Verdict::Allowed {
                 let place = usize::try_from(*id).expect("one of two");
-                admitted[place].0.push((world.now().0, *cost));
-                if outcome.source == Source::Fallback {
+                admitted[place].0.push((cluster.now().0, *cost));
+                if response.source == Source::Fallback {
                     allowance += cost;
                 }
             }
-            if let Some(answer) = &outcome.answer {
+            if let Some(answer) = &response.answer {
                 let (_, usage) = answer.binding();
                 assert!(usage.remaining <= usage.max && usage.max <= most);
             }
@@ -162,7 +164,20 @@ fn run(world: &World, history: &[Step], limit: &Limit) -> ([Admitted; 2], u64) {
     (admitted, allowance)
 }
 
-/// As long as it takes until nothing that was used counts any more, a sub-window longer.
+/// Returns the history with its steps spread over this many nodes.
+fn on_nodes(history: Vec<Step>, nodes: usize) -> Vec<Step> {
+    let spread = |step| match step {
+        Step::Take(node, id, cost) => Step::Take(node % nodes, id, cost),
+        Step::Peek(node, id) => Step::Peek(node % nodes, id),
+        Step::SetNetwork(Some(node), network) => Step::SetNetwork(Some(node % nodes), network),
+        Step::Sweep(node) => Step::Sweep(node % nodes),
+        Step::Deliver(node, network) => Step::Deliver(node % nodes, network),
+        other => other,
+    };
+    history.into_iter().map(spread).collect()
+}
+
+/// Returns the time after which no usage counts, with one sub-window more.
 fn drained(limit: &Limit) -> Nanos {
     let periods = match limit.algorithm() {
         Algorithm::TokenBucket { burst: Some(burst) } => burst.div_ceil(LIMIT) + 1,
@@ -180,65 +195,58 @@ proptest! {
     })]
 
     #[test]
-    fn one_node_never_lets_through_more_than_the_limit(
+    fn one_node_never_admits_more_than_the_limit(
         limit in limits(),
         skew in -1_000..1_000_i64,
         history in collection::vec(steps(1), 1..80),
     ) {
-        let world = World::new(std::slice::from_ref(&limit), &[skew], OnOutage::Share);
-        // It hears the server's time.
-        world.nodes[0].remaining(7);
-        let (admitted, _) = run(&world, &history, &limit);
+        let cluster = Cluster::new(std::slice::from_ref(&limit), &[skew], OnOutage::Share);
+        // Its first reply sets its clock.
+        cluster.nodes[0].remaining(7);
+        let (admitted, _) = run(&cluster, &history, &limit);
         for admitted in &admitted {
             prop_assert_eq!(admitted.beyond(&limit), 0, "{:?}", admitted);
         }
     }
 
     #[test]
-    fn nodes_exceed_the_limit_by_what_they_answered_alone_or_was_lost_at_most(
+    fn nodes_exceed_the_limit_at_most_by_local_decisions_and_lost_data(
         limit in limits(),
         skews in collection::vec(-1_000..1_000_i64, 2..=4),
         history in collection::vec(slow_steps(4), 1..80),
     ) {
-        let world = World::new(std::slice::from_ref(&limit), &skews, OnOutage::Share);
-        for node in &world.nodes {
+        let cluster = Cluster::new(std::slice::from_ref(&limit), &skews, OnOutage::Share);
+        for node in &cluster.nodes {
             node.remaining(7);
         }
         let nodes = skews.len();
-        let history: Vec<Step> = history.into_iter().map(|step| match step {
-            Step::Take(node, id, cost) => Step::Take(node % nodes, id, cost),
-            Step::Peek(node, id) => Step::Peek(node % nodes, id),
-            Step::Weather(Some(node), weather) => Step::Weather(Some(node % nodes), weather),
-            Step::Sweep(node) => Step::Sweep(node % nodes),
-            Step::LetGo(node, weather) => Step::LetGo(node % nodes, weather),
-            other => other,
-        }).collect();
-        let (admitted, allowance) = run(&world, &history, &limit);
+        let history = on_nodes(history, nodes);
+        let (admitted, allowance) = run(&cluster, &history, &limit);
         for admitted in &admitted {
             prop_assert!(admitted.beyond(&limit) <= allowance, "{:?}", admitted);
         }
     }
 
     #[test]
-    fn an_outage_of_all_nodes_exceeds_the_limit_by_their_shares_at_most(
+    fn an_outage_of_all_nodes_exceeds_the_limit_at_most_by_their_shares(
         limit in limits(),
         nodes in 2..=4_usize,
         before in collection::vec(steps(4), 0..30),
         during in collection::vec((0..4_usize, 1..=4_u64, 0..=300_u64), 1..60),
     ) {
-        let world = World::new(std::slice::from_ref(&limit), &vec![0; nodes], OnOutage::Share);
+        let cluster = Cluster::new(std::slice::from_ref(&limit), &vec![0; nodes], OnOutage::Share);
         let calm: Vec<Step> = before.into_iter().filter_map(|step| match step {
             Step::Take(node, id, cost) => Some(Step::Take(node % nodes, id, cost)),
-            Step::Wait(span) => Some(Step::Wait(span)),
+            Step::Advance(span) => Some(Step::Advance(span)),
             _ => None,
         }).collect();
-        let stormy = during.into_iter().flat_map(|(node, cost, wait)| {
-            [Step::Wait(wait), Step::Take(node % nodes, 0, cost)]
+        let faulty = during.into_iter().flat_map(|(node, cost, wait)| {
+            [Step::Advance(wait), Step::Take(node % nodes, 0, cost)]
         });
         let mut history = calm;
-        history.push(Step::Weather(None, Weather::Away));
-        history.extend(stormy);
-        let (admitted, _) = run(&world, &history, &limit);
+        history.push(Step::SetNetwork(None, Network::Down));
+        history.extend(faulty);
+        let (admitted, _) = run(&cluster, &history, &limit);
         let most = match limit.algorithm() {
             Algorithm::TokenBucket { burst } => burst.unwrap_or(LIMIT),
             _ => LIMIT,
@@ -247,39 +255,32 @@ proptest! {
     }
 
     #[test]
-    fn after_the_storm_nobody_is_locked_out_and_the_whole_limit_comes_back(
+    fn after_all_faults_no_key_stays_locked_and_the_whole_limit_returns(
         limit in limits(),
         nodes in 1..=3_usize,
         history in collection::vec(slow_steps(3), 1..60),
     ) {
-        let world = World::new(std::slice::from_ref(&limit), &vec![0; nodes], OnOutage::Share);
-        let history: Vec<Step> = history.into_iter().map(|step| match step {
-            Step::Take(node, id, cost) => Step::Take(node % nodes, id, cost),
-            Step::Peek(node, id) => Step::Peek(node % nodes, id),
-            Step::Weather(Some(node), weather) => Step::Weather(Some(node % nodes), weather),
-            Step::Sweep(node) => Step::Sweep(node % nodes),
-            Step::LetGo(node, weather) => Step::LetGo(node % nodes, weather),
-            other => other,
-        }).collect();
-        run(&world, &history, &limit);
-        for node in &world.nodes {
-            while node.line.on_their_way() > 0 {
-                node.line.let_go(Weather::Fair);
+        let cluster = Cluster::new(std::slice::from_ref(&limit), &vec![0; nodes], OnOutage::Share);
+        let history = on_nodes(history, nodes);
+        run(&cluster, &history, &limit);
+        for node in &cluster.nodes {
+            while node.uplink.in_flight() > 0 {
+                node.uplink.deliver(Network::Up);
             }
         }
-        world.weather(Weather::Fair);
-        for node in &world.nodes {
-            // Whatever is owed, nobody waits for longer than a full bucket takes, or a window.
+        cluster.set_network(Network::Up);
+        for node in &cluster.nodes {
+            // No caller waits for longer than a full bucket or a window, whatever the backlog was.
             let denied = node.take(0, 1);
             if let Retry::After(wait) = denied.answer.expect("an answer").binding().1.retry {
                 prop_assert!(wait <= drained(&limit), "{:?}", wait);
             }
         }
-        world.wait(drained(&limit));
-        let node = &world.nodes[0];
-        let outcome = node.take(0, 1);
-        prop_assert_eq!((outcome.verdict, outcome.source), (Verdict::Allowed, Source::Authority));
-        let answer = outcome.answer.expect("an answer");
+        cluster.advance(drained(&limit));
+        let node = &cluster.nodes[0];
+        let response = node.take(0, 1);
+        prop_assert_eq!((response.verdict, response.source), (Verdict::Allowed, Source::Authority));
+        let answer = response.answer.expect("an answer");
         let (_, usage) = answer.binding();
         prop_assert_eq!(usage.remaining, usage.max - 1);
     }

@@ -1,8 +1,8 @@
-//! The time in Redis, as well as it is known here.
+//! The authority's time, as precisely as this node knows it.
 //!
-//! Every reply says what time it was when the script ran. From there this node's monotonic clock goes on, so neither a
-//! node whose clock is wrong by minutes nor one that is being set changes anything. What a reply took to come back is
-//! not known, and so this clock is late by as much: it lets nothing drain too early.
+//! Each reply holds the time at which it was made. From there this node's monotonic clock continues, so neither a wrong
+//! clock of the node nor one that is being set changes anything. The time that a reply needs to travel is unknown, so
+//! this clock is late by as much, and usage never drains too early.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rate_limiter_core::{monotonic, Clock, ManualClock, Nanos};
 
 #[derive(Debug)]
-pub(crate) struct ServerClock {
-    /// What goes on between one reply and the next.
+pub(crate) struct AuthorityClock {
+    /// The clock that measures the time between replies.
     base: Clock,
-    /// What to add to that, wrapping around.
+    /// The difference to it, wrapping around.
     offset: AtomicU64,
-    /// What this node's limiters go by.
+    /// The clock of this node's tables.
     shown: Arc<ManualClock>,
 }
 
-impl ServerClock {
-    /// Until the server is heard, this node's own time has to do. A manual clock is taken to show that.
+impl AuthorityClock {
+    /// Creates a clock that shows this node's own time until the first reply. A manual clock is taken to show that.
     pub(crate) fn new(base: Clock) -> Self {
         let offset = match base {
             Clock::Manual(_) => 0,
@@ -40,31 +40,31 @@ impl ServerClock {
         clock
     }
 
-    /// The clock for a limiter. It stands still between two ticks.
+    /// Returns the clock for a table. It stands still between two ticks.
     pub(crate) fn clock(&self) -> Clock {
         Clock::Manual(Arc::clone(&self.shown))
     }
 
-    /// Brings the limiters' clock to the present.
+    /// Moves the tables' clock to the present.
     pub(crate) fn tick(&self) {
         let offset = self.offset.load(Ordering::Relaxed);
         let now = self.elapsed().0.wrapping_add(offset);
         self.shown.set(Nanos(now));
     }
 
-    /// What the limiters' clock shows.
+    /// Returns the time on the tables' clock.
     pub(crate) fn shown(&self) -> Nanos {
         self.shown.now()
     }
 
-    /// It was `now` in the server, a little ago.
-    pub(crate) fn heard(&self, now: Nanos) {
+    /// Sets the clock to the authority's time in a reply.
+    pub(crate) fn set(&self, now: Nanos) {
         let offset = now.0.wrapping_sub(self.elapsed().0);
         self.offset.store(offset, Ordering::Relaxed);
         self.shown.set(now);
     }
 
-    /// The time that passes here, to count spans by: nothing sets it.
+    /// Returns the time on this node's own clock, which is never set.
     pub(crate) fn elapsed(&self) -> Nanos {
         match &self.base {
             Clock::Monotonic => monotonic(),

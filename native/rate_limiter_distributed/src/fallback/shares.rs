@@ -1,13 +1,13 @@
-//! This node's part of each limit, and what a state of the whole is in it.
+//! This node's part of each limit, and the conversion of states between the whole limits and the parts.
 
 use rate_limiter_core::{Algorithm, Known, Limit, Snapshot, Tag};
 
 use crate::members::Share;
 
-/// The parts that one node has of a limiter's limits.
+/// One node's parts of a limiter's limits.
 #[derive(Clone, Debug)]
-pub(crate) struct Shares {
-    pub(crate) share: Share,
+pub(super) struct Shares {
+    pub(super) share: Share,
     windows: Vec<Part>,
 }
 
@@ -17,13 +17,13 @@ struct Part {
     tag: Tag,
     whole: Amounts,
     here: Amounts,
-    /// What stands for the part in a limiter, which has no limit of zero.
+    /// The part as a limit. It is at least 1, also if the part is zero.
     limit: Limit,
-    /// Whether nothing can be let through.
+    /// Whether nothing can be admitted.
     is_zero: bool,
 }
 
-/// What is divided.
+/// The amounts of a limit that are divided.
 #[derive(Clone, Copy, Debug)]
 struct Amounts {
     limit: u64,
@@ -31,7 +31,7 @@ struct Amounts {
 }
 
 impl Shares {
-    pub(crate) fn new(limits: &[(Tag, Limit)], share: Share) -> Self {
+    pub(super) fn new(limits: &[(Tag, Limit)], share: Share) -> Self {
         let part = |(tag, limit): &(Tag, Limit)| Part::new(*tag, limit, share);
         Self {
             share,
@@ -39,21 +39,21 @@ impl Shares {
         }
     }
 
-    /// What this node's limiter is made of.
-    pub(crate) fn limits(&self) -> Vec<(Tag, Limit)> {
+    /// Returns the limits of this node's own tables.
+    pub(super) fn limits(&self) -> Vec<(Tag, Limit)> {
         let limit = |part: &Part| (part.tag, part.limit.clone());
         self.windows.iter().map(limit).collect()
     }
 
-    /// Whether this node has no part at all of the window's limit.
-    pub(crate) fn is_zero(&self, tag: Tag) -> bool {
+    /// Returns whether this node has no part of the window's limit.
+    pub(super) fn is_zero(&self, tag: Tag) -> bool {
         self.part(tag).is_some_and(|part| part.is_zero)
     }
 
-    /// A state of the whole limits, as this node's part of it.
-    pub(crate) fn of_whole(&self, known: &Known) -> Known {
+    /// Returns this node's part of a state of the whole limits.
+    pub(super) fn of_whole(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
-            // By how much of the bucket is empty: a smaller one of tokens further apart may take as long to fill.
+            // The part of the bucket that is in use; then in time: in a smaller bucket each token takes longer to drain.
             Snapshot::Bucket { .. } => state
                 .part(part.here.burst, part.whole.burst)
                 .part(part.whole.limit, part.here.limit),
@@ -61,19 +61,19 @@ impl Shares {
         })
     }
 
-    /// Uses of the whole limits as what was let through here.
-    pub(crate) fn of_used(&self, known: &Known) -> Known {
+    /// Converts usage from units of the whole limits to those of the parts. Amounts stay; a token's time does not.
+    pub(super) fn of_used(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
-            // A token takes as much longer to drain.
+            // A token takes longer to drain.
             Snapshot::Bucket { .. } => state.part(part.whole.limit, part.here.limit),
             _ => state.clone(),
         })
     }
 
-    /// What was let through here, as uses of the whole limits: as many.
-    pub(crate) fn to_whole(&self, known: &Known) -> Known {
+    /// Converts usage from units of the parts to those of the whole limits. Amounts stay; a token's time does not.
+    pub(super) fn to_whole(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
-            // A token takes as much less time to drain.
+            // A token takes less time to drain.
             Snapshot::Bucket { .. } => state.part(part.here.limit, part.whole.limit),
             _ => state.clone(),
         })
@@ -97,28 +97,25 @@ impl Shares {
 
 impl Part {
     fn new(tag: Tag, limit: &Limit, share: Share) -> Self {
-        let whole = match limit.algorithm() {
-            Algorithm::TokenBucket { burst: Some(burst) } => Amounts {
-                limit: limit.limit(),
-                burst,
-            },
-            _ => Amounts {
-                limit: limit.limit(),
-                burst: limit.limit(),
-            },
+        let burst = match limit.algorithm() {
+            Algorithm::TokenBucket { burst: Some(burst) } => burst,
+            _ => limit.limit(),
+        };
+        let whole = Amounts {
+            limit: limit.limit(),
+            burst,
         };
         let exact = Amounts {
             limit: share.of(whole.limit),
             burst: share.of(whole.burst),
         };
-        let is_zero = exact.limit == 0 || exact.burst == 0;
         let stated = |amounts: Amounts| {
             let limit = Limit::new(amounts.limit, limit.per(), limit.algorithm());
             limit.with_burst(amounts.burst)
         };
-        // A part that takes longer to fill than can be counted is none, either.
+        // Also a part that takes longer to drain than can be counted is zero.
+        let is_zero = exact.limit == 0 || exact.burst == 0 || stated(exact).validate().is_err();
         let least = Amounts { limit: 1, burst: 1 };
-        let is_zero = is_zero || stated(exact).validate().is_err();
         let here = if is_zero { least } else { exact };
         Self {
             tag,

@@ -1,0 +1,85 @@
+//! Decisions within this node's share.
+
+use rate_limiter_core::{Answer, Limiter, Nanos, Once, Retry, Select, Usage};
+
+use crate::table::Decide;
+
+use super::shares::Shares;
+use super::{Fallback, Question};
+
+impl Fallback {
+    pub(super) fn answer(
+        &self,
+        question: Question,
+        admits_all: bool,
+        once: Option<Once>,
+        decide: Decide,
+    ) -> Answer {
+        let shares = self.shares.load();
+        let _lock = self.locks.lock(question.key);
+        let is_new = self.start(question, &shares);
+        let judged = self.judge(question, &shares, once, decide);
+        let answer = if admits_all && !judged.allowed() {
+            self.admit(question, &shares, &judged, decide)
+        } else {
+            judged
+        };
+        self.end(question, is_new);
+        answer
+    }
+
+    /// Decides over all windows; denies where this node has no share of one.
+    fn judge(
+        &self,
+        question: Question,
+        shares: &Shares,
+        once: Option<Once>,
+        decide: Decide,
+    ) -> Answer {
+        let Question {
+            key, tags, cost, ..
+        } = question;
+        let select = Select::Tags(tags);
+        if !tags.iter().any(|&tag| shares.is_zero(tag)) {
+            return match once {
+                Some(once) => self.counts.check_once(key, select, cost, once),
+                None => self.counts.decide(key, select, cost, decide),
+            };
+        }
+        let zero = Usage {
+            max: 0,
+            remaining: 0,
+            reset_after: Nanos(0),
+            retry: if cost > 0 { Retry::Never } else { Retry::Now },
+        };
+        let now = self.counts.decide(key, select, 0, Limiter::peek_all);
+        let usages = now
+            .usages()
+            .iter()
+            .map(|&(tag, usage)| (tag, if shares.is_zero(tag) { zero } else { usage }));
+        Answer::new(usages.collect())
+    }
+
+    /// Admits a denied call: takes from each window as much as is left.
+    fn admit(
+        &self,
+        question: Question,
+        shares: &Shares,
+        denied: &Answer,
+        decide: Decide,
+    ) -> Answer {
+        let usages = denied.usages().iter().map(|&(tag, usage)| {
+            let usage = if shares.is_zero(tag) {
+                usage
+            } else {
+                let rest = usage.remaining.min(question.cost);
+                let select = Select::Tags(&[tag]);
+                let answer = self.counts.decide(question.key, select, rest, decide);
+                answer.binding().1
+            };
+            let retry = Retry::Now;
+            (tag, Usage { retry, ..usage })
+        });
+        Answer::new(usages.collect())
+    }
+}

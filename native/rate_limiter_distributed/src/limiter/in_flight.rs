@@ -1,0 +1,113 @@
+//! A request on its way to the authority.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Tag};
+
+use crate::call::{Call, Op, RequestId};
+use crate::denials::Fingerprint;
+use crate::fallback::Question;
+use crate::request::Request;
+
+use super::plan::Plan;
+use super::Inner;
+
+/// What the response to a request depends on.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) key: Key,
+    pub(super) name: Arc<[u8]>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) op: Op,
+    pub(super) cost: u64,
+    pub(super) scale: Scale,
+    /// The authority's epoch when the request was made.
+    pub(super) epoch: u64,
+    pub(super) made_at: Nanos,
+    /// Identifies the request among the remembered denials, if its denial is remembered.
+    pub(super) fingerprint: Option<Fingerprint>,
+    /// The key's backlog, if it travels with the call.
+    pub(super) backlog: OnceLock<Known>,
+    once: Option<Once>,
+}
+
+impl Inner {
+    pub(super) fn in_flight(
+        &self,
+        plan: &Plan,
+        request: &Request<'_>,
+    ) -> Result<InFlight, CallError> {
+        let once = |request_id: &RequestId| Once {
+            id: self.seed.key(&request_id.id),
+            keep: request_id.keep,
+        };
+        let mut in_flight = InFlight {
+            key: request.key,
+            name: Arc::clone(&request.name),
+            tags: plan.tags(request.select)?,
+            op: request.op,
+            cost: request.cost,
+            scale: self.scale(),
+            epoch: self.authority.epoch(),
+            made_at: self.elapsed(),
+            fingerprint: None,
+            backlog: OnceLock::new(),
+            once: request.request_id.as_ref().map(once),
+        };
+        let can_be_denied = request.op == Op::Take && request.cost > 0;
+        if can_be_denied && request.request_id.is_none() && self.denials.is_some() {
+            in_flight.fingerprint = Some(in_flight.fingerprint(plan.version));
+        }
+        Ok(in_flight)
+    }
+
+    /// Returns the state of all windows of the key as the authority last reported it.
+    pub(super) fn last(&self, in_flight: &InFlight) -> Option<Known> {
+        let InFlight { epoch, key, .. } = *in_flight;
+        self.last_known.last(epoch, key, self.elapsed())
+    }
+
+    /// Asks this node's own count a question about the request, as of now.
+    pub(super) fn ask_fallback<R>(
+        &self,
+        in_flight: &InFlight,
+        ask: impl FnOnce(Question) -> R,
+    ) -> R {
+        self.clock.tick();
+        ask(Question {
+            key: in_flight.key,
+            name: &in_flight.name,
+            tags: &in_flight.tags,
+            cost: in_flight.cost,
+            now: self.clock.shown(),
+            once: in_flight.once,
+            last: &|| self.last(in_flight),
+        })
+    }
+}
+
+impl InFlight {
+    /// Returns the call that asks the authority.
+    pub(super) fn call(&self, plan: &Plan, request_id: Option<RequestId>) -> Call {
+        Call {
+            key: Arc::clone(&self.name),
+            op: self.op,
+            cost: self.cost,
+            scale: self.scale,
+            windows: plan.window_calls(&self.tags),
+            request_id,
+        }
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.get().is_some()
+    }
+
+    fn fingerprint(&self, version: u64) -> Fingerprint {
+        let mut hasher = DefaultHasher::new();
+        let call = (self.key, &self.tags, self.cost, self.scale.ppm(), version);
+        call.hash(&mut hasher);
+        Fingerprint(hasher.finish())
+    }
+}

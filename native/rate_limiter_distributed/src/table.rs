@@ -1,0 +1,87 @@
+//! A local limiter that stays open for as long as it exists, so that its calls cannot fail.
+
+use rate_limiter_core::{
+    Adopt, Answer, CallError, Epoch, Key, Known, Limit, LimitError, Limiter, Once, Options, Scale,
+    Select, Stats, Tag, UpdateError,
+};
+
+use crate::authority_clock::AuthorityClock;
+
+/// A function of the local limiter that decides over several windows.
+pub(crate) type Decide = fn(&Limiter, Epoch, Key, Select, u64) -> Result<Answer, CallError>;
+
+/// A bounded table of states. No call fails: the limiter is open, and it has all windows of the plan.
+#[derive(Debug)]
+pub(crate) struct Table {
+    limiter: Limiter,
+    epoch: Epoch,
+}
+
+impl Table {
+    pub(crate) fn new(
+        limits: &[(Tag, Limit)],
+        clock: &AuthorityClock,
+        max_keys: u64,
+    ) -> Result<Self, LimitError> {
+        let options = Options {
+            clock: clock.clock(),
+            max_keys,
+        };
+        let (limiter, epoch) = Limiter::new(limits, options)?;
+        Ok(Self { limiter, epoch })
+    }
+
+    pub(crate) fn decide(&self, key: Key, select: Select, cost: u64, decide: Decide) -> Answer {
+        let answer = decide(&self.limiter, self.epoch, key, select, cost);
+        answer.expect("an open limiter with all windows of the plan")
+    }
+
+    pub(crate) fn check_once(&self, key: Key, select: Select, cost: u64, once: Once) -> Answer {
+        let (limiter, epoch) = (&self.limiter, self.epoch);
+        let answer = limiter.check_once(epoch, key, select, cost, once);
+        answer.expect("an open limiter with all windows of the plan")
+    }
+
+    pub(crate) fn read(&self, key: Key, select: Select) -> Option<Known> {
+        self.limiter
+            .snapshot(self.epoch, key, select)
+            .unwrap_or_default()
+    }
+
+    /// Returns whether there was room for the key.
+    pub(crate) fn write(&self, key: Key, known: &Known, how: Adopt) -> bool {
+        self.limiter
+            .adopt(self.epoch, key, known, how)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn reset(&self, key: Key, select: Select) {
+        self.limiter
+            .reset(self.epoch, key, select)
+            .unwrap_or_default();
+    }
+
+    pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
+        self.limiter.update_limit(self.epoch, tag, limit)
+    }
+
+    pub(crate) fn limits(&self) -> Vec<(Tag, Limit, u64)> {
+        self.limiter.limits(self.epoch).unwrap_or_default()
+    }
+
+    pub(crate) fn set_scale(&self, scale: Scale) {
+        self.limiter
+            .set_scale(self.epoch, scale)
+            .unwrap_or_default();
+    }
+
+    pub(crate) fn sweep(&self, max_slots: usize) -> usize {
+        self.limiter
+            .sweep(self.epoch, max_slots)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.limiter.stats(self.epoch).unwrap_or_default()
+    }
+}
