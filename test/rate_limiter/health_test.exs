@@ -1,6 +1,8 @@
 defmodule RateLimiter.HealthTest do
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.Health
 
   alias RateLimiter.Sensors.{
@@ -31,8 +33,8 @@ defmodule RateLimiter.HealthTest do
     def measure(state), do: {:ok, 1, state}
   end
 
-  describe "the sensors of an instance" do
-    test "are those that come with the library, but for mailboxes that nobody names" do
+  describe "Sensors.Config.new!/2" do
+    test "by default returns all built-in sensors except :mailboxes" do
       assert [schedulers, run_queue, timer, memory, store] = Config.new!([], [])
       assert {:schedulers, Schedulers, [], {0.80, 0.90, 0.98}} = schedulers
       assert {:run_queue, RunQueue, [], {1, 4, 8}} = run_queue
@@ -41,7 +43,7 @@ defmodule RateLimiter.HealthTest do
       assert {:store, Store, [], {0.01, 0.05, 0.25}} = store
     end
 
-    test "can be left out, set otherwise, and added to" do
+    test "disables, configures and adds sensors" do
       fun = fn -> 1 end
 
       sensors =
@@ -67,7 +69,7 @@ defmodule RateLimiter.HealthTest do
              ] = sensors
     end
 
-    test "are refused where they cannot be meant" do
+    test "raises for invalid options" do
       for {options, message} <- [
             {[memory: [limit: 0]],
              "sensors.memory.limit: expected a positive integer or nil, got: 0"},
@@ -97,15 +99,15 @@ defmodule RateLimiter.HealthTest do
   # Longer than a machine stands still.
   @patient_ms 30_000
 
-  # What a sensor says at its second reading.
+  # The second reading of a sensor.
   defp second(module, options \\ []) do
     {_first, state} = Reading.take(module, module.init(options), @patient_ms)
     {reading, _state} = Reading.take(module, state, @patient_ms)
     reading
   end
 
-  describe "a sensor" do
-    test "of the schedulers tells the share in which they were busy" do
+  describe "a reading of" do
+    test "schedulers is the share of busy time" do
       {{:no_opinion, _}, state} = Reading.take(Schedulers, Schedulers.init([]))
 
       busy =
@@ -117,13 +119,13 @@ defmodule RateLimiter.HealthTest do
       assert share > 0.0 and share <= 1.0
     end
 
-    test "of the run queue tells how many wait" do
+    test "the run queue is the number of waiting processes" do
       assert {:ok, waiting} = second(RunQueue)
       assert waiting >= 0
     end
 
-    test "of memory tells the share of what there may be" do
-      # Other tests take memory and give it back.
+    test "memory is its share of the limit" do
+      # Other tests allocate and free memory at the same time.
       assert Enum.any?(1..1_000, fn _reading ->
                total = :erlang.memory(:total)
                assert {:ok, half} = second(Memory, limit: 2 * total)
@@ -137,7 +139,7 @@ defmodule RateLimiter.HealthTest do
         do: assert({:ok, share} = second(Memory)) && assert(share < 1.0)
     end
 
-    test "of mailboxes tells the longest, whoever of them runs" do
+    test "mailboxes is the longest queue of the processes that run" do
       many = spawn(fn -> Process.sleep(:infinity) end)
       few = spawn(fn -> Process.sleep(:infinity) end)
       for n <- 1..30, do: send(many, n)
@@ -151,16 +153,16 @@ defmodule RateLimiter.HealthTest do
                second(Mailboxes, watch: [:nobody_of_this_name])
     end
 
-    test "of timers tells what all but one in a hundred stay below" do
+    test "the timer is the second largest of a hundred values" do
       assert Timer.worst(Enum.to_list(1..100)) == 99
       assert Timer.worst([7]) == 7
     end
 
-    test "of timers measures, and ends with who reads it" do
+    test "the timer comes from a process that ends with its reader" do
       {:ok, reader} = Agent.start(fn -> Reading.take(Timer, Timer.init([])) end)
       {{:no_opinion, _}, {pid, cell}} = Agent.get(reader, & &1)
-      # A hundred timers of 10 ms: whoever reads before gets no opinion.
-      assert late = until(fn -> with -1 <- :atomics.get(cell, 1), do: nil end)
+      # An earlier reading, before a hundred timers of 10 ms, has no opinion.
+      assert late = eventually(fn -> with -1 <- :atomics.get(cell, 1), do: nil end)
       assert {{:ok, ms}, _} = Reading.take(Timer, {pid, cell})
       assert late >= 0 and ms >= 0
       ref = Process.monitor(pid)
@@ -168,20 +170,18 @@ defmodule RateLimiter.HealthTest do
       assert_receive {:DOWN, ^ref, _, _, _}, 30_000
     end
 
-    defp until(fun), do: fun.() || (Process.sleep(10) && until(fun))
-
-    test "of the application's own is a function, and keeps nothing between readings" do
+    test "a function is its result" do
       assert {:ok, 42} = second(Function, measure: fn -> 42 end)
 
       assert {:no_opinion, "expected a number, got: :many"} =
                second(Function, measure: fn -> :many end)
     end
 
-    test "that is a module keeps what it says" do
+    test "a module keeps the state of its last reading" do
       assert {:ok, 6} = second(Odd, begin: 5)
     end
 
-    test "that fails is no opinion, says why, and keeps its state" do
+    test "a failing sensor is no opinion with a reason, and keeps its state" do
       for {state, why} <- [
             {:exit, "exit: :gone"},
             {:throw, "throw: :ball"},
@@ -193,7 +193,7 @@ defmodule RateLimiter.HealthTest do
 
       assert Reading.take(Odd, :slow) == {{:no_opinion, "it took longer than 500 ms"}, :slow}
 
-      # What no float holds cannot be told, nor set against a threshold.
+      # An integer that no float can hold cannot be compared with a threshold.
       assert {{:no_opinion, "expected a reading, got: {:ok, 1000" <> _}, :endless} =
                Reading.take(Odd, :endless, @patient_ms)
 
@@ -202,8 +202,8 @@ defmodule RateLimiter.HealthTest do
     end
   end
 
-  describe "a reading" do
-    test "is stress by three points" do
+  describe "Reading.report/2" do
+    test "turns a value into stress by three thresholds" do
       assert Reading.report({:ok, 4}, {1, 4, 8}) == %{value: 4, stress: 0.5, no_opinion: nil}
 
       assert Reading.report({:no_opinion, "why"}, {1, 4, 8}) == %{
@@ -215,7 +215,7 @@ defmodule RateLimiter.HealthTest do
   end
 
   describe "report/1" do
-    test "is about an instance that has subsystems" do
+    test "raises for an instance without subsystems" do
       RateLimiter.Test.start(name: :unwell, limiters: [])
       assert_raise ArgumentError, ~r/has no subsystems/, fn -> Health.report(:unwell) end
       assert_raise ArgumentError, ~r/no instance/, fn -> Health.report(:nobody) end

@@ -3,7 +3,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
 
   alias RateLimiter.Adaptive.{ClosedLoop, Observation, Work}
 
-  # A second of so many calls of so many milliseconds.
+  # A second of calls with this duration.
   defp second(ms, options \\ []) do
     count = Keyword.get(options, :count, 80)
     failing = Keyword.get(options, :failing, 0)
@@ -37,7 +37,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
   defp repeat(observation, times), do: List.duplicate(observation, times)
 
   describe "new/1" do
-    test "what is no option, or no such value, is refused" do
+    test "raises for unknown options and invalid values" do
       for {options, message} <- [
             {[ceilling: 2], "law: unknown option :ceilling, did you mean :ceiling?"},
             {[floor: 0], "law.floor: expected a positive number, got: 0"},
@@ -47,19 +47,19 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       end
     end
 
-    test "a scale to resume from is kept within the bounds" do
+    test "keeps a given scale between floor and ceiling" do
       assert ClosedLoop.new(scale: 0.05, floor: 0.2).scale == 0.2
       assert ClosedLoop.new(scale: 0.5).scale == 0.5
     end
   end
 
   describe "cut" do
-    test "a standing queue is confirmed by a second window, then cut, and said" do
+    test "a standing queue is cut after a second window has confirmed it" do
       {decisions, _} = run(repeat(second(20), 5) ++ repeat(second(300), 2))
       [confirming, cut] = Enum.take(decisions, -2)
       assert {confirming.action, confirming.held_by} == {:hold, :confirming}
       assert {cut.action, cut.binding, cut.stress} == {:cut, :queue, 1.0}
-      # Not below what was just answered well: 80 calls a second of a limit of 100.
+      # Not below the proven rate: 80 calls per second of a limit of 100.
       assert cut.scale == 0.8
 
       assert cut.sentence ==
@@ -67,18 +67,18 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
                  "is cut from 1.0 to 0.8. Recently 80.0 calls per second were answered well."
     end
 
-    test "many failures are not waited for" do
+    test "many failures are cut without confirmation" do
       {decisions, _} = run(repeat(second(20), 3) ++ [second(20, count: 30, failing: 70)])
       assert %{action: :cut, binding: :errors} = List.last(decisions)
     end
 
-    test "what began before the last cut does not count once most of it failed" do
+    test "work from before the last cut is ignored if most of it failed" do
       begun_before = %{second(20, count: 40) | earlier: second(1, count: 1, failing: 60).fresh}
       {decisions, _} = run(repeat(second(20), 3) ++ [begun_before])
       assert List.last(decisions).stress == 0.0
     end
 
-    test "the next cut waits until the last one could work" do
+    test "the next cut waits for the effect of the last one" do
       {decisions, _} = run(repeat(second(20), 3) ++ repeat(second(300, count: 20), 5))
       actions = Enum.map(decisions, & &1.action)
       assert Enum.count(actions, &(&1 == :cut)) == 2
@@ -87,7 +87,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
   end
 
   describe "audit" do
-    test "latency that rose while nothing is turned away or piles up is not cut, but named" do
+    test "latency that rose without denied calls or a queue is explained as load-insensitive and not cut" do
       slow = second(420, denied: 0, asked: 80)
       {decisions, state} = run(repeat(second(20, denied: 0, asked: 80), 5) ++ repeat(slow, 6))
 
@@ -100,7 +100,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert_in_delta state.estimates.base.p25, 420, 10
     end
 
-    test "failures that stay while fewer are let in become what is usual, and the cut is taken back" do
+    test "failures that stay although fewer calls are admitted count as usual, and the cut is taken back" do
       # One call in ten fails, however few there are.
       failing = fn count ->
         second(20, count: count, failing: div(count, 9), asked: count + div(count, 9) + 20)
@@ -116,7 +116,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert audit.scale >= 0.9 * 0.99
     end
 
-    test "who goes on hurting although the work is well is not heard, until silent" do
+    test "a source that reports pain although the work goes well is ignored until it stops" do
       liar = %{second(20) | pain: %{liar: 1.0}}
       {decisions, state} = run(repeat(second(20), 3) ++ repeat(liar, 10))
 
@@ -126,7 +126,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert audit.sentence =~ ":liar still reports pain 1.0"
       assert List.last(decisions).scale >= 0.9
 
-      # Who is somebody else is heard.
+      # Another source counts.
       {_, decision} =
         ClosedLoop.step(state, %{second(20) | pain: %{liar: 1.0, other: 0.95}}, 60_000)
 
@@ -138,15 +138,15 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
     end
   end
 
-  describe "pain that cannot wait" do
-    test "acts between two windows, and leaves their calls to them" do
+  describe "urgent pain" do
+    test "cuts between two windows and leaves their calls in the window" do
       {_, state} = run(repeat(second(20), 3))
       urgent = %{second(20, count: 3, denied: 0, asked: 3) | elapsed_ms: 20, pain: %{db: 1.0}}
 
       {state, decision} = ClosedLoop.step(state, urgent, 3_020)
       assert {decision.action, decision.binding} == {:cut, {:pain, :db}}
       assert_in_delta decision.scale, 0.7, 1.0e-9
-      # Three calls in 20 ms are no 150 a second.
+      # Three calls in 20 ms are not 150 per second.
       assert Enum.max(state.estimates.rates) == 80.0
       assert Work.finished(state.window.fresh) == 3
 
@@ -156,7 +156,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
   end
 
   describe "grow" do
-    test "two calm windows, slowly near the edge, then faster" do
+    test "the scale grows after two calm windows: slowly near the last cut, then faster" do
       hot = repeat(second(300), 2)
       {decisions, _} = run(repeat(second(20), 5) ++ hot ++ repeat(second(20), 8))
       grown = for %{action: :grow} = decision <- decisions, do: decision.scale / decision.from
@@ -165,14 +165,14 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert d >= 1.08
     end
 
-    test "it does not grow while calls are turned away because too many are in flight" do
+    test "the scale does not grow while the guard denies calls" do
       hot = repeat(second(300), 2)
       full = second(20, denied: 0, guarded: 20)
       {decisions, _} = run(repeat(second(20), 5) ++ hot ++ repeat(full, 4))
       assert %{action: :hold, held_by: :guard} = List.last(decisions)
     end
 
-    test "above the limit as configured only where that is allowed, and used up" do
+    test "the scale grows above 1.0 only if the ceiling allows it and calls use it up" do
       used = second(20, asked: 110, denied: 10, count: 100)
       {decisions, _} = run(repeat(used, 10))
       assert %{scale: 1.0, held_by: :ceiling} = List.last(decisions)
@@ -187,7 +187,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
   end
 
   describe "guard" do
-    test "is Little's law: the rate times how long a call may stay" do
+    test "is the rate times how long a call may stay, by Little's law" do
       {decisions, _} = run(repeat(second(20), 3), target: 300)
       # 100 a second, two thirds of 300 ms.
       assert List.last(decisions).guard == 20
@@ -197,26 +197,26 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert_in_delta List.last(decisions).guard, 15, 1
     end
 
-    test "is learned from how long callers waited in vain" do
+    test "is learned from how long callers waited before they gave up" do
       {decisions, _} = run(repeat(second(20), 3) ++ [second(20, count: 79, failing: 1)])
       # They waited a second: a third of it.
       assert_in_delta List.last(decisions).guard, 34, 1
     end
 
-    test "closes where nearly everything fails, down to four" do
+    test "falls to four if nearly all calls fail" do
       {decisions, _} = run(repeat(second(20), 3) ++ repeat(second(20, count: 1, failing: 99), 6))
       assert List.last(decisions).guard == 4
     end
   end
 
-  test "a queue that the guard keeps full is not learned as usual, however long it lasts" do
+  test "a queue that the guard keeps full never counts as usual" do
     full = second(45, denied: 0, guarded: 30)
     {decisions, state} = run(repeat(second(20), 10) ++ repeat(full, 600))
     assert_in_delta state.estimates.base.p25, 20, 1
     assert List.last(decisions).guard == Enum.at(decisions, 20).guard
   end
 
-  test "a quiet subsystem is judged by fifteen calls or after five seconds, not by a handful" do
+  test "a window needs fifteen calls or five seconds" do
     slow = second(300, count: 3, asked: 5, denied: 2)
     {decisions, _} = run(repeat(second(20), 5) ++ repeat(slow, 4))
     assert List.last(decisions).stress == 0.0
@@ -224,7 +224,7 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
     assert List.last(decisions).stress > 0.9
   end
 
-  test "a reason to hold is news once" do
+  test "a reason to hold is reported once" do
     hot = repeat(second(20), 5) ++ repeat(second(300), 2) ++ repeat(second(60), 5)
     {decisions, _} = run(hot)
     band = Enum.filter(decisions, &(&1.held_by == :dead_band))

@@ -1,5 +1,5 @@
 defmodule RateLimiter.Adaptive.LawsTest do
-  # What holds for every law and every history.
+  # Properties of every law for random histories.
   use ExUnit.Case, async: true
 
   import RateLimiter.Support.Histories
@@ -21,7 +21,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
     steps
   end
 
-  # A state of any kind, from a history of any kind.
+  # A state after a random history.
   defp some_state(law, seed, options \\ []) do
     {_, _, now, state, _} =
       law |> run(history(seed, rem(seed, @steps) + 1), options) |> List.last()
@@ -32,7 +32,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
   for law <- @laws do
     @law law
 
-    test "#{inspect(law)}: the scale stays between floor and ceiling, and says where it came from" do
+    test "#{inspect(law)}: scale, stress and guard stay within their bounds" do
       for_all seed, 30 do
         options = [floor: 0.2, ceiling: 1.5]
 
@@ -44,7 +44,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "#{inspect(law)}: a cut takes at most 30 %, and cuts do not come twice within a second" do
+    test "#{inspect(law)}: a cut is at most 30 %, and there is at most one per second" do
       for_all seed, 30 do
         steps = run(@law, history(seed, @steps))
         cuts = for {_, _, now, _, %{action: :cut} = decision} <- steps, do: {now, decision}
@@ -56,7 +56,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "#{inspect(law)}: every change, and every news, has a sentence and numbers that fit" do
+    test "#{inspect(law)}: every change and every event has a sentence with numbers" do
       for_all seed, 30 do
         for {_, _, _, _, %Decision{} = decision} <- run(@law, history(seed, @steps)) do
           if decision.scale != decision.from,
@@ -68,7 +68,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "#{inspect(law)}: the scale grows under stress only by an audit" do
+    test "#{inspect(law)}: under stress, the scale grows only by an audit" do
       for_all seed, 50 do
         for {_, _, _, _, decision} <- run(@law, history(seed, @steps)),
             decision.scale > decision.from and decision.action != :audit do
@@ -87,12 +87,12 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "#{inspect(law)}: without calls and without pain it comes back to 1, from anywhere" do
+    test "#{inspect(law)}: without calls and pain, the scale returns to 1 from any state" do
       for_all seed, 30 do
         {state, now} = some_state(@law, seed)
         silence = %Observation{limit: 100.0}
 
-        # At 1 % a second from the floor: 232 seconds, and what was felt has to fade first.
+        # At 1 % per second from the floor: 232 seconds, after the smoothed pain has faded.
         {decision, _} =
           Enum.reduce(1..300, {nil, {state, now}}, fn _, {_, {state, now}} ->
             {state, decision} = @law.step(state, silence, now + 1_000)
@@ -103,7 +103,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "#{inspect(law)}: what cannot be a number is refused" do
+    test "#{inspect(law)}: an observation with invalid numbers raises" do
       state = @law.new([])
       good = calm()
 
@@ -131,8 +131,8 @@ defmodule RateLimiter.Adaptive.LawsTest do
     end
   end
 
-  describe "of other nodes' work, too" do
-    test "a state that is told of so many nodes more knows as many times the rates, and holds the scale" do
+  describe "resize/2" do
+    test "multiplies the rates of a state and keeps its scale" do
       for_all seed, 30 do
         {state, _now} = some_state(ClosedLoop, seed)
         three = ClosedLoop.resize(state, 3.0)
@@ -144,7 +144,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "three nodes with a third of the work each are one node with all of it" do
+    test "three nodes with a third of the work each equal one node with all of it" do
       work = fn n, ms ->
         Enum.reduce(1..n, %Work{}, fn _, w -> Work.record(w, :ok, ms * 1_000) end)
       end
@@ -164,11 +164,11 @@ defmodule RateLimiter.Adaptive.LawsTest do
     end
   end
 
-  describe "with reported work" do
-    test "from anywhere, twenty calm windows bring the scale back to 1" do
+  describe "ClosedLoop with reported work" do
+    test "returns to scale 1 in twenty calm windows from any state" do
       for_all seed, 30 do
         {state, now} = some_state(ClosedLoop, seed)
-        # What is usual may be anything by now: work that is faster than all of it is calm.
+        # The usual latency may be anything by now, so that it is learned again.
         state = put_in(state.estimates.base, nil)
 
         {scales, _} =
@@ -230,7 +230,7 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
-    test "own denials are no stress" do
+    test "own denials are not stress" do
       for_all seed, 50 do
         {state, now} = some_state(ClosedLoop, seed)
         observation = observation()
@@ -242,14 +242,14 @@ defmodule RateLimiter.Adaptive.LawsTest do
           decision.stress
         end
 
-        # Where nothing is judged, the last judgement stands.
+        # Without a full window, the last stress stays.
         most = max(state.stress, stress.(0, 0))
         assert stress.(500, 0) <= most
         assert stress.(0, 500) <= most
       end
     end
 
-    test "the order in which calls finish does not matter, nor in how many parts they are counted" do
+    test "work does not depend on the order of calls or on how it is split" do
       for_all seed, 50 do
         :rand.seed(:exsss, seed)
 

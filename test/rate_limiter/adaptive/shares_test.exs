@@ -33,7 +33,7 @@ defmodule RateLimiter.Adaptive.SharesTest do
     end
   end
 
-  test "nobody gets more than the limit, and all together no more than there is" do
+  test "each share is at most its limit, and all shares are at most the capacity" do
     for_all seed, 300 do
       claims = claims(seed)
       capacity = :rand.uniform() * 300
@@ -46,12 +46,12 @@ defmodule RateLimiter.Adaptive.SharesTest do
 
       all = shares |> Map.values() |> Enum.sum()
       limits = claims |> Map.values() |> Enum.map(& &1.limit) |> Enum.sum()
-      # And nothing is left over that somebody could have.
+      # Nothing is left over that could be used.
       assert_in_delta all, min(capacity, limits), 1.0e-6
     end
   end
 
-  test "more capacity takes nothing from anybody" do
+  test "more capacity reduces no share" do
     for_all seed, 200 do
       claims = claims(seed)
       capacity = :rand.uniform() * 200
@@ -61,14 +61,14 @@ defmodule RateLimiter.Adaptive.SharesTest do
     end
   end
 
-  test "at a quarter of the capacity S5 and S3 have all that they ask for" do
+  test "at a quarter of the capacity, S5 and S3 get their whole demand" do
     shares = Shares.divide(@five, 25)
     assert shares.s5 == 6.0
     assert shares.s3 >= 13.5
     assert shares.s1 == 0.0
   end
 
-  test "a floor is paid before anybody's need" do
+  test "floors are served before any demand" do
     claims = for {name, claim} <- @five, do: {name, %{claim | floor: 0.1 * claim.limit}}
     for {name, share} <- Shares.divide(claims, 25), do: assert(share >= 0.1 * @five[name].limit)
   end
@@ -79,7 +79,7 @@ defmodule RateLimiter.Adaptive.SharesTest do
     assert shares == %{a: 10.0, b: 30.0}
   end
 
-  test "in flight, the least important give way first" do
+  test "the guards of the least important are the lowest" do
     guards = Shares.guards(@five, Shares.divide(@five, 25), 20)
     assert guards.s5 == 20
     assert guards.s5 >= guards.s3 and guards.s3 >= guards.s4 and guards.s4 >= guards.s2

@@ -3,7 +3,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
 
   alias RateLimiter.Adaptive.{Observation, Signals}
 
-  # The decisions for these pains (a number is that of one source), one a second.
+  # The decisions for one pain, or {pain, pleasure}, per second.
   defp tell(pains, options \\ []) do
     {decisions, _} =
       Enum.map_reduce(pains, {Signals.new(options), 0}, fn pain, {state, now} ->
@@ -16,7 +16,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     decisions
   end
 
-  test "pain lowers the scale, and names its source" do
+  test "pain lowers the scale and is explained with its source" do
     [first, second] = tell([0.6, 0.6])
     assert first.action == :cut
     assert first.binding == {:pain, :db}
@@ -24,12 +24,12 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert second.scale < first.scale
   end
 
-  test "a change too small for two digits is told with more" do
+  test "a change too small for two decimals is explained with more" do
     [decision] = tell([0.0], scale: 0.1)
     assert decision.sentence == "Pain is 0.0, pleasure 0.0: the scale grows from 0.1 to 0.101."
   end
 
-  test "of pain that cannot wait nothing is smoothed away, and it acts once a second" do
+  test "urgent pain is not smoothed and cuts at most once per second" do
     state = Signals.new([])
     urgent = %Observation{elapsed_ms: 20, pain: %{db: 1.0}}
     {state, decision} = Signals.step(state, urgent, 1_000)
@@ -42,13 +42,13 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert_in_delta decision.scale, 0.49, 1.0e-9
   end
 
-  test "what was pain for a moment is forgotten in seconds" do
+  test "brief pain is forgotten in seconds" do
     decisions = tell([0.5, 0, 0, 0, 0])
     assert Enum.map(decisions, & &1.action) == [:cut, :hold, :grow, :grow, :grow]
     assert Enum.at(decisions, 1).held_by == :dead_band
   end
 
-  test "pleasure makes it grow faster, and alone leads above the limit" do
+  test "pleasure speeds up growth, and only pleasure raises the scale above 1.0" do
     slow = tell(List.duplicate(0, 10), scale: 0.5)
     fast = tell(List.duplicate({0, 1.0}, 10), scale: 0.5)
     assert List.last(fast).scale > List.last(slow).scale
@@ -57,14 +57,14 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert List.last(tell(List.duplicate({0, 1.0}, 5), ceiling: 2.0)).scale > 1.0
   end
 
-  test "near where it was cut it grows a third as fast" do
+  test "near the last cut the scale grows a third as fast" do
     [cut | after_it] = tell([0.5, 0, 0, 0, 0, 0, 0, 0, 0])
     assert cut.scale > 0.93
     grown = for %{action: :grow} = decision <- after_it, do: decision.scale / decision.from
     assert_in_delta hd(grown), 1 + 0.01 / 3, 1.0e-3
   end
 
-  test "pain that did not fall while the scale was halved is for somebody else" do
+  test "pain that did not fall while the scale was halved is escalated and freezes the scale" do
     decisions = tell(List.duplicate(0.8, 20))
     frozen = Enum.find(decisions, &(&1.held_by == :frozen))
     assert frozen.escalate?
@@ -72,12 +72,12 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert List.last(decisions).scale == frozen.scale
     assert Enum.count(decisions, & &1.escalate?) == 1
 
-    # And when it stops, the scale comes back.
+    # When the pain stops, the scale recovers.
     {back, _} = Enum.split(tell(List.duplicate(0.8, 20) ++ List.duplicate(0, 200)), -1)
     assert List.last(back).scale > 0.9
   end
 
-  test "it takes the options that every law is given" do
+  test "new/1 accepts the common options of all laws" do
     assert %Signals{floor: 0.2, ceiling: 1.5, scale: 1.0} =
              Signals.new(floor: 0.2, ceiling: 1.5, target: nil)
 
@@ -86,7 +86,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     end
   end
 
-  test "a step that comes late counts for its time" do
+  test "a late step counts for its elapsed time" do
     state = Signals.new(scale: 0.5)
     {_, one} = Signals.step(state, %Observation{elapsed_ms: 3_000}, 3_000)
     assert_in_delta one.scale, 0.5 * :math.pow(1.01, 3), 1.0e-9

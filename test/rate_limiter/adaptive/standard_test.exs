@@ -5,7 +5,7 @@ defmodule RateLimiter.Adaptive.StandardTest do
 
   alias RateLimiter.Adaptive.{Fixed, Observation, Standard}
 
-  test "without reported work pain is smoothed, with it pain waits for a window" do
+  test "pain is smoothed without reported work, and waits for a window with it" do
     pain = %Observation{pain: %{db: 0.5}}
     {_, told} = Standard.step(Standard.new([]), pain, 1_000)
     assert told.action == :cut
@@ -15,21 +15,21 @@ defmodule RateLimiter.Adaptive.StandardTest do
     assert closed.held_by == :confirming
   end
 
-  test "the scale goes from one law to the other" do
+  test "the scale is kept when one law replaces the other" do
     pain = %Observation{pain: %{db: 1.0}}
     {state, told} = Standard.step(Standard.new([]), pain, 1_000)
     {_, closed} = Standard.step(state, calm(), 2_000)
     assert closed.from == told.scale
   end
 
-  test "work that was reported ten minutes ago is forgotten" do
+  test "work that was reported ten minutes ago no longer counts" do
     {state, _} = Standard.step(Standard.new([]), calm(), 0)
     {state, _} = Standard.step(state, %Observation{}, 600_000)
     {_, told} = Standard.step(state, %Observation{pain: %{db: 0.5}}, 601_000)
     assert told.action == :cut
   end
 
-  test "the law that changes nothing changes nothing" do
+  test "Fixed never changes the scale" do
     state = Fixed.new(scale: 0.5)
 
     assert {^state, %{scale: 0.5, action: :hold}} =

@@ -6,19 +6,19 @@ defmodule RateLimiter.Adaptive.WorkTest do
   doctest Work
   doctest Observation
 
-  test "a failure is no sample of latency" do
+  test "a failure is not a sample of latency" do
     work = Enum.reduce([:error, :timeout, :rejected], %Work{}, &Work.record(&2, &1, 10))
     assert Histogram.mean(work.latency) == nil
     assert Work.failed(work) == 3
     assert Work.failure_ratio(work) == 1.0
   end
 
-  test "how long callers waited in vain is kept" do
+  test "the waiting time of timeouts is summed up" do
     work = %Work{} |> Work.record(:timeout, 900_000) |> Work.record(:timeout, 1_100_000)
     assert work.waited_us == 2_000_000
   end
 
-  test "what is wrong in an observation is named" do
+  test "Observation.check!/1 names the invalid field" do
     for {observation, message} <- [
           {%Observation{asked: -1},
            "observation: asked: expected an integer from 0 to 1.0e15, got: -1"},

@@ -1,5 +1,5 @@
 defmodule RateLimiter.Agreement.CouncilTest do
-  # What the nodes agree on, in whatever order they come and whatever is lost: the real scripts, with a clock of the test's.
+  # The agreement in any order of nodes and with lost replies: the real scripts, with a clock of the test.
   use ExUnit.Case, async: true
 
   import RateLimiter.Support.Histories
@@ -7,11 +7,13 @@ defmodule RateLimiter.Agreement.CouncilTest do
   alias RateLimiter.Adaptive.Observation
   alias RateLimiter.Support.{Council, Redis}
 
+  @moduletag :slow
+
   setup_all do
     %{server: Redis.start!()}
   end
 
-  # Some time in the middle of a window, so that a test can name windows.
+  # In the middle of a window, so that a test can name windows.
   @start 1_000_000_500
 
   defp names(count), do: for(n <- 1..count, do: "node #{n}")
@@ -21,7 +23,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
   defp hget(council, key, field),
     do: String.to_integer(Redis.command!(council.server, ["HGET", key, field]) || "0")
 
-  # Turns of all nodes, once in each of these windows, in a random order.
+  # Has all nodes take a turn in each window, in random order. Returns the number of steps in each window.
   defp windows(council, nodes, windows, turn \\ &Council.turn/3) do
     Enum.map_reduce(windows, nodes, fn window, nodes ->
       at = @start + window * Council.span()
@@ -41,9 +43,10 @@ defmodule RateLimiter.Agreement.CouncilTest do
   defp scales(nodes), do: nodes |> Map.values() |> Enum.map(& &1.scale) |> Enum.uniq()
   defp epochs(nodes), do: nodes |> Map.values() |> Enum.map(& &1.epoch) |> Enum.uniq()
 
-  test "whoever is there: exactly one step a window, and all go by it in their next turn", %{
-    server: server
-  } do
+  test "any set of live nodes takes exactly one step per window, and all adopt it at their next turn",
+       %{
+         server: server
+       } do
     for_all seed, 20 do
       :rand.seed(:exsss, seed)
       council = Council.new(server)
@@ -53,10 +56,10 @@ defmodule RateLimiter.Agreement.CouncilTest do
       end
 
       {steps, nodes} = windows(council, nodes(council, pick([1, 2, 3, 5])), 0..8, saw)
-      # In the first window nothing has ended yet.
+      # Before the first window has ended, there is nothing to step.
       assert steps == [0 | List.duplicate(1, 8)]
 
-      # Any of them may go, all but one, and another one may come.
+      # All nodes but one or two leave, and a new one joins.
       left = nodes |> Enum.shuffle() |> Enum.take(pick([1, 2])) |> Map.new()
       left = Map.put(left, "late", Council.node(council, "late"))
       {steps, left} = windows(council, left, 9..16, saw)
@@ -68,7 +71,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  test "any interleaving, with answers and nodes lost on the way: never two steps a window, no count twice or lost",
+  test "in any interleaving with lost replies, no window has two steps and each counter is in exactly one step",
        %{
          server: server
        } do
@@ -81,7 +84,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
         met: @start,
         nodes: nodes(council, 3),
         pending: %{},
-        brought: 0,
+        contributed: 0,
         steps: []
       }
 
@@ -94,26 +97,26 @@ defmodule RateLimiter.Agreement.CouncilTest do
       [_nodes, _agreed, open, closed] = Council.node(council, "any").keys
       stepped = done.steps |> Enum.map(& &1.asked) |> Enum.sum()
       waiting = hget(council, open, "asked") + hget(council, closed, "asked")
-      assert stepped + waiting == done.brought
+      assert stepped + waiting == done.contributed
       assert stepped > 0
     end
   end
 
-  # One thing that happens: time passes, a node brings something, takes its step, or loses the answer.
+  # A random event: time passes, a node meets, commits its step, or loses the reply.
   defp event(council, state) do
     name = pick(names(3))
 
     case {pick([:time, :time, :meet, :meet, :commit, :commit, :commit, :lose]),
           state.pending[name]} do
-      # What was brought before a long silence is forgotten.
+      # Contributions from before a long pause are dropped.
       {:time, _} when state.now - state.met < 2_000 ->
         %{state | now: state.now + :rand.uniform(700)}
 
       {:meet, nil} ->
-        brings(council, state, name)
+        contribute(council, state, name)
 
       {:commit, {view, entry}} ->
-        takes(council, state, name, view, entry)
+        commit(council, state, name, view, entry)
 
       {:lose, _} ->
         %{state | pending: Map.delete(state.pending, name)}
@@ -123,10 +126,10 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  defp brings(council, state, name) do
+  defp contribute(council, state, name) do
     {node, count, urgent?} = {state.nodes[name], :rand.uniform(9), pick([true, false, false])}
     view = Council.meet(council, node, asked(count), state.now, urgent?)
-    state = %{state | brought: state.brought + count, met: state.now}
+    state = %{state | contributed: state.contributed + count, met: state.now}
 
     case Council.action(node, view, urgent?) do
       {:step, from} ->
@@ -144,7 +147,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  defp takes(council, state, name, view, entry) do
+  defp commit(council, state, name, view, entry) do
     state = %{state | pending: Map.delete(state.pending, name)}
 
     case Council.commit(council, state.nodes[name], view, entry) do
@@ -157,7 +160,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  test "the order in which nodes bring what they saw changes nothing of the step", %{
+  test "a step does not depend on the order of contributions", %{
     server: server
   } do
     for_all seed, 15 do
@@ -176,14 +179,14 @@ defmodule RateLimiter.Agreement.CouncilTest do
       end
 
       numbered = Enum.with_index(saw)
-      # When the first one came is when the window's counts began, so it is the same one.
+      # The window opens with the first contribution, so it stays first.
       [head | tail] = numbered
       assert step.(numbered) == step.([head | Enum.reverse(tail)])
       assert step.(numbered) == step.([head | Enum.shuffle(tail)])
     end
   end
 
-  test "the limit is that of all who are there, and so is what is in flight", %{server: server} do
+  test "limit and calls in flight are the sum of the live nodes", %{server: server} do
     council = Council.new(server)
     [one, two, three] = for name <- names(3), do: Council.node(council, name)
     Council.meet(council, one, %{asked(5) | in_flight: 7, pain: %{a: 0.2}}, @start)
@@ -193,7 +196,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     assert %{limit: 300.0, asked: 18, in_flight: 15, pain: %{a: 0.5, b: 0.1}, elapsed_ms: 2_000} =
              Council.observation(view)
 
-    # Who is silent for two windows is gone, with all that stood there.
+    # A node that did not meet for two windows is gone, with its levels.
     Council.meet(council, three, asked(1), @start + 2_000)
     Council.meet(council, three, asked(1), @start + 3_000)
     view = Council.meet(council, three, asked(1), @start + 4_000)
@@ -201,7 +204,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     assert pain == %{}
   end
 
-  test "pain that cannot wait has the present window's step taken, which then is not taken again",
+  test "urgent pain has the present window stepped once, before its end",
        %{
          server: server
        } do
@@ -220,8 +223,8 @@ defmodule RateLimiter.Agreement.CouncilTest do
     assert {{:step, :agreed}, _node} = Council.turn(council, node, @start + 4_000)
   end
 
-  describe "a partition" do
-    test "keeps every node between floor and ceiling, and ends with one scale for all", %{
+  describe "nodes that were cut off" do
+    test "stay between floor and ceiling alone, and agree on one scale afterwards", %{
       server: server
     } do
       for_all seed, 25 do
@@ -233,7 +236,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
           node
         end
 
-        # Each is cut off for a while or not, and sees something else.
+        # Each node may be cut off for some windows, and has its own observations.
         off = Map.new(names(3), &{&1, pick([0..-1//1, 3..5, 3..9, 2..14])})
 
         turn = fn council, node, at ->
@@ -247,7 +250,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
 
         {steps, nodes} = windows(council, nodes(council, 3), 0..14, turn)
         assert Enum.all?(steps, &(&1 <= 1))
-        # All are back: at most so many windows are waited for who has the lowest scale.
+        # When all are back, nodes wait at most this long for the node with the lowest scale.
         {_steps, nodes} = windows(council, nodes, 15..20)
         {[0], nodes} = windows(council, nodes, [20])
         assert [_one] = scales(nodes)
@@ -255,7 +258,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
       end
     end
 
-    test "of one node: what the others agreed on meanwhile wins", %{server: server} do
+    test "adopt what the other nodes agreed on meanwhile", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
       {lonely, others} = Map.pop!(nodes, "node 2")
@@ -270,7 +273,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
       assert scales(others) == [1.0]
     end
 
-    test "of all nodes: when all are back, the lowest scale wins", %{server: server} do
+    test "continue from the lowest scale if all nodes were cut off", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
 
@@ -288,7 +291,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
       assert_in_delta scale, lowest, 0.02
     end
 
-    test "of which some do not come back: they are not waited for without end", %{server: server} do
+    test "do not wait forever for nodes that stay away", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 3), 0..2)
       node = Enum.reduce(3..9, nodes["node 1"], &alone(council, &2, &1, 0.0))
@@ -297,28 +300,28 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  describe "what is in Redis" do
-    test "may be lost: the nodes know it", %{server: server} do
+  describe "keys in Redis" do
+    test "may be lost: the nodes continue with the next epoch", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 2), 0..5)
       for key <- nodes["node 1"].keys, do: Redis.command!(server, ["DEL", key])
       {[0, 1, 1], nodes} = windows(council, nodes, 6..8)
       {[0], nodes} = windows(council, nodes, [8])
-      # An epoch is never given twice, so nobody takes an older step for a newer one.
+      # No epoch is used twice, so no node takes an older step for a newer one.
       assert epochs(nodes) == [7]
     end
 
-    test "goes by a clock that may go back", %{server: server} do
+    test "survive a clock that goes back", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 2), 0..3)
       {[0, 1, 1, 1], _nodes} = windows(council, nodes, -3600..-3597)
     end
 
-    test "ends by itself, and lies in one slot, under the prefix", %{server: server} do
+    test "expire, have the prefix, and are in one slot", %{server: server} do
       council = Council.new(server)
       {_steps, nodes} = windows(council, nodes(council, 2), 0..2)
       keys = nodes["node 1"].keys
-      # One that steps, and is lost.
+      # A node that takes a step and is lost.
       Council.meet(council, nodes["node 1"], asked(1), @start + 3_000)
 
       for key <- keys do
@@ -331,7 +334,7 @@ defmodule RateLimiter.Agreement.CouncilTest do
     end
   end
 
-  test "nodes of another configuration agree among themselves, and begin from the lowest scale that is held",
+  test "nodes with another configuration agree separately, from the lowest scale of all nodes",
        %{
          server: server
        } do

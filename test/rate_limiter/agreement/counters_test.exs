@@ -6,7 +6,7 @@ defmodule RateLimiter.Agreement.TallyTest do
   alias RateLimiter.Adaptive.{Histogram, Observation, Work}
   alias RateLimiter.Agreement.Counters
 
-  # What goes by counts: the rest is not the tally's.
+  # The fields that are counted.
   defp counted(observation),
     do: Map.take(observation, [:asked, :denied, :guarded, :fresh, :earlier])
 
@@ -19,7 +19,7 @@ defmodule RateLimiter.Agreement.TallyTest do
     end)
   end
 
-  test "what was counted comes out as it went in" do
+  test "an observation is the same after conversion to counters and back" do
     for_all seed, 50 do
       for observation <- history(seed, 5) do
         assert counted(Counters.observation(Counters.new(observation))) == counted(observation)
@@ -30,7 +30,7 @@ defmodule RateLimiter.Agreement.TallyTest do
   # As HINCRBY does.
   defp add(one, other), do: Map.merge(one, other, fn _name, a, b -> a + b end)
 
-  test "the sum of what nodes brought is what one node would have seen, in whatever order they came" do
+  test "the sum of nodes' counters is the observation of one node with all work, in any order" do
     for_all seed, 50 do
       observations = history(seed, 6)
       add = fn some -> some |> Enum.map(&Counters.new/1) |> Enum.reduce(&add/2) end
@@ -41,7 +41,7 @@ defmodule RateLimiter.Agreement.TallyTest do
     end
   end
 
-  test "percentiles are those of all calls, not a mean of percentiles" do
+  test "percentiles are those of all calls, and not a mean of percentiles" do
     calls = fn us, count ->
       Enum.reduce(1..count, %Work{}, fn _, work -> Work.record(work, :ok, us) end)
     end
@@ -53,7 +53,7 @@ defmodule RateLimiter.Agreement.TallyTest do
     assert both.fresh.latency.sum_us == 90 * 1_000 + 10 * 100_000
   end
 
-  test "what is not there counts nothing, and what nobody knows is not heard" do
+  test "missing counters are 0, and unknown ones are ignored" do
     assert Counters.new(%Observation{}) == %{}
     assert counted(Counters.observation(%{})) == counted(%Observation{})
     assert counted(Counters.observation(%{"later" => 3})) == counted(%Observation{})

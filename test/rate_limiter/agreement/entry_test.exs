@@ -14,7 +14,7 @@ defmodule RateLimiter.Agreement.EntryTest do
 
   defp unknown_atom, do: "unknown_#{System.unique_integer([:positive])}_atom"
 
-  # The bytes of a term with an atom that this node does not know, in the place of one of the same length.
+  # Replaces an atom in the bytes of a term by an unknown one of the same length.
   defp foreign(bytes, atom) do
     name = Atom.to_string(atom)
     String.replace(bytes, name, String.duplicate("z", byte_size(name)))
@@ -23,7 +23,7 @@ defmodule RateLimiter.Agreement.EntryTest do
   for law <- [ClosedLoop, Signals, Standard] do
     @law law
 
-    test "#{inspect(law)}: any state and decision come back as they were, and the next step is the same" do
+    test "#{inspect(law)}: any state and decision are read as they were written, and the next step is the same" do
       for_all seed, 40 do
         {state, decision, now} =
           for observation <- history(seed, rem(seed, 30) + 1),
@@ -46,24 +46,24 @@ defmodule RateLimiter.Agreement.EntryTest do
     end
   end
 
-  test "it knows the last epoch that was a cut" do
+  test "an entry has the last epoch with a cut" do
     facts = %{at_ms: 1, by: "n", nodes: 1}
     cut = Entry.next(nil, 3, facts, {nil, %Decision{scale: 0.5, action: :cut}})
     assert cut.cut_epoch == 3
     assert Entry.next(cut, 4, facts, {nil, %Decision{scale: 0.6, action: :grow}}).cut_epoch == 3
   end
 
-  test "a state with something in it that this node does not know leaves the decision to be read" do
+  test "the decision is readable even if the state contains an unknown atom" do
     bytes = Entry.write(entry(%{held: :record_test_only_here}))
 
     assert {:ok, %Entry{state: :unreadable, decision: %{scale: 0.5}, by: "shop@db1"}} =
              Entry.read(foreign(bytes, :record_test_only_here))
   end
 
-  test "a source that this node does not know goes by its words" do
+  test "a source with an unknown atom is replaced by its text" do
     decision = %Decision{scale: 0.5, binding: {:pain, :record_test_other_source}}
     bytes = Entry.write(entry(nil, decision))
-    # The words hold the name, too: these stay.
+    # The text contains the name, too, and stays.
     [head | tail] = String.split(bytes, "{:pain, :record_test_other_source}")
 
     bytes =
@@ -76,7 +76,7 @@ defmodule RateLimiter.Agreement.EntryTest do
              Entry.read(bytes)
   end
 
-  test "what is no record is none, and raises nothing" do
+  test "invalid bytes are an error" do
     good = Entry.write(entry(nil))
 
     bad =
@@ -99,7 +99,7 @@ defmodule RateLimiter.Agreement.EntryTest do
     for bytes <- bad, do: assert(Entry.read(bytes) == :error)
   end
 
-  test "bytes from Redis make no atom" do
+  test "decoding creates no atom" do
     name = unknown_atom()
     # 119: a short atom.
     bytes = <<131, 119, byte_size(name)>> <> name
@@ -112,8 +112,8 @@ defmodule RateLimiter.Agreement.EntryTest do
     Agreement.encode({1, 7, 1_000, "n", 3, 0, decision, Agreement.encode(nil)})
   end
 
-  describe "what a node says of itself" do
-    test "comes back as it was, whatever the sources are" do
+  describe "a heartbeat" do
+    test "is read as it was written, whatever its sources" do
       heartbeat = %Heartbeat{
         node: "n",
         group: "g",
@@ -126,7 +126,7 @@ defmodule RateLimiter.Agreement.EntryTest do
       assert Heartbeat.read(Heartbeat.write(heartbeat)) == {:ok, heartbeat}
     end
 
-    test "is of bounded size: the strongest sources, and long ones by their words" do
+    test "has a bounded size: the strongest sources, and the text of long ones" do
       pain = Map.new(1..200, &{{:source, &1, String.duplicate("x", 1_000)}, &1 / 200})
       bytes = Heartbeat.write(%Heartbeat{node: "n", group: "g", scale: 1.0, pain: pain})
       assert byte_size(bytes) < 5_000
@@ -135,7 +135,7 @@ defmodule RateLimiter.Agreement.EntryTest do
       assert Enum.all?(Map.keys(read), &(is_binary(&1) and String.length(&1) <= 80))
     end
 
-    test "is not heard where it cannot be" do
+    test "with invalid bytes is an error" do
       for bad <- [
             "",
             "x",

@@ -2,11 +2,13 @@ defmodule RateLimiter.Agreement.NodesTest do
   # Real nodes, which need the machine for themselves.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Redis, only: [eventually: 1]
+  import RateLimiter.Support.Eventually
 
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Support.{Nodes, Redis, Team}
   alias RateLimiter.Support.Nodes.Guest
+
+  @moduletag :slow
 
   @quiet [schedulers: false, run_queue: false, timer: false, memory: false]
 
@@ -28,7 +30,7 @@ defmodule RateLimiter.Agreement.NodesTest do
   defp work(node), do: Nodes.call(node, VSM, :subsystem_metrics, [], 20_000).work
   defp explain(node), do: Nodes.call(node, VSM, :explain, [:work], 20_000)
 
-  # One that is held up for a window cuts alone.
+  # A node that is held up for a window cuts alone.
   defp agreed_cut(node),
     do: Enum.find(explain(node), &(&1.action == :cut and &1.agreement == :agreed))
 
@@ -44,7 +46,7 @@ defmodule RateLimiter.Agreement.NodesTest do
     end)
   end
 
-  # What is agreed, and for which window: read at once.
+  # The agreed epoch and its window, read at once.
   defp agreed(server) do
     [key] = Redis.command!(server, ["KEYS", "*:agreed"])
 
@@ -53,14 +55,14 @@ defmodule RateLimiter.Agreement.NodesTest do
     |> Enum.map(&String.to_integer/1)
   end
 
-  test "three nodes agree on the scale, also when one is killed, and when one that was cut off is back" do
+  test "three nodes agree on one scale, also after one was killed and after one was cut off" do
     server = Team.server!(3)
     [one, two, three] = nodes = Nodes.start!(3)
     serve(server, nodes)
     eventually(fn -> agreed?(nodes, 3) end)
     [epoch, window] = agreed(server)
 
-    # What one node feels, all go by.
+    # Pain on one node cuts the scale of all.
     hurt_until(two, fn -> Enum.all?(nodes, &(work(&1).scale < 0.8)) end)
     hurt_until(two, fn -> Enum.all?(nodes, &agreed_cut/1) end)
     eventually(fn -> one_scale?(nodes) end)
@@ -70,7 +72,7 @@ defmodule RateLimiter.Agreement.NodesTest do
       assert cut.sentence =~ ~r/:probe.* agreed on it in epoch \d+, computed by /
     end
 
-    # One is killed: the others go on, one step a window, and know that they are two.
+    # One is killed: the others take one step per window, and know that they are two.
     Nodes.kill(three)
     eventually(fn -> agreed?([one, two], 2) end)
     before = work(one).agreement.epoch
@@ -78,13 +80,13 @@ defmodule RateLimiter.Agreement.NodesTest do
     [later, last] = agreed(server)
     assert later > epoch and later - epoch <= last - window
 
-    # One is cut off: it goes on alone, and so does the other.
+    # One is cut off: it decides alone, and the other goes on.
     Team.cut_off(server, 2)
     eventually(fn -> work(two).agreement.state == :alone end)
     eventually(fn -> agreed?([one], 1) end)
     assert Enum.any?(explain(two), &(&1.action == :alone and &1.agreement == :alone))
 
-    # It is back, and goes by what was agreed.
+    # It is back and adopts the agreed step.
     Team.let_back(server, 2)
     eventually(fn -> agreed?([one, two], 2) and one_scale?([one, two]) end)
 

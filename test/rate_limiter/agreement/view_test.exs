@@ -1,5 +1,5 @@
 defmodule RateLimiter.Agreement.ViewTest do
-  # What a node does with what it hears, case by case.
+  # The action that follows from a view, case by case.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Adaptive.Decision
@@ -41,22 +41,22 @@ defmodule RateLimiter.Agreement.ViewTest do
     View.action(view(view), Map.merge(usual, Map.new(mine)))
   end
 
-  test "while a window lasts: what is new is taken up, else nothing is to be done" do
+  test "during a window, a node adopts a new step and otherwise waits" do
     assert action(target: nil) == :wait
     assert action([target: nil], epoch: 6) == :adopt
     assert action([target: nil], epoch: 0, status: :new) == :adopt
-    # Another epoch, even a lower one, is what all go by.
+    # Another epoch counts, even a lower one.
     assert action([target: nil, epoch: 3], epoch: 6) == :adopt
     assert action([target: nil, epoch: 0, entry: nil], epoch: 6) == :wait
   end
 
-  test "at its end: a step from what is agreed" do
+  test "after a window, a node steps from the agreed state" do
     assert action([]) == {:step, :agreed}
     assert action([], epoch: 3, status: :alone) == {:step, :agreed}
     assert action([], epoch: 0, status: :new) == {:step, :agreed}
   end
 
-  test "where nobody went on: from the lowest scale, when all are there, and after three windows from any" do
+  test "if no node has continued, the node with the lowest scale steps when all are back, and any node after three windows" do
     for alone <- [[stale?: true], [stale?: false]] do
       mine = [status: :alone]
       assert action(alone, mine) == {:step, :own}
@@ -68,17 +68,17 @@ defmodule RateLimiter.Agreement.ViewTest do
       assert action(alone ++ [entry: nil, epoch: 0], mine) == {:step, :own}
     end
 
-    # In the window before it is known who is back.
+    # In this window it is not yet known which nodes are back.
     assert action([stale?: true, target: nil], status: :alone) == :wait
     assert action([stale?: true, target: nil, epoch: 6], status: :alone) == :wait
   end
 
-  test "a node that has just come takes up what there is, however old" do
+  test "a new node adopts the last step, however old" do
     assert action([stale?: true], epoch: 0, status: :new) == {:step, :agreed}
     assert action([stale?: true, target: nil], epoch: 0, status: :new) == :adopt
   end
 
-  test "a group that has never agreed begins at the lowest scale that others hold" do
+  test "a new group starts from the lowest scale of other groups" do
     new = [epoch: 0, status: :new, scale: 1.0]
     none = [stale?: true, epoch: 0, entry: nil, nodes: [heartbeat(1.0)]]
     assert action(none, new) == {:step, :own}
@@ -90,7 +90,7 @@ defmodule RateLimiter.Agreement.ViewTest do
     assert action(none ++ [others: [heartbeat(1.2, "h")]], new) == {:step, :own}
   end
 
-  test "a state that this node cannot read is left to those who can; where there are none, it begins anew from its scale" do
+  test "a node leaves an unreadable state to other nodes, and restarts from its scale if there are none" do
     unreadable = [entry: entry(2, :unreadable)]
     assert action(unreadable) == :wait
     assert action(unreadable, epoch: 6) == :adopt
@@ -99,14 +99,14 @@ defmodule RateLimiter.Agreement.ViewTest do
     assert action(unreadable ++ [stale?: true]) == {:step, :own}
   end
 
-  test "what is no reply is none" do
+  test "an invalid reply is an error" do
     good = ["5000", "5", "4", 0, "7", "", [], []]
     assert {:ok, %View{target: 4, entry: nil, span: {5_000, 5_000}}} = View.read(good, "g")
 
     for at <- 0..7, bad <- [nil, "x", %{}, ["odd"]] do
       case View.read(List.replace_at(good, at, bad), "g") do
         :error -> :ok
-        # The window is for people, and a record that is none counts as none.
+        # The window is for debugging, and an invalid entry counts as none.
         {:ok, %View{entry: nil}} -> assert at in [1, 3, 5, 6, 7]
       end
     end

@@ -7,7 +7,7 @@ defmodule RateLimiter.Health.MonitorTest do
   alias RateLimiter.Test.Clock
   alias RateLimiter.VSM.{Table, Tree}
 
-  # A node whose run queue is what the test says.
+  # A node with one sensor, whose value the test sets.
   setup context do
     reading = :counters.new(1, [])
     measure = fn -> if (n = :counters.get(reading, 1)) < 0, do: raise("no pool"), else: n end
@@ -27,25 +27,25 @@ defmodule RateLimiter.Health.MonitorTest do
     %{name: context.test, reading: reading}
   end
 
-  # A second in which everybody asks as usual.
+  # A second with the usual calls. Returns how many of each subsystem were admitted.
   defp second(context, seconds \\ 1) do
     for _ <- 1..seconds do
       s1 = for _ <- 1..90, do: VSM.check_subsystem_limit(:s1, "a", instance: context.name)
       s5 = for _ <- 1..10, do: VSM.check_subsystem_limit(:s5, "a", instance: context.name)
       Test.advance(:second)
-      {let_in(s1), let_in(s5)}
+      {admitted(s1), admitted(s5)}
     end
     |> List.last()
   end
 
-  defp let_in(answers), do: Enum.count(answers, &match?({:ok, _}, &1))
+  defp admitted(answers), do: Enum.count(answers, &match?({:ok, _}, &1))
 
   defp reads(context, value), do: :counters.put(context.reading, 1, value)
 
   defp open(context),
     do: for({name, metrics} <- VSM.subsystem_metrics(context.name), do: {name, metrics.open})
 
-  test "a node that is well lets all in, and says what it reads", context do
+  test "a healthy node admits all calls and reports its readings", context do
     reads(context, 5)
     assert second(context, 3) == {90, 10}
     assert open(context) == [s1: 1.0, s5: 1.0]
@@ -53,7 +53,7 @@ defmodule RateLimiter.Health.MonitorTest do
     assert VSM.explain(:s1, context.name) == []
   end
 
-  test "a node that is sick lets in less, the least important first, and comes back", context do
+  test "an overloaded node sheds the least important calls first, and recovers", context do
     reads(context, 25)
     second(context, 4)
     {s1, s5} = second(context)
@@ -78,13 +78,13 @@ defmodule RateLimiter.Health.MonitorTest do
   end
 
   @tag dry_run: true
-  test "a dry run says so and sheds nobody", context do
+  test "a dry run explains the gate and sheds no calls", context do
     reads(context, 30)
     assert second(context, 5) == {90, 10}
     assert [%{subsystem: nil, dry_run: true} | _] = VSM.explain(:s1, context.name)
   end
 
-  test "a sensor that fails is no opinion, and says so once", context do
+  test "a failing sensor has no opinion and is explained once", context do
     reads(context, 5)
     second(context, 2)
     reads(context, -1)
@@ -110,7 +110,7 @@ defmodule RateLimiter.Health.MonitorTest do
     def measure(state), do: {:ok, 5, state}
   end
 
-  test "a sensor that cannot begin is no opinion, and begins when it can", context do
+  test "a sensor that cannot be initialised has no opinion, and is tried again", context do
     name = {:late, context.test}
     ready = :counters.new(1, [])
     sensors = for own <- [:schedulers, :run_queue, :timer, :memory], do: {own, false}
@@ -136,7 +136,7 @@ defmodule RateLimiter.Health.MonitorTest do
     assert Health.report(name) == %{late: %{value: 5, stress: 0.0, no_opinion: nil}}
   end
 
-  test "a monitor that is killed leaves the gates as they are, and its successor goes on from there",
+  test "a killed monitor leaves the gates unchanged, and the next one resumes from them",
        context do
     reads(context, 25)
     second(context, 5)
@@ -156,7 +156,7 @@ defmodule RateLimiter.Health.MonitorTest do
     assert Table.get(space, :gate) < 1.0
   end
 
-  test "an instance reads its own BEAM", context do
+  test "an instance reads the built-in sensors", context do
     name = {:live, context.test}
 
     start_supervised!(

@@ -1,5 +1,5 @@
 defmodule RateLimiter.Health.StoreTest do
-  # What an instance says of a real Redis that goes away and comes back.
+  # The sensor of a real Redis that stops and restarts.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Health, Instance, VSM}
@@ -11,7 +11,7 @@ defmodule RateLimiter.Health.StoreTest do
 
   @moduletag :capture_log
 
-  # Only the store is read, and only when the test says so.
+  # The only sensor, read by the test alone.
   @vsm [
     interval: 86_400_000,
     sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
@@ -33,7 +33,7 @@ defmodule RateLimiter.Health.StoreTest do
     server
   end
 
-  # Reads the store until it is as expected.
+  # Reads the sensor until its stress is as expected.
   defp await_stress(name, stress) do
     Redis.eventually(fn ->
       Clock.step({:monitor, Tree.fetch!(name)})
@@ -48,7 +48,7 @@ defmodule RateLimiter.Health.StoreTest do
     now |> Page.render(now, %{color: false, unicode: true}) |> IO.iodata_to_binary()
   end
 
-  test "that is away is told once, and lowers nothing", %{test: name} = context do
+  test "an outage of Redis is explained once and reduces no limit", %{test: name} = context do
     server = start!(context)
     await_stress(name, 0.0)
     assert VSM.explain(:a, name) == []
@@ -73,7 +73,7 @@ defmodule RateLimiter.Health.StoreTest do
 
     assert [%{sentence: "Redis answers all requests again."}, ^entry] = VSM.explain(:a, name)
 
-    # One that comes and goes pushes nothing else out of what is explained.
+    # Repeated outages stay two entries.
     for steps <- 2..3 do
       :ok = Redis.kill(server)
       await_stress(name, 1.0)
@@ -85,7 +85,7 @@ defmodule RateLimiter.Health.StoreTest do
     end
   end
 
-  test "is no sensor where calls are counted here" do
+  test "an instance with a local store has no store sensor" do
     assert Instance.Config.new!(vsm: @vsm).vsm.sensors == []
     assert [{:store, _, _, _}] = Instance.Config.new!(store: {:redis, []}, vsm: @vsm).vsm.sensors
 

@@ -7,7 +7,7 @@ defmodule RateLimiter.VSM.ConfigTest do
   defp new!(options), do: RateLimiter.Instance.Config.new!(vsm: options).vsm
 
   describe "vsm: true" do
-    test "is the five subsystems of the model, as siblings" do
+    test "has the five subsystems of the model as siblings" do
       limits =
         for {name, own} <- new!(true).subsystems,
             do: {name, own.limit.limit, own.limit.per, own.parent}
@@ -24,7 +24,7 @@ defmodule RateLimiter.VSM.ConfigTest do
       assert for({_name, own} <- new!(true).subsystems, do: own.ceiling) == List.duplicate(1.0, 5)
     end
 
-    test "protects policy longest, then control, intelligence, coordination and operations" do
+    test "has priorities from policy down to control, intelligence, coordination and operations" do
       order =
         new!(true).subsystems
         |> Enum.sort_by(fn {_name, own} -> -own.priority end)
@@ -34,15 +34,15 @@ defmodule RateLimiter.VSM.ConfigTest do
     end
   end
 
-  describe "vsm: false, and no such option" do
-    test "is no subsystems" do
+  describe "vsm: false" do
+    test "has no subsystems, like no option" do
       assert new!(false) == nil
       assert RateLimiter.Instance.Config.new!([]).vsm == nil
     end
   end
 
-  describe "own subsystems" do
-    test "have the usual limit of their name where none is given, and else their own alone" do
+  describe "subsystems:" do
+    test "a name of the model has a default limit unless another limit is given" do
       config =
         new!(
           subsystems: [
@@ -58,19 +58,19 @@ defmodule RateLimiter.VSM.ConfigTest do
       assert {extra.limit.limit, extra.priority} == {1, 0}
     end
 
-    test "know their rate a second, whatever the period" do
+    test "a subsystem's rate is per second for any period" do
       assert [a: %{rate: 50.0}, b: %{rate: b}] =
                new!(subsystems: [a: [limit: 50, per: :second], b: [limit: 50, per: {5, :minute}]]).subsystems
 
       assert_in_delta b, 0.1667, 0.0001
     end
 
-    test "are all dry where the whole is" do
+    test "dry_run: true holds for all subsystems" do
       assert [a: %{dry_run: true}] =
                new!(dry_run: true, subsystems: [a: [limit: 1, per: :day]]).subsystems
     end
 
-    test "take any algorithm of a window" do
+    test "a subsystem may have any algorithm" do
       assert [a: %{limit: %{algorithm: :sliding_window, sub_windows: 4}}] =
                new!(
                  subsystems: [
@@ -80,8 +80,8 @@ defmodule RateLimiter.VSM.ConfigTest do
     end
   end
 
-  describe "wrong options" do
-    test "are told with their path, what was expected and what came" do
+  describe "invalid options" do
+    test "raise with their path, the expected and the given value" do
       one = &[subsystems: [a: [limit: 1, per: :day] ++ &1]]
 
       for {options, message} <- [
@@ -133,7 +133,7 @@ defmodule RateLimiter.VSM.ConfigTest do
       end
     end
 
-    test "include a circle of several, and a limit that cannot be kept" do
+    test "include a cycle of several parents, and a limit that cannot be kept" do
       circle = [
         a: [limit: 1, per: :day, parent: :b],
         b: [limit: 1, per: :day, parent: :c],
@@ -148,12 +148,12 @@ defmodule RateLimiter.VSM.ConfigTest do
     end
   end
 
-  test "a law may come with options of its own" do
+  test "a law may have options" do
     assert [a: %{law: {Fixed, scale: 0.5}}] =
              new!(subsystems: [a: [limit: 1, per: :day, law: {Fixed, scale: 0.5}]]).subsystems
   end
 
-  test "who shares a capacity leaves the work to the parent's law, unless it has a law of its own" do
+  test "a child of a shared capacity has the law Signals unless another law is given" do
     config =
       new!(
         subsystems: [
@@ -175,14 +175,14 @@ defmodule RateLimiter.VSM.ConfigTest do
     defp agreement!(store, vsm),
       do: RateLimiter.Instance.Config.new!(store: store, vsm: vsm).vsm.agreement
 
-    test "is on where the store is Redis, unless it is turned off" do
+    test "is on by default with a Redis store" do
       assert agreement!({:redis, []}, true) == nil
       assert agreement!({:redis, []}, agreement: true) == true
       assert agreement!({:redis, []}, agreement: false) == false
       assert agreement!(:local, agreement: false) == false
     end
 
-    test "cannot be asked for where there is nobody to agree with" do
+    test "raises with a local store" do
       message =
         "vsm.agreement: expected false with store: :local, because nodes agree through Redis, " <>
           "got: true"

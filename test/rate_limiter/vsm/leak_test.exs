@@ -1,11 +1,15 @@
 defmodule RateLimiter.VSM.LeakTest do
-  # Not at once with other tests: memory is counted.
+  # Not async, since it measures memory.
   use ExUnit.Case, async: false
+
+  import RateLimiter.Support.Eventually
 
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Test.Clock
   alias RateLimiter.VSM.Tree
+
+  @moduletag :slow
 
   @megabyte 1_048_576
   @never 86_400_000
@@ -64,12 +68,12 @@ defmodule RateLimiter.VSM.LeakTest do
     }
   end
 
-  # The first rounds load code and warm allocators. What has just been killed goes in its own time.
+  # The first rounds load code and warm up allocators. Killed processes are cleaned up asynchronously.
   defp assert_no_growth(rounds, round) do
     for _ <- 1..div(rounds, 5), do: round.()
     before = size()
     for _ <- 1..rounds, do: round.()
-    assert eventually(fn -> grown(before, size()) == [] end), inspect(grown(before, size()))
+    eventually(fn -> grown(before, size()) == [] end)
   end
 
   defp grown(before, later) do
@@ -78,15 +82,12 @@ defmodule RateLimiter.VSM.LeakTest do
         do: {key, before[key], later[key]}
   end
 
-  defp eventually(fun, tries \\ 1_000),
-    do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
-
-  describe "hundreds of lives" do
-    test "of an instance with subsystems that is stopped leave nothing" do
+  describe "hundreds of instances" do
+    test "with subsystems that are stopped leave no memory, process, table or handler" do
       assert_no_growth(500, fn -> live(&Supervisor.stop/1) end)
     end
 
-    test "of an instance with subsystems that is killed leave nothing" do
+    test "with subsystems that are killed leave no memory, process, table or handler" do
       assert_no_growth(500, fn -> live(&kill/1) end)
     end
   end
@@ -97,7 +98,7 @@ defmodule RateLimiter.VSM.LeakTest do
       :ok
     end
 
-    test "that run, raise or are killed leave nothing" do
+    test "that return, throw or are killed leave no memory" do
       assert_no_growth(2_000, fn ->
         VSM.run(:a, "u", fn -> :ok end, instance: :vsm_leak)
         catch_throw(VSM.run(:a, "u", fn -> throw(:x) end, instance: :vsm_leak))
@@ -112,7 +113,7 @@ defmodule RateLimiter.VSM.LeakTest do
       assert eventually(fn -> VSM.subsystem_metrics(:vsm_leak).a.in_flight == 0 end)
     end
 
-    test "of pain from ever other sources leave nothing" do
+    test "of pain/3 from new sources leave no memory" do
       assert_no_growth(2_000, fn ->
         Algedonic.pain(:a, 0.1,
           source: make_ref(),

@@ -1,5 +1,5 @@
 defmodule RateLimiter.VSM.LoopTest do
-  # The usual law, from the gate that calls pass to the limit that they meet.
+  # The standard law from the gate to the limit.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Algedonic, Test, VSM}
@@ -11,20 +11,20 @@ defmodule RateLimiter.VSM.LoopTest do
 
   defp metrics, do: VSM.subsystem_metrics().work
 
-  # A second of a resource that answers so many in so many milliseconds, and lets all others wait longer.
+  # A second of a resource with this capacity and duration. Above the capacity, calls take longer.
   defp second(capacity, ms) do
     gate = Tree.subsystem!(RateLimiter, :work).gate
 
-    let_in =
+    admitted =
       for(_ <- 1..150, do: VSM.check_subsystem_limit(:work, "a"))
       |> Enum.count(&match?({:ok, _}, &1))
 
-    slow = if let_in > capacity, do: ms * let_in / capacity * 4, else: ms
-    for _ <- 1..min(let_in, capacity)//1, do: VSM.Gate.record(gate, :ok, round(slow * 1_000))
+    slow = if admitted > capacity, do: ms * admitted / capacity * 4, else: ms
+    for _ <- 1..min(admitted, capacity)//1, do: VSM.Gate.record(gate, :ok, round(slow * 1_000))
     Test.advance(:second)
   end
 
-  test "reported work that queues up lowers the limit to what goes through, bounds what is at work, and lets both go" do
+  test "a queue of reported work lowers the limit to the capacity and sets a guard, and the limit recovers" do
     for _ <- 1..20, do: second(100, 10)
     assert %{scale: 1.0} = metrics()
 
@@ -43,7 +43,7 @@ defmodule RateLimiter.VSM.LoopTest do
     assert Enum.any?(VSM.explain(:work), &(&1.action == :grow))
   end
 
-  test "pain lowers the limit while it lasts, and pleasure brings it back" do
+  test "pain lowers the limit while it lasts, and pleasure raises it again" do
     for _ <- 1..5, do: Algedonic.pain(:work, 0.7, source: :probe) && Test.advance(:second)
     assert %{scale: low, binding: {:pain, :probe}} = metrics()
     assert low < 0.6
@@ -52,7 +52,7 @@ defmodule RateLimiter.VSM.LoopTest do
     assert metrics().scale == 1.0
   end
 
-  test "steps out of turn take no moment's calls for a second's" do
+  test "urgent steps do not overestimate the demand" do
     for _ <- 1..20 do
       for _ <- 1..40, do: VSM.check_subsystem_limit(:work, "a")
       Algedonic.pain(:work, 0.95, source: :probe)
@@ -62,14 +62,14 @@ defmodule RateLimiter.VSM.LoopTest do
     assert_in_delta metrics().demand, 40, 20
   end
 
-  test "a subsystem that nobody asks comes back to its limit by itself" do
+  test "a subsystem without calls returns to its limit" do
     for _ <- 1..5, do: Algedonic.pain(:work, 0.7, source: :probe) && Test.advance(:second)
     assert metrics().scale < 0.6
     Test.advance({3, :minute})
     assert metrics().scale == 1.0
   end
 
-  test "its own denials are no pain: a limit that everybody runs into stays where it is" do
+  test "denials are not pain: a limit that is always used up stays unchanged" do
     for _ <- 1..30 do
       for _ <- 1..500, do: VSM.run(:work, "a", fn -> :ok end)
       Test.advance(:second)

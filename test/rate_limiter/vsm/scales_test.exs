@@ -1,6 +1,8 @@
 defmodule RateLimiter.VSM.ScalesTest do
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.{Test, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.VSM.{Gate, Scales, Subsystem, Tree}
@@ -18,7 +20,7 @@ defmodule RateLimiter.VSM.ScalesTest do
 
   defp demand(name, demand), do: Subsystem.put_need(subsystem(name), demand / 1)
 
-  describe "a tree" do
+  describe "apply/2 in a tree" do
     setup do
       Test.start(
         vsm: [
@@ -32,7 +34,7 @@ defmodule RateLimiter.VSM.ScalesTest do
       )
     end
 
-    test "has on each limit the least of the line above it, not the product" do
+    test "puts the minimum of a subsystem and its ancestors on each limit, not their product" do
       put(:top, 0.5)
       put(:left, 0.6)
       put(:leaf, 0.8)
@@ -46,7 +48,7 @@ defmodule RateLimiter.VSM.ScalesTest do
     end
   end
 
-  describe "a shared capacity" do
+  describe "apply/2 with a shared capacity" do
     setup do
       Test.start(
         vsm: [
@@ -64,23 +66,23 @@ defmodule RateLimiter.VSM.ScalesTest do
       :ok
     end
 
-    test "at a quarter of it the most important keeps what it needs, and the least gives way" do
+    test "at a quarter of the capacity gives the most important what it needs, and the rest to the others" do
       put(:db, 0.25)
       assert %{db: 0.25, s5: s5, s4: s4, s1: s1} = scales()
 
-      # 25 are there. s5 gets all that it asks for, s1 its floor, and s4 what is left of what it asks for.
+      # Of 25, s5 gets its demand, s1 its floor, and s4 the rest of its demand.
       assert 20 * s5 >= 10
       assert_in_delta 100 * s1, 10, 0.001
       assert_in_delta 20 * s4, 25 - 10 - 20 * s5, 0.001
     end
 
-    test "is shared by what is left of it after a law's own word" do
+    test "keeps a child's own lower scale" do
       put(:s5, 0.3)
       put(:db, 0.5)
       assert %{s5: 0.3} = scales()
     end
 
-    test "never gives away more than there is" do
+    test "never divides more than the capacity" do
       for scale <- [0.15, 0.2, 0.33, 0.5, 0.9, 1.0] do
         put(:db, scale)
         %{s1: s1, s4: s4, s5: s5} = scales()
@@ -88,7 +90,7 @@ defmodule RateLimiter.VSM.ScalesTest do
       end
     end
 
-    test "is one work: what is at work in a part is at work in the whole, and room is kept for who matters more" do
+    test "counts a child's calls in the parent's guard, with room left for more important children" do
       whole = subsystem(:db).gate
       Gate.set_guard(whole, 10)
       put(:db, 0.5)
@@ -125,16 +127,13 @@ defmodule RateLimiter.VSM.ScalesTest do
       assert %{s1: %{in_flight: 0}, s5: %{in_flight: 0}} = VSM.subsystem_metrics()
     end
 
-    defp eventually(fun, tries \\ 20_000),
-      do: fun.() || (tries > 0 && Process.sleep(1) && eventually(fun, tries - 1))
-
-    test "is judged by the work of all who share it", %{} do
+    test "counts a child's work as the parent's work, too", %{} do
       for name <- [:s1, :s4, :s5], do: VSM.run(name, "a", fn -> Test.advance(7) end)
       assert {%{ok: 3, latency: %{sum_us: 21_000}}, _} = Gate.drain(subsystem(:db).gate)
       assert {%{ok: 1}, _} = Gate.drain(subsystem(:s5).gate)
     end
 
-    test "reaches those below who share it" do
+    test "reaches grandchildren" do
       put(:db, 0.25)
       assert_in_delta scales().below, 0.1, 1.0e-6
     end
@@ -167,12 +166,12 @@ defmodule RateLimiter.VSM.ScalesTest do
       Map.new(members, fn {subsystem, _own} -> {subsystem.name, shares[subsystem.gate]} end)
     end
 
-    test "close for the least important first" do
+    test "closes the least important gates first" do
       assert %{s1: s1, s5: 1.0} = gates(0.5)
       assert s1 < 0.5 and s1 > 0.3
     end
 
-    test "are as open as the node where nobody has asked yet" do
+    test "opens a gate without demand as far as the whole node" do
       assert gates(0.5).quiet == 0.5
     end
   end

@@ -1,5 +1,5 @@
 defmodule RateLimiter.VSM.SupervisorTest do
-  # Subsystems of real instances: their namespaces, and what outlives what.
+  # Subsystems of real instances: their names, and which state survives which crash.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Instance, VSM}
@@ -11,7 +11,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
   @moduletag :capture_log
 
-  # Steps are the test's: the loops' own come once in a day.
+  # The test takes the steps. The controllers' own timer is a day.
   @never 86_400_000
 
   setup context do
@@ -43,15 +43,15 @@ defmodule RateLimiter.VSM.SupervisorTest do
     assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
-  # The supervisor answers after it has dealt with its child's end.
+  # The supervisor answers after it has handled its child's exit.
   defp replaced(name, subsystem, old) do
     Supervisor.which_children(loops(name))
     new = controller(name, subsystem)
     if is_pid(new) and new != old, do: new, else: replaced(name, subsystem, old)
   end
 
-  describe "the namespace of subsystems" do
-    test "is their instance's own: several may say :s1, and so may limiters", %{name: name} do
+  describe "subsystems of several instances" do
+    test "may have the same names as each other and as limiters", %{name: name} do
       for n <- 1..3, do: start({name, n}, s1: [law: Fixed], s5: [law: Fixed])
 
       start_supervised!(
@@ -72,7 +72,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert RateLimiter.limiters({name, 1}) == []
     end
 
-    test "is empty where there are none, and says so", %{name: name} do
+    test "raise for an instance without subsystems", %{name: name} do
       start_supervised!({RateLimiter, name: name})
 
       assert_raise ArgumentError,
@@ -81,8 +81,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
-  describe "a controller that is killed" do
-    test "leaves scale, guard, counts and history as they are, and its successor goes on from there",
+  describe "a killed controller" do
+    test "leaves scale, guard, counts and history unchanged, and the next one resumes from them",
          %{name: name} do
       key = {name, :a}
 
@@ -112,7 +112,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert [%{sentence: "cut"}] = VSM.explain(:a, name)
       assert controller(name, :b) == other
 
-      # The law's own state is there again, too.
+      # The law's state was saved, too.
       ScriptedLaw.say(key, fn state, _ -> %Decision{scale: state.scale + state.steps / 100} end)
       Clock.step({:controller, space(name), :a})
       assert VSM.subsystem_metrics(name).a.scale == 0.51
@@ -120,7 +120,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       :persistent_term.erase({ScriptedLaw, key})
     end
 
-    test "is not asked on the way of a call", %{name: name} do
+    test "is not needed for any call", %{name: name} do
       start(name, a: [limit: 10, per: :day, law: Fixed])
       :sys.suspend(controller(name, :a))
       :sys.suspend(loops(name))
@@ -133,7 +133,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       :sys.resume(controller(name, :a))
     end
 
-    test "a hundred times in a row takes no limit along", %{name: name} do
+    test "loses no counts, also when killed a hundred times in a row", %{name: name} do
       start(name, a: [limit: 1_000, per: :day, law: Fixed])
       {:ok, _} = VSM.check_subsystem_limit(:a, "u", instance: name)
       [loops, instance] = [loops(name), Registry.whereis({:instance, name})]
@@ -148,14 +148,14 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert {:ok, %{remaining: 998}} = VSM.check_subsystem_limit(:a, "u", instance: name)
     end
 
-    test "begins anew where what it left does not let it step", %{name: name} do
+    test "is replaced with a new loop if the saved loop crashes", %{name: name} do
       key = {name, :poison}
       start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
       ScriptedLaw.say(key, %Decision{scale: 0.5})
       Clock.step({:controller, space(name), :a})
       ScriptedLaw.say(key, nil)
 
-      # A state that no law can read.
+      # A loop that makes the next step crash.
       poisoned = %{Table.get(space(name), {:loop, :a}) | at_ms: :yesterday}
       Table.put(space(name), {:loop, :a}, poisoned)
       old = controller(name, :a)
@@ -167,7 +167,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert VSM.subsystem_metrics(name).a.scale == 0.5
     end
 
-    test "goes on with a limit that stands still where its law does not begin again", %{
+    test "keeps a constant scale if its law cannot be started again", %{
       name: name
     } do
       key = {name, :stubborn}
@@ -196,7 +196,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       :persistent_term.erase({ScriptedLaw, key})
     end
 
-    test "while it was called hears the next call", %{name: name} do
+    test "does not lose the next urgent step", %{name: name} do
       key = {name, :called}
       start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
       pid = controller(name, :a)
@@ -212,8 +212,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
-  describe "the loops" do
-    test "that are killed together come back, and every count is there", %{name: name} do
+  describe "controllers" do
+    test "restart with their supervisor, and no count is lost", %{name: name} do
       start(name, a: [limit: 10, per: :day, law: Fixed])
       {:ok, _} = VSM.check_subsystem_limit(:a, "u", instance: name, cost: 4)
       old = controller(name, :a)
@@ -222,7 +222,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert {:ok, %{remaining: 5}} = VSM.check_subsystem_limit(:a, "u", instance: name)
     end
 
-    test "step by themselves, about once an interval", %{name: name} do
+    test "step about once per interval", %{name: name} do
       start_supervised!(
         {RateLimiter,
          name: name,
@@ -237,7 +237,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
             assert_receive({:step, :alone, %{elapsed_ms: elapsed}, _now} when elapsed > 0, 30_000)
     end
 
-    test "end with their instance, and a place at work is given back to nobody", %{name: name} do
+    test "end with their instance, while a call in flight finishes", %{name: name} do
       start(name, a: [limit: 10, per: :day, law: Fixed])
       pid = controller(name, :a)
       ref = Process.monitor(pid)
@@ -253,7 +253,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
-  test "who still asks about subsystems that have ended is told so", %{name: name} do
+  test "calls about stopped subsystems raise one error", %{name: name} do
     start(name, a: [limit: 1, per: :day, law: Fixed])
     space = space(name)
     subsystem = Tree.subsystem!(name, :a)
@@ -268,8 +268,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
         do: assert_raise(ArgumentError, ~r/^the RateLimiter instance has stopped/, late)
   end
 
-  describe "many processes at once" do
-    test "never have more at work than the guard allows, nor more than the limit in all", %{
+  describe "concurrent calls" do
+    test "never exceed the guard or the limit", %{
       name: name
     } do
       start(name, a: [limit: 400, per: :day, law: Fixed])
@@ -300,14 +300,14 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
-  describe "health that a telemetry event tells" do
-    test "is counted, and what is no measure is told as no opinion", %{name: name} do
+  describe "the option :health" do
+    test "counts work by telemetry events and explains invalid measures", %{name: name} do
       event = [:my_app, :repo, :query]
 
       measure = fn
         %{total: ms}, %{result: result} -> {result, ms}
         _measurements, %{ignore: true} -> :ignore
-        _measurements, %{raise: true} -> raise "a measure of somebody's"
+        _measurements, %{raise: true} -> raise "a bug in the measure"
         _measurements, %{odd: true} -> {:fine, -1}
       end
 
@@ -336,7 +336,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
                "The :health function of #{inspect(event)} failed 3 times: these events are not counted."
     end
 
-    test "that goes on failing is told again and again, but leaves room for all else" do
+    test "explains a measure that keeps failing at most once per minute" do
       event = [:my_app, :failing]
 
       RateLimiter.Test.start(
@@ -359,7 +359,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
              ]
     end
 
-    test "is heard by nobody when the instance has stopped, or was killed", %{name: name} do
+    test "detaches its handler when the instance has stopped or was killed", %{name: name} do
       event = [:my_app, :stopped]
 
       subsystems = [
@@ -383,7 +383,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert :telemetry.list_handlers(event) == []
     end
 
-    test "is heard once after the listener was killed", %{name: name} do
+    test "counts each event once after the listener was killed", %{name: name} do
       event = [:my_app, :again]
       start(name, a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> {:ok, 1} end}])
       [listener] = for {Listener, pid, _, _} <- Supervisor.which_children(loops(name)), do: pid
@@ -394,7 +394,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
     end
   end
 
-  test "an instance says no name twice", %{name: name} do
+  test "an instance cannot be started twice under one name", %{name: name} do
     start(name, s1: [law: Fixed])
     assert {:error, {:already_started, _}} = RateLimiter.start_link(name: name, vsm: true)
     assert Instance.Reporter.health(nil) == {:error, :not_running}
