@@ -9,24 +9,16 @@ use rate_limiter_distributed::breaker::State;
 /// No event contains a credential or an id.
 pub trait Observer: Send + Sync {
     /// The breaker of a server changed.
-    fn breaker(&self, event: &BreakerEvent<'_>) {
-        let _ = event;
-    }
+    fn breaker(&self, _event: &BreakerEvent<'_>) {}
 
     /// A connection came up, went down or could not be made.
-    fn connection(&self, event: &ConnectionEvent<'_>) {
-        let _ = event;
-    }
+    fn connection(&self, _event: &ConnectionEvent<'_>) {}
 
     /// A server evicts keys when its memory is full. Called once for each policy that is found.
-    fn eviction(&self, event: &EvictionEvent<'_>) {
-        let _ = event;
-    }
+    fn eviction(&self, _event: &EvictionEvent<'_>) {}
 
     /// All calls of a batch were answered or failed.
-    fn batch(&self, event: &BatchEvent<'_>) {
-        let _ = event;
-    }
+    fn batch(&self, _event: &BatchEvent<'_>) {}
 }
 
 /// An observer that ignores all events.
