@@ -1,5 +1,10 @@
 //! A shared limiter before a simulated authority: a local limiter decides, and the test controls clocks and network.
 
-mod cases;
+mod backlog;
 mod cluster;
 mod laws;
+mod losses;
+mod outage;
+mod requests;
+mod server;
+mod uplink;

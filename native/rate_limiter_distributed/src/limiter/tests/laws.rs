@@ -10,7 +10,8 @@ use crate::call::Op;
 use crate::options::OnOutage;
 use crate::request::{Source, Verdict};
 
-use super::cluster::{Cluster, Network};
+use super::cluster::Cluster;
+use super::uplink::Network;
 
 const SECOND: u64 = 1_000_000_000;
 const LIMIT: u64 = 12;

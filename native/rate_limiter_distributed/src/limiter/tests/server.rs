@@ -1,0 +1,173 @@
+//! An authority that decides as a script in a server would: one call after the other, by its own clock.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rate_limiter_core::{
+    Adopt, Algorithm, Answer, Clock, Epoch, Join, Key, Known, Limit, Limiter, ManualClock, Nanos,
+    Options, Seed, Select, Snapshot, Tag,
+};
+
+use crate::call::{Call, Op, Reply, WindowCall, WindowReply};
+
+/// The server's time when a test begins: a multiple of all periods that tests use.
+pub(super) const START: Nanos = Nanos(1_700_000_000_000_000_000);
+
+pub(super) struct Server {
+    limiter: Limiter,
+    pub(super) limits: Vec<(Tag, Limit)>,
+    pub(super) clock: Arc<ManualClock>,
+    seed: Seed,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The local limiter's epoch: another one, with no states, after each loss of data.
+    opened: Epoch,
+    epoch: u64,
+}
+
+impl Server {
+    pub(super) fn new(limits: Vec<(Tag, Limit)>) -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let options = Options {
+            clock: Clock::Manual(Arc::clone(&clock)),
+            ..Options::default()
+        };
+        let (limiter, opened) = Limiter::new(&limits, options).expect("valid limits");
+        Self {
+            limiter,
+            limits,
+            clock,
+            seed: Seed::fixed(99),
+            state: Mutex::new(State { opened, epoch: 1 }),
+        }
+    }
+
+    /// Forgets all states, in a new epoch.
+    pub(super) fn lose_data(&self) {
+        let options = Options {
+            clock: Clock::Manual(Arc::clone(&self.clock)),
+            ..Options::default()
+        };
+        let opened = self.limiter.open(&self.limits, options);
+        self.state.lock().opened = opened.expect("valid limits");
+        self.new_epoch();
+    }
+
+    pub(super) fn new_epoch(&self) {
+        self.state.lock().epoch += 1;
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.state.lock().epoch
+    }
+
+    pub(super) fn stored(&self, key: &[u8]) -> Option<Known> {
+        self.known(self.seed.key(key))
+    }
+
+    fn opened(&self) -> Epoch {
+        self.state.lock().opened
+    }
+
+    fn known(&self, key: Key) -> Option<Known> {
+        let known = self.limiter.snapshot(self.opened(), key, Select::All);
+        known.expect("an open limiter")
+    }
+
+    pub(super) fn run(&self, call: &Call) -> Reply {
+        let key = self.seed.key(&call.key);
+        let tags: Vec<Tag> = call.windows.iter().map(tag).collect();
+        for (window, tag) in call.windows.iter().zip(&tags) {
+            self.charge(key, window, *tag);
+        }
+        let scale = self.limiter.set_scale(self.opened(), call.scale);
+        scale.expect("an open limiter");
+        let answer = self.decide(call, key, Select::Tags(&tags));
+        let known = self.known(key);
+        let window = |(window, (tag, usage)): (&WindowCall, &(Tag, _))| {
+            let state = known.as_ref().and_then(|known| known.window(*tag).cloned());
+            WindowReply {
+                usage: *usage,
+                state: state.unwrap_or_else(|| unused(window.meter.limit())),
+            }
+        };
+        let windows = call.windows.iter().zip(answer.usages());
+        Reply {
+            now: self.clock.now(),
+            windows: windows.map(window).collect(),
+        }
+    }
+
+    fn decide(&self, call: &Call, key: Key, select: Select) -> Answer {
+        let (limiter, epoch, cost) = (&self.limiter, self.opened(), call.cost);
+        let answer = match call.op {
+            Op::Take => limiter.check_all(epoch, key, select, cost),
+            Op::Peek => limiter.peek_all(epoch, key, select, cost),
+            Op::Refund => limiter.refund(epoch, key, select, cost),
+            Op::Reset => limiter
+                .reset(epoch, key, select)
+                .and_then(|()| limiter.peek_all(epoch, key, select, 0)),
+        };
+        answer.expect("windows of the limiter")
+    }
+
+    /// Restores what was lost, then adds what was taken. A bucket never holds more than fits.
+    fn charge(&self, key: Key, window: &WindowCall, tag: Tag) {
+        let Some(charge) = &window.charge else { return };
+        let (limiter, epoch) = (&self.limiter, self.opened());
+        let known = |state: &Snapshot| Known {
+            at: self.clock.now(),
+            windows: vec![(tag, state.clone())],
+        };
+        if let Some(least) = &charge.at_least {
+            let adopted = limiter.adopt(epoch, key, &known(least), Adopt::AtLeast);
+            adopted.expect("a window of the limiter");
+        }
+        if let Some(taken) = &charge.taken {
+            let stored = limiter.snapshot(epoch, key, Select::Tags(&[tag]));
+            let stored = stored.expect("a window of the limiter");
+            let mut sum = known(taken).with(stored.as_ref(), Join::Sum);
+            for (_, state) in &mut sum.windows {
+                if let Snapshot::Bucket { debt } = state {
+                    *debt = full(window.meter.limit()).min(*debt);
+                }
+            }
+            let adopted = limiter.adopt(epoch, key, &sum, Adopt::Instead);
+            adopted.expect("a window of the limiter");
+        }
+    }
+}
+
+/// Windows are named by their tags.
+fn tag(window: &WindowCall) -> Tag {
+    window.meter.name().parse().expect("a tag")
+}
+
+/// Returns the time in which a full bucket drains.
+fn full(bucket: &Limit) -> Nanos {
+    let burst = match bucket.algorithm() {
+        Algorithm::TokenBucket { burst: Some(burst) } => burst,
+        _ => bucket.limit(),
+    };
+    let per = Nanos::from(bucket.per()).0;
+    Nanos(burst * per.div_ceil(bucket.limit()))
+}
+
+fn unused(limit: &Limit) -> Snapshot {
+    match limit.algorithm() {
+        Algorithm::TokenBucket { .. } => Snapshot::Bucket { debt: Nanos(0) },
+        Algorithm::SlidingWindow { .. } => Snapshot::Window {
+            width: Nanos(1),
+            newest: 0,
+            counts: Vec::new(),
+        },
+        Algorithm::SlidingLog => Snapshot::Log { stamps: Vec::new() },
+        Algorithm::FixedWindow { .. } => Snapshot::Fixed {
+            start: Nanos(0),
+            per: Nanos(1),
+            used: 0,
+        },
+    }
+}
