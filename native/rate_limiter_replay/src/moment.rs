@@ -1,10 +1,9 @@
 //! When a line says that something happened, in the notations that logs use.
 
-mod calendar;
 mod decimal;
 
-use calendar::{days, month};
 use decimal::Decimal;
+use time::{Date, Month};
 
 /// A moment, and the offset of the clock that the log was written by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Moment {
         let mut rest = Cursor(text);
         let day = rest.digits(2)?;
         rest.byte(b'/')?;
-        let month = month(rest.take(3)?)?;
+        let month = month_named(rest.take(3)?)?;
         rest.byte(b'/')?;
         let year = rest.digits(4)?;
         rest.byte(b':')?;
@@ -93,7 +92,7 @@ impl Moment {
         rest.byte(b' ')?;
         let offset = rest.offset()?;
         rest.end()?;
-        Self::from_parts(days(year, month, day)?, second, fraction, offset)
+        Self::from_parts(date(year, month, day)?, second, fraction, offset)
     }
 
     /// `2015-05-17T10:05:03.123+02:00`: a space for the `T` and a comma for the dot are read too; without an offset it
@@ -103,7 +102,7 @@ impl Moment {
         let mut rest = Cursor(text);
         let year = rest.digits(4)?;
         rest.byte(b'-')?;
-        let month = rest.digits(2)?;
+        let month = Month::try_from(u8::try_from(rest.digits(2)?).ok()?).ok()?;
         rest.byte(b'-')?;
         let day = rest.digits(2)?;
         match rest.next()? {
@@ -123,7 +122,7 @@ impl Moment {
                 offset
             }
         };
-        Self::from_parts(days(year, month, day)?, second, fraction, offset)
+        Self::from_parts(date(year, month, day)?, second, fraction, offset)
     }
 
     /// A number since 1970, in `unit` or in the one that its magnitude tells; digits beyond the nanosecond are cut.
@@ -135,8 +134,9 @@ impl Moment {
         Self::checked(i128::try_from(ns).ok()?, 0)
     }
 
-    fn from_parts(days: i64, second: i64, fraction: i64, offset: i16) -> Option<Self> {
-        let second = days * 86_400 + second - i64::from(offset) * 60;
+    fn from_parts(date: Date, second: i32, fraction: i32, offset: i16) -> Option<Self> {
+        let midnight = date.midnight().assume_utc().unix_timestamp();
+        let second = midnight + i64::from(second) - i64::from(offset) * 60;
         Self::checked(
             i128::from(second) * i128::from(NS_PER_SECOND) + i128::from(fraction),
             offset,
@@ -150,6 +150,20 @@ impl Moment {
             offset_minutes,
         })
     }
+}
+
+/// A day that the calendar has.
+fn date(year: i32, month: Month, day: i32) -> Option<Date> {
+    Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok()
+}
+
+/// A month by its English abbreviation.
+fn month_named(name: &[u8]) -> Option<Month> {
+    const NAMES: &[u8; 36] = b"janfebmaraprmayjunjulaugsepoctnovdec";
+    let at = NAMES
+        .chunks(3)
+        .position(|known| known.eq_ignore_ascii_case(name))?;
+    Month::try_from(u8::try_from(at + 1).ok()?).ok()
 }
 
 /// What is left to read.
@@ -176,20 +190,20 @@ impl<'a> Cursor<'a> {
         self.0.is_empty().then_some(())
     }
 
-    /// A number of exactly this many digits.
-    fn digits(&mut self, count: usize) -> Option<i64> {
+    /// A number of exactly this many digits, at most nine.
+    fn digits(&mut self, count: usize) -> Option<i32> {
         let mut value = 0;
         for &digit in self.take(count)? {
             if !digit.is_ascii_digit() {
                 return None;
             }
-            value = value * 10 + i64::from(digit - b'0');
+            value = value * 10 + i32::from(digit - b'0');
         }
         Some(value)
     }
 
     /// `10:05:03` in seconds. A leap second, `:60`, is the first of the next minute, as in Unix time.
-    fn time_of_day(&mut self) -> Option<i64> {
+    fn time_of_day(&mut self) -> Option<i32> {
         let hour = self.digits(2)?;
         self.byte(b':')?;
         let minute = self.digits(2)?;
@@ -199,7 +213,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `.123` in nanoseconds; 0 where there is none. Digits beyond the ninth are cut.
-    fn fraction(&mut self) -> Option<i64> {
+    fn fraction(&mut self) -> Option<i32> {
         if !matches!(self.0.first(), Some(b'.' | b',')) {
             return Some(0);
         }
@@ -208,7 +222,7 @@ impl<'a> Cursor<'a> {
         let kept = length.min(9);
         let value = Cursor(self.take(length)?).digits(kept)?;
         let missing = u32::try_from(9 - kept).ok()?;
-        (length > 0).then_some(value * 10i64.pow(missing))
+        (length > 0).then_some(value * 10i32.pow(missing))
     }
 
     /// `+0200`, `+02:00` or `+02` in minutes.

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::clf::{self, ClfField, ClfLine};
-use crate::json::{self, Value};
+use crate::json::{self, Source, Value};
 use crate::moment::{Moment, TimeUnit};
 
 /// Why a line cannot be used.
@@ -84,7 +84,6 @@ pub(crate) struct RecordReader {
     /// All JSON names in one row: the time's, each part's, the cost's.
     wanted: Vec<Vec<u8>>,
     key: Vec<u8>,
-    text: Vec<u8>,
 }
 
 /// Who is asking, part by part: `None` for a part that the line does not have.
@@ -121,7 +120,6 @@ impl RecordReader {
             schema,
             wanted,
             key: Vec::new(),
-            text: Vec::new(),
         })
     }
 
@@ -169,7 +167,10 @@ impl RecordReader {
     fn read_json(&mut self, line: &[u8]) -> Result<Record, LineError> {
         let mut found = [None; json::MAX_WANTED];
         let found = &mut found[..self.wanted.len()];
-        json::find(line, &self.wanted, found).map_err(|_| LineError::Json)?;
+        let source = Source::new(line);
+        source
+            .find(&self.wanted, found)
+            .map_err(|_| LineError::Json)?;
         let mut found = Found(found);
 
         let time = found.first(self.schema.time.len());
@@ -180,8 +181,9 @@ impl RecordReader {
             let cut_query = part.clf == Some(ClfField::Path);
             let text = match value {
                 None => None,
-                Some(value) => Some(text_of(value, &mut self.text).ok_or(LineError::Nested)?),
+                Some(value) => Some(value.text().ok_or(LineError::Nested)?),
             };
+            let text = text.as_deref();
             let text = text.map(|text| if cut_query { clf::path(text) } else { text });
             has_key |= text.is_some();
             push_part(&mut self.key, text);
@@ -190,8 +192,9 @@ impl RecordReader {
             None => 1,
             Some(part) => match found.first(part.json.len()) {
                 None => 0,
-                Some(value) => text_of(value, &mut self.text)
-                    .and_then(whole_number)
+                Some(value) => value
+                    .text()
+                    .and_then(|text| whole_number(&text))
                     .ok_or(LineError::Cost)?,
             },
         };
@@ -202,9 +205,9 @@ impl RecordReader {
         })
     }
 
-    fn moment(&mut self, value: Value) -> Result<Moment, LineError> {
-        let text = text_of(value, &mut self.text).ok_or(LineError::Time)?;
-        Moment::parse(text, self.schema.time_unit).ok_or(LineError::Time)
+    fn moment(&self, value: Value) -> Result<Moment, LineError> {
+        let text = value.text().ok_or(LineError::Time)?;
+        Moment::parse(&text, self.schema.time_unit).ok_or(LineError::Time)
     }
 }
 
@@ -219,20 +222,7 @@ impl<'a> Found<'_, 'a> {
         mine.iter()
             .flatten()
             .copied()
-            .find(|&value| value != Value::Null)
-    }
-}
-
-/// A scalar's text; `text` lends room for one that has escapes.
-fn text_of<'t>(value: Value<'t>, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
-    match value {
-        Value::Text(raw) if raw.contains(&b'\\') => {
-            text.clear();
-            json::unescape(raw, text);
-            Some(text)
-        }
-        Value::Text(plain) | Value::Bare(plain) => Some(plain),
-        Value::Null | Value::Nested => None,
+            .find(|value| !value.is_null())
     }
 }
 
