@@ -34,7 +34,7 @@ defmodule RateLimiter do
           aligned: boolean | nil
         }
 
-  @typedoc "The answer to a call. The last one only if the limiter has `on_outage: :deny`, during an outage of its Redis."
+  @typedoc "The answer to a call. `:unavailable` only during an outage of Redis, with `on_outage: :deny`."
   @type answer ::
           {:ok, Usage.t()}
           | {:error, :rate_limited, Usage.t()}
@@ -160,8 +160,9 @@ defmodule RateLimiter do
   @doc """
   Decides many calls on one limiter, each by itself, in the order of the list.
 
-  Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/4`. This is cheaper than as many
-  single calls (with Redis it takes one round trip), and does not block a scheduler, even with thousands of entries.
+  Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/4`. This is cheaper than as
+  many single calls (with Redis it takes one round trip), and does not block a scheduler, even with thousands of
+  entries.
 
       iex> entries = [{"ann", 1}, {"ann", 3}]
       iex> [{:ok, first}, {:ok, second}] = RateLimiter.check_batch(:login, entries, :attempts)
@@ -222,8 +223,8 @@ defmodule RateLimiter do
   @doc """
   Gives back a cost that was charged and not needed.
 
-  Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has used
-  gives back what it has used; a negative cost gives back nothing. During an outage of Redis it may return
+  Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
+  used gives back what it has used; a negative cost gives back nothing. During an outage of Redis it may return
   `{:error, :unavailable, usage}`, see `RateLimiter.Redis`.
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
@@ -319,8 +320,8 @@ defmodule RateLimiter do
 
   Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these reasons:
 
-    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `stats/1`, with a `:problem`
-      in words; or `{:redis, words}` if no server is known.
+    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `stats/1`, with a
+      `:problem` in words; or `{:redis, words}` if no server is known.
     * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
@@ -358,10 +359,10 @@ defmodule RateLimiter do
     * `:away?` - in each limiter, whether this node decides alone.
     * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
     * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
-      the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in, `:timeouts`,
-      `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has its address as
-      `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the `maxmemory-policy` by which it
-      evicts keys, or `nil`).
+      the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
+      `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
+      its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the
+      `maxmemory-policy` by which it evicts keys, or `nil`).
 
   ## Examples
 

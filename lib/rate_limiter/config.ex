@@ -2,8 +2,8 @@ defmodule RateLimiter.Config do
   @moduledoc """
   Options of an instance from environment variables.
 
-  The library itself does not read the environment: the application calls this function, as does `RateLimiter.Doctor`. All
-  options are listed at `RateLimiter.start_link/1`.
+  The library itself does not read the environment: the application calls this function, as does
+  `RateLimiter.Doctor`. All options are listed at `RateLimiter.start_link/1`.
   """
 
   @doc """
@@ -19,9 +19,8 @@ defmodule RateLimiter.Config do
 
   An empty variable counts as not set.
 
-      children = [
-        {RateLimiter, RateLimiter.Config.from_env() ++ [limiters: [api: [windows: [burst: [limit: 100, per: :second]]]]]}
-      ]
+      limiters = [api: [windows: [minute: [limit: 60, per: :minute]]]]
+      children = [{RateLimiter, RateLimiter.Config.from_env() ++ [limiters: limiters]}]
 
   ## Examples
 

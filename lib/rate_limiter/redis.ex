@@ -6,33 +6,33 @@ defmodule RateLimiter.Redis do
        store: {:redis, url: "redis://localhost:6379", password: {:system, "REDIS_PASSWORD"}},
        limiters: [api: [windows: [burst: [limit: 100, per: :second]], on_outage: :share]]}
 
-  The API is the same as with the local store. A check is decided in Redis, in one step and by the clock of Redis, and takes
-  one round trip, which it shares with concurrent checks. A failure of Redis never raises in the caller, and never makes it
-  wait longer than `:timeout`.
+  The API is the same as with the local store. A check is decided in Redis, in one step and by the clock of Redis,
+  and takes one round trip, which it shares with concurrent checks. A failure of Redis never raises in the caller,
+  and never makes it wait longer than `:timeout`.
 
   ## During an outage of Redis
 
   The option `:on_outage` of each limiter determines its answers:
 
     * `:share`, the default - each node enforces its share of the limit, based on the last known state in Redis. Answers
-      have `source: :fallback`. When Redis is back, the usage that was admitted in the meantime is reported to it, before any
-      other call with the same id.
-    * `:allow` - every call is admitted, except one whose cost is negative or above the maximum, which Redis would always
-      deny, too.
+      have `source: :fallback`. When Redis is back, the usage that was admitted in the meantime is reported to it,
+      before any other call with the same id.
+    * `:allow` - every call is admitted, except one whose cost is negative or above the maximum, which Redis would
+      always deny, too.
     * `:deny` - calls return `{:error, :unavailable, usage}`, also `RateLimiter.refund/4`, and
       `RateLimiter.get_usage_batch/3` returns `{:error, :unavailable, nil}`.
 
-  With any `:on_outage`, `RateLimiter.reset/3` then returns `{:error, :unavailable, nil}`, because one node cannot delete
-  what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer but may have
-  given the cost back. Do not repeat it, because that could give the cost back twice.
+  With any `:on_outage`, `RateLimiter.reset/3` then returns `{:error, :unavailable, nil}`, because one node cannot
+  delete what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer
+  but may have given the cost back. Do not repeat it, because that could give the cost back twice.
 
   ## Options
 
   #{RateLimiter.Redis.Config.docs()}
 
-  Several instances may share a Redis: limiters of the same prefix and name are one limiter, also across nodes. Give such
-  limiters the same windows. `RateLimiter.update_limit/3` changes the limit on the calling node only, and each node decides
-  by its own limit, so call it on all nodes.
+  Several instances may share a Redis: limiters of the same prefix and name are one limiter, also across nodes. Give
+  such limiters the same windows. `RateLimiter.update_limit/3` changes the limit on the calling node only, and each
+  node decides by its own limit, so call it on all nodes.
   """
 
   alias RateLimiter.Instance
@@ -48,9 +48,9 @@ defmodule RateLimiter.Redis do
   @doc """
   Replaces the password and the user of an instance.
 
-  Takes `:password` and, unless it is the default user of the server, `:username`, in the forms of the options of the store.
-  Returns `:ok` when the password was read, before it is used. New connections are opened with it before the old ones are
-  closed.
+  Takes `:password` and, unless it is the default user of the server, `:username`, in the forms of the options of the
+  store. Returns `:ok` when the password was read, before it is used. New connections are opened with it before the
+  old ones are closed.
 
       RateLimiter.Redis.put_credentials(username: "limiter", password: "new")
 

@@ -52,8 +52,9 @@ defmodule RateLimiter.Telemetry do
 
     * `:limiter`, `:window`, `:source` and `:scale` - as above
     * `:retry_after_ms` - milliseconds, or `:infinity`
-    * `:id_hash` - distinguishes callers without revealing their ids. It is a keyed hash of the id, with a random secret of
-      this node, so it cannot be found by trying all possible ids. It changes with a restart, and differs between nodes.
+    * `:id_hash` - distinguishes callers without revealing their ids. It is a keyed hash of the id, with a random
+      secret of this node, so it cannot be found by trying all possible ids. It changes with a restart, and differs
+      between nodes.
 
   ## `[:rate_limiter, :stats]`
 
@@ -92,8 +93,8 @@ defmodule RateLimiter.Telemetry do
     * `:instance`
     * `:server` - `host:port`, or the path of a Unix socket
     * `:result` - `:ok` or `:error`
-    * `:reason` - `nil`, or the first failure: `"timeout"`, `"closed"`, or the error code of the server, such as `"OOM"`.
-      `"WRONGTYPE"` also if the key of a call has a value that no limiter wrote.
+    * `:reason` - `nil`, or the first failure: `"timeout"`, `"closed"`, or the error code of the server, such as
+      `"OOM"`. `"WRONGTYPE"` also if the key of a call has a value that no limiter wrote.
 
   ## `[:rate_limiter, :redis, :connection]`
 
@@ -109,8 +110,8 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :redis, :eviction]`
 
-  Emitted when a Redis server is found to evict keys when its memory is full. An evicted key loses its usage, as by a reset.
-  Emitted once for each server until its policy changes, and not if the ACL user may not read it (`+info`).
+  Emitted when a Redis server is found to evict keys when its memory is full. An evicted key loses its usage, as by a
+  reset. Emitted once for each server until its policy changes, and not if the ACL user may not read it (`+info`).
 
   | measurement | unit | |
   | --- | --- | --- |
@@ -145,8 +146,8 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :vsm, :adaptation]`
 
-  Emitted when the scale of a subsystem was changed or a change was held back, and when a sensor, a measure or a law fails.
-  Has the same data as `RateLimiter.VSM.explain/1`.
+  Emitted when the scale of a subsystem was changed or a change was held back, and when a sensor, a measure or a law
+  fails. Has the same data as `RateLimiter.VSM.explain/1`.
 
   | measurement | unit | |
   | --- | --- | --- |
@@ -157,8 +158,8 @@ defmodule RateLimiter.Telemetry do
 
     * `:instance`
     * `:subsystem` - `nil` for the gate of this node
-    * `:action` - `:cut`, `:audit`, `:grow`, `:idle` or `:hold`; `:alone` when the nodes stop to agree, `:join` when this
-      node adopts what they agreed on
+    * `:action` - `:cut`, `:audit`, `:grow`, `:idle` or `:hold`; `:alone` when the nodes stop to agree, `:join` when
+      this node adopts what they agreed on
     * `:binding` - the signal that decided
     * `:held_by` - what held the change back, or `nil`
     * `:sentence` - the same in words
@@ -176,8 +177,8 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :algedonic, :escalation]`
 
-  Emitted when pain was not resolved in time, and is passed to the parent of a subsystem. At the root, an operator has to
-  act.
+  Emitted when pain was not resolved in time, and is passed to the parent of a subsystem. At the root, an operator
+  has to act.
 
   Measurements: `:level`, from 0.0 to 1.0.
 

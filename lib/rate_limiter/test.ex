@@ -2,11 +2,11 @@ defmodule RateLimiter.Test do
   @moduledoc """
   Limiters and a clock for one test, for tests of code that is limited.
 
-  Limiters that a test starts here belong to the test process. The code under test uses the same names, such as `:api`, and
-  gets the limiters of the test if it runs in the test process, in a process that the test process called or started (a
-  `Task`, a child of `start_supervised/1`), or in one that is allowed with `allow/2`. Any other process gets the limiters of
-  the application. So tests may run with `async: true`, a test does not see the usage and the clock of another, and
-  production code pays nothing for it.
+  Limiters that a test starts here belong to the test process. The code under test uses the same names, such as
+  `:api`, and gets the limiters of the test if it runs in the test process, in a process that the test process called
+  or started (a `Task`, a child of `start_supervised/1`), or in one that is allowed with `allow/2`. Any other process
+  gets the limiters of the application. So tests may run with `async: true`, a test does not see the usage and the
+  clock of another, and production code pays nothing for it.
 
       defmodule MyApp.ApiTest do
         use ExUnit.Case, async: true
@@ -42,8 +42,8 @@ defmodule RateLimiter.Test do
   @doc """
   Starts limiters that belong to the calling process.
 
-  Returns `:ok`. Further calls add limiters with the same clock. The clock starts at 2025-01-01 00:00:00 UTC, which matters
-  to aligned windows.
+  Returns `:ok`. Further calls add limiters with the same clock. The clock starts at 2025-01-01 00:00:00 UTC, which
+  matters to aligned windows.
 
   ## Options
 
@@ -211,7 +211,8 @@ defmodule RateLimiter.Test do
 
       nil ->
         raise ArgumentError,
-              "this process does not belong to a test with limiters. Call RateLimiter.Test.start/1 in the test, or allow/2 for this process"
+              "this process does not belong to a test with limiters. " <>
+                "Call RateLimiter.Test.start/1 in the test, or allow/2 for this process"
     end
   end
 

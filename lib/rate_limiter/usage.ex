@@ -2,15 +2,15 @@ defmodule RateLimiter.Usage do
   @moduledoc """
   The numbers of an answer: how much of a window is in use and left, and when to retry.
 
-    * `limiter`, `window` - the names. Of several windows, the window that denied the call or, if it was admitted, the one
-      with the least left
+    * `limiter`, `window` - the names. Of several windows, the window that denied the call or, if it was admitted,
+      the one with the least left
     * `max` - the maximum of the window, available when nothing was used
     * `current` - what is in use now: `max - remaining`
     * `remaining` - what is left
     * `cost` - the cost of this call
     * `reset_after_ms` - milliseconds until nothing is in use, without further calls
-    * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can never
-      be admitted (it is negative or above `max`). In an `:unavailable` answer it is `1_000`, and `remaining` is 0
+    * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can
+      never be admitted (it is negative or above `max`). In an `:unavailable` answer it is `1_000`, and `remaining` is 0
     * `source` - where the call was decided: `:local` in the memory of this node, `:redis` in the Redis that all nodes
       share, `:fallback` in the memory of this node during an outage of Redis
     * `scale` - the current factor of the limit, `1.0` for the limit as configured

@@ -51,7 +51,8 @@ defmodule RateLimiter.Core.Errors do
   @spec not_running(term) :: Exception.t()
   def not_running(instance) do
     error(
-      "the instance #{inspect(instance)} is starting or has stopped, and nothing was changed. Try again when it is running"
+      "the instance #{inspect(instance)} is starting or has stopped, and nothing was changed. " <>
+        "Try again when it is running"
     )
   end
 
@@ -66,8 +67,8 @@ defmodule RateLimiter.Core.Errors do
   @spec bad_id(term) :: Exception.t()
   def bad_id(nil) do
     error(
-      "id must not be nil, because all callers without an id would share one limit. Pass the identity of the caller " <>
-        "(a user id, an address, a tenant), or an explicit shared id such as :anonymous"
+      "id must not be nil, because all callers without an id would share one limit. Pass the identity of the " <>
+        "caller (a user id, an address, a tenant), or an explicit shared id such as :anonymous"
     )
   end
 

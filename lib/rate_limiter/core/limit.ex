@@ -34,13 +34,14 @@ defmodule RateLimiter.Core.Limit do
       type: :pos_integer,
       required: true,
       doc:
-        "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for each unit."
+        "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for " <>
+          "each unit."
     ],
     per: [
       type: @period,
       required: true,
       doc:
-        "the period: `:second`, `:minute`, `:hour`, `:day`, or `{n, unit}`, where the unit may also be `:millisecond`."
+        "the period: `:second`, `:minute`, `:hour`, `:day`, or `{n, unit}`, also with `:millisecond`."
     ],
     burst: [
       type: :pos_integer,
@@ -52,15 +53,14 @@ defmodule RateLimiter.Core.Limit do
       default: @sub_windows,
       only: :sliding_window,
       doc:
-        "the number of parts that the period is divided into: with more parts, less of the limit stays unused, and each id " <>
-          "takes more memory."
+        "the number of parts of the period: with more parts, less of the limit stays unused, and each id takes more memory."
     ],
     aligned: [
       type: :boolean,
       default: true,
       only: :fixed_window,
       doc:
-        "`true` if windows start at multiples of the period in UTC, `false` if at the first use of an id."
+        "`true` if windows start at multiples of the period in UTC, `false` if at the first call of an id."
     ]
   ]
 

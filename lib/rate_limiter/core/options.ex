@@ -2,7 +2,8 @@ defmodule RateLimiter.Core.Options do
   @moduledoc false
   # Options by a schema: validated, filled with defaults, and documented from the same words.
   #
-  # A schema is a keyword list from an option to its `:type`, `:doc`, and `:default` or `:required`, as in NimbleOptions.
+  # A schema is a keyword list from an option to its `:type`, `:doc`, and `:default` or `:required`, as in
+  # NimbleOptions.
   # Its types are `:any`, `:boolean`, `:atom`, `:integer`, `:string`, `:pos_integer`, `{:in, list_or_range}` and
   # `{:or, types}`. Additional types are
   #

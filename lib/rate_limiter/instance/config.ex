@@ -23,16 +23,16 @@ defmodule RateLimiter.Instance.Config do
       type: :pos_integer,
       default: 5_000_000,
       doc:
-        "the maximum number of ids in memory. Beyond that, known ids stay exact, and new ids share one overflow bucket: " <>
-          "they may be denied early, but are never over-admitted. For a limiter in Redis: the maximum number of ids " <>
-          "whose last known state is in this node's memory."
+        "the maximum number of ids in memory. Beyond that, known ids stay exact, and new ids share one overflow " <>
+          "bucket: they may be denied early, but are never over-admitted. For a limiter in Redis: the maximum number " <>
+          "of ids whose last known state is in the memory of this node."
     ],
     on_outage: [
       type: {:in, [:share, :allow, :deny]},
       default: :share,
       doc:
-        "what happens during an outage of Redis: `:share` decides by this node's share of the limit, `:allow` admits " <>
-          "every call whose cost is within the limit, `:deny` returns `{:error, :unavailable, usage}`."
+        "what happens during an outage of Redis: `:share` decides by this node's share of the limit, `:allow` " <>
+          "admits every call whose cost is within the limit, `:deny` returns `{:error, :unavailable, usage}`."
     ]
   ]
 
@@ -46,8 +46,8 @@ defmodule RateLimiter.Instance.Config do
       type: {:custom, &__MODULE__.store!/2, ":local or {:redis, options}"},
       default: :local,
       doc:
-        "where usage is counted: `:local` in the memory of this node, `{:redis, options}` in a Redis that nodes share, " <>
-          "with the options of `RateLimiter.Redis`."
+        "where usage is counted: `:local` in the memory of this node, `{:redis, options}` in a Redis that nodes " <>
+          "share, with the options of `RateLimiter.Redis`."
     ],
     limiters: [
       type: {:each, &__MODULE__.limiter!/2},

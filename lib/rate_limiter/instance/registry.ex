@@ -44,7 +44,7 @@ defmodule RateLimiter.Instance.Registry do
   @spec fetch!(term) :: Instance.t()
   def fetch!(name), do: instance(name) || raise(Errors.unknown_instance(name, known()))
 
-  @doc "Returns the table of an instance's subsystems, `nil` without subsystems. A test's own instance takes precedence."
+  @doc "Returns the table of an instance's subsystems, `nil` without any. A test's own instance takes precedence."
   @spec subsystems!(term) :: RateLimiter.VSM.Table.t() | nil
   def subsystems!(name) do
     if Test.Registry.subsystems?(),

@@ -1,6 +1,7 @@
 defmodule RateLimiter.Instance.Reporter do
   @moduledoc false
-  # The limits, counts and health of an instance, on request and as the event `[:rate_limiter, :stats]` at every interval.
+  # The limits, counts and health of an instance, on request and as the event `[:rate_limiter, :stats]` at every
+  # interval.
 
   use GenServer
 

@@ -3,8 +3,8 @@ defmodule RateLimiter.Instance.Sweeper do
   # Removes expired keys, in small steps.
   #
   # A pass over all limiters takes about ten seconds, independent of their size: its steps are counted at the start and
-  # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so that neither schedulers
-  # nor callers wait.
+  # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so neither schedulers nor
+  # callers wait.
 
   use GenServer
 

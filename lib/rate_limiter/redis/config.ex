@@ -14,8 +14,8 @@ defmodule RateLimiter.Redis.Config do
       type: Secret.type(),
       secret: true,
       doc:
-        "`\"redis://user:password@host:port/database\"`, with `rediss:` for TLS, or `\"unix:/path?db=1\"` for a Unix " <>
-          "socket. A string, or like `:password` a function or `{:system, name}`, which is read once, at start. " <>
+        "`\"redis://user:password@host:port/database\"`, with `rediss:` for TLS, or `\"unix:/path?db=1\"` for a " <>
+          "Unix socket. A string, or like `:password` a function or `{:system, name}`, which is read once, at start. " <>
           "The options below take precedence over parts of the URL."
     ],
     host: [
@@ -38,14 +38,14 @@ defmodule RateLimiter.Redis.Config do
       type: Secret.type(),
       secret: true,
       doc:
-        "a string, a zero-arity function that returns one, or `{:system, name}` for an environment variable. The last " <>
-          "two are read again after each loss of a connection."
+        "a string, a zero-arity function that returns one, or `{:system, name}` for an environment variable. The " <>
+          "last two are read again after each loss of a connection."
     ],
     ssl: [
       type: {:custom, &Certificates.options!/2, "true, false or a keyword list"},
       doc:
-        "whether to use TLS, or the options below. Files are read again after each loss of a connection. Default: `true` " <>
-          "for a `:url` with `rediss:`, else `false`.",
+        "whether to use TLS, or the options below. Files are read again after each loss of a connection. Default: " <>
+          "`true` for a `:url` with `rediss:`, else `false`.",
       keys: Certificates.schema()
     ],
     sentinels: [
@@ -91,15 +91,15 @@ defmodule RateLimiter.Redis.Config do
       type: {:in, 1..100_000},
       default: 1,
       doc:
-        "the number of nodes that share the limits, as long as this node does not know the others because it started " <>
-          "during an outage of Redis. Otherwise the nodes count each other, in Redis."
+        "the number of nodes that share the limits, as long as this node does not know the others because it " <>
+          "started during an outage of Redis. Otherwise the nodes count each other, in Redis."
     ],
     cache_denials: [
       type: :boolean,
       default: true,
       doc:
-        "whether a denial is repeated from memory until its time to retry, for at most a second: a refund or a reset by " <>
-          "another node takes effect that much later."
+        "whether a denial is repeated from memory until its time to retry, for at most a second: a refund or a reset " <>
+          "by another node takes effect that much later."
     ],
     max_queue: [
       type: {:in, 1..1_000_000},

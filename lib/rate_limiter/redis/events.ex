@@ -2,8 +2,8 @@ defmodule RateLimiter.Redis.Events do
   @moduledoc false
   # Receives the events of the native Redis client, and emits them as telemetry.
   #
-  # Events of batches, of which there may be thousands a second, are sent only if a handler is attached, and only as many
-  # as this process has acknowledged, so that a slow handler does not fill the mailbox.
+  # Events of batches, of which there may be thousands a second, are sent only while a handler is attached, and only as
+  # many as this process has acknowledged, so that a slow handler does not fill the mailbox.
 
   use GenServer
 

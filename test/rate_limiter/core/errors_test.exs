@@ -1,13 +1,12 @@
 defmodule RateLimiter.Core.ErrorsTest do
-  # The messages of invalid calls, which are part of the contract. Not async, because some messages list all instances of
-  # the node.
+  # The messages of invalid calls are part of the contract. Not async, because some list all instances of the node.
   use ExUnit.Case, async: false
 
   @windows [burst: [limit: 10, per: :second], slow: [limit: 10, per: :hour]]
   @children "Add {RateLimiter, limiters: [api: [windows: [...]]]} to your application's children"
   @id "expected an id (a binary, an integer, an atom other than nil, or a tuple or list of these), got: "
-  @nil_id "id must not be nil, because all callers without an id would share one limit. Pass the identity of the caller " <>
-            "(a user id, an address, a tenant), or an explicit shared id such as :anonymous"
+  @nil_id "id must not be nil, because all callers without an id would share one limit. Pass the identity of the " <>
+            "caller (a user id, an address, a tenant), or an explicit shared id such as :anonymous"
   @distinct "expected a window, a list of distinct windows, or options such as [cost: 1], got: "
 
   defp start(options) do
