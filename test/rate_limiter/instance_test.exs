@@ -95,9 +95,9 @@ defmodule RateLimiter.InstanceTest do
       assert RateLimiter.add_limiter(:more, %{windows: %{w: %{limit: 3, per: :second}}}) == :ok
       assert {:ok, %Usage{max: 3}} = RateLimiter.check_and_track(:more, "u", :w)
 
-      options = %{windows: %{w: %{limit: 3, per: :second}}, instance: :nobody}
+      options = %{windows: %{w: %{limit: 3, per: :second}}, instance: :missing}
 
-      assert_raise ArgumentError, ~r/^no instance :nobody is running/, fn ->
+      assert_raise ArgumentError, ~r/^no instance :missing is running/, fn ->
         RateLimiter.add_limiter(:other, options)
       end
     end

@@ -27,9 +27,9 @@ defmodule RateLimiter.Redis.CertificatesTest do
 
   defp copy(from, to), do: Enum.zip_with(from, to, &File.cp!/2)
 
-  defp hear(pattern) do
+  defp change(pattern) do
     assert_receive {:event, @event, _measurements, %{change: change, reason: reason}}, 20_000
-    if is_binary(reason) and reason =~ pattern, do: change, else: hear(pattern)
+    if is_binary(reason) and reason =~ pattern, do: change, else: change(pattern)
   end
 
   test "new connections use replaced certificates", %{name: name, files: files} = context do
@@ -39,7 +39,7 @@ defmodule RateLimiter.Redis.CertificatesTest do
     %{ca: ca, client: {certificate, key}} = Certificates.write!(stranger)
     copy([ca, certificate, key], files)
     start(context)
-    assert :failed = hear(~r/certificate/)
+    assert :failed = change(~r/certificate/)
     copy(context.right, files)
     Redis.ready!(name, :w)
     assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(name, 1)
@@ -58,7 +58,7 @@ defmodule RateLimiter.Redis.CertificatesTest do
         ] do
       break.(key)
       Redis.command!(context.server, ["CLIENT", "KILL", "TYPE", "normal"])
-      assert :failed = hear(words)
+      assert :failed = change(words)
       Redis.ready!(name, :w)
     end
   end

@@ -60,9 +60,9 @@ defmodule RateLimiter.Redis.TopologyTest do
           Redis.start_secured!(["limiter on >secret ~rate_limiter:* +@all"], program: program)
 
         ssl = Keyword.take(Redis.ssl(server), [:cacertfile])
-        start!(:nobody, url: Redis.url(server), ssl: ssl, username: "limiter", password: "secret")
-        Redis.eventually(fn -> problem(:nobody) != "" end)
-        assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:nobody, 7)
+        start!(:no_certificate, url: Redis.url(server), ssl: ssl, username: "limiter", password: "secret")
+        Redis.eventually(fn -> problem(:no_certificate) != "" end)
+        assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:no_certificate, 7)
       end
 
       test "connects through a Unix socket, to a database", %{program: program} do
