@@ -60,7 +60,14 @@ defmodule RateLimiter.Redis.TopologyTest do
           Redis.start_secured!(["limiter on >secret ~rate_limiter:* +@all"], program: program)
 
         ssl = Keyword.take(Redis.ssl(server), [:cacertfile])
-        start!(:no_certificate, url: Redis.url(server), ssl: ssl, username: "limiter", password: "secret")
+
+        start!(:no_certificate,
+          url: Redis.url(server),
+          ssl: ssl,
+          username: "limiter",
+          password: "secret"
+        )
+
         Redis.eventually(fn -> problem(:no_certificate) != "" end)
         assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:no_certificate, 7)
       end
