@@ -218,7 +218,7 @@ defmodule RateLimiter.HealthTest do
     test "raises for an instance without subsystems" do
       RateLimiter.Test.start(name: :unwell, limiters: [])
       assert_raise ArgumentError, ~r/has no subsystems/, fn -> Health.report(:unwell) end
-      assert_raise ArgumentError, ~r/no instance/, fn -> Health.report(:nobody) end
+      assert_raise ArgumentError, ~r/no instance/, fn -> Health.report(:unknown) end
     end
   end
 end

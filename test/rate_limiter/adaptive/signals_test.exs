@@ -4,7 +4,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
   alias RateLimiter.Adaptive.{Observation, Signals}
 
   # The decisions for one pain, or {pain, pleasure}, per second.
-  defp tell(pains, options \\ []) do
+  defp decide(pains, options \\ []) do
     {decisions, _} =
       Enum.map_reduce(pains, {Signals.new(options), 0}, fn pain, {state, now} ->
         {pain, pleasure} = if is_tuple(pain), do: pain, else: {pain, 0.0}
@@ -17,7 +17,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
   end
 
   test "pain lowers the scale and is explained with its source" do
-    [first, second] = tell([0.6, 0.6])
+    [first, second] = decide([0.6, 0.6])
     assert first.action == :cut
     assert first.binding == {:pain, :db}
     assert first.sentence == "Pain of 0.36 from :db: the scale is cut from 1.0 to 0.93."
@@ -25,7 +25,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
   end
 
   test "a change too small for two decimals is explained with more" do
-    [decision] = tell([0.0], scale: 0.1)
+    [decision] = decide([0.0], scale: 0.1)
     assert decision.sentence == "Pain is 0.0, pleasure 0.0: the scale grows from 0.1 to 0.101."
   end
 
@@ -43,29 +43,29 @@ defmodule RateLimiter.Adaptive.SignalsTest do
   end
 
   test "brief pain is forgotten in seconds" do
-    decisions = tell([0.5, 0, 0, 0, 0])
+    decisions = decide([0.5, 0, 0, 0, 0])
     assert Enum.map(decisions, & &1.action) == [:cut, :hold, :grow, :grow, :grow]
     assert Enum.at(decisions, 1).held_by == :dead_band
   end
 
   test "pleasure speeds up growth, and only pleasure raises the scale above 1.0" do
-    slow = tell(List.duplicate(0, 10), scale: 0.5)
-    fast = tell(List.duplicate({0, 1.0}, 10), scale: 0.5)
+    slow = decide(List.duplicate(0, 10), scale: 0.5)
+    fast = decide(List.duplicate({0, 1.0}, 10), scale: 0.5)
     assert List.last(fast).scale > List.last(slow).scale
 
-    assert List.last(tell([0, 0, 0], ceiling: 2.0)).scale == 1.0
-    assert List.last(tell(List.duplicate({0, 1.0}, 5), ceiling: 2.0)).scale > 1.0
+    assert List.last(decide([0, 0, 0], ceiling: 2.0)).scale == 1.0
+    assert List.last(decide(List.duplicate({0, 1.0}, 5), ceiling: 2.0)).scale > 1.0
   end
 
   test "near the last cut the scale grows a third as fast" do
-    [cut | after_it] = tell([0.5, 0, 0, 0, 0, 0, 0, 0, 0])
+    [cut | after_it] = decide([0.5, 0, 0, 0, 0, 0, 0, 0, 0])
     assert cut.scale > 0.93
     grown = for %{action: :grow} = decision <- after_it, do: decision.scale / decision.from
     assert_in_delta hd(grown), 1 + 0.01 / 3, 1.0e-3
   end
 
   test "pain that did not fall while the scale was halved is escalated and freezes the scale" do
-    decisions = tell(List.duplicate(0.8, 20))
+    decisions = decide(List.duplicate(0.8, 20))
     frozen = Enum.find(decisions, &(&1.held_by == :frozen))
     assert frozen.escalate?
     assert frozen.scale > 0.3 and frozen.scale <= 0.5
@@ -73,7 +73,7 @@ defmodule RateLimiter.Adaptive.SignalsTest do
     assert Enum.count(decisions, & &1.escalate?) == 1
 
     # When the pain stops, the scale recovers.
-    {back, _} = Enum.split(tell(List.duplicate(0.8, 20) ++ List.duplicate(0, 200)), -1)
+    {back, _} = Enum.split(decide(List.duplicate(0.8, 20) ++ List.duplicate(0, 200)), -1)
     assert List.last(back).scale > 0.9
   end
 

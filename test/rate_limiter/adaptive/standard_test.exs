@@ -7,8 +7,8 @@ defmodule RateLimiter.Adaptive.StandardTest do
 
   test "pain is smoothed without reported work, and waits for a window with it" do
     pain = %Observation{pain: %{db: 0.5}}
-    {_, told} = Standard.step(Standard.new([]), pain, 1_000)
-    assert told.action == :cut
+    {_, decision} = Standard.step(Standard.new([]), pain, 1_000)
+    assert decision.action == :cut
 
     {state, _} = Standard.step(Standard.new([]), calm(), 1_000)
     {_, closed} = Standard.step(state, %{calm() | pain: %{db: 0.5}}, 2_000)
@@ -17,16 +17,16 @@ defmodule RateLimiter.Adaptive.StandardTest do
 
   test "the scale is kept when one law replaces the other" do
     pain = %Observation{pain: %{db: 1.0}}
-    {state, told} = Standard.step(Standard.new([]), pain, 1_000)
+    {state, decision} = Standard.step(Standard.new([]), pain, 1_000)
     {_, closed} = Standard.step(state, calm(), 2_000)
-    assert closed.from == told.scale
+    assert closed.from == decision.scale
   end
 
   test "work that was reported ten minutes ago no longer counts" do
     {state, _} = Standard.step(Standard.new([]), calm(), 0)
     {state, _} = Standard.step(state, %Observation{}, 600_000)
-    {_, told} = Standard.step(state, %Observation{pain: %{db: 0.5}}, 601_000)
-    assert told.action == :cut
+    {_, decision} = Standard.step(state, %Observation{pain: %{db: 0.5}}, 601_000)
+    assert decision.action == :cut
   end
 
   test "Fixed never changes the scale" do

@@ -80,7 +80,7 @@ defmodule RateLimiter.Agreement.NodesTest do
     [later, last] = agreed(server)
     assert later > epoch and later - epoch <= last - window
 
-    # One is cut off: it decides alone, and the other goes on.
+    # One is cut off: it decides alone, and so does the other.
     Team.cut_off(server, 2)
     eventually(fn -> work(two).agreement.state == :alone end)
     eventually(fn -> agreed?([one], 1) end)

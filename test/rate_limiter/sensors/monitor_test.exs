@@ -126,13 +126,13 @@ defmodule RateLimiter.Health.MonitorTest do
        ]}
     )
 
-    space = Tree.fetch!(name)
-    Clock.step({:monitor, space})
+    table = Tree.fetch!(name)
+    Clock.step({:monitor, table})
     assert %{late: %{value: nil, no_opinion: why}} = Health.report(name)
     assert why == "it raised RuntimeError: not yet"
 
     :counters.put(ready, 1, 1)
-    Clock.step({:monitor, space})
+    Clock.step({:monitor, table})
     assert Health.report(name) == %{late: %{value: 5, stress: 0.0, no_opinion: nil}}
   end
 
@@ -143,17 +143,17 @@ defmodule RateLimiter.Health.MonitorTest do
     before = open(context)
     assert before[:s1] < 1.0
 
-    space = Tree.fetch!(context.name)
-    pid = Registry.whereis({:monitor, space})
+    table = Tree.fetch!(context.name)
+    pid = Registry.whereis({:monitor, table})
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
     assert_receive {:DOWN, ^ref, _, _, _}, 30_000
-    Supervisor.which_children(Table.get(space, :loops))
+    Supervisor.which_children(Table.get(table, :loops))
     assert open(context) == before
 
     reads(context, 14)
-    Clock.step({:monitor, space})
-    assert Table.get(space, :gate) < 1.0
+    Clock.step({:monitor, table})
+    assert Table.get(table, :gate) < 1.0
   end
 
   test "an instance reads the built-in sensors", context do
@@ -164,8 +164,8 @@ defmodule RateLimiter.Health.MonitorTest do
        name: name, vsm: [interval: 86_400_000, subsystems: [a: [limit: 1, per: :day, law: Fixed]]]}
     )
 
-    space = Tree.fetch!(name)
-    for _ <- 1..2, do: Clock.step({:monitor, space})
+    table = Tree.fetch!(name)
+    for _ <- 1..2, do: Clock.step({:monitor, table})
 
     assert %{
              schedulers: %{value: busy},

@@ -40,8 +40,8 @@ defmodule RateLimiter.Signals.ContainmentTest do
 
       pain(0.6)
       Test.advance(:second)
-      assert %{pain: %{probe: heard}} = observed(context)
-      assert heard > 0.5
+      assert %{pain: %{probe: level}} = observed(context)
+      assert level > 0.5
       assert contained() == []
     end
 
@@ -95,8 +95,8 @@ defmodule RateLimiter.Signals.ContainmentTest do
         pain(0.5, :real)
       end)
 
-      assert %{pain: %{probe: held, real: heard}} = observed(context)
-      assert held < 0.14 and heard > 0.4
+      assert %{pain: %{probe: held, real: level}} = observed(context)
+      assert held < 0.14 and level > 0.4
     end
   end
 end

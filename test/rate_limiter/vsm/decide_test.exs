@@ -119,8 +119,8 @@ defmodule RateLimiter.VSM.DecideTest do
     end
 
     test "is kept between the floor and the ceiling", context do
-      for {said, applied} <- [{7.5, 1.0}, {-1, 0.1}, {1.0e300, 1.0}, {0.4, 0.4}] do
-        decide(context, %Decision{scale: said})
+      for {scale, applied} <- [{7.5, 1.0}, {-1, 0.1}, {1.0e300, 1.0}, {0.4, 0.4}] do
+        decide(context, %Decision{scale: scale})
         assert VSM.subsystem_metrics().top.scale == applied
       end
     end

@@ -160,8 +160,8 @@ defmodule RateLimiter.VSM.ScalesTest do
     end
 
     defp gates(scale) do
-      space = Tree.fetch!(RateLimiter)
-      members = Tree.all(space)
+      table = Tree.fetch!(RateLimiter)
+      members = Tree.all(table)
       shares = members |> Scales.gates(scale) |> Map.new()
       Map.new(members, fn {subsystem, _own} -> {subsystem.name, shares[subsystem.gate]} end)
     end

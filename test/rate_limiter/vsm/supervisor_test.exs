@@ -7,7 +7,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Support.ScriptedLaw
   alias RateLimiter.Test.Clock
-  alias RateLimiter.VSM.{Gate, Listener, Subsystem, Table, Tree}
+  alias RateLimiter.VSM.{Gate, Subsystem, Table, Tree}
 
   @moduletag :capture_log
 
@@ -25,8 +25,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
   defp quiet, do: [schedulers: false, run_queue: false, timer: false, memory: false]
 
-  defp space(name), do: Tree.fetch!(name)
-  defp controller(name, subsystem), do: Registry.whereis({:controller, space(name), subsystem})
+  defp table(name), do: Tree.fetch!(name)
+  defp controller(name, subsystem), do: Registry.whereis({:controller, table(name), subsystem})
 
   defp loops(name) do
     [pid] =
@@ -100,7 +100,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
         sentence: "cut"
       })
 
-      Clock.step({:controller, space(name), :a})
+      Clock.step({:controller, table(name), :a})
       {:ok, %{remaining: 4}} = VSM.check_subsystem_limit(:a, "u", instance: name)
 
       [old, other] = [controller(name, :a), controller(name, :b)]
@@ -114,7 +114,7 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
       # The law's state was saved, too.
       ScriptedLaw.say(key, fn state, _ -> %Decision{scale: state.scale + state.steps / 100} end)
-      Clock.step({:controller, space(name), :a})
+      Clock.step({:controller, table(name), :a})
       assert VSM.subsystem_metrics(name).a.scale == 0.51
       assert new == controller(name, :a)
       :persistent_term.erase({ScriptedLaw, key})
@@ -152,18 +152,18 @@ defmodule RateLimiter.VSM.SupervisorTest do
       key = {name, :poison}
       start(name, a: [limit: 10, per: :day, law: ScriptedLaw.options(self(), key: key)])
       ScriptedLaw.say(key, %Decision{scale: 0.5})
-      Clock.step({:controller, space(name), :a})
+      Clock.step({:controller, table(name), :a})
       ScriptedLaw.say(key, nil)
 
       # A loop that makes the next step crash.
-      poisoned = %{Table.get(space(name), {:loop, :a}) | at_ms: :yesterday}
-      Table.put(space(name), {:loop, :a}, poisoned)
+      poisoned = %{Table.get(table(name), {:loop, :a}) | at_ms: :yesterday}
+      Table.put(table(name), {:loop, :a}, poisoned)
       old = controller(name, :a)
       kill(old)
       new = replaced(name, :a, old)
-      assert catch_exit(Clock.step({:controller, space(name), :a}))
+      assert catch_exit(Clock.step({:controller, table(name), :a}))
       replaced(name, :a, new)
-      assert Clock.step({:controller, space(name), :a}) == :ok
+      assert Clock.step({:controller, table(name), :a}) == :ok
       assert VSM.subsystem_metrics(name).a.scale == 0.5
     end
 
@@ -179,10 +179,10 @@ defmodule RateLimiter.VSM.SupervisorTest do
       )
 
       ScriptedLaw.say(key, %Decision{scale: 0.5})
-      Clock.step({:controller, space(name), :a})
+      Clock.step({:controller, table(name), :a})
       :counters.put(begins, 1, 0)
       ScriptedLaw.say(key, fn _, _ -> raise "no more" end)
-      for _ <- 1..3, do: Clock.step({:controller, space(name), :a})
+      for _ <- 1..3, do: Clock.step({:controller, table(name), :a})
       assert VSM.subsystem_metrics(name).a.scale == 0.5
 
       assert [
@@ -202,10 +202,10 @@ defmodule RateLimiter.VSM.SupervisorTest do
       pid = controller(name, :a)
       :sys.suspend(pid)
       RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
-      assert Subsystem.flag?(Table.subsystem(space(name), :a), :urgent)
+      assert Subsystem.flag?(Table.subsystem(table(name), :a), :urgent)
       kill(pid)
       :sys.get_state(replaced(name, :a, pid))
-      refute Subsystem.flag?(Table.subsystem(space(name), :a), :urgent)
+      refute Subsystem.flag?(Table.subsystem(table(name), :a), :urgent)
       RateLimiter.Algedonic.pain(:a, 1.0, instance: name)
       assert_receive {:step, ^key, %{pain: pain}, _}, 30_000
       assert map_size(pain) == 1
@@ -255,13 +255,13 @@ defmodule RateLimiter.VSM.SupervisorTest do
 
   test "calls about stopped subsystems raise one error", %{name: name} do
     start(name, a: [limit: 1, per: :day, law: Fixed])
-    space = space(name)
+    table = table(name)
     subsystem = Tree.subsystem!(name, :a)
     stop_supervised!(name)
 
     for late <- [
-          fn -> Table.config(space) end,
-          fn -> RateLimiter.VSM.Metrics.all(space) end,
+          fn -> Table.config(table) end,
+          fn -> RateLimiter.VSM.Metrics.all(table) end,
           fn -> RateLimiter.Signals.Bypass.take(subsystem, "u", 1) end,
           fn -> Gate.check(subsystem, "u", 1) end
         ],
@@ -297,100 +297,6 @@ defmodule RateLimiter.VSM.SupervisorTest do
       assert :atomics.get(at_work, 2) == 0
       assert %{in_flight: 0, asked: 2_000, abandoned: 0} = metrics = VSM.subsystem_metrics(name).a
       assert metrics.usage.current == Enum.count(done, &match?({:ok, _}, &1))
-    end
-  end
-
-  describe "the option :health" do
-    test "counts work by telemetry events and explains invalid measures", %{name: name} do
-      event = [:my_app, :repo, :query]
-
-      measure = fn
-        %{total: ms}, %{result: result} -> {result, ms}
-        _measurements, %{ignore: true} -> :ignore
-        _measurements, %{raise: true} -> raise "a bug in the measure"
-        _measurements, %{odd: true} -> {:fine, -1}
-      end
-
-      start(name,
-        a: [
-          limit: 10,
-          per: :day,
-          law: ScriptedLaw.options(self(), key: {name, :heard}),
-          health: {event, measure}
-        ]
-      )
-
-      :telemetry.execute(event, %{total: 12}, %{result: :ok})
-      :telemetry.execute(event, %{total: 1.5}, %{result: :error})
-      :telemetry.execute(event, %{}, %{ignore: true})
-      for _ <- 1..2, do: :telemetry.execute(event, %{}, %{raise: true})
-      :telemetry.execute(event, %{}, %{odd: true})
-      :telemetry.execute(event, %{total: 12}, %{result: :ok})
-      Clock.step({:controller, space(name), :a})
-
-      key = {name, :heard}
-      assert_received {:step, ^key, %{fresh: %{ok: 2, errors: 1, latency: %{sum_us: 24_000}}}, _}
-      assert [%{held_by: :no_opinion, sentence: sentence}] = VSM.explain(:a, name)
-
-      assert sentence ==
-               "The :health function of #{inspect(event)} failed 3 times: these events are not counted."
-    end
-
-    test "explains a measure that keeps failing at most once per minute" do
-      event = [:my_app, :failing]
-
-      RateLimiter.Test.start(
-        vsm: [
-          subsystems: [
-            a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> throw(:no) end}]
-          ]
-        ]
-      )
-
-      for _ <- 1..121 do
-        :telemetry.execute(event, %{}, %{})
-        RateLimiter.Test.advance(1_000)
-      end
-
-      assert for(%{sentence: sentence} <- VSM.explain(:a), do: sentence) == [
-               "The :health function of #{inspect(event)} failed 60 times: these events are not counted.",
-               "The :health function of #{inspect(event)} failed 60 times: these events are not counted.",
-               "The :health function of #{inspect(event)} failed once: these events are not counted."
-             ]
-    end
-
-    test "detaches its handler when the instance has stopped or was killed", %{name: name} do
-      event = [:my_app, :stopped]
-
-      subsystems = [
-        a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> {:ok, 1} end}]
-      ]
-
-      start(name, subsystems)
-      assert [_] = :telemetry.list_handlers(event)
-      stop_supervised!(name)
-      assert :telemetry.list_handlers(event) == []
-
-      Process.flag(:trap_exit, true)
-
-      {:ok, pid} =
-        RateLimiter.start_link(name: name, vsm: [subsystems: subsystems, interval: @never])
-
-      Process.exit(pid, :kill)
-      assert_receive {:EXIT, ^pid, :killed}, 30_000
-      :telemetry.execute(event, %{}, %{})
-      :telemetry.execute(event, %{}, %{})
-      assert :telemetry.list_handlers(event) == []
-    end
-
-    test "counts each event once after the listener was killed", %{name: name} do
-      event = [:my_app, :again]
-      start(name, a: [limit: 10, per: :day, law: Fixed, health: {event, fn _, _ -> {:ok, 1} end}])
-      [listener] = for {Listener, pid, _, _} <- Supervisor.which_children(loops(name)), do: pid
-      kill(listener)
-      Supervisor.which_children(loops(name))
-      :telemetry.execute(event, %{}, %{})
-      assert {%{ok: 1}, _} = Gate.drain(Tree.subsystem!(name, :a).gate)
     end
   end
 
