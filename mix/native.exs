@@ -79,7 +79,7 @@ defmodule Mix.Tasks.Compile.RateLimiterNif do
   defp environment, do: Enum.map(@build_environment, &System.get_env/1)
 
   defp installed?(inputs) do
-    with {recorded, digest} <- recorded(), ^digest <- digest(library()) do
+    with {%{sources: _} = recorded, digest} <- recorded(), ^digest <- digest(library()) do
       recorded.sources == inputs.sources and same_origin?(recorded, inputs)
     else
       _other -> false
