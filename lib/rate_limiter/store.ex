@@ -196,9 +196,10 @@ defmodule RateLimiter.Store do
   defp bounded(:refund, cost), do: cost |> max(0) |> min(@max_cost)
   defp bounded(_op, cost), do: bounded(cost)
 
-  # A cost that 64 bits cannot hold is above every maximum: -1 means such a cost.
-  defp bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
-  defp bounded(_cost), do: -1
+  @doc "Returns a cost for the native library. A cost that 64 bits cannot hold is above every maximum, and -1 means that."
+  @spec bounded(integer) :: integer
+  def bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
+  def bounded(_cost), do: -1
 
   defp bounded_entry!({id, cost}) when is_integer(cost), do: {id, bounded(cost)}
   defp bounded_entry!(other), do: raise(Errors.bad_entry(other))

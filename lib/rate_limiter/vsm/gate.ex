@@ -12,7 +12,6 @@ defmodule RateLimiter.VSM.Gate do
 
   @window :rate
   @unit 1_000_000
-  @max_cost 0x7FFF_FFFF_FFFF_FFFF
 
   # The monitor sets the gate about once a second. An earlier retry finds it unchanged.
   @gate_retry_ms 1_000
@@ -48,7 +47,7 @@ defmodule RateLimiter.VSM.Gate do
   @spec check(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | denied
   def check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
       when is_integer(cost) do
-    case Native.gate_check(gate, limiter, id, @window, bounded(cost)) do
+    case Native.gate_check(gate, limiter, id, @window, Store.bounded(cost)) do
       {:ok, events, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
       other -> deny(other, subsystem, id, cost)
     end
@@ -60,7 +59,7 @@ defmodule RateLimiter.VSM.Gate do
   @spec enter(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Native.permit()} | denied
   def enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
       when is_integer(cost) do
-    case Native.gate_enter(gate, limiter, id, @window, bounded(cost)) do
+    case Native.gate_enter(gate, limiter, id, @window, Store.bounded(cost)) do
       {permit, answer} when is_reference(permit) ->
         allowed(answer, elem(answer, 1), subsystem, cost)
         {:ok, permit}
@@ -74,12 +73,13 @@ defmodule RateLimiter.VSM.Gate do
 
   @doc "Checks a call against a limiter without a gate."
   @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.usage()
-  def take(limiter, id, cost), do: answer!(Native.check(limiter, id, @window, bounded(cost)), id)
+  def take(limiter, id, cost),
+    do: answer!(Native.check(limiter, id, @window, Store.bounded(cost)), id)
 
   @doc "Refunds `cost` to a limiter without a gate."
   @spec give_back(Native.handle(), RateLimiter.id(), integer) :: :ok
   def give_back(limiter, id, cost) do
-    _answer = Native.request(limiter, id, [@window], {:refund, bounded(cost), nil})
+    _answer = Native.request(limiter, id, [@window], {:refund, Store.bounded(cost), nil})
     :ok
   end
 
@@ -215,7 +215,4 @@ defmodule RateLimiter.VSM.Gate do
   end
 
   defp ppm(share), do: share |> Kernel.*(@unit) |> round() |> max(1)
-
-  defp bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
-  defp bounded(_cost), do: -1
 end

@@ -104,8 +104,10 @@ defmodule RateLimiter.VSM.ListenerTest do
       {:ok, pid} =
         RateLimiter.start_link(name: name, vsm: [subsystems: subsystems, interval: @never])
 
+      refs = for {_id, child, _, _} <- Supervisor.which_children(pid), do: Process.monitor(child)
       Process.exit(pid, :kill)
       assert_receive {:EXIT, ^pid, :killed}, 30_000
+      for ref <- refs, do: assert_receive({:DOWN, ^ref, :process, _, _}, 30_000)
       :telemetry.execute(event, %{}, %{})
       :telemetry.execute(event, %{}, %{})
       assert :telemetry.list_handlers(event) == []
