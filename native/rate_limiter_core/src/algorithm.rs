@@ -7,7 +7,7 @@ mod fixed_window;
 mod gcra;
 mod sliding_log;
 mod sliding_window;
-mod travel;
+mod snapshot;
 
 use crate::clock::Nanos;
 use crate::error::LimitError;
@@ -38,19 +38,26 @@ pub(crate) struct State<'a> {
     pub(crate) logs: &'a mut Logs,
 }
 
+impl Limit {
+    /// Returns an error if this limit cannot be kept exactly. Allocates nothing.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        Meter::new(self, Nanos(0)).map(drop)
+    }
+}
+
 impl Meter {
     pub(crate) fn new(limit: &Limit, offset_to_unix: Nanos) -> Result<Self, LimitError> {
-        let (rate, per) = limit.checked()?;
+        let (amount, per) = limit.checked()?;
         Ok(match limit.algorithm() {
-            Algorithm::TokenBucket { burst } => {
-                Self::TokenBucket(Gcra::new(rate, per, burst.unwrap_or(rate))?)
+            Algorithm::TokenBucket { .. } => {
+                Self::TokenBucket(Gcra::new(amount, per, limit.capacity())?)
             }
             Algorithm::SlidingWindow { sub_windows } => {
-                Self::SlidingWindow(SlidingWindow::new(rate, per, sub_windows)?)
+                Self::SlidingWindow(SlidingWindow::new(amount, per, sub_windows)?)
             }
-            Algorithm::SlidingLog => Self::SlidingLog(SlidingLog::new(rate, per)?),
+            Algorithm::SlidingLog => Self::SlidingLog(SlidingLog::new(amount, per)?),
             Algorithm::FixedWindow { aligned } => {
-                Self::FixedWindow(FixedWindow::new(rate, per, aligned, offset_to_unix))
+                Self::FixedWindow(FixedWindow::new(amount, per, aligned, offset_to_unix))
             }
         })
     }

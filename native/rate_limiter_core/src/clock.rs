@@ -2,49 +2,15 @@
 
 mod anchor;
 mod monotonic;
+mod nanos;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sync::{AtomicU64, Ordering};
 
 pub use monotonic::monotonic;
-
-/// Nanoseconds: a span, or a point in time since the zero of the clock that told it. Arithmetic saturates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Nanos(pub u64);
-
-impl Nanos {
-    /// The sum, or the largest value.
-    #[must_use]
-    pub const fn saturating_add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-
-    /// The difference, or zero.
-    #[must_use]
-    pub const fn saturating_sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
-
-    /// Milliseconds, rounded up: whoever waits so long has waited long enough.
-    #[must_use]
-    pub const fn as_millis_ceil(self) -> u64 {
-        self.0.div_ceil(1_000_000)
-    }
-}
-
-impl From<Duration> for Nanos {
-    fn from(span: Duration) -> Self {
-        Self(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Nanos> for Duration {
-    fn from(span: Nanos) -> Self {
-        Self::from_nanos(span.0)
-    }
-}
+pub use nanos::Nanos;
 
 /// Where a limiter gets its time from.
 #[derive(Clone, Debug, Default)]

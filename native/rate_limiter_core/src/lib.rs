@@ -8,12 +8,13 @@
 //! which newcomers may be denied too early (never admitted too often).
 //!
 //! Inside, from the outside in: [`Limiter`] finds the key's shard and takes its lock, which never parks a thread; the
-//! shard's keeper finds the key's slot; the window's meter, pure integer arithmetic, judges the slot's words.
+//! shard's states finds the key's slot; the window's meter, pure integer arithmetic, judges the slot's words.
 
 #![deny(unsafe_code)]
 
 mod algorithm;
 pub mod arithmetic;
+mod call;
 mod clock;
 mod error;
 mod gate;
@@ -29,16 +30,16 @@ mod store;
 mod sync;
 mod verdict;
 
+pub use call::{Epoch, Once, Select, Tag};
 pub use clock::{monotonic, Clock, ManualClock, Nanos};
 pub use error::{CallError, LimitError, UpdateError};
 pub use gate::{Counts, Entry, Gate, Outcome, Permit, Work};
 pub use key::{Key, Seed};
 pub use limit::{Algorithm, Limit};
-pub use limiter::{Epoch, Limiter, Once, Options, DEFAULT_MAX_KEYS};
-pub use plan::{Select, Tag, MAX_WINDOWS};
+pub use limiter::{Limiter, Options, DEFAULT_MAX_KEYS};
+pub use plan::MAX_WINDOWS;
 pub use scale::Scale;
 pub use single::SingleLimiter;
-pub use snapshot::{Join, Known, Snapshot};
+pub use snapshot::{Import, Join, Known, Snapshot};
 pub use stats::Stats;
-pub use store::Adopt;
 pub use verdict::{Answer, Retry, Usage};

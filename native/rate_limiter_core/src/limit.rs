@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::algorithm::Meter;
 use crate::clock::Nanos;
 use crate::error::LimitError;
 
@@ -125,15 +124,20 @@ impl Limit {
         self.per
     }
 
+    /// Returns the most that can be taken at once: the burst of a token bucket, which is the limit if not given, or the
+    /// limit of another algorithm.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        match self.algorithm {
+            Algorithm::TokenBucket { burst: Some(burst) } => burst,
+            _ => self.amount,
+        }
+    }
+
     /// How it is counted.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
-    }
-
-    /// Whether this limit can be kept, and if not, why.
-    pub fn validate(&self) -> Result<(), LimitError> {
-        Meter::new(self, Nanos(0)).map(drop)
     }
 
     /// Limit and period, if they can be counted at all.

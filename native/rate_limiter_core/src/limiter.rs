@@ -1,24 +1,23 @@
 //! A limiter: windows, a clock, and the states of its keys.
 
 mod once;
-mod travel;
+mod snapshot;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::call::{Call, Epoch, Select, Tag};
 use crate::clock::{monotonic, Clock, Nanos};
 use crate::error::{CallError, LimitError, UpdateError};
 use crate::key::Key;
 use crate::limit::Limit;
-use crate::plan::{Plan, Select, Tag};
+use crate::plan::Plan;
 use crate::scale::Scale;
 use crate::stats::Stats;
-use crate::store::{Ask, Budget, Names, Shared, Stripe, Table, Tenancy, Totals};
+use crate::store::{Accounting, Budget, Generation, OnceIds, Stripe, Table, Totals};
 use crate::sync::{AtomicU32, Ordering};
 use crate::verdict::{Answer, Usage};
-
-pub use once::Once;
 
 /// Keys that a limiter remembers where nothing else is said.
 pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
@@ -74,59 +73,41 @@ impl Default for Options {
 pub struct Limiter {
     table: Table,
     /// Of calls that may be made again.
-    names: Box<Names>,
+    once_ids: Box<OnceIds>,
     scale: AtomicU32,
     control: Mutex<Control>,
 }
-
-/// Names one opening of a limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Epoch(u32);
 
 /// What changes of a limiter go through, one at a time. No check comes here.
 #[derive(Debug, Default)]
 struct Control {
     epoch: u32,
-    tenancy: Option<Arc<Tenancy>>,
+    generation: Option<Arc<Generation>>,
     sweeping: usize,
-    sweeping_names: usize,
-}
-
-impl Epoch {
-    /// As a number, for a handle.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
-
-    /// From the number of a handle.
-    #[must_use]
-    pub const fn from_number(number: u32) -> Self {
-        Self(number)
-    }
+    sweeping_once_ids: usize,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self::vacant()
+        Self::closed()
     }
 }
 
 impl Limiter {
     /// A limiter, open.
     pub fn new(limits: &[(Tag, Limit)], options: Options) -> Result<(Self, Epoch), LimitError> {
-        let limiter = Self::vacant();
+        let limiter = Self::closed();
         let epoch = limiter.open(limits, options)?;
         Ok((limiter, epoch))
     }
 
     /// A limiter that is not open yet.
     #[must_use]
-    pub fn vacant() -> Self {
+    pub fn closed() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             table: Table::new((cores * STRIPES_PER_CORE).clamp(32, 1024)),
-            names: Box::default(),
+            once_ids: Box::default(),
             scale: AtomicU32::new(Scale::ONE.ppm()),
             control: Mutex::default(),
         }
@@ -144,43 +125,43 @@ impl Limiter {
         let plan = Plan::new(limits, offset_to_unix)?;
         let mut control = self.control.lock();
         control.epoch = control.epoch.wrapping_add(1);
-        let tenancy = Arc::new(Tenancy {
+        let generation = Arc::new(Generation {
             epoch: control.epoch,
             plan,
             clock,
             offset_to_unix,
-            shared: Arc::new(Shared {
+            accounting: Arc::new(Accounting {
                 budget: Budget::new(max_keys),
                 totals: Totals::default(),
             }),
         });
         self.scale.store(Scale::ONE.ppm(), Ordering::Relaxed);
-        self.names.let_to(&tenancy);
-        self.table.refill(|level| Stripe::let_to(&tenancy, level));
-        control.tenancy = Some(tenancy);
+        self.once_ids.open(&generation);
+        self.table.refill(|level| Stripe::new(&generation, level));
+        control.generation = Some(generation);
         Ok(Epoch(control.epoch))
     }
 
     /// Ends `epoch`, if it is the present one, and gives back all memory of its keys.
     pub fn close(&self, epoch: Epoch) -> Result<(), CallError> {
         let mut control = self.control.lock();
-        control.tenancy(epoch)?;
-        control.tenancy = None;
+        control.generation(epoch)?;
+        control.generation = None;
         self.table.refill(|_| Stripe::default());
-        self.names.vacate();
+        self.once_ids.close();
         Ok(())
     }
 
     /// Takes `cost` of one window if that is allowed; a denied call takes nothing. A cost of 0 asks without taking.
     #[inline]
     pub fn check(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
-        self.ask_one(&self.ask(epoch, key, cost, true), tag)
+        self.decide_one(&self.call(epoch, key, cost, true), tag)
     }
 
     /// What [`check`](Self::check) would answer. Takes nothing.
     #[inline]
     pub fn peek(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
-        self.ask_one(&self.ask(epoch, key, cost, false), tag)
+        self.decide_one(&self.call(epoch, key, cost, false), tag)
     }
 
     /// Takes `cost` of every selected window, or of none if one of them denies it.
@@ -191,7 +172,7 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        self.ask_all(&self.ask(epoch, key, cost, true), select)
+        self.decide_all(&self.call(epoch, key, cost, true), select)
     }
 
     /// What [`check_all`](Self::check_all) would answer. Takes nothing.
@@ -202,7 +183,7 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        self.ask_all(&self.ask(epoch, key, cost, false), select)
+        self.decide_all(&self.call(epoch, key, cost, false), select)
     }
 
     /// Gives back `cost` to every selected window, never above full, and says what they have then.
@@ -213,43 +194,43 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        let refund = self.ask(epoch, key, cost, false);
-        let ask = Ask { cost: 0, ..refund };
+        let refund = self.call(epoch, key, cost, false);
+        let call = Call { cost: 0, ..refund };
         let mut usages = Vec::new();
         self.with(key, |stripe| {
             stripe.refund(&refund, select)?;
-            stripe.ask_all(&ask, select, &mut usages)
+            stripe.check_all(&call, select, &mut usages)
         })?;
         Ok(Answer::new(usages))
     }
 
     /// Forgets what the key has used of the selected windows.
     pub fn reset(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
-        let ask = self.ask(epoch, key, 0, false);
-        self.with(key, |stripe| stripe.reset(&ask, select))
+        let call = self.call(epoch, key, 0, false);
+        self.with(key, |stripe| stripe.reset(&call, select))
     }
 
     /// Gives one window another limit. What was used stays used, and is converted when a key is next asked about.
     pub fn update_limit(&self, epoch: Epoch, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
         let mut control = self.control.lock();
-        let old = control.tenancy(epoch)?;
+        let old = control.generation(epoch)?;
         old.plan.window(tag)?;
         let plan = old.plan.with_limit(tag, limit, old.offset_to_unix)?;
-        let tenancy = Arc::new(Tenancy {
+        let generation = Arc::new(Generation {
             plan,
             clock: old.clock.clone(),
-            shared: Arc::clone(&old.shared),
+            accounting: Arc::clone(&old.accounting),
             ..**old
         });
-        self.table.each(|stripe| stripe.renew(&tenancy));
-        control.tenancy = Some(tenancy);
+        self.table.each(|stripe| stripe.renew(&generation));
+        control.generation = Some(generation);
         Ok(())
     }
 
     /// Puts a factor on all limits. No state is rewritten: what was used weighs more at a smaller scale.
     pub fn set_scale(&self, epoch: Epoch, scale: Scale) -> Result<(), CallError> {
         let control = self.control.lock();
-        control.tenancy(epoch)?;
+        control.generation(epoch)?;
         self.scale.store(scale.ppm(), Ordering::Relaxed);
         Ok(())
     }
@@ -265,7 +246,7 @@ impl Limiter {
     pub fn limits(&self, epoch: Epoch) -> Result<Vec<(Tag, Limit, u64)>, CallError> {
         let scale = self.scale();
         let control = self.control.lock();
-        let windows = control.tenancy(epoch)?.plan.windows();
+        let windows = control.generation(epoch)?.plan.windows();
         Ok(windows
             .iter()
             .map(|window| (window.tag, window.limit.clone(), window.max(scale)))
@@ -280,33 +261,33 @@ impl Limiter {
         };
         let Control {
             sweeping,
-            sweeping_names,
+            sweeping_once_ids,
             ..
         } = &mut *control;
         let keys = sweep_table(&self.table, sweeping, epoch, max_slots)?;
-        let names = sweep_table(self.names.table(), sweeping_names, epoch, max_slots)?;
+        let names = sweep_table(self.once_ids.table(), sweeping_once_ids, epoch, max_slots)?;
         Ok(keys + names)
     }
 
     /// Whether there is no room for more keys, so that newcomers are judged together.
     pub fn is_full(&self, epoch: Epoch) -> Result<bool, CallError> {
         let control = self.control.lock();
-        Ok(control.tenancy(epoch)?.shared.budget.is_spent())
+        Ok(control.generation(epoch)?.accounting.budget.is_spent())
     }
 
     /// Totals, and the present size.
     pub fn stats(&self, epoch: Epoch) -> Result<Stats, CallError> {
         let control = self.control.lock();
-        let totals = &control.tenancy(epoch)?.shared.totals;
+        let totals = &control.generation(epoch)?.accounting.totals;
         let mut stats = Stats {
             overflowed: totals.overflowed.load(Ordering::Relaxed),
             swept: totals.swept.load(Ordering::Relaxed),
-            bytes: (self.table.bytes() + self.names.table().bytes()) as u64,
+            bytes: (self.table.bytes() + self.once_ids.table().bytes()) as u64,
             ..Stats::default()
         };
-        self.table.each(|stripe| stats += stripe.keeper().stats());
-        self.names.table().each(|stripe| {
-            let Stats { keys, bytes, .. } = stripe.keeper().stats();
+        self.table.each(|stripe| stats += stripe.states().stats());
+        self.once_ids.table().each(|stripe| {
+            let Stats { keys, bytes, .. } = stripe.states().stats();
             stats.names += keys;
             stats.bytes += bytes;
         });
@@ -314,10 +295,10 @@ impl Limiter {
     }
 
     #[inline]
-    fn ask(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Ask {
+    fn call(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Call {
         // While the clock is read.
-        self.table.announce(key);
-        Ask {
+        self.table.prefetch(key);
+        Call {
             epoch: epoch.0,
             key,
             cost,
@@ -328,15 +309,17 @@ impl Limiter {
     }
 
     #[inline]
-    fn ask_one(&self, ask: &Ask, tag: Tag) -> Result<Usage, CallError> {
+    fn decide_one(&self, call: &Call, tag: Tag) -> Result<Usage, CallError> {
         let mut usage = Usage::UNKNOWN;
-        self.with(ask.key, |stripe| stripe.ask(ask, tag, &mut usage))?;
+        self.with(call.key, |stripe| stripe.check(call, tag, &mut usage))?;
         Ok(usage)
     }
 
-    fn ask_all(&self, ask: &Ask, select: Select) -> Result<Answer, CallError> {
+    fn decide_all(&self, call: &Call, select: Select) -> Result<Answer, CallError> {
         let mut usages = Vec::new();
-        self.with(ask.key, |stripe| stripe.ask_all(ask, select, &mut usages))?;
+        self.with(call.key, |stripe| {
+            stripe.check_all(call, select, &mut usages)
+        })?;
         Ok(Answer::new(usages))
     }
 
@@ -374,7 +357,7 @@ fn sweep_table(
         *next = number + 1;
         looked += table.nth(number, |stripe| {
             // One without slots takes time to visit, too: a flood leaves thousands.
-            let slots = stripe.keeper().slots().max(VISIT_SLOTS);
+            let slots = stripe.states().slots().max(VISIT_SLOTS);
             removed += stripe.sweep(epoch.0, now)?;
             Ok(slots)
         })?;
@@ -386,9 +369,9 @@ fn sweep_table(
 }
 
 impl Control {
-    fn tenancy(&self, epoch: Epoch) -> Result<&Arc<Tenancy>, CallError> {
-        match &self.tenancy {
-            Some(tenancy) if tenancy.epoch == epoch.0 => Ok(tenancy),
+    fn generation(&self, epoch: Epoch) -> Result<&Arc<Generation>, CallError> {
+        match &self.generation {
+            Some(generation) if generation.epoch == epoch.0 => Ok(generation),
             _ => Err(CallError::UnknownLimiter),
         }
     }

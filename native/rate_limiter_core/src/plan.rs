@@ -3,17 +3,14 @@
 use std::ops::Range;
 
 use crate::algorithm::{Logs, Meter, State};
+use crate::call::{Select, Tag};
 use crate::clock::Nanos;
 use crate::error::{CallError, LimitError};
 use crate::limit::Limit;
 use crate::scale::Scale;
-use crate::store::Slot;
 
 /// More windows than this are not a limit any more.
 pub const MAX_WINDOWS: usize = 32;
-
-/// What the caller knows a window by: any number, for instance an interned name.
-pub type Tag = u64;
 
 /// The windows of a limiter: immutable, replaced as a whole.
 #[derive(Clone, Debug)]
@@ -33,15 +30,6 @@ pub(crate) struct Window {
     end: usize,
 }
 
-/// Which windows of its limiter a call is about.
-#[derive(Clone, Copy, Debug)]
-pub enum Select<'a> {
-    /// Every one.
-    All,
-    /// These.
-    Tags(&'a [Tag]),
-}
-
 impl Window {
     /// This window's part of a slot's state.
     #[inline]
@@ -59,10 +47,10 @@ impl Window {
     }
 
     #[inline]
-    pub(crate) fn state<'a>(&self, slot: Slot<'a>) -> State<'a> {
-        let Slot { state, logs } = slot;
+    pub(crate) fn state<'a>(&self, slot: State<'a>) -> State<'a> {
+        let State { words, logs } = slot;
         State {
-            words: &mut state[self.range()],
+            words: &mut words[self.range()],
             logs,
         }
     }

@@ -1,9 +1,9 @@
 //! A window's state in a form that can travel: to another store, another process, another clock.
 
-mod sum;
+mod join;
 
+use crate::call::Tag;
 use crate::clock::Nanos;
-use crate::plan::Tag;
 
 /// What one window of one key has used, and when, so that another store can go on from there.
 ///
@@ -179,6 +179,15 @@ pub enum Join {
     Sum,
     /// What the first has used beyond the second.
     Beyond,
+}
+
+/// What happens to the state of a key when a snapshot is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Import {
+    /// The snapshot replaces it.
+    Replace,
+    /// It stays where it is the stricter one.
+    AtLeast,
 }
 
 #[cfg(all(test, not(loom)))]

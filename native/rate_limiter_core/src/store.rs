@@ -1,21 +1,20 @@
-//! Where states live: a table in memory, in stripes, each behind a lock of its own.
+//! The states of all keys: a table in memory, in stripes, each behind a lock of its own.
 
 mod budget;
-mod hint;
-mod keeper;
+mod generation;
+mod layout;
 #[cfg(all(loom, test))]
 mod loom_tests;
-mod names;
+mod once_ids;
+mod prefetch;
 mod segment;
 mod spin;
+mod states;
 mod stripe;
 mod table;
-mod tenancy;
 
-pub(crate) use budget::{Budget, UNIT_BYTES};
-pub use keeper::Adopt;
-pub(crate) use names::Names;
-pub(crate) use segment::Slot;
-pub(crate) use stripe::{Ask, Stripe};
+pub(crate) use budget::Budget;
+pub(crate) use generation::{Accounting, Generation, Totals};
+pub(crate) use once_ids::OnceIds;
+pub(crate) use stripe::Stripe;
 pub(crate) use table::Table;
-pub(crate) use tenancy::{Shared, Tenancy, Totals};

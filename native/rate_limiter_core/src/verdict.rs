@@ -1,7 +1,7 @@
 //! The answer to one call.
 
+use crate::call::Tag;
 use crate::clock::Nanos;
-use crate::plan::Tag;
 
 /// When the same call can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -98,7 +98,7 @@ fn every_key_is_admitted_exactly_its_limit_while_others_sweep_and_look() {
 #[test]
 fn no_opening_admits_more_than_its_limit_while_limits_and_tenants_change() {
     const OPENINGS: usize = 200;
-    let limiter = Arc::new(Limiter::vacant());
+    let limiter = Arc::new(Limiter::closed());
     let present = Arc::new(AtomicU32::new(0));
     let admitted: Arc<[AtomicU64]> = (0..=OPENINGS).map(|_| AtomicU64::new(0)).collect();
     let key = keys()[0];

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rate_limiter_core::{
-    Adopt, Answer, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Once, Scale, Select, Stats,
-    Tag, UpdateError,
+    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Once, Scale, Select,
+    Stats, Tag, UpdateError,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -168,9 +168,9 @@ impl Fallback {
         }
         let base = last().map(|last| shares.of_whole(&last));
         let counted = backlog.with(base.as_ref(), Join::Sum);
-        self.counts.write(key, &counted, Adopt::Instead);
+        self.counts.write(key, &counted, Import::Replace);
         if let Some(base) = base {
-            self.reported.write(key, &base, Adopt::Instead);
+            self.reported.write(key, &base, Import::Replace);
         }
     }
 
@@ -252,7 +252,7 @@ impl Fallback {
         let counted = self.counts.read(key, select)?;
         let reported = self.reported.read(key, select);
         let backlog = counted.with(reported.as_ref(), Join::Beyond);
-        if backlog.is_blank() || !self.reported.write(key, &counted, Adopt::Instead) {
+        if backlog.is_blank() || !self.reported.write(key, &counted, Import::Replace) {
             return None;
         }
         Some(shares.to_whole(&backlog))
@@ -273,12 +273,12 @@ impl Fallback {
         self.reported.reset(key, select);
         if let Some(reported) = reported {
             let rest = reported.with(Some(&back), Join::Beyond);
-            self.reported.write(key, &rest, Adopt::Instead);
+            self.reported.write(key, &rest, Import::Replace);
         }
         if !missing.is_blank() {
             let counted = self.counts.read(key, select);
             let counted = missing.with(counted.as_ref(), Join::Sum);
-            self.counts.write(key, &counted, Adopt::Instead);
+            self.counts.write(key, &counted, Import::Replace);
         }
         self.end(question, is_new);
     }
@@ -294,8 +294,8 @@ impl Fallback {
         if let Some(last) = last() {
             let base = shares.of_whole(&last);
             // Without room it shares a count with other keys, in which nothing is known of a single one.
-            if self.counts.write(key, &base, Adopt::Instead) {
-                self.reported.write(key, &base, Adopt::Instead);
+            if self.counts.write(key, &base, Import::Replace) {
+                self.reported.write(key, &base, Import::Replace);
             }
         }
         true

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
-    Adopt, Algorithm, Answer, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select,
+    Algorithm, Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select,
     Stats, Tag, UpdateError,
 };
 
@@ -56,7 +56,7 @@ impl LastKnown {
 
     /// Adopts a state that was reported in `epoch`, which is still the present one.
     pub(crate) fn adopt(&self, epoch: u64, key: Key, known: &Known, elapsed: Nanos) {
-        self.states.write(key.nth(epoch), known, Adopt::Instead);
+        self.states.write(key.nth(epoch), known, Import::Replace);
         let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
         for earlier in self.earlier(epoch, elapsed) {
             self.states.reset(key.nth(earlier), Select::Tags(&tags));
@@ -65,7 +65,7 @@ impl LastKnown {
 
     /// Adopts a state that was reported in `epoch`, which has ended meanwhile: the authority may have lost it again.
     pub(crate) fn adopt_late(&self, epoch: u64, key: Key, known: &Known) {
-        self.states.write(key.nth(epoch), known, Adopt::AtLeast);
+        self.states.write(key.nth(epoch), known, Import::AtLeast);
     }
 
     /// Returns the least that the authority must have of these windows, for those that it has not reported since

@@ -103,8 +103,8 @@ impl Meter {
         let amount = limit.limit();
         let per = Nanos::from(limit.per());
         let codec: Box<dyn Codec> = match limit.algorithm() {
-            Algorithm::TokenBucket { burst } => {
-                Box::new(TokenBucket::new(amount, per, burst.unwrap_or(amount))?)
+            Algorithm::TokenBucket { .. } => {
+                Box::new(TokenBucket::new(amount, per, limit.capacity())?)
             }
             Algorithm::SlidingWindow { sub_windows } => {
                 Box::new(SlidingWindow::new(amount, per, sub_windows)?)

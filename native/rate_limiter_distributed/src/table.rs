@@ -1,7 +1,7 @@
 //! A local limiter that stays open for as long as it exists, so that its calls cannot fail.
 
 use rate_limiter_core::{
-    Adopt, Answer, CallError, Epoch, Key, Known, Limit, LimitError, Limiter, Once, Options, Scale,
+    Answer, CallError, Epoch, Import, Key, Known, Limit, LimitError, Limiter, Once, Options, Scale,
     Select, Stats, Tag, UpdateError,
 };
 
@@ -49,9 +49,9 @@ impl Table {
     }
 
     /// Returns whether there was room for the key.
-    pub(crate) fn write(&self, key: Key, known: &Known, how: Adopt) -> bool {
+    pub(crate) fn write(&self, key: Key, known: &Known, how: Import) -> bool {
         self.limiter
-            .adopt(self.epoch, key, known, how)
+            .import(self.epoch, key, known, how)
             .unwrap_or_default()
     }
 

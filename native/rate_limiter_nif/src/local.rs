@@ -86,7 +86,7 @@ pub(crate) fn open(
     let places = TABLE.chunks[chunk]
         .get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| OnceLock::new()).collect());
     let place = places[offset].get_or_init(|| Place {
-        limiter: Limiter::vacant(),
+        limiter: Limiter::closed(),
         events: AtomicU8::new(0),
     });
     let epoch = place.limiter.open(limits, options)?;

@@ -3,7 +3,7 @@
 //!
 //! A state is three words: the window's start, its length when it was written, and what it counted.
 
-mod travel;
+mod snapshot;
 
 use crate::arithmetic;
 use crate::clock::Nanos;

@@ -5,10 +5,10 @@
 //! theoretical arrival time (`tat`) lies `burst * interval` ahead, and full when `tat` has passed. The cost that it
 //! admits in any span `d` is at most `burst + d / interval`.
 //!
-//! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`Rate`] under which it was written,
+//! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`EmissionInterval`] under which it was written,
 //! with the fraction of a nanosecond that belongs to `tat`, so that a change of limit can convert what was used.
 
-mod travel;
+mod snapshot;
 
 use crate::clock::Nanos;
 use crate::error::LimitError;
@@ -31,7 +31,7 @@ const MAX_SHIFT: u32 = u64::BITS - FRACTION_AT;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gcra {
-    rate: Rate,
+    emission: EmissionInterval,
     /// The rate as a state carries it.
     packed: u64,
     /// In ticks: what a full bucket holds.
@@ -44,12 +44,12 @@ pub(crate) struct Gcra {
 /// The shift is the smallest that brings the rounding (up: towards admitting less) within 0.001 %. Slow rates count
 /// in whole nanoseconds; a million a second in 1/128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rate {
-    interval: u64,
+struct EmissionInterval {
+    ticks: u64,
     shift: u32,
 }
 
-impl Rate {
+impl EmissionInterval {
     fn new(limit: u64, per: Nanos) -> Result<Self, LimitError> {
         let (limit_wide, per_wide) = (u128::from(limit), u128::from(per.0));
         for shift in 0..=MAX_SHIFT {
@@ -60,7 +60,10 @@ impl Rate {
             }
             // At most the period, which `Limit` keeps below 2^58; or below 2^18 where there is a shift.
             let interval = u64::try_from(interval).unwrap_or(u64::MAX);
-            return Ok(Self { interval, shift });
+            return Ok(Self {
+                ticks: interval,
+                shift,
+            });
         }
         Err(LimitError::RateTooHigh {
             limit,
@@ -74,7 +77,7 @@ impl Rate {
     /// `shift` <= 40. Without a shift there is no fraction, and the interval has all of the other 58 bits.
     #[inline]
     fn pack(self, fraction: u64) -> u64 {
-        fraction << FRACTION_AT | self.interval << SHIFT_BITS | u64::from(self.shift)
+        fraction << FRACTION_AT | self.ticks << SHIFT_BITS | u64::from(self.shift)
     }
 
     /// The bits of word 1 that are the rate's.
@@ -91,7 +94,13 @@ impl Rate {
         let shift = (word & ((1 << SHIFT_BITS) - 1)) as u32;
         let mask = Self::mask(shift);
         let interval = (word & mask) >> SHIFT_BITS;
-        (Self { interval, shift }, (word & !mask) >> FRACTION_AT)
+        (
+            Self {
+                ticks: interval,
+                shift,
+            },
+            (word & !mask) >> FRACTION_AT,
+        )
     }
 
     /// Ticks to nanoseconds, rounded up.
@@ -124,18 +133,18 @@ impl Gcra {
         if burst == 0 {
             return Err(LimitError::ZeroBurst);
         }
-        let rate = Rate::new(limit, per)?;
-        let bucket = u128::from(rate.interval) * u128::from(burst);
+        let emission = EmissionInterval::new(limit, per)?;
+        let bucket = u128::from(emission.ticks) * u128::from(burst);
         match u64::try_from(bucket) {
             Ok(bucket) if bucket <= MAX_DRAIN => Ok(Self {
-                rate,
-                packed: rate.pack(0),
+                emission,
+                packed: emission.pack(0),
                 bucket,
                 burst,
             }),
             _ => Err(LimitError::BurstTooLong {
                 burst,
-                max: MAX_DRAIN / rate.interval,
+                max: MAX_DRAIN / emission.ticks,
             }),
         }
     }
@@ -156,7 +165,7 @@ impl Gcra {
                     let usage = self.usage(after, interval, bucket, max, Retry::Now);
                     return (usage, after);
                 }
-                Retry::After(self.rate.nanos_ceil(after - bucket))
+                Retry::After(self.emission.nanos_ceil(after - bucket))
             }
             _ => Retry::Never,
         };
@@ -172,14 +181,14 @@ impl Gcra {
             _ if cost == 0 => Retry::Now,
             Some(price) if price <= bucket => {
                 let excess = debt + u128::from(price) - u128::from(bucket);
-                Retry::After(self.rate.nanos_ceil_wide(excess))
+                Retry::After(self.emission.nanos_ceil_wide(excess))
             }
             _ => Retry::Never,
         };
         Usage {
             max,
             remaining: 0,
-            reset_after: self.rate.nanos_ceil_wide(debt),
+            reset_after: self.emission.nanos_ceil_wide(debt),
             retry,
         }
     }
@@ -206,7 +215,7 @@ impl Gcra {
     pub(crate) fn refund(&self, state: &mut [u64], now: Nanos, cost: u64) {
         let debt = self.exact_debt(state, now);
         if debt > 0 {
-            let worth = u128::from(cost) * u128::from(self.rate.interval);
+            let worth = u128::from(cost) * u128::from(self.emission.ticks);
             self.write_wide(state, now, debt.saturating_sub(worth));
         }
     }
@@ -224,7 +233,7 @@ impl Gcra {
 
     #[inline]
     pub(crate) fn is_idle(state: &[u64], now: Nanos) -> bool {
-        let (_, fraction) = Rate::unpack(state[1]);
+        let (_, fraction) = EmissionInterval::unpack(state[1]);
         state[0] < now.0 || (state[0] == now.0 && fraction == 0)
     }
 
@@ -236,8 +245,9 @@ impl Gcra {
             return 0;
         }
         if self.wrote(word) {
-            let mask = Rate::mask(self.rate.shift);
-            self.rate.ticks(tat - now.0, (word & !mask) >> FRACTION_AT)
+            let mask = EmissionInterval::mask(self.emission.shift);
+            self.emission
+                .ticks(tat - now.0, (word & !mask) >> FRACTION_AT)
         } else {
             u64::try_from(self.exact_debt(state, now)).unwrap_or(u64::MAX)
         }
@@ -246,7 +256,7 @@ impl Gcra {
     /// Whether word 1 of a state is of this rate.
     #[inline]
     fn wrote(&self, word: u64) -> bool {
-        word & Rate::mask(self.rate.shift) == self.packed
+        word & EmissionInterval::mask(self.emission.shift) == self.packed
     }
 
     /// As `debt`, also where that is more than a word can count. What was written at another rate is as many tokens
@@ -257,36 +267,36 @@ impl Gcra {
         if tat < now.0 || word == 0 {
             return 0;
         }
-        let (rate, fraction) = Rate::unpack(word);
-        let debt = u128::from(tat - now.0) << rate.shift | u128::from(fraction);
-        if rate == self.rate {
+        let (written, fraction) = EmissionInterval::unpack(word);
+        let debt = u128::from(tat - now.0) << written.shift | u128::from(fraction);
+        if written == self.emission {
             return debt;
         }
         // A product that does not fit (of fine ticks and an interval of months) is a debt beyond the end of time, too.
-        let product = debt.checked_mul(u128::from(self.rate.interval));
-        let end = u128::from(u64::MAX - now.0) << self.rate.shift;
+        let product = debt.checked_mul(u128::from(self.emission.ticks));
+        let end = u128::from(u64::MAX - now.0) << self.emission.shift;
         product.map_or(end, |product| {
-            product.div_ceil(u128::from(rate.interval)).min(end)
+            product.div_ceil(u128::from(written.ticks)).min(end)
         })
     }
 
     #[inline]
     fn write(&self, state: &mut [u64], now: Nanos, debt: u64) {
-        let nanos = debt >> self.rate.shift;
-        let fraction = debt ^ nanos << self.rate.shift;
+        let nanos = debt >> self.emission.shift;
+        let fraction = debt ^ nanos << self.emission.shift;
         state[0] = now.0.saturating_add(nanos);
         state[1] = self.packed | fraction << FRACTION_AT;
     }
 
     /// As `write`, of a debt that `exact_debt` told.
     fn write_wide(&self, state: &mut [u64], now: Nanos, debt: u128) {
-        let nanos = debt >> self.rate.shift;
+        let nanos = debt >> self.emission.shift;
         // Less than a nanosecond.
-        let fraction = u64::try_from(debt ^ nanos << self.rate.shift).unwrap_or(0);
+        let fraction = u64::try_from(debt ^ nanos << self.emission.shift).unwrap_or(0);
         state[0] = now
             .0
             .saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
-        state[1] = self.rate.pack(fraction);
+        state[1] = self.emission.pack(fraction);
     }
 
     /// Interval, bucket and maximum at `scale`. The bucket in ticks never shrinks, so no state needs rewriting and
@@ -294,10 +304,10 @@ impl Gcra {
     #[inline]
     fn at(&self, scale: Scale) -> (u64, u64, u64) {
         if scale == Scale::ONE {
-            return (self.rate.interval, self.bucket, self.burst);
+            return (self.emission.ticks, self.bucket, self.burst);
         }
         // Capped, so that the sum of a debt and a price is never cut off: that would look like room.
-        let interval = scale.of_interval(self.rate.interval).min(MAX_DRAIN);
+        let interval = scale.of_interval(self.emission.ticks).min(MAX_DRAIN);
         let bucket = self.bucket.max(interval);
         (interval, bucket, bucket / interval)
     }
@@ -307,7 +317,7 @@ impl Gcra {
         Usage {
             max,
             remaining: bucket.saturating_sub(debt) / interval,
-            reset_after: self.rate.nanos_ceil(debt),
+            reset_after: self.emission.nanos_ceil(debt),
             retry,
         }
     }
@@ -325,9 +335,9 @@ mod tests {
             per in prop_oneof![1..1_u64 << 58, Just(1_000_000_000), Just((1 << 58) - 1)],
             fraction in any::<u64>(),
         ) {
-            if let Ok(rate) = Rate::new(limit, Nanos(per)) {
+            if let Ok(rate) = EmissionInterval::new(limit, Nanos(per)) {
                 let fraction = fraction & ((1 << rate.shift) - 1);
-                prop_assert_eq!(Rate::unpack(rate.pack(fraction)), (rate, fraction));
+                prop_assert_eq!(EmissionInterval::unpack(rate.pack(fraction)), (rate, fraction));
                 prop_assert!(rate.pack(fraction) != 0);
             }
         }
@@ -355,7 +365,8 @@ mod tests {
     #[test]
     fn ticks_are_whole_nanoseconds_where_those_are_fine_enough() {
         let shift = |limit| {
-            let rate = Rate::new(limit, Nanos(1_000_000_000)).expect("a rate that is kept");
+            let rate =
+                EmissionInterval::new(limit, Nanos(1_000_000_000)).expect("a rate that is kept");
             rate.shift
         };
         assert_eq!([1, 100, 9_999, 1_000_000].map(shift), [0, 0, 0, 0]);

@@ -2,7 +2,7 @@
 //!
 //! A state is one word: the number of the key's log in [`Logs`], or 0 for none yet.
 
-mod travel;
+mod snapshot;
 
 use std::collections::VecDeque;
 
@@ -10,11 +10,13 @@ use crate::arithmetic;
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;
-use crate::store::UNIT_BYTES;
 use crate::verdict::Usage;
 
 /// Words of state.
 pub(crate) const WORDS: usize = 1;
+
+/// Bytes of a log on the heap that count as one key in the budget of a limiter.
+const BUDGET_UNIT_BYTES: u64 = 64;
 
 /// A longer log is a job for the sliding window.
 pub(crate) const MAX_LIMIT: u64 = 10_000;
@@ -166,7 +168,7 @@ impl Log {
 
     /// The same in units of a budget.
     fn units(&self) -> u64 {
-        (self.bytes() as u64).div_ceil(UNIT_BYTES)
+        (self.bytes() as u64).div_ceil(BUDGET_UNIT_BYTES)
     }
 }
 

@@ -7,7 +7,7 @@
 //! A state is a row of 32-bit cells: the number of the newest sub-window (two cells), the width under which it was
 //! written, and `k + 1` counts, the newest first.
 
-mod travel;
+mod snapshot;
 
 use crate::arithmetic::{self, Width};
 use crate::clock::Nanos;

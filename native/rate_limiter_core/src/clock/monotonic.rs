@@ -11,7 +11,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::Nanos;
+use super::nanos::Nanos;
 
 /// The monotonic time since this program first asked for it.
 #[inline]

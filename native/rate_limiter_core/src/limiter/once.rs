@@ -1,22 +1,11 @@
 //! Calls that may be made again: a name for each, remembered when it is admitted.
 
-use crate::clock::Nanos;
+use crate::call::{Call, Epoch, Once, Select};
 use crate::error::CallError;
 use crate::key::Key;
-use crate::plan::Select;
-use crate::store::Ask;
 use crate::verdict::Answer;
 
-use super::{Epoch, Limiter};
-
-/// A name for a call, so that made again it is not charged again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Once {
-    /// Of what the caller calls it by, unique for its key.
-    pub id: Key,
-    /// How long it is remembered.
-    pub keep: Nanos,
-}
+use super::Limiter;
 
 impl Limiter {
     /// As [`check_all`](Self::check_all); but where a call of this name about this key was admitted before, within what
@@ -50,33 +39,36 @@ impl Limiter {
         cost: u64,
         once: Once,
     ) -> Result<Answer, CallError> {
-        let ask = self.ask(epoch, key, cost, true);
-        let name = key.and(once.id);
+        let call = self.call(epoch, key, cost, true);
+        let id = key.and(once.id);
         let mut usages = Vec::new();
         let mut crowded = false;
         // All of it under the key's lock, so that of two such calls at once the second sees what the first did.
         let result = self.with(key, |stripe| {
-            if self.names.has(epoch.0, name, ask.monotonic, &mut crowded)? {
-                let again = Ask { cost: 0, ..ask };
-                return stripe.ask_all(&again, select, &mut usages);
+            if self
+                .once_ids
+                .contains(epoch.0, id, call.monotonic, &mut crowded)?
+            {
+                let again = Call { cost: 0, ..call };
+                return stripe.check_all(&again, select, &mut usages);
             }
-            stripe.ask_all(&ask, select, &mut usages)?;
+            stripe.check_all(&call, select, &mut usages)?;
             if cost > 0 && usages.iter().all(|(_, usage)| usage.allowed()) {
-                self.names
-                    .put(epoch.0, name, once.keep, ask.monotonic, &mut crowded)?;
+                self.once_ids
+                    .insert(epoch.0, id, once.keep, call.monotonic, &mut crowded)?;
             }
             Ok(())
         });
         if crowded {
-            self.split_names();
+            self.split_once_ids();
         }
         result.map(|()| Answer::new(usages))
     }
 
     #[cold]
-    fn split_names(&self) {
+    fn split_once_ids(&self) {
         if let Some(_control) = self.control.try_lock() {
-            self.names.table().split();
+            self.once_ids.table().split();
         }
     }
 }

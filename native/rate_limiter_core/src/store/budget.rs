@@ -2,9 +2,6 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// What one unit stands for besides a key: so many bytes that a key's log takes on the heap.
-pub(crate) const UNIT_BYTES: u64 = 64;
-
 /// Units that may be used at once, over all shards of a limiter.
 #[derive(Debug)]
 pub(crate) struct Budget {

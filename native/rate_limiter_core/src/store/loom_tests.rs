@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use loom::thread;
 
+use crate::call::{Call, Select, Tag};
 use crate::clock::{Clock, Nanos};
 use crate::error::CallError;
 use crate::key::Key;
 use crate::limit::Limit;
-use crate::plan::{Plan, Select, Tag};
+use crate::plan::Plan;
 use crate::scale::Scale;
 use crate::verdict::Usage;
 
-use super::{Ask, Budget, Shared, Stripe, Table, Tenancy, Totals};
+use super::{Accounting, Budget, Generation, Stripe, Table, Totals};
 
 const EPOCH: u32 = 1;
 
@@ -29,15 +30,15 @@ const fn key(address: u64) -> Key {
     }
 }
 
-fn tenancy(epoch: u32, limits: &[u64]) -> Arc<Tenancy> {
+fn generation(epoch: u32, limits: &[u64]) -> Arc<Generation> {
     let bucket = |limit: &u64| Limit::token_bucket(*limit, Duration::from_secs(1));
     let limits: Vec<(Tag, Limit)> = (1..).zip(limits.iter().map(bucket)).collect();
-    Arc::new(Tenancy {
+    Arc::new(Generation {
         epoch,
         plan: Plan::new(&limits, Nanos(0)).expect("valid limits"),
         clock: Clock::Monotonic,
         offset_to_unix: Nanos(0),
-        shared: Arc::new(Shared {
+        accounting: Arc::new(Accounting {
             budget: Budget::new(10),
             totals: Totals::default(),
         }),
@@ -47,13 +48,13 @@ fn tenancy(epoch: u32, limits: &[u64]) -> Arc<Tenancy> {
 /// A table of one stripe.
 fn table(limits: &[u64]) -> Arc<Table> {
     let table = Table::new(1);
-    let tenancy = tenancy(EPOCH, limits);
-    table.refill(|level| Stripe::let_to(&tenancy, level));
+    let generation = generation(EPOCH, limits);
+    table.refill(|level| Stripe::new(&generation, level));
     Arc::new(table)
 }
 
-fn ask(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usage)>, CallError> {
-    let ask = Ask {
+fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usage)>, CallError> {
+    let call = Call {
         epoch,
         key,
         cost,
@@ -62,18 +63,18 @@ fn ask(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usage
         takes: true,
     };
     let mut usages = Vec::new();
-    let visit = |stripe: &mut Stripe| stripe.ask_all(&ask, Select::All, &mut usages);
+    let visit = |stripe: &mut Stripe| stripe.check_all(&call, Select::All, &mut usages);
     table.with(key, &mut false, visit)?;
     Ok(usages)
 }
 
 fn takes(table: &Table, key: Key) -> u64 {
-    let usages = ask(table, EPOCH, key, 1).expect("open");
+    let usages = check(table, EPOCH, key, 1).expect("open");
     u64::from(usages.iter().all(|(_, usage)| usage.allowed()))
 }
 
 fn left(table: &Table, epoch: u32, key: Key) -> Vec<u64> {
-    let usages = ask(table, epoch, key, 0).expect("open");
+    let usages = check(table, epoch, key, 0).expect("open");
     usages.iter().map(|(_, usage)| usage.remaining).collect()
 }
 
@@ -129,10 +130,10 @@ fn loom_a_late_call_takes_nothing_of_the_next_tenant() {
         table.split();
         let late = {
             let table = Arc::clone(&table);
-            thread::spawn(move || [LEAVES, STAYS].map(|key| ask(&table, EPOCH, key, 1)))
+            thread::spawn(move || [LEAVES, STAYS].map(|key| check(&table, EPOCH, key, 1)))
         };
-        let next = tenancy(EPOCH + 1, &[3]);
-        table.refill(|level| Stripe::let_to(&next, level));
+        let next = generation(EPOCH + 1, &[3]);
+        table.refill(|level| Stripe::new(&next, level));
         for answer in late.join().unwrap() {
             match answer {
                 Ok(usages) => assert_eq!(usages[0].1.remaining, 2),

@@ -6,12 +6,13 @@
 //! one cache line of rows, and its branches go the same way every time: the processor, which cannot guess how far a
 //! key lies from home, would otherwise stop at each search that misses the cache (measured at 1,000,000 keys).
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
-use crate::algorithm::Logs;
 use crate::key::Key;
 
-use super::hint::Extent;
+use super::layout::{
+    first_byte, first_row, home, tag, zero_bytes, CacheLine, Extent, GROUP, LINE_WORDS, ONES,
+};
 
 /// Words of a key.
 pub(crate) const KEY_WORDS: usize = 2;
@@ -21,42 +22,15 @@ const MAX_FILL: usize = 85;
 const NEW_FILL: usize = 68;
 const MIN_FILL: usize = 40;
 
-/// Tags that are compared at once, and the fewest slots.
-const GROUP: usize = 16;
-
-/// Every byte of a group 1, or with its top bit set.
-const ONES: u128 = u128::MAX / 0xFF;
-const TOPS: u128 = ONES << 7;
-
-const LINE_WORDS: usize = 8;
-
 /// Small, since it lies with the stripe's lock and counts on one cache line: another core that takes the lock then
 /// waits for that line alone.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
     /// A byte a slot, 0 where it is empty, then the first ones again, so that a group can begin at the last slot; from
     /// the next line on, the rows.
-    lines: Box<[Line]>,
+    lines: Box<[CacheLine]>,
     slots: u32,
     keys: u32,
-}
-
-/// A cache line. Rows begin with one, so that a row of four words never lies across two.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u64; LINE_WORDS]);
-
-// SAFETY: eight words, as large as their alignment, so without padding; of words any bits are a value, zeros too.
-#[allow(unsafe_code)]
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Pod for Line {}
-
-/// A key's state, with the logs that it may refer to.
-pub(crate) struct Slot<'a> {
-    pub(crate) state: &'a mut [u64],
-    pub(crate) logs: &'a mut Logs,
 }
 
 impl Segment {
@@ -170,7 +144,7 @@ impl Segment {
             } else {
                 &mut *self
             };
-            into.adopt(row, stride);
+            into.insert_row(row, stride);
         }
     }
 
@@ -208,17 +182,17 @@ impl Segment {
         };
         let words = first_row(slots) + slots * stride;
         let new = Self {
-            lines: vec![Line::zeroed(); words.div_ceil(LINE_WORDS)].into(),
+            lines: vec![CacheLine::zeroed(); words.div_ceil(LINE_WORDS)].into(),
             slots: u32::try_from(slots).expect("a stripe is split long before"),
             keys: 0,
         };
         let old = std::mem::replace(self, new);
         for row in old.occupied(stride) {
-            self.adopt(row, stride);
+            self.insert_row(row, stride);
         }
     }
 
-    fn adopt(&mut self, row: &[u64], stride: usize) {
+    fn insert_row(&mut self, row: &[u64], stride: usize) {
         let key = Key {
             high: row[0],
             low: row[1],
@@ -310,42 +284,6 @@ impl Segment {
             slot - self.slots()
         }
     }
-}
-
-/// The slot from which the search for a key begins, of so many. Spreads the key's low word evenly over any number of slots
-/// (Lemire 2016, "A fast alternative to the modulo reduction").
-#[inline]
-#[allow(clippy::cast_possible_truncation)] // less than `slots`
-pub(crate) fn home(key_low: u64, slots: u32) -> usize {
-    ((u128::from(key_low) * u128::from(slots)) >> 64) as usize
-}
-
-/// The word at which the rows of so many slots begin: on the line after their tags.
-#[inline]
-pub(crate) fn first_row(slots: usize) -> usize {
-    match slots {
-        0 => 0,
-        slots => (slots + GROUP - 1).div_ceil(size_of::<Line>()) * LINE_WORDS,
-    }
-}
-
-/// Seven bits of a key that choose neither its stripe nor its home, never zero.
-#[inline]
-fn tag(key_high: u64) -> u8 {
-    (key_high >> 57) as u8 | 0x80
-}
-
-/// The top bit of each byte that is zero. Of the bytes above such a one, a 1 may be taken for a zero too: so only the
-/// lowest is certain, which a look at the key makes up for (Mycroft 1987).
-#[inline]
-fn zero_bytes(group: u128) -> u128 {
-    group.wrapping_sub(ONES) & !group & TOPS
-}
-
-/// The number of the lowest byte that has its top bit set.
-#[inline]
-fn first_byte(tops: u128) -> usize {
-    (tops.trailing_zeros() / 8) as usize
 }
 
 #[cfg(all(test, not(loom)))]

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::key::Key;
 use crate::sync::{AtomicUsize, Ordering};
 
-use super::hint::{fetch_to_write, Hint};
+use super::prefetch::{prefetch_for_write, Hint};
 use super::spin::SpinLock;
 use super::stripe::Stripe;
 
@@ -40,7 +40,7 @@ struct Padded {
 const _: () = assert!(std::mem::offset_of!(Padded, hint) >= 64 && size_of::<Padded>() == 128);
 
 impl Padded {
-    fn vacant() -> Self {
+    fn empty() -> Self {
         Self {
             stripe: SpinLock::new(Stripe::default()),
             hint: Hint::default(),
@@ -51,7 +51,7 @@ impl Padded {
     fn with<R>(&self, visit: impl FnOnce(&mut Stripe) -> R) -> R {
         self.stripe.with(|stripe| {
             let result = visit(stripe);
-            self.hint.follow(stripe.extent());
+            self.hint.update(stripe.extent());
             result
         })
     }
@@ -71,11 +71,11 @@ impl Table {
     /// Has what a call about `key` will touch come from memory, or from another core, while the caller does something
     /// else.
     #[inline]
-    pub(crate) fn announce(&self, key: Key) {
+    pub(crate) fn prefetch(&self, key: Key) {
         let count = self.count.load(Ordering::Acquire);
         let padded = self.stripe(number_of(address(key.high), count));
-        fetch_to_write(std::ptr::from_ref(&padded.stripe).addr());
-        padded.hint.announce(key);
+        prefetch_for_write(std::ptr::from_ref(&padded.stripe).addr());
+        padded.hint.prefetch(key);
     }
 
     /// Runs `visit` on the stripe of `key`, alone. Afterwards `crowded` says whether it is time to split.
@@ -93,10 +93,10 @@ impl Table {
             let mut entered = stripe.enter();
             if entered.with(|stripe| stripe.owns(address, number)) {
                 return entered.with(|stripe| {
-                    let before = stripe.keeper().keys();
+                    let before = stripe.states().keys();
                     let result = visit(stripe);
                     *crowded = stripe.has_become_crowded(before);
-                    hint.follow(stripe.extent());
+                    hint.update(stripe.extent());
                     result
                 });
             }
@@ -161,14 +161,14 @@ impl Table {
             None => (0, 0),
             Some(n) => (n as usize + 1, 1 << (self.first_level + n)),
         };
-        let stripes = self.chunks[chunk].get_or_init(|| vacant(before.max(1 << self.first_level)));
+        let stripes = self.chunks[chunk].get_or_init(|| empty(before.max(1 << self.first_level)));
         &stripes[number - before]
     }
 }
 
 #[cold]
-fn vacant(stripes: usize) -> Box<[Padded]> {
-    (0..stripes).map(|_| Padded::vacant()).collect()
+fn empty(stripes: usize) -> Box<[Padded]> {
+    (0..stripes).map(|_| Padded::empty()).collect()
 }
 
 /// The bits of a key that choose its stripe. The lowest bit of `high` is always set.

@@ -44,7 +44,7 @@ fn every_call(limiter: &Limiter, epoch: Epoch) -> Vec<Result<(), CallError>> {
 
 #[test]
 fn calls_of_an_earlier_epoch_are_refused_and_change_nothing() {
-    let limiter = Limiter::vacant();
+    let limiter = Limiter::closed();
     let unknown = |epoch| {
         for (call, answer) in every_call(&limiter, epoch).into_iter().enumerate() {
             assert_eq!(answer, Err(CallError::UnknownLimiter), "call {call}");
@@ -117,7 +117,7 @@ fn a_window_named_twice_is_asked_once() {
 
 #[test]
 fn limits_that_cannot_be_kept_leave_everything_as_it_was() {
-    let limiter = Limiter::vacant();
+    let limiter = Limiter::closed();
     let epoch = open(&limiter, 3);
     let key = Seed::fixed(1).key(b"somebody");
     limiter.check(epoch, key, BURST, 1).expect("open");

@@ -19,4 +19,4 @@ mod lifetime;
 mod once;
 mod player;
 mod retry;
-mod travel;
+mod snapshot;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Adopt, Answer, Clock, Epoch, Key, Known, Limit, Limiter, ManualClock, Nanos, Once, Options,
+    Answer, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock, Nanos, Once, Options,
     Scale, Seed, Select, Stats, Tag, Usage,
 };
 
@@ -127,9 +127,9 @@ impl Rig {
         known.expect("open")
     }
 
-    pub(crate) fn adopt(&self, id: u64, known: &Known, how: Adopt) -> bool {
-        let adopted = self.limiter.adopt(self.epoch, self.key(id), known, how);
-        adopted.expect("known windows")
+    pub(crate) fn import(&self, id: u64, known: &Known, how: Import) -> bool {
+        let imported = self.limiter.import(self.epoch, self.key(id), known, how);
+        imported.expect("known windows")
     }
 
     /// A call named `request`, which is remembered for `keep`.

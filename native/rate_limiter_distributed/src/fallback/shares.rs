@@ -1,6 +1,6 @@
 //! This node's part of each limit, and the conversion of states between the whole limits and the parts.
 
-use rate_limiter_core::{Algorithm, Known, Limit, Snapshot, Tag};
+use rate_limiter_core::{Known, Limit, Snapshot, Tag};
 
 use crate::members::Share;
 
@@ -97,13 +97,9 @@ impl Shares {
 
 impl Part {
     fn new(tag: Tag, limit: &Limit, share: Share) -> Self {
-        let burst = match limit.algorithm() {
-            Algorithm::TokenBucket { burst: Some(burst) } => burst,
-            _ => limit.limit(),
-        };
         let whole = Amounts {
             limit: limit.limit(),
-            burst,
+            burst: limit.capacity(),
         };
         let exact = Amounts {
             limit: share.of(whole.limit),

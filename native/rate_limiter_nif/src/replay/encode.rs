@@ -102,11 +102,9 @@ impl<'a> OutcomeTerm<'a> {
 impl FitTerm {
     pub(super) fn new(stated: &Limit, fit: &Fit) -> Self {
         let with_burst = |limit| {
-            let burst = match with_limit(stated, limit).algorithm() {
-                Algorithm::TokenBucket { burst } => Some(burst.unwrap_or(limit)),
-                _ => None,
-            };
-            (limit, burst)
+            let other = with_limit(stated, limit);
+            let is_bucket = matches!(other.algorithm(), Algorithm::TokenBucket { .. });
+            (limit, is_bucket.then_some(other.capacity()))
         };
         let curve = fit.curve.iter();
         Self {

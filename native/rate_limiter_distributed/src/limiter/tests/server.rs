@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rate_limiter_core::{
-    Adopt, Algorithm, Answer, Clock, Epoch, Join, Key, Known, Limit, Limiter, ManualClock, Nanos,
+    Algorithm, Answer, Clock, Epoch, Import, Join, Key, Known, Limit, Limiter, ManualClock, Nanos,
     Options, Seed, Select, Snapshot, Tag,
 };
 
@@ -122,8 +122,8 @@ impl Server {
             windows: vec![(tag, state.clone())],
         };
         if let Some(least) = &charge.at_least {
-            let adopted = limiter.adopt(epoch, key, &known(least), Adopt::AtLeast);
-            adopted.expect("a window of the limiter");
+            let imported = limiter.import(epoch, key, &known(least), Import::AtLeast);
+            imported.expect("a window of the limiter");
         }
         if let Some(taken) = &charge.taken {
             let stored = limiter.snapshot(epoch, key, Select::Tags(&[tag]));
@@ -134,8 +134,8 @@ impl Server {
                     *debt = full(window.meter.limit()).min(*debt);
                 }
             }
-            let adopted = limiter.adopt(epoch, key, &sum, Adopt::Instead);
-            adopted.expect("a window of the limiter");
+            let imported = limiter.import(epoch, key, &sum, Import::Replace);
+            imported.expect("a window of the limiter");
         }
     }
 }

@@ -34,7 +34,7 @@ impl SlidingWindow {
     }
 
     /// Counts what `counts` say, from sub-windows of `width` that are numbered from 1970.
-    pub(crate) fn adopt(
+    pub(crate) fn import(
         &self,
         state: &mut [u64],
         now: Nanos,

@@ -5,19 +5,19 @@
 //! never too leniently; keys that have a slot stay exact. A newcomer that later gets a slot takes the overflow's debt
 //! along, since it may have caused it.
 
-mod travel;
+mod snapshot;
 
-use crate::algorithm::Logs;
+use crate::algorithm::{Logs, State};
+use crate::call::{Call, Select, Tag};
 use crate::clock::Nanos;
 use crate::key::Key;
-use crate::plan::{Plan, Select, Tag, Window};
+use crate::plan::{Plan, Window};
 use crate::stats::Stats;
 use crate::verdict::Usage;
 
-use super::hint::Extent;
-use super::segment::{Segment, Slot, KEY_WORDS};
-use super::stripe::Ask;
-use super::tenancy::{Tenancy, Totals};
+use super::generation::{Generation, Totals};
+use super::layout::Extent;
+use super::segment::{Segment, KEY_WORDS};
 
 /// Bytes of keys from which on a stripe should split: a split or a growth moves so much, some microseconds' work.
 const CROWDED_BYTES: usize = 16 * 1024;
@@ -25,7 +25,7 @@ const CROWDED_BYTES: usize = 16 * 1024;
 /// In this order: what every call touches comes first, see `Stripe`.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(crate) struct Keeper {
+pub(crate) struct States {
     segment: Segment,
     checks: u64,
     denials: u64,
@@ -33,8 +33,8 @@ pub(crate) struct Keeper {
     overflow: Option<Box<[u64]>>,
 }
 
-/// Bytes at the beginning of a keeper that a call about a present key touches.
-pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Keeper, logs);
+/// Bytes at the beginning of a states that a call about a present key touches.
+pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(States, logs);
 
 /// The state by which a key is judged.
 #[derive(Clone, Copy)]
@@ -45,142 +45,145 @@ enum Found {
     Blank,
 }
 
-/// What becomes of a state when another arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adopt {
-    /// The other takes its place.
-    Instead,
-    /// It stays where it is the stricter one.
-    AtLeast,
-}
-
-impl Keeper {
+impl States {
     #[inline]
-    pub(crate) fn ask(
+    pub(crate) fn check(
         &mut self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         window: &Window,
-        ask: &Ask,
+        call: &Call,
         now: Nanos,
     ) -> Usage {
-        if ask.takes && !tenancy.plan.keeps_logs() {
+        if call.takes && !generation.plan.keeps_logs() {
             // Nearly every call: the key is present, and its state is in its slot.
-            if let Some(at) = self.segment.find(ask.key, stride(&tenancy.plan)) {
-                let slot = self.slot_at(&tenancy.plan, at);
+            if let Some(at) = self.segment.find(call.key, stride(&generation.plan)) {
+                let slot = self.slot_at(&generation.plan, at);
                 let state = window.state(slot);
-                let usage = window.meter.take(state, now, ask.cost, ask.scale, true);
+                let usage = window.meter.take(state, now, call.cost, call.scale, true);
                 self.count(usage.allowed());
                 return usage;
             }
         }
-        self.ask_slowly(tenancy, window, ask, now)
+        self.check_slowly(generation, window, call, now)
     }
 
     /// As `ask`, also for a key that has no slot yet, or keeps a log.
     #[inline(never)]
-    fn ask_slowly(&mut self, tenancy: &Tenancy, window: &Window, ask: &Ask, now: Nanos) -> Usage {
-        let mut found = self.find(tenancy, ask.key, now);
-        self.renew(tenancy, found, window, now);
-        let usage = self.decide(tenancy, found, window, ask, now, ask.cost);
-        if ask.takes {
+    fn check_slowly(
+        &mut self,
+        generation: &Generation,
+        window: &Window,
+        call: &Call,
+        now: Nanos,
+    ) -> Usage {
+        let mut found = self.find(generation, call.key, now);
+        self.renew(generation, found, window, now);
+        let usage = self.decide(generation, found, window, call, now, call.cost);
+        if call.takes {
             self.count(usage.allowed());
-            if usage.allowed() && ask.cost > 0 {
+            if usage.allowed() && call.cost > 0 {
                 if !matches!(found, Found::Own(_)) {
-                    found = self.settle(tenancy, ask.key, now);
+                    found = self.settle(generation, call.key, now);
                 }
-                self.take(tenancy, found, window, ask, now);
+                self.take(generation, found, window, call, now);
             }
         }
         usage
     }
 
-    pub(crate) fn ask_all(
+    pub(crate) fn check_all(
         &mut self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         select: Select,
-        ask: &Ask,
+        call: &Call,
         now: Nanos,
         usages: &mut Vec<(Tag, Usage)>,
     ) {
-        let mut found = self.find(tenancy, ask.key, now);
+        let mut found = self.find(generation, call.key, now);
         let first = usages.len();
-        for window in tenancy.plan.selected(select) {
-            self.renew(tenancy, found, window, now);
-            let usage = self.decide(tenancy, found, window, ask, now, ask.cost);
+        for window in generation.plan.selected(select) {
+            self.renew(generation, found, window, now);
+            let usage = self.decide(generation, found, window, call, now, call.cost);
             usages.push((window.tag, usage));
         }
         let allowed = usages[first..].iter().all(|(_, usage)| usage.allowed());
-        if ask.takes {
+        if call.takes {
             self.count(allowed);
         }
         if !allowed {
             // Nothing is taken: the windows that would have let the call through say what they have now.
-            let asked = tenancy.plan.selected(select).zip(&mut usages[first..]);
+            let asked = generation.plan.selected(select).zip(&mut usages[first..]);
             for (window, (_, usage)) in asked.filter(|(_, (_, usage))| usage.allowed()) {
-                *usage = self.decide(tenancy, found, window, ask, now, 0);
+                *usage = self.decide(generation, found, window, call, now, 0);
             }
-        } else if ask.takes && ask.cost > 0 {
+        } else if call.takes && call.cost > 0 {
             if !matches!(found, Found::Own(_)) {
-                found = self.settle(tenancy, ask.key, now);
+                found = self.settle(generation, call.key, now);
             }
-            for window in tenancy.plan.selected(select) {
-                self.take(tenancy, found, window, ask, now);
+            for window in generation.plan.selected(select) {
+                self.take(generation, found, window, call, now);
             }
         }
     }
 
-    pub(crate) fn refund(&mut self, tenancy: &Tenancy, select: Select, ask: &Ask, now: Nanos) {
+    pub(crate) fn refund(
+        &mut self,
+        generation: &Generation,
+        select: Select,
+        call: &Call,
+        now: Nanos,
+    ) {
         // What the overflow owes may be another's.
-        let Some(at) = self.segment.find(ask.key, stride(&tenancy.plan)) else {
+        let Some(at) = self.segment.find(call.key, stride(&generation.plan)) else {
             return;
         };
-        for window in tenancy.plan.selected(select) {
-            self.renew(tenancy, Found::Own(at), window, now);
-            let slot = self.slot_at(&tenancy.plan, at);
-            window.meter.refund(window.state(slot), now, ask.cost);
+        for window in generation.plan.selected(select) {
+            self.renew(generation, Found::Own(at), window, now);
+            let slot = self.slot_at(&generation.plan, at);
+            window.meter.refund(window.state(slot), now, call.cost);
         }
     }
 
-    pub(crate) fn reset(&mut self, tenancy: &Tenancy, select: Select, key: Key) {
-        let Some(at) = self.segment.find(key, stride(&tenancy.plan)) else {
+    pub(crate) fn reset(&mut self, generation: &Generation, select: Select, key: Key) {
+        let Some(at) = self.segment.find(key, stride(&generation.plan)) else {
             return;
         };
         let heap = self.logs.units();
-        for window in tenancy.plan.selected(select) {
-            let slot = self.slot_at(&tenancy.plan, at);
+        for window in generation.plan.selected(select) {
+            let slot = self.slot_at(&generation.plan, at);
             window.meter.clear(window.state(slot));
         }
-        tenancy.shared.budget.adjust(heap, self.logs.units());
-        self.leave_if_blank(tenancy, at);
+        generation.accounting.budget.adjust(heap, self.logs.units());
+        self.leave_if_blank(generation, at);
     }
 
     /// Removes the slot whose state begins at `at`, if nothing was used.
-    fn leave_if_blank(&mut self, tenancy: &Tenancy, at: usize) {
-        if *self.slot_at(&tenancy.plan, at).state == *tenancy.plan.blank() {
-            self.segment.remove(at, stride(&tenancy.plan));
-            tenancy.shared.budget.adjust(1, 0);
+    fn leave_if_blank(&mut self, generation: &Generation, at: usize) {
+        if *self.slot_at(&generation.plan, at).words == *generation.plan.blank() {
+            self.segment.remove(at, stride(&generation.plan));
+            generation.accounting.budget.adjust(1, 0);
         }
     }
 
     /// Forgets idle keys. Returns how many.
-    pub(crate) fn sweep(&mut self, tenancy: &Tenancy, now: Nanos) -> usize {
+    pub(crate) fn sweep(&mut self, generation: &Generation, now: Nanos) -> usize {
         let heap = self.logs.units();
         let before = self.segment.keys();
         let logs = &mut self.logs;
-        self.segment.retain_not(stride(&tenancy.plan), |state| {
-            let idle = tenancy.is_idle(state, logs, now);
+        self.segment.retain_not(stride(&generation.plan), |state| {
+            let idle = generation.is_idle(state, logs, now);
             if idle {
-                clear_all(&tenancy.plan, state, logs);
+                clear_all(&generation.plan, state, logs);
             }
             idle
         });
         let swept = before - self.segment.keys();
-        tenancy.shared.budget.adjust(swept as u64, 0);
-        tenancy.shared.budget.adjust(heap, self.logs.units());
-        Totals::count(&tenancy.shared.totals.swept, swept as u64);
+        generation.accounting.budget.adjust(swept as u64, 0);
+        generation.accounting.budget.adjust(heap, self.logs.units());
+        Totals::count(&generation.accounting.totals.swept, swept as u64);
         if self.overflow.is_some() {
             // It goes, too, with what it takes of the budget, if nobody owes anything by it any more.
-            self.overflow_or_blank(tenancy, now);
+            self.overflow_or_blank(generation, now);
         }
         swept
     }
@@ -189,11 +192,11 @@ impl Keeper {
     /// newcomer that is in its debt.
     pub(crate) fn split(
         &mut self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         other: &mut Self,
         leaves: impl Fn(u64) -> bool,
     ) {
-        let plan = &tenancy.plan;
+        let plan = &generation.plan;
         let heap = self.logs.units() + other.logs.units();
         if plan.keeps_logs() {
             let (logs, others) = (&mut self.logs, &mut other.logs);
@@ -202,7 +205,7 @@ impl Keeper {
                     for window in plan.windows() {
                         window
                             .meter
-                            .hand_over(window.state(Slot { state, logs }), others);
+                            .hand_over(window.state(State { words: state, logs }), others);
                     }
                 }
             });
@@ -217,7 +220,7 @@ impl Keeper {
             }
             other.overflow = Some(copy);
         }
-        let budget = &tenancy.shared.budget;
+        let budget = &generation.accounting.budget;
         budget.adjust(heap, self.logs.units() + other.logs.units());
     }
 
@@ -238,8 +241,8 @@ impl Keeper {
 
     /// Where the keys lie.
     #[inline]
-    pub(crate) fn extent(&self, tenancy: &Tenancy) -> Extent {
-        self.segment.extent(stride(&tenancy.plan))
+    pub(crate) fn extent(&self, generation: &Generation) -> Extent {
+        self.segment.extent(stride(&generation.plan))
     }
 
     #[inline]
@@ -248,40 +251,40 @@ impl Keeper {
     }
 
     /// Whether there are more keys than a stripe should have.
-    pub(crate) fn is_crowded(&self, tenancy: &Tenancy) -> bool {
-        self.segment.keys() * stride(&tenancy.plan) * size_of::<u64>() > CROWDED_BYTES
+    pub(crate) fn is_crowded(&self, generation: &Generation) -> bool {
+        self.segment.keys() * stride(&generation.plan) * size_of::<u64>() > CROWDED_BYTES
     }
 
     #[inline]
-    fn find(&mut self, tenancy: &Tenancy, key: Key, now: Nanos) -> Found {
-        match self.segment.find(key, stride(&tenancy.plan)) {
+    fn find(&mut self, generation: &Generation, key: Key, now: Nanos) -> Found {
+        match self.segment.find(key, stride(&generation.plan)) {
             Some(at) => Found::Own(at),
             None if self.overflow.is_none() => Found::Blank,
-            None => self.overflow_or_blank(tenancy, now),
+            None => self.overflow_or_blank(generation, now),
         }
     }
 
     #[cold]
-    fn overflow_or_blank(&mut self, tenancy: &Tenancy, now: Nanos) -> Found {
+    fn overflow_or_blank(&mut self, generation: &Generation, now: Nanos) -> Found {
         match self.overflow.take() {
-            Some(state) if !tenancy.is_idle(&state, &self.logs, now) => {
+            Some(state) if !generation.is_idle(&state, &self.logs, now) => {
                 self.overflow = Some(state);
                 Found::Overflow
             }
             drained => {
                 let heap = self.logs.units();
                 if let Some(mut state) = drained {
-                    clear_all(&tenancy.plan, &mut state, &mut self.logs);
+                    clear_all(&generation.plan, &mut state, &mut self.logs);
                 }
-                tenancy.shared.budget.adjust(heap, self.logs.units());
+                generation.accounting.budget.adjust(heap, self.logs.units());
                 Found::Blank
             }
         }
     }
 
     /// Has a state that was written under another limit say what it says under this one, from now on.
-    fn renew(&mut self, tenancy: &Tenancy, found: Found, window: &Window, now: Nanos) {
-        self.on_slot(&tenancy.plan, found, |slot| {
+    fn renew(&mut self, generation: &Generation, found: Found, window: &Window, now: Nanos) {
+        self.on_slot(&generation.plan, found, |slot| {
             window.meter.renew(window.state(slot), now);
         });
     }
@@ -289,79 +292,90 @@ impl Keeper {
     #[inline]
     fn decide(
         &self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         found: Found,
         window: &Window,
-        ask: &Ask,
+        call: &Call,
         now: Nanos,
         cost: u64,
     ) -> Usage {
-        let blank = tenancy.plan.blank();
+        let blank = generation.plan.blank();
         let state = match found {
             Found::Own(at) => self.segment.state(at, blank.len()),
             Found::Overflow => self.overflow.as_deref().unwrap_or(blank),
             Found::Blank => blank,
         };
         let words = &state[window.range()];
-        window.meter.decide(words, &self.logs, now, cost, ask.scale)
+        window
+            .meter
+            .decide(words, &self.logs, now, cost, call.scale)
     }
 
     /// Takes from a window that has allowed it. What that adds on the heap counts towards the budget.
-    fn take(&mut self, tenancy: &Tenancy, found: Found, window: &Window, ask: &Ask, now: Nanos) {
-        let keeps_logs = tenancy.plan.keeps_logs();
-        let may_grow = !keeps_logs || !tenancy.shared.budget.is_spent();
+    fn take(
+        &mut self,
+        generation: &Generation,
+        found: Found,
+        window: &Window,
+        call: &Call,
+        now: Nanos,
+    ) {
+        let keeps_logs = generation.plan.keeps_logs();
+        let may_grow = !keeps_logs || !generation.accounting.budget.is_spent();
         let heap = self.logs.units();
-        self.on_slot(&tenancy.plan, found, |slot| {
+        self.on_slot(&generation.plan, found, |slot| {
             let state = window.state(slot);
-            window.meter.take(state, now, ask.cost, ask.scale, may_grow);
+            window
+                .meter
+                .take(state, now, call.cost, call.scale, may_grow);
         });
         if let (Found::Overflow, Some(state)) = (found, &mut self.overflow) {
             window.meter.share(&mut state[window.range()]);
         }
         if keeps_logs {
-            tenancy.shared.budget.adjust(heap, self.logs.units());
+            generation.accounting.budget.adjust(heap, self.logs.units());
         }
     }
 
-    fn on_slot(&mut self, plan: &Plan, found: Found, change: impl FnOnce(Slot<'_>)) {
+    fn on_slot(&mut self, plan: &Plan, found: Found, change: impl FnOnce(State<'_>)) {
         match (found, &mut self.overflow) {
             (Found::Own(at), _) => change(self.slot_at(plan, at)),
             (Found::Overflow, Some(state)) => {
                 let logs = &mut self.logs;
-                change(Slot { state, logs });
+                change(State { words: state, logs });
             }
             (Found::Overflow | Found::Blank, _) => (),
         }
     }
 
     #[inline]
-    fn slot_at(&mut self, plan: &Plan, at: usize) -> Slot<'_> {
-        Slot {
-            state: self.segment.state_mut(at, plan.state_words()),
+    fn slot_at(&mut self, plan: &Plan, at: usize) -> State<'_> {
+        State {
+            words: self.segment.state_mut(at, plan.state_words()),
             logs: &mut self.logs,
         }
     }
 
     /// Finds room for a newcomer that is about to take: a slot of its own, or the overflow.
-    fn settle(&mut self, tenancy: &Tenancy, key: Key, now: Nanos) -> Found {
-        if !self.has_room(tenancy, now) {
-            Totals::count(&tenancy.shared.totals.overflowed, 1);
-            let plan = &tenancy.plan;
+    fn settle(&mut self, generation: &Generation, key: Key, now: Nanos) -> Found {
+        if !self.has_room(generation, now) {
+            Totals::count(&generation.accounting.totals.overflowed, 1);
+            let plan = &generation.plan;
             self.overflow.get_or_insert_with(|| plan.blank().into());
             return Found::Overflow;
         }
-        Found::Own(self.place(tenancy, key))
+        Found::Own(self.place(generation, key))
     }
 
     /// Takes one slot's worth of the budget, if there is one or can be.
-    fn has_room(&mut self, tenancy: &Tenancy, now: Nanos) -> bool {
-        tenancy.shared.budget.try_take()
-            || (self.sweep(tenancy, now) > 0 && tenancy.shared.budget.try_take())
+    fn has_room(&mut self, generation: &Generation, now: Nanos) -> bool {
+        generation.accounting.budget.try_take()
+            || (self.sweep(generation, now) > 0 && generation.accounting.budget.try_take())
     }
 
     /// Makes a newcomer's slot, for which there is room, and returns where its state begins.
-    fn place(&mut self, tenancy: &Tenancy, key: Key) -> usize {
-        let plan = &tenancy.plan;
+    fn place(&mut self, generation: &Generation, key: Key) -> usize {
+        let plan = &generation.plan;
         let stride = stride(plan);
         let at = self.segment.insert(key, stride);
         if let Some(debt) = &self.overflow {
@@ -372,7 +386,7 @@ impl Keeper {
                 let slot = self.slot_at(plan, at);
                 window.meter.detach(window.state(slot));
             }
-            tenancy.shared.budget.adjust(heap, self.logs.units());
+            generation.accounting.budget.adjust(heap, self.logs.units());
         }
         at
     }
@@ -392,6 +406,8 @@ fn stride(plan: &Plan) -> usize {
 
 fn clear_all(plan: &Plan, state: &mut [u64], logs: &mut Logs) {
     for window in plan.windows() {
-        window.meter.clear(window.state(Slot { state, logs }));
+        window
+            .meter
+            .clear(window.state(State { words: state, logs }));
     }
 }

@@ -1,28 +1,28 @@
 //! States of keys, leaving and arriving.
 
+use crate::call::{Select, Tag};
 use crate::clock::Nanos;
 use crate::key::Key;
-use crate::plan::{Select, Tag};
-use crate::snapshot::{Join, Known};
+use crate::snapshot::{Import, Join, Known};
 
-use super::{stride, Adopt, Found, Keeper, Tenancy};
+use super::{stride, Found, Generation, States};
 
-impl Keeper {
+impl States {
     /// What the key has used of the selected windows; `None` if it has no state of its own. What those who found no
     /// room took together is nobody's.
     pub(crate) fn export(
         &mut self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         select: Select,
         key: Key,
         now: Nanos,
     ) -> Option<Known> {
-        let at = self.segment.find(key, stride(&tenancy.plan))?;
-        let offset = tenancy.offset_to_unix;
+        let at = self.segment.find(key, stride(&generation.plan))?;
+        let offset = generation.offset_to_unix;
         let mut windows = Vec::new();
-        for window in tenancy.plan.selected(select) {
-            self.renew(tenancy, Found::Own(at), window, now);
-            let state = window.state(self.slot_at(&tenancy.plan, at));
+        for window in generation.plan.selected(select) {
+            self.renew(generation, Found::Own(at), window, now);
+            let state = window.state(self.slot_at(&generation.plan, at));
             if let Some(snapshot) = window.meter.export(state, now, offset) {
                 windows.push((window.tag, snapshot));
             }
@@ -34,47 +34,47 @@ impl Keeper {
     }
 
     /// Goes on from what is known of the key elsewhere. Returns whether there was room for it.
-    pub(crate) fn adopt(
+    pub(crate) fn import(
         &mut self,
-        tenancy: &Tenancy,
+        generation: &Generation,
         key: Key,
         known: &Known,
-        how: Adopt,
+        how: Import,
         now: Nanos,
     ) -> bool {
-        let plan = &tenancy.plan;
+        let plan = &generation.plan;
         let mut known = known
             .clone()
-            .moved(now.saturating_add(tenancy.offset_to_unix));
+            .moved(now.saturating_add(generation.offset_to_unix));
         let at = match self.segment.find(key, stride(plan)) {
             Some(at) => at,
             None if known.is_blank() => return true,
-            None if !self.has_room(tenancy, now) => return false,
-            None => self.place(tenancy, key),
+            None if !self.has_room(generation, now) => return false,
+            None => self.place(generation, key),
         };
-        if how == Adopt::AtLeast {
+        if how == Import::AtLeast {
             // Also what it took along from those who found no room.
             let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
-            let own = self.export(tenancy, Select::Tags(&tags), key, now);
+            let own = self.export(generation, Select::Tags(&tags), key, now);
             known = known.with(own.as_ref(), Join::Most);
         }
         let heap = self.logs.units();
-        let may_grow = !plan.keeps_logs() || !tenancy.shared.budget.is_spent();
+        let may_grow = !plan.keeps_logs() || !generation.accounting.budget.is_spent();
         for window in plan.windows() {
             let Some(snapshot) = known.window(window.tag) else {
                 continue;
             };
-            if how == Adopt::Instead {
+            if how == Import::Replace {
                 window.meter.clear(window.state(self.slot_at(plan, at)));
             }
             if !snapshot.is_blank() {
                 let state = window.state(self.slot_at(plan, at));
-                let offset = tenancy.offset_to_unix;
-                window.meter.adopt(state, now, offset, snapshot, may_grow);
+                let offset = generation.offset_to_unix;
+                window.meter.import(state, now, offset, snapshot, may_grow);
             }
         }
-        tenancy.shared.budget.adjust(heap, self.logs.units());
-        self.leave_if_blank(tenancy, at);
+        generation.accounting.budget.adjust(heap, self.logs.units());
+        self.leave_if_blank(generation, at);
         true
     }
 }

@@ -1,21 +1,21 @@
-//! Names of calls that were admitted, each until its time is over.
+//! Ids of calls that were admitted, each until its time is over.
 //!
 //! A table of keys like any other, on the same budget: a name is a bucket that has drained when it may be forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::{Select, Tag};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
 use crate::limit::Limit;
-use crate::plan::{Plan, Select, Tag};
-use crate::snapshot::{Known, Snapshot};
+use crate::plan::Plan;
+use crate::snapshot::{Import, Known, Snapshot};
 
-use super::keeper::Adopt;
+use super::generation::Generation;
 use super::stripe::Stripe;
 use super::table::Table;
-use super::tenancy::Tenancy;
 
 /// Stripes at the start: most limiters see no name at all.
 const STRIPES: usize = 8;
@@ -23,64 +23,64 @@ const STRIPES: usize = 8;
 const ONLY: Tag = 0;
 
 #[derive(Debug)]
-pub(crate) struct Names(Table);
+pub(crate) struct OnceIds(Table);
 
-impl Default for Names {
+impl Default for OnceIds {
     fn default() -> Self {
         Self(Table::new(STRIPES))
     }
 }
 
-impl Names {
+impl OnceIds {
     /// Forgets all that was, and counts from now on towards the budget of `keys`.
-    pub(crate) fn let_to(&self, keys: &Tenancy) {
+    pub(crate) fn open(&self, keys: &Generation) {
         // How fast it drains does not matter: it is always told what it owes in time.
         let limit = Limit::token_bucket(1, Duration::from_secs(1));
         let plan = Plan::new(&[(ONLY, limit)], Nanos(0)).expect("a limit that can be kept");
-        let tenancy = Arc::new(Tenancy {
+        let generation = Arc::new(Generation {
             epoch: keys.epoch,
             plan,
             clock: keys.clock.clone(),
             offset_to_unix: keys.offset_to_unix,
-            shared: Arc::clone(&keys.shared),
+            accounting: Arc::clone(&keys.accounting),
         });
-        self.0.refill(|level| Stripe::let_to(&tenancy, level));
+        self.0.refill(|level| Stripe::new(&generation, level));
     }
 
     /// Gives back all memory.
-    pub(crate) fn vacate(&self) {
+    pub(crate) fn close(&self) {
         self.0.refill(|_| Stripe::default());
     }
 
     /// Whether it is remembered.
-    pub(crate) fn has(
+    pub(crate) fn contains(
         &self,
         epoch: u32,
-        name: Key,
+        id: Key,
         monotonic: Nanos,
         crowded: &mut bool,
     ) -> Result<bool, CallError> {
-        let known = self.0.with(name, crowded, |stripe| {
-            stripe.export(epoch, name, Select::All, monotonic)
+        let known = self.0.with(id, crowded, |stripe| {
+            stripe.export(epoch, id, Select::All, monotonic)
         })?;
         Ok(known.is_some_and(|known| !known.is_blank()))
     }
 
     /// Remembers it for `keep` from now on, if there is room.
-    pub(crate) fn put(
+    pub(crate) fn insert(
         &self,
         epoch: u32,
-        name: Key,
+        id: Key,
         keep: Nanos,
         monotonic: Nanos,
         crowded: &mut bool,
     ) -> Result<bool, CallError> {
-        self.0.with(name, crowded, |stripe| {
+        self.0.with(id, crowded, |stripe| {
             let known = Known {
                 at: stripe.unix(epoch, monotonic)?,
                 windows: vec![(ONLY, Snapshot::Bucket { debt: keep })],
             };
-            stripe.adopt(epoch, name, &known, Adopt::Instead, monotonic)
+            stripe.import(epoch, id, &known, Import::Replace, monotonic)
         })
     }
 

@@ -8,7 +8,7 @@ use super::{Log, SlidingLog, Stamp};
 
 impl SlidingLog {
     /// The moment of each unit that counts, since 1970, oldest first. `offset` is what turns the clock's time into that.
-    pub(crate) fn stamps(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<Nanos> {
+    pub(crate) fn export(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<Nanos> {
         let gone = log.expired(now, self.per).count();
         let live = log.stamps.iter().skip(gone);
         live.flat_map(|stamp| (0..stamp.units).map(|_| stamp.at.saturating_add(offset)))
@@ -17,7 +17,7 @@ impl SlidingLog {
 
     /// Has used what `stamps` say, since 1970 and in ascending order. Where the log may not grow, all of it as late as
     /// the last.
-    pub(crate) fn adopt(
+    pub(crate) fn import(
         &self,
         log: &mut Log,
         now: Nanos,

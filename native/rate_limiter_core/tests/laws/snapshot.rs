@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rate_limiter_core::{Adopt, Algorithm, Limit, Nanos, Retry};
+use rate_limiter_core::{Algorithm, Import, Limit, Nanos, Retry};
 
 use crate::given::{self, Step};
 use crate::player::Player;
@@ -25,7 +25,7 @@ fn moved(player: &Player, ppm: u32) -> Rig {
     there.scale(ppm);
     for id in 0..IDS {
         if let Some(known) = player.rig.snapshot(id) {
-            assert!(there.adopt(id, &known, Adopt::Instead));
+            assert!(there.import(id, &known, Import::Replace));
         }
     }
     there
@@ -133,7 +133,7 @@ proptest! {
         for id in 0..IDS {
             let alone = room(&there.rig, id, cost);
             let Some(known) = here.rig.snapshot(id) else { continue };
-            prop_assert!(there.rig.adopt(id, &known, Adopt::AtLeast));
+            prop_assert!(there.rig.import(id, &known, Import::AtLeast));
             let both = room(&there.rig, id, cost);
             prop_assert!(!is_laxer(both, alone), "{:?} alone, {:?} then", alone, both);
             let here = room(&here.rig, id, cost);
@@ -150,18 +150,18 @@ fn a_newcomer_without_room_is_not_kept_and_leaves_nothing() {
     here.check(1, 4);
     there.check(2, 1);
     let known = here.snapshot(1).expect("a key that has used something");
-    assert!(!there.adopt(1, &known, Adopt::Instead));
+    assert!(!there.import(1, &known, Import::Replace));
     assert_eq!(there.snapshot(1), None);
     assert_eq!((there.stats().keys, there.stats().overflowed), (1, 0));
     // Who is there already needs no room.
-    assert!(there.adopt(2, &known, Adopt::AtLeast));
+    assert!(there.import(2, &known, Import::AtLeast));
     assert_eq!(there.peek(2, 1).remaining, 5);
     // Nor does who has used nothing; and who has nothing left to owe makes some.
     let nothing = there.snapshot(2).map(|known| known.moved(Nanos(1 << 40)));
-    assert!(there.adopt(1, nothing.as_ref().expect("a key"), Adopt::Instead));
-    assert!(there.adopt(2, nothing.as_ref().expect("a key"), Adopt::Instead));
+    assert!(there.import(1, nothing.as_ref().expect("a key"), Import::Replace));
+    assert!(there.import(2, nothing.as_ref().expect("a key"), Import::Replace));
     assert_eq!(there.stats().keys, 0);
-    assert!(there.adopt(1, &known, Adopt::Instead));
+    assert!(there.import(1, &known, Import::Replace));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_log_that_arrives_counts_towards_the_cap() {
     }
     there.at(99);
     let known = here.snapshot(1).expect("a key that has used something");
-    assert!(there.adopt(1, &known, Adopt::Instead));
+    assert!(there.import(1, &known, Import::Replace));
     // A hundred stamps are 25 keys' worth: there is no room for another key.
     assert_eq!(there.peek(1, 1).remaining, here.peek(1, 1).remaining);
     there.check(2, 1);

@@ -13,19 +13,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::key::Key;
 
-use super::segment::{first_row, home};
+use super::layout::{first_row, home, Extent};
 
 const LINE: usize = 64;
-
-/// Where a segment lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// The address of its tags.
-    pub(crate) start: usize,
-    pub(crate) slots: u32,
-    /// Bytes of a row.
-    pub(crate) stride: u32,
-}
 
 /// An extent as it was last told.
 #[derive(Debug, Default)]
@@ -38,15 +28,15 @@ pub(crate) struct Hint {
 impl Hint {
     /// Goes by this extent from now on. Called under the stripe's lock.
     #[inline]
-    pub(crate) fn follow(&self, extent: Extent) {
+    pub(crate) fn update(&self, extent: Extent) {
         // Nearly always it is the same, and the line stays with all cores.
         if self.extent() != extent {
-            self.tell(extent);
+            self.store(extent);
         }
     }
 
     #[cold]
-    fn tell(&self, extent: Extent) {
+    fn store(&self, extent: Extent) {
         self.start.store(extent.start, Ordering::Relaxed);
         self.slots.store(extent.slots, Ordering::Relaxed);
         self.stride.store(extent.stride, Ordering::Relaxed);
@@ -54,7 +44,7 @@ impl Hint {
 
     /// Has what a search for the key will touch come from memory, or from another core.
     #[inline]
-    pub(crate) fn announce(&self, key: Key) {
+    pub(crate) fn prefetch(&self, key: Key) {
         let Extent {
             start,
             slots,
@@ -63,10 +53,10 @@ impl Hint {
         let home = home(key.low, slots);
         let rows = start.wrapping_add(first_row(slots as usize) * size_of::<u64>());
         let row = rows.wrapping_add(home * stride as usize);
-        fetch(start.wrapping_add(home));
+        prefetch_for_read(start.wrapping_add(home));
         // The key is at home or a little further on.
-        fetch_to_write(row);
-        fetch_to_write(row.wrapping_add(LINE));
+        prefetch_for_write(row);
+        prefetch_for_write(row.wrapping_add(LINE));
     }
 
     #[inline]
@@ -82,7 +72,7 @@ impl Hint {
 /// Has the line at an address come, so that it can be read.
 #[inline]
 #[allow(unsafe_code)]
-fn fetch(address: usize) {
+fn prefetch_for_read(address: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
@@ -99,7 +89,7 @@ fn fetch(address: usize) {
 /// that lack the instruction take it for one that does nothing.
 #[inline]
 #[allow(unsafe_code)]
-pub(crate) fn fetch_to_write(address: usize) {
+pub(crate) fn prefetch_for_write(address: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: as for `fetch`: the instruction changes nothing that a program can see, and never faults.
     unsafe {
@@ -124,16 +114,16 @@ mod tests {
             high: 1,
             low: u64::MAX,
         };
-        hint.announce(key);
+        hint.prefetch(key);
         let nowhere = Extent {
             start: usize::MAX - 7,
             slots: u32::MAX,
             stride: u32::MAX,
         };
         for extent in [nowhere, Extent::default(), nowhere] {
-            hint.follow(extent);
+            hint.update(extent);
             assert_eq!(hint.extent(), extent);
-            hint.announce(key);
+            hint.prefetch(key);
         }
     }
 }

@@ -12,12 +12,12 @@ impl Meter {
         let State { words, logs } = state;
         match self {
             Self::TokenBucket(gcra) => {
-                let debt = gcra.debt_ahead(words, now);
+                let debt = gcra.export(words, now);
                 (debt.0 > 0).then_some(Snapshot::Bucket { debt })
             }
             Self::SlidingWindow(window) => window.export(words, now, offset),
             Self::SlidingLog(log) => {
-                let stamps = log.stamps(logs.get(words), now, offset);
+                let stamps = log.export(logs.get(words), now, offset);
                 (!stamps.is_empty()).then_some(Snapshot::Log { stamps })
             }
             Self::FixedWindow(window) => window.export(words, now),
@@ -26,7 +26,7 @@ impl Meter {
 
     /// Goes on from a snapshot as of now, whatever the state was. One of another algorithm says nothing of this one,
     /// and changes nothing. `may_grow` is whether the state may take more memory.
-    pub(crate) fn adopt(
+    pub(crate) fn import(
         &self,
         state: State,
         now: Nanos,
@@ -36,7 +36,7 @@ impl Meter {
     ) {
         let State { words, logs } = state;
         match (self, snapshot) {
-            (Self::TokenBucket(gcra), Snapshot::Bucket { debt }) => gcra.owe(words, now, *debt),
+            (Self::TokenBucket(gcra), Snapshot::Bucket { debt }) => gcra.import(words, now, *debt),
             (
                 Self::SlidingWindow(window),
                 Snapshot::Window {
@@ -44,12 +44,14 @@ impl Meter {
                     newest,
                     counts,
                 },
-            ) => window.adopt(words, now, offset, (*width, *newest, counts)),
+            ) => window.import(words, now, offset, (*width, *newest, counts)),
             (Self::SlidingLog(log), Snapshot::Log { stamps }) => {
-                logs.update(words, |into| log.adopt(into, now, offset, stamps, may_grow));
+                logs.update(words, |into| {
+                    log.import(into, now, offset, stamps, may_grow);
+                });
             }
             (Self::FixedWindow(window), Snapshot::Fixed { start, per, used }) => {
-                window.adopt(words, now, (*start, *per, *used));
+                window.import(words, now, (*start, *per, *used));
             }
             _ => (),
         }

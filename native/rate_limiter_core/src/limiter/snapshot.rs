@@ -1,13 +1,12 @@
 //! States of keys, leaving and arriving.
 
+use crate::call::{Epoch, Select};
 use crate::clock::monotonic;
 use crate::error::CallError;
 use crate::key::Key;
-use crate::plan::Select;
-use crate::snapshot::Known;
-use crate::store::Adopt;
+use crate::snapshot::{Import, Known};
 
-use super::{Epoch, Limiter};
+use super::Limiter;
 
 impl Limiter {
     /// What a key has used of the selected windows, for another store to go on from.
@@ -30,7 +29,7 @@ impl Limiter {
     /// A window of which it has the state of another algorithm stays as it is.
     ///
     /// ```
-    /// use rate_limiter_core::{Adopt, Limit, Limiter, Options, Seed, Select};
+    /// use rate_limiter_core::{Import, Limit, Limiter, Options, Seed, Select};
     /// use std::time::Duration;
     ///
     /// let limits = [(1, Limit::token_bucket(10, Duration::from_mins(1)))];
@@ -40,20 +39,20 @@ impl Limiter {
     /// let known = here.snapshot(epoch, key, Select::All)?.expect("a key that has used something");
     ///
     /// let (there, epoch) = Limiter::new(&limits, Options::default())?;
-    /// assert!(there.adopt(epoch, key, &known, Adopt::AtLeast)?);
+    /// assert!(there.import(epoch, key, &known, Import::AtLeast)?);
     /// assert_eq!(there.peek(epoch, key, 1, 1)?.remaining, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn adopt(
+    pub fn import(
         &self,
         epoch: Epoch,
         key: Key,
         known: &Known,
-        how: Adopt,
+        how: Import,
     ) -> Result<bool, CallError> {
         let monotonic = monotonic();
         self.with(key, |stripe| {
-            stripe.adopt(epoch.0, key, known, how, monotonic)
+            stripe.import(epoch.0, key, known, how, monotonic)
         })
     }
 }

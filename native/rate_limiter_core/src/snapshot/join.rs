@@ -27,11 +27,11 @@ impl Snapshot {
                     counts: there,
                 },
             ) => {
-                let here = Row::new(*newest, counts);
+                let here = SubWindows::new(*newest, counts);
                 let there = if width == there_width {
-                    Row::new(*there_newest, there)
+                    SubWindows::new(*there_newest, there)
                 } else {
-                    Row::new(*there_newest, there).regrid(*there_width, *width)
+                    SubWindows::new(*there_newest, there).regrid(*there_width, *width)
                 };
                 let present = now.0 / width.0.max(1);
                 here.with(&there, join, present).into_window(*width)
@@ -66,12 +66,12 @@ impl Join {
 }
 
 /// Counts of sub-windows, the newest first.
-struct Row {
+struct SubWindows {
     newest: u64,
     counts: Vec<u64>,
 }
 
-impl Row {
+impl SubWindows {
     fn new(newest: u64, counts: &[u64]) -> Self {
         Self {
             newest,

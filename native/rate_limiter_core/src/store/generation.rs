@@ -12,17 +12,17 @@ use super::budget::Budget;
 /// Every stripe has the same one, behind its lock: so a call needs no reference count to read it, and sees all of a
 /// change or nothing of it.
 #[derive(Debug)]
-pub(crate) struct Tenancy {
+pub(crate) struct Generation {
     pub(crate) epoch: u32,
     pub(crate) plan: Plan,
     pub(crate) clock: Clock,
     pub(crate) offset_to_unix: Nanos,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) accounting: Arc<Accounting>,
 }
 
 /// What goes on from one set of terms to the next.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Accounting {
     pub(crate) budget: Budget,
     pub(crate) totals: Totals,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Totals {
     pub(crate) swept: AtomicU64,
 }
 
-impl Tenancy {
+impl Generation {
     /// Whether nothing counts as used in any window of a slot's state.
     pub(crate) fn is_idle(&self, state: &[u64], logs: &Logs, now: Nanos) -> bool {
         let idle = |window: &Window| window.meter.is_idle(&state[window.range()], logs, now);

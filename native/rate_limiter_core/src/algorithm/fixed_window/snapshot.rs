@@ -17,7 +17,7 @@ impl FixedWindow {
     }
 
     /// Has counted `used` in the window from `start`, which is one of `per`.
-    pub(crate) fn adopt(
+    pub(crate) fn import(
         &self,
         state: &mut [u64],
         now: Nanos,

@@ -1,0 +1,57 @@
+//! What a caller states of a call.
+
+use crate::clock::Nanos;
+use crate::key::Key;
+use crate::scale::Scale;
+
+/// The number by which a caller names a window, for instance that of an interned name.
+pub type Tag = u64;
+
+/// The windows of a limiter that a call is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Select<'a> {
+    /// All windows.
+    All,
+    /// The windows with these tags.
+    Tags(&'a [Tag]),
+}
+
+/// The id of a call, so that a repeated call is not charged again: see [`Limiter::check_once`](crate::Limiter::check_once).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The hash of the id that the caller gave the call, unique for the call's key.
+    pub id: Key,
+    /// How long the id is remembered.
+    pub keep: Nanos,
+}
+
+/// Identifies one opening of a limiter, so that a late call never reaches a limiter that was opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub(crate) u32);
+
+impl Epoch {
+    /// Returns the epoch as a number, for a handle.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the epoch of a handle's number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// A call, without its windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) epoch: u32,
+    pub(crate) key: Key,
+    pub(crate) cost: u64,
+    pub(crate) scale: Scale,
+    /// The monotonic clock, read before the lock was taken.
+    pub(crate) monotonic: Nanos,
+    /// Whether the cost is taken if all windows admit the call.
+    pub(crate) takes: bool,
+}
