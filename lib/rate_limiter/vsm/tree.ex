@@ -30,7 +30,11 @@ defmodule RateLimiter.VSM.Tree do
   @doc "Returns the subsystems of an instance. Raises `ArgumentError` if it does not run or has none."
   @spec fetch!(term) :: Table.t()
   def fetch!(instance) do
-    Registry.subsystems!(instance) || raise ArgumentError, no_subsystems(instance)
+    # A match on `nil`: dialyzer takes a comparison of the opaque table for a defect.
+    case Registry.subsystems!(instance) do
+      nil -> raise ArgumentError, no_subsystems(instance)
+      table -> table
+    end
   end
 
   @doc "Returns a subsystem of an instance. The `ArgumentError` for an unknown name lists the known ones."
