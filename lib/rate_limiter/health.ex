@@ -13,10 +13,13 @@ defmodule RateLimiter.Health do
   | --- | --- | --- |
   | `:schedulers` | share of time in which the normal schedulers are busy | 0.80 / 0.90 / 0.98 |
   | `:run_queue` | processes that wait to run, per scheduler | 1 / 4 / 8 |
-  | `:timer` | lateness of a timer of 10 ms, in milliseconds: the second largest of 100 | 5 / 20 / 100 |
+  | `:timer` | lateness of a timer of 10 ms, in milliseconds: the second largest of 100, as far as the schedulers are busy | 5 / 20 / 100 |
   | `:memory` | memory of the runtime, as a share of `:limit` bytes | 0.70 / 0.80 / 0.92 |
   | `:mailboxes` | longest message queue of the processes in `:watch` | 100 / 1,000 / 10,000 |
   | `:store` | with a Redis store: share of requests that Redis did not answer, or of servers that are unavailable | 0.01 / 0.05 / 0.25 |
+
+  Other programs of the machine make timers late, too. So lateness counts only in so far as this BEAM is busy: not at all
+  while its schedulers are busy for half of the time or less, and completely when they are never idle.
 
   The store's sensor does not change the gate. Calls that Redis does not count are counted by this node (`:on_outage`), and
   the limits stay the same. `RateLimiter.VSM.explain/1` reports when such an outage begins and ends.

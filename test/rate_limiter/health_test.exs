@@ -17,6 +17,8 @@ defmodule RateLimiter.HealthTest do
     Timer
   }
 
+  doctest Timer
+
   defmodule Odd do
     @behaviour RateLimiter.Health
     def init(options), do: options[:begin] || 0
@@ -160,10 +162,10 @@ defmodule RateLimiter.HealthTest do
 
     test "the timer comes from a process that ends with its reader" do
       {:ok, reader} = Agent.start(fn -> Reading.take(Timer, Timer.init([])) end)
-      {{:no_opinion, _}, {pid, cell}} = Agent.get(reader, & &1)
+      {{:no_opinion, _}, {pid, cell, times}} = Agent.get(reader, & &1)
       # An earlier reading, before a hundred timers of 10 ms, has no opinion.
       assert late = eventually(fn -> with -1 <- :atomics.get(cell, 1), do: nil end)
-      assert {{:ok, ms}, _} = Reading.take(Timer, {pid, cell})
+      assert {{:ok, ms}, _} = Reading.take(Timer, {pid, cell, times})
       assert late >= 0 and ms >= 0
       ref = Process.monitor(pid)
       Agent.stop(reader)

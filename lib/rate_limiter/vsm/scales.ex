@@ -35,15 +35,25 @@ defmodule RateLimiter.VSM.Scales do
   def part(:infinity, _nodes), do: :infinity
   def part(guard, nodes), do: max(1, div(guard, nodes))
 
-  @doc "Returns the share of calls that each gate admits, so that the node admits `scale` of all calls."
+  @doc """
+  Returns the share of calls that each gate admits, so that the node admits `scale` of all calls.
+
+  A gate without demand takes nothing from the others. It is open as long as a gate of a lower priority can give way.
+  """
   @spec gates([{Subsystem.t(), map}], float) :: [{RateLimiter.Core.Native.gate(), float}]
   def gates(members, scale) do
     asked = for {subsystem, config} <- members, do: min(Subsystem.demand(subsystem), config.rate)
     shares = divide(members, scale * Enum.sum(asked))
 
-    for {{subsystem, config}, asked} <- Enum.zip(members, asked) do
-      admitted = shares[subsystem.name] * config.rate
-      {subsystem.gate, if(asked > 0, do: min(1.0, admitted / asked), else: scale)}
+    open =
+      for {{subsystem, config}, asked} <- Enum.zip(members, asked) do
+        admitted = shares[subsystem.name] * config.rate
+        {subsystem.gate, config.priority, if(asked > 0, do: min(1.0, admitted / asked))}
+      end
+
+    for {gate, priority, share} <- open do
+      lower? = Enum.any?(open, fn {_gate, other, share} -> other < priority and share != 0 end)
+      {gate, share || if(lower?, do: 1.0, else: scale)}
     end
   end
 

@@ -4,6 +4,7 @@ defmodule RateLimiter.Health.MonitorTest do
   alias RateLimiter.{Health, Test, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Instance.Registry
+  alias RateLimiter.Sensors.Timer
   alias RateLimiter.Test.Clock
   alias RateLimiter.VSM.{Table, Tree}
 
@@ -75,6 +76,31 @@ defmodule RateLimiter.Health.MonitorTest do
     second(context, 90)
     assert open(context) == [s1: 1.0, s5: 1.0]
     assert second(context) == {90, 10}
+  end
+
+  test "an overloaded node admits the first calls of an important subsystem", context do
+    reads(context, 1_000)
+
+    for _ <- 1..5 do
+      for _ <- 1..50, do: VSM.check_subsystem_limit(:s1, "a", instance: context.name)
+      Test.advance(:second)
+    end
+
+    assert %{s1: %{open: open}} = VSM.subsystem_metrics(context.name)
+    assert open < 0.5
+    s5 = for _ <- 1..10, do: VSM.check_subsystem_limit(:s5, "a", instance: context.name)
+    assert admitted(s5) == 10
+  end
+
+  test "late timers close the gate of a busy node and not of an idle one", context do
+    for busy <- [0.01, 0.3, 0.5] do
+      reads(context, round(Timer.own(500, busy)))
+      assert second(context, 5) == {90, 10}, "at #{busy}"
+    end
+
+    reads(context, round(Timer.own(500, 0.8)))
+    assert {s1, 10} = second(context, 5)
+    assert s1 < 60
   end
 
   @tag dry_run: true

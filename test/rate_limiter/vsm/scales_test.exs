@@ -171,8 +171,13 @@ defmodule RateLimiter.VSM.ScalesTest do
       assert s1 < 0.5 and s1 > 0.3
     end
 
-    test "opens a gate without demand as far as the whole node" do
-      assert gates(0.5).quiet == 0.5
+    test "opens a gate without demand while a lower priority can give way" do
+      for scale <- [0.1, 0.5, 0.9], do: assert(gates(scale).quiet == 1.0)
+    end
+
+    test "opens a gate without demand as far as the whole node if no priority is lower" do
+      Subsystem.put_demand(subsystem(:s1), 0.0)
+      assert %{s1: 0.3, quiet: 1.0} = gates(0.3)
     end
   end
 end
