@@ -34,8 +34,6 @@ defmodule RateLimiter.Algedonic do
   alias RateLimiter.Telemetry
   alias RateLimiter.VSM.{Subsystem, Tree}
 
-  @subscribers RateLimiter.Subscribers
-
   # An alarm ends at half of the level at which it begins, so that it does not flutter.
   @begins 0.5
   @ends 0.25
@@ -123,11 +121,8 @@ defmodule RateLimiter.Algedonic do
       {:began, :s1, 0.8, :probe}
   """
   @spec subscribe(kind, keyword) :: :ok
-  def subscribe(kind, options \\ []) do
-    :ok = unsubscribe(kind, options)
-    {:ok, _owner} = Registry.register(@subscribers, topic(kind, options), nil)
-    :ok
-  end
+  def subscribe(kind, options \\ []),
+    do: kind |> topic(options) |> Instance.Registry.subscribe()
 
   @doc """
   Unsubscribes the calling process. Returns `:ok`, also if it was not subscribed.
@@ -139,7 +134,7 @@ defmodule RateLimiter.Algedonic do
   """
   @spec unsubscribe(kind, keyword) :: :ok
   def unsubscribe(kind, options \\ []),
-    do: Registry.unregister(@subscribers, topic(kind, options))
+    do: kind |> topic(options) |> Instance.Registry.unsubscribe()
 
   @doc false
   # Reports a signal of this library's own, such as a child's pain to its parent.
@@ -197,12 +192,8 @@ defmodule RateLimiter.Algedonic do
   defp notify(%{instance: instance, name: name}, kind, alarm) do
     alarm = Map.merge(alarm, %{instance: instance, subsystem: name})
 
-    Registry.dispatch(@subscribers, {kind, instance}, fn subscribers ->
-      for {pid, _value} <- subscribers, do: send(pid, {:algedonic, kind, alarm})
-    end)
-  rescue
-    # The application is stopping, and the registry has already stopped.
-    ArgumentError -> :ok
+    for pid <- Instance.Registry.subscribers({kind, instance}),
+        do: send(pid, {:algedonic, kind, alarm})
   end
 
   defp caller do

@@ -1,19 +1,15 @@
 defmodule RateLimiter.Application do
   @moduledoc false
-  # The processes that all instances of a node share: the registry, subscribers, and the supervisor of tests' limiters.
+  # What all instances of a node share: the tables of names and subscribers, and the supervisor of tests' limiters.
 
   use Application
 
   @impl true
   def start(_type, _args) do
     RateLimiter.Telemetry.start()
+    RateLimiter.Instance.Registry.open()
 
-    children = [
-      {Registry, keys: :unique, name: RateLimiter.Registry},
-      {Registry, keys: :duplicate, name: RateLimiter.Subscribers},
-      {DynamicSupervisor, name: RateLimiter.Test.Supervisor}
-    ]
-
+    children = [{DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
     Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)
   end
 end

@@ -46,13 +46,13 @@ defmodule RateLimiter.Core.Errors do
   end
 
   @spec ended() :: Exception.t()
-  def ended, do: error("the RateLimiter instance has stopped")
+  def ended, do: error("no instance is running here: the RateLimiter instance has stopped")
 
   @spec not_running(term) :: Exception.t()
   def not_running(instance) do
     error(
-      "the instance #{inspect(instance)} is starting or has stopped, and nothing was changed. " <>
-        "Try again when it is running"
+      "no instance #{inspect(instance)} is running on this node: it is starting, restarting or has stopped, and the " <>
+        "change may not have been made. Try again when it is running"
     )
   end
 

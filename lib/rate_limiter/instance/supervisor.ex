@@ -1,7 +1,8 @@
 defmodule RateLimiter.Instance.Supervisor do
   @moduledoc false
   # The supervisor of a running instance. It owns the table of limiters: a crash of a child loses no count, and when the
-  # supervisor exits, even when it is killed, the runtime frees every limiter and its name.
+  # supervisor exits, even when it is killed, the runtime frees every limiter and its name. Counts are worth more than an
+  # early end, so it tolerates very many restarts.
 
   use Supervisor
 
@@ -42,7 +43,11 @@ defmodule RateLimiter.Instance.Supervisor do
       {Reporter, {instance, config.stats_interval}}
     ]
 
-    Supervisor.init(children ++ redis(instance) ++ vsm(subsystems), strategy: :one_for_one)
+    Supervisor.init(children ++ redis(instance) ++ vsm(subsystems),
+      strategy: :one_for_one,
+      max_restarts: 1_000,
+      max_seconds: 1
+    )
   end
 
   # An error in `init/1` would end the caller, too, so this one is raised before.

@@ -21,15 +21,8 @@ defmodule RateLimiter.Instance.Writer do
   @doc "Makes a change, or raises its error in the caller."
   @spec change!(Instance.t(), change) :: :ok
   def change!(%Instance{} = instance, change) do
-    with {:error, exception} <- call(instance, change), do: raise(exception)
-  end
-
-  # An instance is visible shortly before its writer starts and shortly after it stops.
-  defp call(instance, change) do
-    GenServer.call(server(instance), change, :infinity)
-  catch
-    :exit, {reason, _call} when reason in [:noproc, :normal, :shutdown] ->
-      {:error, Errors.not_running(instance.name)}
+    with {:error, exception} <- Registry.call!(instance, server(instance), change),
+         do: raise(exception)
   end
 
   defp server(%Instance{writer: nil, table: table}), do: Registry.via({:writer, table})
@@ -44,7 +37,11 @@ defmodule RateLimiter.Instance.Writer do
       {:update, limiter, window, changes} -> update!(instance, limiter, window, changes)
     end
   rescue
-    error in ArgumentError -> {:error, error}
+    error in ArgumentError ->
+      # After a kill of the supervisor the table is gone, and the error is that of ETS.
+      if :ets.info(instance.table, :size) == :undefined,
+        do: {:error, Errors.not_running(instance.name)},
+        else: {:error, error}
   end
 
   @doc "Creates a limiter in the calling process and binds its name."
@@ -73,6 +70,7 @@ defmodule RateLimiter.Instance.Writer do
   @impl true
   def init(instance) do
     Process.flag(:trap_exit, true)
+    repair(instance)
     {:ok, instance}
   end
 
@@ -81,16 +79,20 @@ defmodule RateLimiter.Instance.Writer do
   def handle_call(change, _from, instance),
     do: {:reply, perform(instance, change), instance, :hibernate}
 
-  # The registry exited, and the name of this process with it: the supervisor restarts it under its name.
-  @impl true
-  def handle_info({:EXIT, _registry, reason}, instance),
-    do: {:stop, {:unregistered, reason}, instance}
-
   # An orderly stop, the only one with reason `:shutdown`, drops the limiters before it returns. Otherwise they stay, or
   # the runtime frees them with the table, which may be a few milliseconds later.
   @impl true
   def terminate(:shutdown, instance), do: clear(instance)
   def terminate(_reason, _instance), do: :ok
+
+  # A kill may have interrupted a change. It is undone: a limiter without its name, and limits that the table does not have.
+  defp repair(%Instance{table: table} = instance) do
+    for {limiter, handle, %{windows: windows}} <- Instance.all(instance) do
+      if Store.handle(limiter) == handle,
+        do: Enum.each(windows, &Store.update_limit(handle, &1)),
+        else: drop(table, limiter)
+    end
+  end
 
   defp remove!(%Instance{table: table}, limiter),
     do: drop(table, limiter) || raise(Registry.unknown_limiter(limiter))

@@ -40,9 +40,10 @@ defmodule RateLimiter.Redis.Credentials do
 
   @doc "Replaces the credentials."
   @spec put!(Instance.t(), credentials) :: :ok
-  def put!(%Instance{table: table}, credentials) do
-    with {:error, reason} <-
-           GenServer.call(Registry.via({:credentials, table}), {:put, credentials}, :infinity),
+  def put!(%Instance{table: table} = instance, credentials) do
+    server = Registry.via({:credentials, table})
+
+    with {:error, reason} <- Registry.call!(instance, server, {:put, credentials}),
          do: Options.misuse!([:password], reason)
   end
 

@@ -31,10 +31,6 @@ defmodule RateLimiter.Redis.Heartbeat do
     {:noreply, instance}
   end
 
-  # The registry exited, and the name of this process with it: the supervisor restarts it under its name.
-  def handle_info({:EXIT, _registry, reason}, instance),
-    do: {:stop, {:unregistered, reason}, instance}
-
   @impl true
   def terminate(:shutdown, %{store: {:redis, store}}), do: Client.leave(store)
   def terminate(_reason, _instance), do: :ok

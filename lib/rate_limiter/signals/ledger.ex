@@ -5,6 +5,7 @@ defmodule RateLimiter.Signals.Ledger do
   #
   # Any process may write, so the ledger is bounded: a subsystem keeps this many sources by name, and the rest as one.
 
+  alias RateLimiter.Core.Errors
   alias RateLimiter.VSM.{Subsystem, Table}
 
   @max_sources 64
@@ -38,6 +39,9 @@ defmodule RateLimiter.Signals.Ledger do
     since = since(known_since(ledger, kind, name, source), level, now)
     :ets.insert(ledger, {{kind, name, source}, level, now, since, reason})
     {source, min(level, cap(table, kind))}
+  rescue
+    # The instance has stopped.
+    ArgumentError -> raise Errors.ended()
   end
 
   @doc "Returns the signals that are valid at `now` with their present levels, the strongest first."
@@ -86,6 +90,8 @@ defmodule RateLimiter.Signals.Ledger do
       {{{kind, literal(name), :"$1"}, :"$2", :"$3", :"$4", :"$5"}, [],
        [{{:"$1", :"$2", :"$3", :"$4", :"$5"}}]}
     ])
+  rescue
+    ArgumentError -> raise Errors.ended()
   end
 
   # As text, since a subsystem's name may be a variable of match patterns, such as :_.

@@ -4,24 +4,22 @@ defmodule RateLimiter.Test.Registry do
 
   alias RateLimiter.Instance
 
-  @registry RateLimiter.Registry
-
   # Set when the first test has subsystems of its own, and never cleared: before, calls on subsystems skip the search.
   @subsystems {__MODULE__, :subsystems}
 
   @doc "Lets `pid` use the instance of the calling process."
   @spec register(pid, Instance.t()) :: :ok | {:error, {:already_registered, pid}}
-  def register(pid, %Instance{} = instance) do
-    with {:ok, _owner} <- Registry.register(@registry, {:test, pid}, instance), do: :ok
-  end
+  def register(pid, %Instance{} = instance),
+    do: Instance.Registry.register({:test, pid}, self(), instance)
 
   @doc "Replaces the instance of the calling process by one that has subsystems."
   @spec publish(Instance.t()) :: :ok
   def publish(%Instance{} = instance) do
     unless subsystems?(), do: :persistent_term.put(@subsystems, true)
 
-    for key <- Registry.keys(@registry, self()),
-        do: Registry.update_value(@registry, key, fn _old -> instance end)
+    for {key, pid, _old} <- :ets.tab2list(RateLimiter.Registry),
+        pid == self(),
+        do: :ets.update_element(RateLimiter.Registry, key, {3, instance})
 
     :ok
   end
@@ -37,16 +35,7 @@ defmodule RateLimiter.Test.Registry do
   @doc "Returns the instance that a process started, or is allowed to use."
   @spec instance(pid) :: Instance.t() | nil
   def instance(pid) do
-    # The registry removes the name of a process shortly after its exit.
-    with [{owner, instance}] <- Registry.lookup(@registry, {:test, pid}),
-         true <- Process.alive?(owner) do
-      instance
-    else
-      _none -> nil
-    end
-  rescue
-    # The application is not running.
-    ArgumentError -> nil
+    with {_owner, instance} <- Instance.Registry.lookup({:test, pid}), do: instance
   end
 
   @doc "Returns the handle of the calling test's own limiter of this name."

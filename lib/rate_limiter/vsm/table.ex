@@ -39,7 +39,11 @@ defmodule RateLimiter.VSM.Table do
 
   @doc "Adds to a counter and returns its new value."
   @spec count(t, term, integer) :: integer
-  def count(table, key, increment \\ 1), do: :ets.update_counter(table, key, increment, {key, 0})
+  def count(table, key, increment \\ 1) do
+    :ets.update_counter(table, key, increment, {key, 0})
+  rescue
+    ArgumentError -> raise Errors.ended()
+  end
 
   @doc "Returns the configuration of all subsystems. Raises `ArgumentError` after the instance has stopped."
   @spec config(t) :: RateLimiter.VSM.Config.t()

@@ -2,7 +2,11 @@ defmodule RateLimiter.Instance.WriterTest do
   # Changes of a running instance, through the public API.
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Usage
+  import RateLimiter.Support.Eventually
+
+  alias RateLimiter.Core.Limit
+  alias RateLimiter.Instance.{Config, Registry}
+  alias RateLimiter.{Store, Usage}
 
   setup do
     RateLimiter.Test.start(
@@ -107,8 +111,8 @@ defmodule RateLimiter.Instance.WriterTest do
       :ok = Supervisor.terminate_child(pid, RateLimiter.Instance.Writer)
 
       assert_raise ArgumentError,
-                   "the instance :writerless is starting or has stopped, and nothing was changed. Try again when it " <>
-                     "is running",
+                   "no instance :writerless is running on this node: it is starting, restarting or has stopped, and the " <>
+                     "change may not have been made. Try again when it is running",
                    fn ->
                      RateLimiter.add_limiter(
                        :late,
@@ -116,6 +120,34 @@ defmodule RateLimiter.Instance.WriterTest do
                        :writerless
                      )
                    end
+    end
+
+    test "undoes a change that a kill of the writer has interrupted" do
+      supervisor =
+        start_supervised!(
+          {RateLimiter, name: :halves, limiters: [whole: [windows: [w: [limit: 5, per: :day]]]]}
+        )
+
+      {:ok, _} = RateLimiter.check_and_track(:whole, "u", :w, cost: 2)
+      %{table: table} = Registry.instance(:halves)
+
+      # A limiter that has a row and no name yet, and a limit that is in force and not yet in the row.
+      config = Config.limiter!([windows: [w: [limit: 1, per: :day]]], [])
+      {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
+      :ets.insert(table, {:half, handle, owner, config})
+      limit = Limit.new!([limit: 9, per: :day], [])
+      :ok = Store.update_limit(Store.handle(:whole), {:w, limit})
+      assert {:ok, %Usage{max: 9}} = RateLimiter.get_usage(:whole, "u", :w)
+
+      writer = Registry.whereis({:writer, table})
+      Process.exit(writer, :kill)
+      eventually(fn -> Registry.whereis({:writer, table}) not in [nil, writer] end)
+      _started = :sys.get_state(Registry.via({:writer, table}), :infinity)
+
+      assert {:ok, %Usage{max: 5, current: 2}} = RateLimiter.get_usage(:whole, "u", :w)
+      assert [:whole] = :halves |> RateLimiter.limiters() |> Keyword.keys()
+      assert RateLimiter.add_limiter(:half, [windows: [w: [limit: 1, per: :day]]], :halves) == :ok
+      assert Process.alive?(supervisor)
     end
 
     test "keeps the counts of thousands of limiters apart" do

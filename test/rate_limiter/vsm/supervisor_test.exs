@@ -265,7 +265,12 @@ defmodule RateLimiter.VSM.SupervisorTest do
           fn -> RateLimiter.Signals.Bypass.take(subsystem, "u", 1) end,
           fn -> Gate.check(subsystem, "u", 1) end
         ],
-        do: assert_raise(ArgumentError, ~r/^the RateLimiter instance has stopped/, late)
+        do:
+          assert_raise(
+            ArgumentError,
+            ~r/^no instance is running here: the RateLimiter instance has stopped/,
+            late
+          )
   end
 
   describe "concurrent calls" do
