@@ -205,13 +205,14 @@ defmodule RateLimiter.Core.Native do
   @type tls ::
           {authorities :: binary | nil, {certificate :: binary, key :: binary} | nil,
            verify? :: boolean}
+  @type address :: {host_or_path :: String.t(), port_or_0 :: 0..65_535}
   @type redis_config :: %{
           instance: binary,
           prefix: String.t(),
           topology:
-            {:server | :sentinel | :cluster,
-             [{host_or_path :: String.t(), port_or_0 :: 0..65_535}],
-             {group :: String.t(), credentials} | nil},
+            {:server, address}
+            | {:sentinel, group :: String.t(), [address], credentials}
+            | {:cluster, [address]},
           database: non_neg_integer,
           tls: tls | nil,
           timeout_ms: pos_integer,
@@ -224,22 +225,14 @@ defmodule RateLimiter.Core.Native do
         }
   @type breaker :: :closed | :opened | :half_open
 
-  @typedoc "Sent to the process that watches, as `{:redis_event, event}`."
+  @typedoc "Sent to the subscriber as `{:redis_event, event}`."
   @type redis_event ::
           {:batch, server :: String.t(), calls :: pos_integer, duration_us :: non_neg_integer,
            failure :: String.t() | nil, missed :: non_neg_integer}
-          | {:connection, server :: String.t() | nil, :up | :down | :failed | :refused,
+          | {:connection, server :: String.t(), :up | :down | :failed | :refused,
              reason :: String.t() | nil}
           | {:eviction, server :: String.t(), policy :: String.t(), maxmemory :: pos_integer}
           | {:breaker, server :: String.t(), from :: breaker, to :: breaker, reason :: String.t()}
-  @type redis_status ::
-          {[
-             {server :: String.t(), breaker, connections :: non_neg_integer,
-              pending :: non_neg_integer, problem :: String.t() | nil, evicts :: String.t() | nil}
-           ], problem :: String.t() | nil,
-           {calls :: non_neg_integer, batches :: non_neg_integer, timeouts :: non_neg_integer,
-            refused :: non_neg_integer, unsent :: non_neg_integer,
-            reconnections :: non_neg_integer, opened :: non_neg_integer}, nodes :: pos_integer}
   @type failure :: :away | :full | :lost | String.t()
   @type reply :: integer | binary | nil | [reply]
 
@@ -249,14 +242,15 @@ defmodule RateLimiter.Core.Native do
   @spec redis_stop(owner) :: :ok
   def redis_stop(_owner), do: not_loaded()
 
-  @spec redis_watch(store, pid) :: [redis_event] | :unknown_store
-  def redis_watch(_store, _watcher), do: not_loaded()
+  @spec redis_subscribe(store, pid) :: [redis_event] | :unknown_store
+  def redis_subscribe(_store, _subscriber), do: not_loaded()
 
-  @spec redis_listen(store, boolean) :: :ok | :unknown_store
-  def redis_listen(_store, _listen?), do: not_loaded()
+  @spec redis_report_batches(store, boolean) :: :ok | :unknown_store
+  def redis_report_batches(_store, _report?), do: not_loaded()
 
-  @spec redis_heard(store) :: :ok | :unknown_store
-  def redis_heard(_store), do: not_loaded()
+  @doc "Makes room for another batch event, after one was handled."
+  @spec redis_handled(store) :: :ok | :unknown_store
+  def redis_handled(_store), do: not_loaded()
 
   @spec redis_credentials(store, credentials) :: :ok | :unknown_store
   def redis_credentials(_store, _credentials), do: not_loaded()
@@ -275,7 +269,7 @@ defmodule RateLimiter.Core.Native do
           {:sent, wait_ms :: pos_integer} | :away | :full | :unknown_store
   def redis_command(_store, _reference, _key, _words), do: not_loaded()
 
-  @spec redis_status(store) :: redis_status | :unknown_store
+  @spec redis_status(store) :: map | :unknown_store
   def redis_status(_store), do: not_loaded()
 
   ## RateLimiter.Replay.Engine: replays of logs, many lines a call

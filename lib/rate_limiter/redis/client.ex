@@ -16,9 +16,9 @@ defmodule RateLimiter.Redis.Client do
     do: instance |> to_native(config, tls) |> Native.redis_start(credentials)
 
   defdelegate stop(owner), to: Native, as: :redis_stop
-  defdelegate watch(store, watcher), to: Native, as: :redis_watch
-  defdelegate listen(store, listen?), to: Native, as: :redis_listen
-  defdelegate heard(store), to: Native, as: :redis_heard
+  defdelegate subscribe(store, pid), to: Native, as: :redis_subscribe
+  defdelegate report_batches(store, report?), to: Native, as: :redis_report_batches
+  defdelegate handled(store), to: Native, as: :redis_handled
   defdelegate put_credentials(store, credentials), to: Native, as: :redis_credentials
   defdelegate put_tls(store, tls), to: Native, as: :redis_tls
   defdelegate beat(store), to: Native, as: :redis_beat
@@ -28,35 +28,7 @@ defmodule RateLimiter.Redis.Client do
   @doc "Returns the status and the counts of the client, `nil` if it has stopped."
   @spec status(Native.store()) :: map | nil
   def status(store) do
-    with {servers, problem, totals, nodes} <- Native.redis_status(store) do
-      {calls, batches, timeouts, refused, unsent, reconnections, opened} = totals
-
-      %{
-        nodes: nodes,
-        problem: problem,
-        servers: Enum.map(servers, &server/1),
-        calls: calls,
-        batches: batches,
-        timeouts: timeouts,
-        refused: refused,
-        unsent: unsent,
-        reconnections: reconnections,
-        opened: opened
-      }
-    else
-      :unknown_store -> nil
-    end
-  end
-
-  defp server({server, breaker, connections, pending, problem, evicts}) do
-    %{
-      server: server,
-      breaker: breaker,
-      connections: connections,
-      pending: pending,
-      problem: problem,
-      evicts: evicts
-    }
+    with :unknown_store <- Native.redis_status(store), do: nil
   end
 
   defp to_native(instance, config, tls) do
@@ -76,13 +48,13 @@ defmodule RateLimiter.Redis.Client do
     }
   end
 
-  defp topology(%{topology: {:server, address}}), do: {:server, [address(address)], nil}
+  defp topology(%{topology: {:server, address}}), do: {:server, address(address)}
 
   defp topology(%{topology: {:cluster, addresses}}),
-    do: {:cluster, Enum.map(addresses, &address/1), nil}
+    do: {:cluster, Enum.map(addresses, &address/1)}
 
   defp topology(%{topology: {:sentinel, group, addresses}} = config),
-    do: {:sentinel, Enum.map(addresses, &address/1), {group, sentinel_credentials(config)}}
+    do: {:sentinel, group, Enum.map(addresses, &address/1), sentinel_credentials(config)}
 
   defp sentinel_credentials(%{sentinel_username: username, sentinel_password: nil}),
     do: {username, nil}

@@ -21,7 +21,7 @@ defmodule RateLimiter.Redis.Events do
   @impl true
   def init(%Instance{store: {:redis, store}} = instance) do
     listen(store)
-    {:ok, instance, {:continue, Client.watch(store, self())}}
+    {:ok, instance, {:continue, Client.subscribe(store, self())}}
   end
 
   # The events from before this process was known.
@@ -47,7 +47,7 @@ defmodule RateLimiter.Redis.Events do
     react(event, instance)
   end
 
-  defp react({:batch, _, _, _, _, _}, %{store: {:redis, store}}), do: Client.heard(store)
+  defp react({:batch, _, _, _, _, _}, %{store: {:redis, store}}), do: Client.handled(store)
   # After an outage the other nodes may no longer count this one.
   defp react({:connection, _server, :up, _reason}, %{store: {:redis, store}}),
     do: Client.beat(store)
@@ -56,7 +56,7 @@ defmodule RateLimiter.Redis.Events do
   defp react(_event, _instance), do: :ok
 
   defp listen(store) do
-    Client.listen(store, Telemetry.commands_listened?())
+    Client.report_batches(store, Telemetry.commands_listened?())
     Process.send_after(self(), :refresh, @refresh_ms)
   end
 end

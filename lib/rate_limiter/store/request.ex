@@ -1,8 +1,8 @@
 defmodule RateLimiter.Store.Request do
   @moduledoc false
-  # A call to the native library, and the wait for its answer if a shared limiter had to ask its authority.
+  # A call to the native library, and the wait for its answer if a shared limiter has to ask its authority.
   #
-  # The first crossing either answers or sends the request and returns a ticket. The library answers each ticket exactly
+  # The first crossing either answers, or sends the request and returns a ticket. The library answers each ticket exactly
   # once, by the deadline. The wait here is a little longer, in case the thread that answers gets no time to run. Then
   # the ticket is cancelled: either no answer will be sent any more, and this node answers alone; or the answer is in
   # the mailbox already, and is taken. So no message is ever left in the mailbox.
@@ -10,9 +10,9 @@ defmodule RateLimiter.Store.Request do
   # The reference is made in the function that receives: then the runtime looks only at messages that are newer, and a
   # caller with a long mailbox does not pay for it.
 
-  alias RateLimiter.Telemetry
-  alias RateLimiter.Core.Native
-  alias RateLimiter.Store.{Lookup, Refusal, Selection}
+  alias RateLimiter.{Instance, Telemetry}
+  alias RateLimiter.Core.{Errors, Native}
+  alias RateLimiter.Store.{Lookup, Selection}
 
   # So many entries keep a normal scheduler for some ten microseconds.
   @max_normal_batch 128
@@ -25,7 +25,7 @@ defmodule RateLimiter.Store.Request do
     |> answer(limiter, id, windows, request)
   end
 
-  @doc "Returns the answer about one id, after its first crossing."
+  @doc "Returns the answer about one id, from what the first crossing returned."
   @spec answer(
           Native.answer() | Native.sent() | Native.refusal(),
           atom,
@@ -34,9 +34,10 @@ defmodule RateLimiter.Store.Request do
           Native.request()
         ) :: Native.answer()
   def answer({:sent, ticket, wait_ms}, limiter, id, windows, request) do
-    with :late <- await(ticket, wait_ms),
-         do: alone(limiter, id, windows, request),
-         else: (answer -> report(answer, limiter))
+    case await(ticket, wait_ms) do
+      :late -> alone(limiter, id, windows, request)
+      answer -> report(answer, limiter)
+    end
   end
 
   # Tests own limiters of this name: the call is made again, with the handle of the one that is meant.
@@ -48,9 +49,10 @@ defmodule RateLimiter.Store.Request do
   end
 
   def answer(:ok, _limiter, _id, _windows, _request), do: :ok
+  def answer(:bad_id, _limiter, id, _windows, _request), do: raise(Errors.bad_id(id))
 
-  def answer(refusal, limiter, id, windows, _request) when is_atom(refusal),
-    do: Refusal.raise!(refusal, limiter, id, windows)
+  def answer(refusal, limiter, _id, windows, _request) when is_atom(refusal),
+    do: refuse!(refusal, limiter, windows)
 
   def answer(answer, limiter, _id, _windows, _request), do: report(answer, limiter)
 
@@ -82,8 +84,13 @@ defmodule RateLimiter.Store.Request do
     end
   end
 
-  defp answers(refusal, limiter, entries, windows, _op) when is_atom(refusal),
-    do: Refusal.raise_batch!(refusal, limiter, entries, windows)
+  defp answers(:bad_id, _limiter, entries, _windows, _op) do
+    {id, _cost} = Enum.find(entries, fn {id, _cost} -> not Native.is_id(id) end)
+    raise Errors.bad_id(id)
+  end
+
+  defp answers(refusal, limiter, _entries, windows, _op) when is_atom(refusal),
+    do: refuse!(refusal, limiter, windows)
 
   defp answers(answers, limiter, _entries, _windows, _op),
     do: Enum.map(answers, &report(&1, limiter))
@@ -113,7 +120,7 @@ defmodule RateLimiter.Store.Request do
     |> answer(limiter, id, windows, request)
   end
 
-  # The one answer with which this node starts or stops to decide alone names what the event needs.
+  # The one answer with which this node starts or stops to decide alone has what the event needs.
   defp report({:fallback, change, {instance, on_outage, nodes}, answer}, limiter) do
     Telemetry.fallback(change, %{
       instance: :erlang.binary_to_term(instance),
@@ -126,4 +133,18 @@ defmodule RateLimiter.Store.Request do
   end
 
   defp report(answer, _limiter), do: answer
+
+  defp refuse!(:unknown_window, limiter, windows) do
+    case Lookup.windows(limiter) do
+      nil ->
+        refuse!(:unknown_limiter, limiter, windows)
+
+      known ->
+        known = Keyword.keys(known)
+        raise Errors.unknown_window(hd(Selection.names(windows) -- known), limiter, known)
+    end
+  end
+
+  defp refuse!(:unknown_limiter, limiter, _windows),
+    do: raise(Instance.Registry.unknown_limiter(limiter))
 end

@@ -1,8 +1,8 @@
-//! Atoms as words.
+//! Atoms as integers.
 //!
-//! An atom is an immediate term: its word alone says which atom it is, the same in every environment and for as long
-//! as the node runs. So core can know windows by such words without knowing of Erlang, and a name can be looked up by
-//! comparing words. The word of any other kind of term equals no atom's, so a look-up of it finds nothing.
+//! An atom is an immediate term: its bits alone identify it, in every environment and for as long as the node runs. So
+//! core can name windows by these integers without knowing Erlang, and names are looked up by comparing integers. The
+//! bits of another kind of term never equal those of an atom, so a look-up of them finds nothing.
 
 use rustler::codegen_runtime::ErlNifTerm;
 use rustler::{Atom, Env, Term};
@@ -14,33 +14,33 @@ const ATOM_UTF8: u8 = 118;
 
 const _: () = assert!(size_of::<ErlNifTerm>() == size_of::<usize>());
 
-/// The word of a term.
+/// The bits of a term.
 #[inline]
 pub(crate) fn of(term: Term) -> u64 {
     number(term.as_c_arg())
 }
 
-/// The word of an atom.
+/// The bits of an atom.
 #[inline]
 pub(crate) fn of_atom(atom: Atom) -> u64 {
     number(atom.as_c_arg())
 }
 
-/// The atom of which `word` is the word.
+/// The atom with these bits.
 #[allow(unsafe_code)]
 #[allow(clippy::cast_possible_truncation)] // it came from a machine word
-pub(crate) fn to_atom(env: Env<'_>, word: u64) -> Term<'_> {
-    // SAFETY: the words that come here are core's window tags, which `control` makes by `of_atom` and nobody else. The
-    // transmute is the inverse of `number`'s.
-    unsafe { Term::new(env, std::mem::transmute::<usize, ErlNifTerm>(word as usize)) }
+pub(crate) fn to_atom(env: Env<'_>, bits: u64) -> Term<'_> {
+    // SAFETY: the bits are a window tag of core, and only `of_atom` makes such tags. The transmute is the inverse of the
+    // one in `number`.
+    unsafe { Term::new(env, std::mem::transmute::<usize, ErlNifTerm>(bits as usize)) }
 }
 
-/// An atom's text, which is the same on every node.
+/// The text of an atom, which is the same on every node.
 pub(crate) fn text(atom: Term) -> Option<String> {
     atom.atom_to_string().ok().or_else(|| beyond_latin1(atom))
 }
 
-/// Before NIF version 2.17 such an atom can be read only from its external form.
+/// Before NIF version 2.17, such an atom can be read only from its external form.
 #[cold]
 fn beyond_latin1(atom: Term) -> Option<String> {
     let external = atom.to_binary();
@@ -56,6 +56,6 @@ fn beyond_latin1(atom: Term) -> Option<String> {
 #[allow(unsafe_code)]
 fn number(term: ErlNifTerm) -> u64 {
     // SAFETY: `ErlNifTerm` is a transparent wrapper of Erlang's `ERL_NIF_TERM`, an unsigned machine word, any value of
-    // which is a number.
+    // which is valid.
     unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) as u64 }
 }

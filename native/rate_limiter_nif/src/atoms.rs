@@ -1,4 +1,4 @@
-//! The atoms that cross the boundary.
+//! Atoms that no derived type encodes or decodes.
 
 rustler::atoms! {
     ok,
@@ -10,8 +10,6 @@ rustler::atoms! {
     taken,
     shed,
     full,
-    timeout,
-    rejected,
     unknown_limiter,
     unknown_window,
     bad_id,
@@ -28,19 +26,5 @@ rustler::atoms! {
     redis_event,
     fallback,
     lost,
-    batch,
-    connection,
-    breaker,
-    eviction,
-    up,
-    down,
-    failed,
-    refused,
-    opened,
-    half_open,
-    closed,
-    server,
-    sentinel,
-    cluster,
     unknown_store,
 }

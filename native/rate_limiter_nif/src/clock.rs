@@ -1,4 +1,4 @@
-//! Clocks that tests move by hand.
+//! Clocks that tests set.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rustler::{NifResult, Resource, ResourceArc};
 
 use crate::catch_panic::catch_panic;
 
-/// A manual clock, which lives as long as somebody refers to it: a term, or a limiter.
+/// A manual clock. It lives as long as a term or a limiter refers to it.
 pub(crate) struct SharedClock(pub(crate) Arc<ManualClock>);
 
 #[rustler::resource_impl]

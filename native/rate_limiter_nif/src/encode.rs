@@ -104,11 +104,11 @@ pub(crate) fn response<'a>(
         Some(Source::Fallback) => atoms::started(),
         Some(Source::Authority) => atoms::stopped(),
     };
-    let link = &shared.link;
+    let store = &shared.store;
     let outage = (
-        link.instance(env),
+        store.instance(env),
         shared.on_outage,
-        link.members().share().nodes,
+        store.members().share().nodes,
     );
     (atoms::fallback(), change, outage, answer).encode(env)
 }

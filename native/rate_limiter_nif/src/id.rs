@@ -1,4 +1,4 @@
-//! Ids as keys. Distinct ids never share one: each kind is hashed under a seed of its own.
+//! Ids as keys. Each kind of id is hashed under its own seed, so that ids of different kinds never share a key.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use rustler::{Binary, Env, NifResult, Term, TermType};
 use crate::catch_panic::catch_panic;
 use crate::{atom_bits, atoms};
 
-/// The secrets under which this node hashes ids, one for each kind.
+/// The secret seeds of this node, one for each kind of id.
 struct Seeds {
     string: Seed,
     integer: Seed,
@@ -20,10 +20,10 @@ struct Seeds {
     request: Seed,
 }
 
-/// So much hashing is worth a hundredth of a scheduler's time slice (10 microseconds).
+/// The bytes that are hashed in a hundredth of a scheduler's time slice (10 microseconds).
 const BYTES_PER_PERCENT: usize = 16 * 1024;
 
-/// The key of an id; `None` if the term is none: `nil`, a float, a map, a pid, or a list or tuple with one of these.
+/// The key of an id. `None` for an invalid id: `nil`, a float, a map, a pid, or a list or tuple with one of these.
 #[inline]
 pub(crate) fn key(term: Term) -> Option<Key> {
     if let Ok(string) = Binary::from_term(term) {
@@ -45,18 +45,18 @@ pub(crate) fn key(term: Term) -> Option<Key> {
     Some(seeds().composite.key(&bytes))
 }
 
-/// The key of what a caller names a call by.
+/// The key of a request id.
 pub(crate) fn request(name: &[u8]) -> Key {
     seeds().request.key(name)
 }
 
-/// Whether a term is an id.
+/// Returns whether a term is a valid id.
 #[rustler::nif]
 fn is_id(term: Term) -> NifResult<bool> {
     catch_panic(|| Ok(key(term).is_some()))
 }
 
-/// What an id is called outside of this node, the same on every one; `None` if the term is no id.
+/// The form of an id that is the same on every node. `None` for an invalid id.
 pub(crate) fn portable(term: Term) -> Option<(Kind, Cow<[u8]>)> {
     if let Ok(string) = Binary::from_term(term) {
         return Some((Kind::String, Cow::Borrowed(string.as_slice())));
@@ -69,7 +69,7 @@ pub(crate) fn portable(term: Term) -> Option<(Kind, Cow<[u8]>)> {
         named(term)?;
         return Some((Kind::Atom, Cow::Owned(atom_bits::text(term)?.into_bytes())));
     }
-    // An integer of more than 64 bits, too: nobody will look for its digits.
+    // This includes integers of more than 64 bits.
     let bytes = composite(term, everywhere)?;
     Some((Kind::Composite, Cow::Owned(bytes)))
 }
@@ -94,13 +94,13 @@ fn is_integer(term: Term) -> bool {
     term.get_type() == TermType::Integer
 }
 
-/// An atom's word; `nil` is no id.
+/// The bits of an atom other than `nil`, which is not an id.
 fn named(term: Term) -> Option<u64> {
     (atoms::nil() != term).then(|| atom_bits::of(term))
 }
 
-/// Writes a tuple or list so that no two differ and read the same: every part says its kind, and its length if that
-/// varies. A stack instead of recursion, since whoever sends an id may choose how deep it goes.
+/// Writes a tuple or list so that different ids have different bytes: each part begins with its kind, and with its
+/// length if that varies. Uses a stack instead of recursion, since the sender of an id may choose its depth.
 fn composite(term: Term, atom: fn(&mut Vec<u8>, Term) -> Option<()>) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(64);
     let mut rest = vec![term];
@@ -131,14 +131,14 @@ fn composite(term: Term, atom: fn(&mut Vec<u8>, Term) -> Option<()>) -> Option<V
     Some(bytes)
 }
 
-/// An atom as this node knows it.
+/// An atom by its number on this node.
 fn here(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
     bytes.push(b'a');
     bytes.extend(named(atom)?.to_le_bytes());
     Some(())
 }
 
-/// An atom as every node knows it.
+/// An atom by its name.
 fn everywhere(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
     named(atom)?;
     part(bytes, b'a', atom_bits::text(atom)?.as_bytes());
@@ -151,12 +151,12 @@ fn part(bytes: &mut Vec<u8>, kind: u8, content: &[u8]) {
     bytes.extend(content);
 }
 
-/// Lets the scheduler know of a long id's price, so that whoever sends such ids gets no more than its share.
+/// Charges the scheduler for a long id, so that a caller that sends such ids does not get more than its share.
 #[inline]
 fn account(env: Env, bytes: usize) {
     if bytes >= BYTES_PER_PERCENT {
         let percent = (bytes / BYTES_PER_PERCENT).min(100);
-        // Whether the slice is spent matters to the emulator, which looks when this function returns.
+        // The runtime itself reads whether the slice is spent, when this function returns.
         let _spent = rustler::schedule::consume_timeslice(env, percent.try_into().unwrap_or(100));
     }
 }

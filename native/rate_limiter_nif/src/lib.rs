@@ -1,9 +1,12 @@
-//! The boundary between Erlang terms and `rate_limiter_core` or `rate_limiter_redis`: decode, call once, encode.
+//! The boundary between Erlang terms and the other crates: decode, call once, encode.
 //!
-//! Terms never enter these, and their types never leave as anything but numbers and atoms. What each function takes
-//! and answers is specified in `lib/rate_limiter/native.ex`.
+//! Terms never enter the other crates, and only numbers, strings and atoms leave them. The specification of each function
+//! is in `lib/rate_limiter/core/native.ex`.
+//!
+//! `registry` finds the limiter of a name or handle: `local` in a table of this node, or `shared`. `request` has the calls
+//! about an id, `ticket` the wait for an authority, `limiter` all else about a limiter, `gate` the gates.
 
-// A NIF owns what it has decoded.
+// A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
 
 mod atom_bits;

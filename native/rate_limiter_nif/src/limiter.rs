@@ -131,7 +131,7 @@ fn new_shared_limiter<'a>(
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let name = atom_bits::text(name).ok_or(Refusal::Misuse)?;
-        let link = redis::find(store).ok_or_else(|| Refusal::from(atoms::unknown_store()))?;
+        let store = redis::find(store)?;
         let opened = window::limits(&windows.0).and_then(|limits| {
             let named = window::fit_redis(env, &windows.0)?;
             let windows = named.iter().zip(limits);
@@ -140,19 +140,19 @@ fn new_shared_limiter<'a>(
                 .collect();
             let options = SharedOptions {
                 on_outage: on_outage.into(),
-                members: link.members(),
-                cache_denials: link.caches_denials(),
+                members: store.members(),
+                cache_denials: store.caches_denials(),
                 clock: Clock::Monotonic,
                 remember: max_keys,
             };
-            let limiter =
-                SharedLimiter::new(&windows, options, link.authority()).map_err(window::unnamed)?;
+            let limiter = SharedLimiter::new(&windows, options, store.authority())
+                .map_err(window::unnamed)?;
             Ok(shared::open(Shared {
                 limiter,
-                namespace: Namespace::new(link.prefix(), &name),
+                namespace: Namespace::new(store.prefix(), &name),
                 events,
                 on_outage,
-                link,
+                store,
             }))
         });
         Ok(owned(env, opened))

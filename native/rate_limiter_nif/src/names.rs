@@ -1,8 +1,8 @@
-//! Names to handles: read by every check without a lock, written when limiters come and go.
+//! The map from names to handles. Every check reads it without a lock; it is written when a limiter is made or closed.
 //!
-//! An open-addressing table of two atomic words a name. A name's row never moves or empties within a table; when one
-//! fills up, a table of twice the size takes over. The earlier ones stay, since somebody may still be reading: they
-//! add up to less than the last. Names are atoms, which Erlang never frees either.
+//! This is an open-addressing table with two atomic integers for each name. The row of a name never moves or empties
+//! within a table. When a table is half full, a table of twice the size replaces it. The earlier tables stay, since a
+//! reader may still use them; together they are smaller than the last. Names are atoms, which Erlang never frees either.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::OnceLock;
@@ -12,21 +12,21 @@ use parking_lot::Mutex;
 const FIRST_ROWS: usize = 64;
 const TABLES: usize = 24;
 
-pub(crate) struct Names {
-    tables: [OnceLock<Box<[Row]>>; TABLES],
+pub(crate) struct NameTable {
+    tables: [OnceLock<Box<[Entry]>>; TABLES],
     current: AtomicUsize,
-    /// Names in the current table; held while writing.
+    /// The number of names in the current table. Locked while writing.
     written: Mutex<usize>,
 }
 
-/// A name and what it means. Zero is no name, and no meaning.
+/// A name and its meaning. Zero stands for no name, or no meaning.
 #[derive(Default)]
-struct Row {
+struct Entry {
     name: AtomicU64,
     meaning: AtomicU64,
 }
 
-impl Names {
+impl NameTable {
     pub(crate) const fn new() -> Self {
         Self {
             tables: [const { OnceLock::new() }; TABLES],
@@ -35,20 +35,23 @@ impl Names {
         }
     }
 
-    /// What `name` means now, or 0.
+    /// Returns the meaning of `name`, or 0.
     #[inline]
     pub(crate) fn get(&self, name: u64) -> u64 {
+        // Acquire: pairs with the release in `update`, so that the reader of a new table sees the names in it.
         let rows = self.rows(self.current.load(Ordering::Acquire));
-        row_of(rows, name).map_or(0, |row| row.meaning.load(Ordering::Acquire))
+        // Acquire: whoever has a handle sees the limiter that it was bound to.
+        entry(rows, name).map_or(0, |entry| entry.meaning.load(Ordering::Acquire))
     }
 
-    /// Changes what `name` means, one writer at a time. Returns what `change` made of it.
+    /// Changes the meaning of `name`, one writer at a time. Returns the new meaning.
     pub(crate) fn update(&self, name: u64, change: impl FnOnce(u64) -> u64) -> u64 {
         let mut written = self.written.lock();
         let meaning = change(self.get(name));
         let level = self.current.load(Ordering::Relaxed);
-        if let Some(row) = row_of(self.rows(level), name) {
-            row.meaning.store(meaning, Ordering::Release);
+        if let Some(entry) = entry(self.rows(level), name) {
+            // Release: publishes the limiter with its handle.
+            entry.meaning.store(meaning, Ordering::Release);
         } else {
             let level = if *written * 2 < self.rows(level).len() {
                 level
@@ -56,6 +59,7 @@ impl Names {
                 self.grow(level)
             };
             write(self.rows(level), name, meaning);
+            // Release: publishes the entries that `grow` and `write` stored.
             self.current.store(level, Ordering::Release);
             *written += 1;
         }
@@ -64,10 +68,10 @@ impl Names {
 
     /// Fills the next table with the names of `level`.
     fn grow(&self, level: usize) -> usize {
-        for row in self.rows(level) {
-            let name = row.name.load(Ordering::Relaxed);
+        for entry in self.rows(level) {
+            let name = entry.name.load(Ordering::Relaxed);
             if name != 0 {
-                let meaning = row.meaning.load(Ordering::Relaxed);
+                let meaning = entry.meaning.load(Ordering::Relaxed);
                 write(self.rows(level + 1), name, meaning);
             }
         }
@@ -75,39 +79,41 @@ impl Names {
     }
 
     #[inline]
-    fn rows(&self, level: usize) -> &[Row] {
+    fn rows(&self, level: usize) -> &[Entry] {
         self.tables[level].get_or_init(|| {
             let rows = FIRST_ROWS << level;
-            (0..rows).map(|_| Row::default()).collect()
+            (0..rows).map(|_| Entry::default()).collect()
         })
     }
 }
 
-/// The row of `name`, if it has one. A table is never more than half full, so the search ends.
+/// Finds the entry of `name`. A table is never more than half full, so the search ends.
 #[inline]
-fn row_of(rows: &[Row], name: u64) -> Option<&Row> {
+fn entry(rows: &[Entry], name: u64) -> Option<&Entry> {
     let mut at = home(name, rows.len());
     loop {
-        let row = &rows[at];
-        match row.name.load(Ordering::Acquire) {
+        let entry = &rows[at];
+        // Acquire: pairs with the release in `write`, so that a reader that sees the name sees its meaning.
+        match entry.name.load(Ordering::Acquire) {
             0 => return None,
-            found if found == name => return Some(row),
+            found if found == name => return Some(entry),
             _ => at = (at + 1) & (rows.len() - 1),
         }
     }
 }
 
-/// Writes a name that has no row yet: its meaning first, so that whoever sees the name sees what it means.
-fn write(rows: &[Row], name: u64, meaning: u64) {
+/// Writes a name that has no entry yet: its meaning first, so that a reader that sees the name sees its meaning.
+fn write(rows: &[Entry], name: u64, meaning: u64) {
     let mut at = home(name, rows.len());
     while rows[at].name.load(Ordering::Relaxed) != 0 {
         at = (at + 1) & (rows.len() - 1);
     }
-    rows[at].meaning.store(meaning, Ordering::Release);
+    rows[at].meaning.store(meaning, Ordering::Relaxed);
+    // Release: publishes the meaning and the limiter with the name.
     rows[at].name.store(name, Ordering::Release);
 }
 
-/// Fibonacci hashing: atoms are numbered in a row, and their numbers begin above the tag bits.
+/// Fibonacci hashing, because atoms have consecutive numbers, which begin above the tag bits.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // less than `rows`
 fn home(name: u64, rows: usize) -> usize {
@@ -118,13 +124,13 @@ fn home(name: u64, rows: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn set(names: &Names, name: u64, meaning: u64) {
+    fn set(names: &NameTable, name: u64, meaning: u64) {
         assert_eq!(names.update(name, |_| meaning), meaning);
     }
 
     #[test]
-    fn a_name_means_what_was_last_said() {
-        let names = Names::new();
+    fn a_name_has_its_last_meaning() {
+        let names = NameTable::new();
         assert_eq!(names.get(11), 0);
         set(&names, 11, 1);
         set(&names, 11, 2);
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn thousands_of_names_keep_their_meanings_through_growth() {
-        let names = Names::new();
+        let names = NameTable::new();
         for name in 1..=5_000 {
             set(&names, name * 64 + 11, name);
         }
@@ -146,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn readers_see_no_torn_name_while_others_are_added() {
-        let names = Names::new();
+    fn readers_find_a_name_while_others_are_added() {
+        let names = NameTable::new();
         set(&names, 11, 7);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -1,31 +1,33 @@
-//! The ways to Redis of this node: each with its client, and with what its instance is told.
+//! The Redis stores of this node, each with its client, its members and its events.
 
 mod command;
 mod config;
+mod events;
 mod status;
-mod watcher;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rate_limiter_distributed::{Authority, Members};
-use rate_limiter_redis::{Client, Credentials, Heartbeat};
-use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
+use rate_limiter_redis::{Client, Heartbeat};
+use rustler::{Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
-use crate::catch_panic::catch_panic;
+use crate::decode::Arg;
 use crate::encode::binary;
 use crate::handle_map::HandleMap;
+use crate::refusal::{answer, Refusal};
 
 use config::{ConfigTerm, CredentialsTerm, TlsTerm};
-use watcher::Watcher;
+use events::Events;
+use status::StatusTerm;
 
-/// A way to Redis.
-pub(crate) struct Link {
+/// The Redis store of an instance.
+pub(crate) struct Store {
     client: Arc<Client>,
     members: Arc<Members>,
     heartbeat: Heartbeat,
-    watcher: Arc<Watcher>,
+    events: Arc<Events>,
     prefix: Arc<str>,
     /// The instance's name in Erlang's external term format.
     instance: Box<[u8]>,
@@ -33,35 +35,34 @@ pub(crate) struct Link {
     wait: Duration,
 }
 
-/// Keeps a link up: when the last term that refers to this is gone, so is the link.
-struct LinkOwner {
+/// Keeps a store connected: when the last term that refers to this is freed, the store stops.
+struct StoreOwner {
     store: u64,
 }
 
-/// A link is called by a number that is never given twice.
-static LINKS: HandleMap<Link> = HandleMap::new(1);
+static STORES: HandleMap<Store> = HandleMap::new(1);
 
 /// How much longer than its deadline a caller waits for the thread that answers it.
 const GRACE: Duration = Duration::from_millis(50);
 
 #[rustler::resource_impl]
-impl Resource for LinkOwner {}
+impl Resource for StoreOwner {}
 
-impl LinkOwner {
+impl StoreOwner {
     fn close(&self) {
-        if let Some(link) = LINKS.remove(self.store) {
-            link.client.stop();
+        if let Some(store) = STORES.remove(self.store) {
+            store.client.stop();
         }
     }
 }
 
-impl Drop for LinkOwner {
+impl Drop for StoreOwner {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl Link {
+impl Store {
     pub(crate) fn authority(&self) -> Arc<dyn Authority> {
         Arc::clone(&self.client) as Arc<dyn Authority>
     }
@@ -70,7 +71,7 @@ impl Link {
         Arc::clone(&self.members)
     }
 
-    /// The instance's name, as `:erlang.binary_to_term/1` reads it.
+    /// The instance's name, for `:erlang.binary_to_term/1`.
     pub(crate) fn instance<'a>(&self, env: Env<'a>) -> Term<'a> {
         binary(env, &self.instance)
     }
@@ -90,139 +91,128 @@ impl Link {
     }
 }
 
-pub(crate) fn find(store: u64) -> Option<Arc<Link>> {
-    LINKS.get(store)
+pub(crate) fn find(store: u64) -> Result<Arc<Store>, Refusal> {
+    STORES
+        .get(store)
+        .ok_or_else(|| atoms::unknown_store().into())
 }
 
-/// `{:ok, store, owner}` or `{:error, reason}`. Connects in the background.
+/// Connects in the background. Returns `{:ok, store, owner}` or `{:error, reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn redis_start<'a>(
     env: Env<'a>,
-    config: ConfigTerm<'a>,
-    credentials: CredentialsTerm<'a>,
+    Arg(config): Arg<ConfigTerm<'a>>,
+    Arg(credentials): Arg<CredentialsTerm<'a>>,
 ) -> NifResult<Term<'a>> {
-    catch_panic(|| {
+    answer(env, || {
         let members = Arc::new(config.members());
-        let watcher = Arc::new(Watcher::default());
+        let events = Arc::new(Events::default());
         let heartbeat = Heartbeat::new(config.prefix, Arc::clone(&members));
         let prefix = Arc::from(config.prefix);
-        let caches_denials = config.cache_denials;
         let instance = config.instance.as_slice().into();
-        let config = config.decode(credentials)?;
+        let caches_denials = config.cache_denials;
+        let config = config.client(credentials)?;
         let wait = config.timeout + GRACE;
-        let observer = Arc::clone(&watcher);
-        Ok(match Client::start(config, observer) {
-            Ok(client) => {
-                let store = LINKS.insert(Arc::new(Link {
-                    client,
-                    members,
-                    heartbeat,
-                    watcher,
-                    prefix,
-                    instance,
-                    caches_denials,
-                    wait,
-                }));
-                let owner = ResourceArc::new(LinkOwner { store });
-                (atoms::ok(), store, owner).encode(env)
-            }
-            Err(error) => (atoms::error(), error.to_string()).encode(env),
-        })
+        let observer = Arc::clone(&events);
+        let client = match Client::start(config, observer) {
+            Ok(client) => client,
+            Err(error) => return Ok((atoms::error(), error.to_string()).encode(env)),
+        };
+        let store = STORES.insert(Arc::new(Store {
+            client,
+            members,
+            heartbeat,
+            events,
+            prefix,
+            instance,
+            caches_denials,
+            wait,
+        }));
+        Ok((atoms::ok(), store, ResourceArc::new(StoreOwner { store })).encode(env))
     })
 }
 
-/// Closes the owner's link now.
+/// Stops the owner's store now.
 #[rustler::nif(schedule = "DirtyIo")]
-fn redis_stop(owner: ResourceArc<LinkOwner>) -> NifResult<Atom> {
-    catch_panic(|| {
+fn redis_stop(env: Env<'_>, owner: ResourceArc<StoreOwner>) -> NifResult<Term<'_>> {
+    answer(env, || {
         owner.close();
         Ok(atoms::ok())
     })
 }
 
-/// Says who is to be told of what happens: `{:redis_event, event}`. Answers what happened when there was nobody.
+/// Sends events to a process. Returns the events of the time without one.
 #[rustler::nif]
-fn redis_watch(env: Env<'_>, store: u64, watcher: LocalPid) -> NifResult<Term<'_>> {
-    catch_panic(|| {
-        Ok(match find(store) {
-            Some(link) => link.watcher.tell_to(watcher).encode(env),
-            None => atoms::unknown_store().to_term(env),
+fn redis_subscribe(env: Env<'_>, store: u64, pid: LocalPid) -> NifResult<Term<'_>> {
+    answer(env, || Ok(find(store)?.events.subscribe(pid)))
+}
+
+/// Sets whether batches are events, too.
+#[rustler::nif]
+fn redis_report_batches(env: Env<'_>, store: u64, report: bool) -> NifResult<Term<'_>> {
+    on_store(env, store, |store| store.events.report_batches(report))
+}
+
+/// Confirms that a batch event was handled.
+#[rustler::nif]
+fn redis_handled(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
+    on_store(env, store, |store| store.events.handled())
+}
+
+/// Replaces the credentials of all connections.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_credentials<'a>(
+    env: Env<'a>,
+    store: u64,
+    Arg(credentials): Arg<CredentialsTerm<'a>>,
+) -> NifResult<Term<'a>> {
+    on_store(env, store, |store| {
+        store.client.set_credentials(credentials.into());
+    })
+}
+
+/// Replaces the certificates of later connections. Returns `{:error, reason}`, and keeps the old ones, if they are
+/// invalid.
+#[rustler::nif(schedule = "DirtyIo")]
+fn redis_tls<'a>(env: Env<'a>, store: u64, Arg(tls): Arg<TlsTerm<'a>>) -> NifResult<Term<'a>> {
+    answer(env, || {
+        Ok(match find(store)?.client.set_tls(&tls.into()) {
+            Ok(()) => atoms::ok().to_term(env),
+            Err(error) => (atoms::error(), error.to_string()).encode(env),
         })
     })
 }
 
-/// Says whether the ends of batches are to be told, too.
+/// Sends a heartbeat of this node.
 #[rustler::nif]
-fn redis_listen(store: u64, listen: bool) -> NifResult<Atom> {
-    on_link(store, |link| link.watcher.listen(listen))
-}
-
-/// Says that a batch's event was dealt with.
-#[rustler::nif]
-fn redis_heard(store: u64) -> NifResult<Atom> {
-    on_link(store, |link| link.watcher.heard())
-}
-
-/// Who this node is to Redis from now on.
-#[rustler::nif(schedule = "DirtyIo")]
-fn redis_credentials(store: u64, credentials: CredentialsTerm) -> NifResult<Atom> {
-    let (username, password) = credentials;
-    on_link(store, |link| {
-        link.client
-            .set_credentials(Credentials::new(username, password));
+fn redis_beat(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
+    on_store(env, store, |store| {
+        // In an outage it is not sent. The next one will be.
+        let _away = store.heartbeat.beat(&store.client);
     })
 }
 
-/// What the next connections trust and show. `{:error, reason}` where that cannot be used, and nothing has changed.
-#[rustler::nif(schedule = "DirtyIo")]
-fn redis_tls<'a>(env: Env<'a>, store: u64, tls: TlsTerm<'a>) -> NifResult<Term<'a>> {
-    catch_panic(|| {
-        Ok(match find(store) {
-            None => atoms::unknown_store().to_term(env),
-            Some(link) => match link.client.set_tls(&config::tls(tls)) {
-                Ok(()) => atoms::ok().to_term(env),
-                Err(error) => (atoms::error(), error.to_string()).encode(env),
-            },
-        })
-    })
-}
-
-/// Says in Redis that this node is there.
+/// Removes this node from the members.
 #[rustler::nif]
-fn redis_beat(store: u64) -> NifResult<Atom> {
-    on_link(store, |link| {
-        // Where Redis is away there is nobody to tell; the next beat tries again.
-        let _away = link.heartbeat.beat(&link.client);
+fn redis_leave(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
+    on_store(env, store, |store| {
+        let _away = store.heartbeat.leave(&store.client);
     })
 }
 
-/// Says in Redis that this node leaves.
-#[rustler::nif]
-fn redis_leave(store: u64) -> NifResult<Atom> {
-    on_link(store, |link| {
-        let _away = link.heartbeat.leave(&link.client);
-    })
-}
-
-/// See [`status`]. Looks behind locks.
+/// The status of the servers, with counters. Takes locks.
 #[rustler::nif(schedule = "DirtyIo")]
 fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
-    catch_panic(|| {
-        Ok(match find(store) {
-            Some(link) => status::encode(env, &link.client.status(), link.members.share()),
-            None => atoms::unknown_store().to_term(env),
-        })
+    answer(env, || {
+        let store = find(store)?;
+        let nodes = store.members.share().nodes;
+        Ok(StatusTerm::new(store.client.status(), nodes))
     })
 }
 
-fn on_link(store: u64, call: impl FnOnce(&Link)) -> NifResult<Atom> {
-    catch_panic(|| {
-        Ok(match find(store) {
-            Some(link) => {
-                call(&link);
-                atoms::ok()
-            }
-            None => atoms::unknown_store(),
-        })
+fn on_store(env: Env<'_>, store: u64, call: impl FnOnce(&Store)) -> NifResult<Term<'_>> {
+    answer(env, || {
+        call(&*find(store)?);
+        Ok(atoms::ok())
     })
 }

@@ -6,7 +6,7 @@ use rustler::Term;
 
 use crate::handle::{Handle, FIRST_SHARED, UNUSED_BIT};
 use crate::local::{self, Local};
-use crate::names::Names;
+use crate::names::NameTable;
 use crate::refusal::Refusal;
 use crate::shared::{self, Shared};
 use crate::{atom_bits, atoms};
@@ -20,7 +20,7 @@ pub(crate) enum Limiter {
 /// Set on the meaning of a name that test processes may own.
 const TEST_OWNED: u64 = UNUSED_BIT;
 
-static NAMES: Names = Names::new();
+static NAMES: NameTable = NameTable::new();
 
 /// Finds the limiter that a name or a handle means.
 #[inline]

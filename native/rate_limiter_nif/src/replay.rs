@@ -1,4 +1,4 @@
-//! Replays: one call for many lines. All on dirty schedulers, since a chunk takes longer than a scheduler may wait.
+//! Replays of logs, many lines a call. They run on dirty schedulers, since a chunk takes longer than a scheduler may wait.
 
 mod decode;
 mod encode;
@@ -9,44 +9,42 @@ use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Resource, ResourceAr
 
 use crate::atoms;
 use crate::catch_panic::catch_panic;
-use crate::decode::List;
+use crate::decode::{Arg, List};
 use crate::window::Window;
 
 use decode::SchemaTerm;
 use encode::{FitTerm, InputTerm, OutcomeTerm};
 
-/// A replay, which lives as long as a term refers to it. One process works with it; the lock is for misuse.
+/// A replay. It lives as long as a term refers to it. One process uses it; the lock guards against misuse.
 struct SharedReplay(Mutex<Replay>);
 
 #[rustler::resource_impl]
 impl Resource for SharedReplay {}
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn replay_new<'a>(
-    env: Env<'a>,
+fn replay_new(
+    env: Env<'_>,
     windows: List<Window>,
-    schema: SchemaTerm<'a>,
+    Arg(schema): Arg<SchemaTerm>,
     reorder_ns: u64,
     keep_requests: bool,
-) -> NifResult<Term<'a>> {
+) -> NifResult<Term<'_>> {
     catch_panic(|| {
         let limits: Vec<_> = windows.0.into_iter().map(|window| window.limit).collect();
         let options = Options {
             reorder_ns,
             keep_requests,
         };
-        Ok(
-            match Replay::new(&limits, decode::schema(schema)?, options) {
-                Ok(replay) => {
-                    let replay = ResourceArc::new(SharedReplay(Mutex::new(replay)));
-                    (atoms::ok(), replay).encode(env)
-                }
-                Err(ReplayError::Limit { index, error }) => {
-                    (atoms::error(), (index, error.to_string())).encode(env)
-                }
-                Err(error) => (atoms::error(), (atoms::nil(), error.to_string())).encode(env),
-            },
-        )
+        Ok(match Replay::new(&limits, schema.into(), options) {
+            Ok(replay) => {
+                let replay = ResourceArc::new(SharedReplay(Mutex::new(replay)));
+                (atoms::ok(), replay).encode(env)
+            }
+            Err(ReplayError::Limit { index, error }) => {
+                (atoms::error(), (index, error.to_string())).encode(env)
+            }
+            Err(error) => (atoms::error(), (atoms::nil(), error.to_string())).encode(env),
+        })
     })
 }
 
@@ -55,7 +53,7 @@ fn replay_open(replay: ResourceArc<SharedReplay>) -> NifResult<usize> {
     catch_panic(|| Ok(replay.0.lock().open()))
 }
 
-/// `{lines, latest_ns | nil}`: of all logs, and of this one.
+/// Returns the lines of all logs and the latest time of this one: `{lines, latest_ns | nil}`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_feed(
     replay: ResourceArc<SharedReplay>,
@@ -118,7 +116,7 @@ fn replay_fit(
     })
 }
 
-/// A number that was given out, or a wrong term.
+/// Fails for a number of a log or limit that does not exist.
 fn known(number: usize, count: usize) -> NifResult<()> {
     if number < count {
         Ok(())

@@ -1,9 +1,9 @@
-//! Where an answer goes that is not known at once.
+//! Messages to a process that waits.
 
 use rustler::env::SavedTerm;
 use rustler::{Env, LocalPid, OwnedEnv, Term};
 
-/// A process that waits, and the reference by which it knows its answer.
+/// A process that waits, and the reference that identifies its answer.
 pub(crate) struct ReplyTo {
     env: OwnedEnv,
     reference: SavedTerm,
@@ -21,7 +21,7 @@ impl ReplyTo {
         }
     }
 
-    /// Sends `{reference, answer}`. One that has died is told nothing.
+    /// Sends `{reference, answer}`. Does nothing if the process has died.
     pub(crate) fn send(self, answer: impl for<'e> FnOnce(Env<'e>) -> Term<'e>) {
         let Self {
             mut env,

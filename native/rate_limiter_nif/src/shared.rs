@@ -9,7 +9,7 @@ use crate::handle::{Handle, FIRST_SHARED};
 use crate::handle_map::HandleMap;
 use crate::limiter::OnOutageTerm;
 use crate::local::Events;
-use crate::redis::Link;
+use crate::redis::Store;
 
 /// A shared limiter, and what its answers need.
 pub(crate) struct Shared {
@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     pub(crate) namespace: Namespace,
     pub(crate) events: Events,
     pub(crate) on_outage: OnOutageTerm,
-    pub(crate) link: Arc<Link>,
+    pub(crate) store: Arc<Store>,
 }
 
 static SHARED: HandleMap<Shared> = HandleMap::new(FIRST_SHARED);

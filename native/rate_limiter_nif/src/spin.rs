@@ -1,6 +1,6 @@
-//! Locks that are held for some nanoseconds, by schedulers and by the thread that speaks with Redis.
+//! Locks that schedulers and the I/O thread hold for some nanoseconds.
 
-/// Tries until it succeeds: a scheduler must not park.
+/// Tries until it succeeds, because a scheduler must not park.
 pub(crate) fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(guard) = attempt() {

@@ -127,7 +127,7 @@ impl Ticket {
         let complete = ticket.lock().complete();
         match complete {
             Some(responses) => ticket.answers(env, &responses),
-            None => (atoms::sent(), ticket, ticket.shared.link.wait_ms()).encode(env),
+            None => (atoms::sent(), ticket, ticket.shared.store.wait_ms()).encode(env),
         }
     }
 

@@ -1,6 +1,8 @@
 defmodule RateLimiter.NativeTest do
-  # The boundary: what is not of the library's making stays outside, and what goes wrong inside stays an error.
+  # The boundary: wrong terms and panics raise, and change nothing.
   use ExUnit.Case, async: true
+
+  import RateLimiter.Support.Eventually
 
   alias RateLimiter.Store
   alias RateLimiter.Core.Native
@@ -17,7 +19,7 @@ defmodule RateLimiter.NativeTest do
   end
 
   describe "a term of the wrong kind" do
-    test "raises ArgumentError, whichever function takes it", %{handle: handle, owner: owner} do
+    test "raises ArgumentError in every function", %{handle: handle, owner: owner} do
       wrong = [1.5, "text", %{}, self(), {}, [:w | :w], make_ref(), -1, 2 ** 64, nil]
       clock = Native.manual_clock(0)
       take = {:take, 1, nil}
@@ -70,8 +72,8 @@ defmodule RateLimiter.NativeTest do
         {&Native.new_shared_limiter([], {:all, 1, &1}, {1, :name}), [:perhaps | wrong]},
         {&Native.redis_start(&1, {nil, nil}), wrong},
         {&Native.redis_stop/1, [owner | wrong]},
-        {&Native.redis_watch(1, &1), wrong -- [self()]},
-        {&Native.redis_listen(1, &1), wrong},
+        {&Native.redis_subscribe(1, &1), wrong -- [self()]},
+        {&Native.redis_report_batches(1, &1), wrong},
         {&Native.redis_status/1, wrong},
         {&Native.redis_command(&1, make_ref(), "key", ["PING"]), wrong},
         {&Native.redis_command(1, make_ref(), &1, ["PING"]), wrong -- ["text"]},
@@ -93,14 +95,14 @@ defmodule RateLimiter.NativeTest do
   end
 
   describe "a handle" do
-    test "that was never given finds nothing" do
+    test "that was never returned finds no limiter" do
       for stranger <- [0, 1, 2 ** 24 - 1, 2 ** 32, 2 ** 55, 2 ** 63, 2 ** 64 - 1] do
         assert Native.check(stranger, "u", :w, 1) == :unknown_limiter
         assert Native.stats(stranger) == :unknown_limiter
       end
     end
 
-    test "of a limiter that has gone finds nothing, whoever has its place now", %{
+    test "of a closed limiter does not find the limiter that has its place now", %{
       handle: handle,
       owner: owner
     } do
@@ -119,7 +121,7 @@ defmodule RateLimiter.NativeTest do
   end
 
   describe "an owner" do
-    test "that nobody holds any more takes its limiter and name along" do
+    test "that is garbage collected closes its limiter and frees its name" do
       {handle, name} =
         Task.await(
           Task.async(fn ->
@@ -132,20 +134,14 @@ defmodule RateLimiter.NativeTest do
           :infinity
         )
 
-      assert eventually(fn -> Native.handle(name) == nil end)
+      # The runtime frees the terms of a process a moment after it has ended.
+      eventually(fn -> Native.handle(name) == nil end)
       assert Native.stats(handle) == :unknown_limiter
     end
-
-    # The runtime frees what a process held some moments after it has ended.
-    defp eventually(done?, tries \\ 20_000)
-    defp eventually(_done?, 0), do: false
-
-    defp eventually(done?, tries),
-      do: done?.() or (Process.sleep(1) && eventually(done?, tries - 1))
   end
 
   describe "a panic inside" do
-    test "is an error with its message, and the next call is as good as any", %{handle: handle} do
+    test "raises an error with its message, and later calls work", %{handle: handle} do
       error = assert_raise ErlangError, fn -> Native.panic("something impossible") end
       assert error.original == {:rate_limiter_panic, "something impossible"}
       assert {:ok, _, 10, 9, _, _, _} = Native.check(handle, "u", :w, 1)
@@ -154,12 +150,12 @@ defmodule RateLimiter.NativeTest do
 
   describe "load/0" do
     @tag :capture_log
-    test "does not load the library over itself: the code that runs stays" do
+    test "does not load the library over itself, and keeps the running code" do
       assert {:error, :on_load_failure} = :code.load_file(Native)
       assert {:ok, _handle, _owner} = Store.new_limiter(config(), :monotonic)
     end
 
-    test "leaves every other module free to be compiled and loaded again" do
+    test "lets every other module be compiled and loaded again" do
       RateLimiter.Test.start(limiters: [boundary_reload: [windows: [w: [limit: 10, per: :day]]]])
       {:ok, _} = RateLimiter.check_and_track(:boundary_reload, "u", :w)
 

@@ -1,43 +1,41 @@
-//! Commands that are about no limiter: sent, and answered to the process that sent them.
+//! Commands that belong to no limiter: each is sent, and its reply goes to the calling process.
 
 use std::sync::Arc;
 
 use rate_limiter_distributed::Failure;
 use rate_limiter_redis::{Command, Value};
-use rustler::{Binary, Encoder, Env, Error, NifResult, Term};
+use rustler::{Binary, Encoder, Env, NifResult, Term};
 
 use super::find;
 use crate::atoms;
-use crate::catch_panic::catch_panic;
 use crate::decode::List;
 use crate::encode::binary;
+use crate::refusal::{answer, Refusal};
 use crate::reply::ReplyTo;
 
-/// Sends a command to the server of its key: `{:sent, wait_ms}`, or at once why not, `:away` or `:full`. Once sent,
-/// `{reference, {:ok, reply} | {:error, reason}}` comes within about that time.
+/// Sends a command to the server of its key. Returns `{:sent, wait_ms}`, or `:away` or `:full` if it was not sent. The
+/// process receives `{reference, {:ok, reply} | {:error, failure}}` within about that time.
 #[rustler::nif]
 fn redis_command<'a>(
     env: Env<'a>,
     store: u64,
     reference: Term<'a>,
     key: Binary<'a>,
-    List(words): List<Binary<'a>>,
+    words: List<Binary<'a>>,
 ) -> NifResult<Term<'a>> {
-    catch_panic(|| {
-        if words.is_empty() {
-            return Err(Error::BadArg);
+    answer(env, || {
+        if words.0.is_empty() {
+            return Err(Refusal::Misuse);
         }
-        let Some(link) = find(store) else {
-            return Ok(atoms::unknown_store().to_term(env));
-        };
+        let store = find(store)?;
         let command = Command {
             key: Arc::from(key.as_slice()),
-            words: words.iter().map(|word| word.to_vec()).collect(),
+            words: words.0.iter().map(|word| word.to_vec()).collect(),
         };
         let reply_to = ReplyTo::new(env, reference);
         let done = move |reply| reply_to.send(|env| self::reply(env, &reply));
-        Ok(match link.client.command(command, Box::new(done)) {
-            Ok(()) => (atoms::sent(), link.wait_ms()).encode(env),
+        Ok(match store.client.command(command, Box::new(done)) {
+            Ok(()) => (atoms::sent(), store.wait_ms()).encode(env),
             Err(failure) => self::failure(env, &failure),
         })
     })
@@ -50,7 +48,7 @@ fn reply<'a>(env: Env<'a>, reply: &Result<Value, Failure>) -> Term<'a> {
     }
 }
 
-/// Why there is no reply: an atom, or what the server said.
+/// Why there is no reply: an atom, or the server's error.
 fn failure<'a>(env: Env<'a>, failure: &Failure) -> Term<'a> {
     match failure {
         Failure::Full => atoms::full().to_term(env),
@@ -60,7 +58,7 @@ fn failure<'a>(env: Env<'a>, failure: &Failure) -> Term<'a> {
     }
 }
 
-/// What scripts reply: integers, strings as binaries, and lists of these; `nil` for all else.
+/// The replies of scripts: integers, strings as binaries, and lists of these. All others become `nil`.
 fn value<'a>(env: Env<'a>, value: &Value) -> Term<'a> {
     match value {
         Value::Int(number) => number.encode(env),

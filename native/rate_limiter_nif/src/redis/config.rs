@@ -1,4 +1,4 @@
-//! The store's options, from Elixir.
+//! The options of a Redis store, from Elixir.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -6,25 +6,48 @@ use std::time::Duration;
 
 use rate_limiter_distributed::Members;
 use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Tls, Topology};
-use rustler::{Atom, Binary, Error, NifMap, NifResult};
+use rustler::{Binary, NifMap, NifTaggedEnum, NifTuple};
 
-use crate::atoms;
+use crate::refusal::Refusal;
 
-/// `{username | nil, password | nil}`
-pub(super) type CredentialsTerm<'a> = (Option<&'a str>, Option<&'a str>);
+#[derive(NifTuple)]
+#[rustler(decode)]
+pub(super) struct CredentialsTerm<'a> {
+    username: Option<&'a str>,
+    password: Option<&'a str>,
+}
 
-/// `{kind, addresses, {group, credentials} | nil}`; an address is `{host, port}`, or `{path, 0}`.
-type TopologyTerm<'a> = (
-    Atom,
-    Vec<(&'a str, u16)>,
-    Option<(&'a str, CredentialsTerm<'a>)>,
-);
+#[derive(NifTuple)]
+#[rustler(decode)]
+struct Address<'a> {
+    host_or_path: &'a str,
+    /// 0 for the path of a Unix socket.
+    port: u16,
+}
 
-/// `{authorities | nil, {certificate, key} | nil, verify?}`, all as PEM.
-pub(super) type TlsTerm<'a> = (Option<Binary<'a>>, Option<(Binary<'a>, Binary<'a>)>, bool);
+#[derive(NifTaggedEnum)]
+#[rustler(decode)]
+enum TopologyTerm<'a> {
+    Server(Address<'a>),
+    /// The group, its Sentinels, and their credentials.
+    Sentinel(&'a str, Vec<Address<'a>>, CredentialsTerm<'a>),
+    Cluster(Vec<Address<'a>>),
+}
+
+/// Certificates and keys are PEM.
+#[derive(NifTuple)]
+#[rustler(decode)]
+pub(super) struct TlsTerm<'a> {
+    authorities: Option<Binary<'a>>,
+    /// `{certificate, key}`
+    identity: Option<(Binary<'a>, Binary<'a>)>,
+    verify: bool,
+}
 
 #[derive(NifMap)]
+#[rustler(decode)]
 pub(super) struct ConfigTerm<'a> {
+    /// The instance's name in Erlang's external term format.
     pub(super) instance: Binary<'a>,
     pub(super) prefix: &'a str,
     topology: TopologyTerm<'a>,
@@ -45,53 +68,62 @@ impl ConfigTerm<'_> {
         Members::new(self.node, self.nodes, keep)
     }
 
-    pub(super) fn decode(self, (username, password): CredentialsTerm) -> NifResult<Config> {
+    pub(super) fn client(self, credentials: CredentialsTerm) -> Result<Config, Refusal> {
         Ok(Config {
-            topology: topology(self.topology)?,
-            credentials: Credentials::new(username, password),
+            topology: self.topology.into(),
+            credentials: credentials.into(),
             database: self.database,
-            tls: self.tls.map(tls),
+            tls: self.tls.map(Tls::from),
             prefix: self.prefix.into(),
             timeout: Duration::from_millis(self.timeout_ms),
-            connections: NonZeroUsize::new(self.connections).ok_or(Error::BadArg)?,
+            connections: NonZeroUsize::new(self.connections).ok_or(Refusal::Misuse)?,
             max_queue: self.max_queue,
         })
     }
 }
 
-fn topology((kind, addresses, group): TopologyTerm) -> NifResult<Topology> {
-    let mut endpoints: Vec<Endpoint> = addresses.into_iter().map(endpoint).collect();
-    if kind == atoms::server() {
-        let server = endpoints.pop().ok_or(Error::BadArg)?;
-        Ok(Topology::Server(server))
-    } else if kind == atoms::sentinel() {
-        let (group, (username, password)) = group.ok_or(Error::BadArg)?;
-        Ok(Topology::Sentinel {
-            sentinels: endpoints,
-            group: group.to_owned(),
-            credentials: Credentials::new(username, password),
-        })
-    } else if kind == atoms::cluster() {
-        Ok(Topology::Cluster { seeds: endpoints })
-    } else {
-        Err(Error::BadArg)
+impl From<CredentialsTerm<'_>> for Credentials {
+    fn from(credentials: CredentialsTerm) -> Self {
+        Self::new(credentials.username, credentials.password)
     }
 }
 
-fn endpoint((host, port): (&str, u16)) -> Endpoint {
-    match port {
-        0 => Endpoint::Unix(PathBuf::from(host)),
-        port => Endpoint::tcp(host, port),
+impl From<Address<'_>> for Endpoint {
+    fn from(address: Address) -> Self {
+        match address.port {
+            0 => Self::Unix(PathBuf::from(address.host_or_path)),
+            port => Self::tcp(address.host_or_path, port),
+        }
     }
 }
 
-pub(super) fn tls((roots, identity, verify): TlsTerm) -> Tls {
-    Tls {
-        roots: roots.map(|pem| pem.as_slice().to_vec()),
-        identity: identity.map(|(certificate, key)| Identity {
-            certificate: certificate.as_slice().to_vec(),
-            key: key.as_slice().to_vec(),
-        }),
-        verify,
+impl From<TopologyTerm<'_>> for Topology {
+    fn from(topology: TopologyTerm) -> Self {
+        let endpoints =
+            |addresses: Vec<Address>| addresses.into_iter().map(Endpoint::from).collect();
+        match topology {
+            TopologyTerm::Server(address) => Self::Server(address.into()),
+            TopologyTerm::Sentinel(group, sentinels, credentials) => Self::Sentinel {
+                sentinels: endpoints(sentinels),
+                group: group.to_owned(),
+                credentials: credentials.into(),
+            },
+            TopologyTerm::Cluster(seeds) => Self::Cluster {
+                seeds: endpoints(seeds),
+            },
+        }
+    }
+}
+
+impl From<TlsTerm<'_>> for Tls {
+    fn from(tls: TlsTerm) -> Self {
+        Self {
+            roots: tls.authorities.map(|pem| pem.to_vec()),
+            identity: tls.identity.map(|(certificate, key)| Identity {
+                certificate: certificate.to_vec(),
+                key: key.to_vec(),
+            }),
+            verify: tls.verify,
+        }
     }
 }

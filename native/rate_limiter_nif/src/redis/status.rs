@@ -1,44 +1,80 @@
-//! How a link is doing, as terms.
+//! The status of a Redis store as a term.
 
-use rate_limiter_distributed::{BreakerState, Share};
+use rate_limiter_distributed::BreakerState;
 use rate_limiter_redis::{ServerStatus, Status};
-use rustler::{Atom, Encoder, Env, Term};
+use rustler::{NifMap, NifUnitEnum};
 
-use crate::atoms;
-
-/// `{[{server, breaker, connections, pending, problem | nil, evicts | nil}], problem | nil, totals, nodes}`, the totals as `{calls,
-/// batches, timeouts, refused, unsent, reconnections, opened}`.
-pub(super) fn encode<'a>(env: Env<'a>, status: &Status, share: Share) -> Term<'a> {
-    let server = |server: &ServerStatus| {
-        let breaker = breaker(server.breaker);
-        (
-            &server.server,
-            breaker,
-            server.connections,
-            server.pending,
-            &server.problem,
-            &server.evicts,
-        )
-            .encode(env)
-    };
-    let servers: Vec<Term> = status.servers.iter().map(server).collect();
-    let totals = status.totals;
-    let totals = (
-        totals.calls,
-        totals.batches,
-        totals.timeouts,
-        totals.refused,
-        totals.unsent,
-        totals.reconnections,
-        totals.opened,
-    );
-    (servers, &status.problem, totals, share.nodes).encode(env)
+/// The status of a store, with the counters since its start.
+#[derive(NifMap)]
+#[rustler(encode)]
+pub(super) struct StatusTerm {
+    nodes: u32,
+    problem: Option<String>,
+    servers: Vec<ServerTerm>,
+    calls: u64,
+    batches: u64,
+    timeouts: u64,
+    refused: u64,
+    unsent: u64,
+    reconnections: u64,
+    opened: u64,
 }
 
-pub(super) fn breaker(state: BreakerState) -> Atom {
-    match state {
-        BreakerState::Closed => atoms::closed(),
-        BreakerState::HalfOpen => atoms::half_open(),
-        BreakerState::Open => atoms::opened(),
+#[derive(NifMap)]
+#[rustler(encode)]
+struct ServerTerm {
+    server: String,
+    breaker: BreakerTerm,
+    connections: usize,
+    pending: usize,
+    problem: Option<String>,
+    evicts: Option<String>,
+}
+
+#[derive(Clone, Copy, NifUnitEnum)]
+pub(super) enum BreakerTerm {
+    Closed,
+    HalfOpen,
+    Opened,
+}
+
+impl StatusTerm {
+    pub(super) fn new(status: Status, nodes: u32) -> Self {
+        let totals = status.totals;
+        Self {
+            nodes,
+            problem: status.problem,
+            servers: status.servers.into_iter().map(ServerTerm::from).collect(),
+            calls: totals.calls,
+            batches: totals.batches,
+            timeouts: totals.timeouts,
+            refused: totals.refused,
+            unsent: totals.unsent,
+            reconnections: totals.reconnections,
+            opened: totals.opened,
+        }
+    }
+}
+
+impl From<ServerStatus> for ServerTerm {
+    fn from(status: ServerStatus) -> Self {
+        Self {
+            server: status.server,
+            breaker: status.breaker.into(),
+            connections: status.connections,
+            pending: status.pending,
+            problem: status.problem,
+            evicts: status.evicts,
+        }
+    }
+}
+
+impl From<BreakerState> for BreakerTerm {
+    fn from(state: BreakerState) -> Self {
+        match state {
+            BreakerState::Closed => Self::Closed,
+            BreakerState::HalfOpen => Self::HalfOpen,
+            BreakerState::Open => Self::Opened,
+        }
     }
 }

@@ -1,85 +1,86 @@
-//! What a replay is made from, out of terms.
+//! The schema of a replay's logs, from terms.
 
 use rate_limiter_replay::{ClfField, Format, Part, Schema, TimeUnit};
-use rustler::{Atom, Error, NifResult};
+use rustler::{NifTuple, NifUnitEnum};
 
-use crate::atoms;
+#[derive(NifTuple)]
+#[rustler(decode)]
+pub(super) struct SchemaTerm {
+    format: FormatTerm,
+    time_names: Vec<String>,
+    time_unit: Option<UnitTerm>,
+    key: Vec<PartTerm>,
+    cost: Option<PartTerm>,
+}
 
-mod names {
-    rustler::atoms! {
-        auto, clf, json,
-        second, millisecond, microsecond, nanosecond,
-        ip, user, method, path, status, bytes, referer, agent,
+#[derive(NifTuple)]
+#[rustler(decode)]
+struct PartTerm {
+    clf: Option<FieldTerm>,
+    json_names: Vec<String>,
+}
+
+#[derive(Clone, Copy, NifUnitEnum)]
+enum FormatTerm {
+    Auto,
+    Clf,
+    Json,
+}
+
+#[derive(Clone, Copy, NifUnitEnum)]
+enum UnitTerm {
+    Second,
+    Millisecond,
+    Microsecond,
+    Nanosecond,
+}
+
+#[derive(Clone, Copy, NifUnitEnum)]
+enum FieldTerm {
+    Ip,
+    User,
+    Method,
+    Path,
+    Status,
+    Bytes,
+    Referer,
+    Agent,
+}
+
+impl From<SchemaTerm> for Schema {
+    fn from(schema: SchemaTerm) -> Self {
+        Self {
+            format: match schema.format {
+                FormatTerm::Auto => Format::Auto,
+                FormatTerm::Clf => Format::Clf,
+                FormatTerm::Json => Format::Json,
+            },
+            time: schema.time_names,
+            time_unit: schema.time_unit.map(|unit| match unit {
+                UnitTerm::Second => TimeUnit::Second,
+                UnitTerm::Millisecond => TimeUnit::Millisecond,
+                UnitTerm::Microsecond => TimeUnit::Microsecond,
+                UnitTerm::Nanosecond => TimeUnit::Nanosecond,
+            }),
+            key: schema.key.into_iter().map(Part::from).collect(),
+            cost: schema.cost.map(Part::from),
+        }
     }
 }
 
-/// `{clf_field | nil, [json_name]}`. `nil` is an atom too, so these are not options.
-type PartTerm = (Atom, Vec<String>);
-
-/// `{format, [time_name], time_unit | nil, [part], cost_part | nil}`
-pub(super) type SchemaTerm<'a> = (Atom, Vec<String>, Atom, Vec<PartTerm>, Option<PartTerm>);
-
-pub(super) fn schema(schema: SchemaTerm) -> NifResult<Schema> {
-    let (format, time, time_unit, key, cost) = schema;
-    Ok(Schema {
-        format: one_of(
-            format,
-            &[
-                (names::auto(), Format::Auto),
-                (names::clf(), Format::Clf),
-                (names::json(), Format::Json),
-            ],
-        )?,
-        time,
-        time_unit: or_nil(time_unit, unit)?,
-        key: key.into_iter().map(part).collect::<NifResult<_>>()?,
-        cost: cost.map(part).transpose()?,
-    })
-}
-
-fn part((field, json): PartTerm) -> NifResult<Part> {
-    Ok(Part {
-        clf: or_nil(field, clf_field)?,
-        json,
-    })
-}
-
-fn clf_field(field: Atom) -> NifResult<ClfField> {
-    one_of(
-        field,
-        &[
-            (names::ip(), ClfField::Ip),
-            (names::user(), ClfField::User),
-            (names::method(), ClfField::Method),
-            (names::path(), ClfField::Path),
-            (names::status(), ClfField::Status),
-            (names::bytes(), ClfField::Bytes),
-            (names::referer(), ClfField::Referer),
-            (names::agent(), ClfField::Agent),
-        ],
-    )
-}
-
-fn unit(unit: Atom) -> NifResult<TimeUnit> {
-    one_of(
-        unit,
-        &[
-            (names::second(), TimeUnit::Second),
-            (names::millisecond(), TimeUnit::Millisecond),
-            (names::microsecond(), TimeUnit::Microsecond),
-            (names::nanosecond(), TimeUnit::Nanosecond),
-        ],
-    )
-}
-
-fn or_nil<T>(atom: Atom, decode: impl FnOnce(Atom) -> NifResult<T>) -> NifResult<Option<T>> {
-    if atom == atoms::nil() {
-        return Ok(None);
+impl From<PartTerm> for Part {
+    fn from(part: PartTerm) -> Self {
+        let clf = part.clf.map(|field| match field {
+            FieldTerm::Ip => ClfField::Ip,
+            FieldTerm::User => ClfField::User,
+            FieldTerm::Method => ClfField::Method,
+            FieldTerm::Path => ClfField::Path,
+            FieldTerm::Status => ClfField::Status,
+            FieldTerm::Bytes => ClfField::Bytes,
+            FieldTerm::Referer => ClfField::Referer,
+            FieldTerm::Agent => ClfField::Agent,
+        });
+        let json = part.json_names;
+        Self { clf, json }
     }
-    decode(atom).map(Some)
-}
-
-fn one_of<T: Copy>(atom: Atom, known: &[(Atom, T)]) -> NifResult<T> {
-    let found = known.iter().find(|(name, _)| *name == atom);
-    found.map(|(_, value)| *value).ok_or(Error::BadArg)
 }

@@ -1,4 +1,4 @@
-//! What a replay found, as maps.
+//! The results of a replay as maps.
 
 use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
@@ -48,7 +48,7 @@ pub(super) struct OutcomeTerm<'a> {
     columns: Vec<(i64, u64, u64)>,
 }
 
-/// A limit and the burst that goes with it.
+/// A limit and its burst.
 type LimitTerm = (u64, Option<u64>);
 
 #[derive(NifMap)]
