@@ -1,5 +1,5 @@
 defmodule RateLimiter.AlgorithmTest do
-  # The laws that every algorithm keeps, seen through the door, over random calls and times.
+  # The laws of every algorithm, through the public API, over random calls and times.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Test, Usage}
@@ -25,7 +25,7 @@ defmodule RateLimiter.AlgorithmTest do
 
   for {window, _options} <- @algorithms do
     describe "a #{window} window" do
-      test "allows at the moment it names, and not a millisecond before" do
+      test "admits exactly after retry_after_ms, and not a millisecond earlier" do
         window = unquote(window)
         seed(window)
 
@@ -37,14 +37,14 @@ defmodule RateLimiter.AlgorithmTest do
 
               case RateLimiter.check_and_track(:laws, "u", window, cost: cost) do
                 {:ok, _usage} -> denials
-                {:error, :rate_limited, usage} -> denials + assert_truthful(usage, window, cost)
+                {:error, :rate_limited, usage} -> denials + assert_exact(usage, window, cost)
               end
           end
 
         assert denials > 20
       end
 
-      test "is empty when it said it would be, and not a millisecond before" do
+      test "is unused exactly after reset_after_ms, and not a millisecond earlier" do
         window = unquote(window)
         seed(window)
 
@@ -63,7 +63,7 @@ defmodule RateLimiter.AlgorithmTest do
         end
       end
 
-      test "admits no more than it says from empty, whatever the costs" do
+      test "admits its maximum from empty, for any costs" do
         window = unquote(window)
         seed(window)
 
@@ -82,8 +82,8 @@ defmodule RateLimiter.AlgorithmTest do
     end
   end
 
-  # A denial that can be waited for: peeking a millisecond early is still denied, and on time it is allowed.
-  defp assert_truthful(usage, window, cost) do
+  # Waits for the end of a denial: a peek a millisecond early is denied, and a call on time is admitted.
+  defp assert_exact(usage, window, cost) do
     assert usage.retry_after_ms > 0
     Test.advance(usage.retry_after_ms - 1)
 
@@ -96,7 +96,7 @@ defmodule RateLimiter.AlgorithmTest do
   end
 
   describe "all windows together" do
-    test "allow exactly when each of them does" do
+    test "admit a call exactly if each of them does" do
       seed(:all)
 
       for _ <- 1..300 do
@@ -118,7 +118,7 @@ defmodule RateLimiter.AlgorithmTest do
       end
     end
 
-    test "are denied until the longest wait of them is over" do
+    test "deny a call until their longest wait is over" do
       {:ok, _} = RateLimiter.check_and_track(:laws, "u", cost: 3)
       {:error, :rate_limited, usage} = RateLimiter.check_and_track(:laws, "u", cost: 3)
       waits = for {_window, usage} <- usage.windows, do: usage.retry_after_ms

@@ -1,5 +1,5 @@
 defmodule RateLimiter.ConcurrencyTest do
-  # Many processes at once: what is admitted is counted, and is exactly the limit.
+  # Many concurrent processes: they are admitted exactly up to the limit.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Store, Usage}
@@ -7,7 +7,7 @@ defmodule RateLimiter.ConcurrencyTest do
 
   @processes 100
 
-  # The limiter has a clock that stands still, and a name that every process finds by itself.
+  # The limiter has a clock that stands still, and is bound to a name that every process can use.
   setup context do
     name = context.test
 
@@ -31,7 +31,7 @@ defmodule RateLimiter.ConcurrencyTest do
     %{name: name, clock: clock}
   end
 
-  # What each of the processes answered, all of them having begun at the same moment.
+  # Runs the work in many processes that start together, and returns the result of each.
   defp at_once(processes \\ @processes, work) do
     tasks =
       for n <- 1..processes do
@@ -63,7 +63,7 @@ defmodule RateLimiter.ConcurrencyTest do
       end
     end
 
-    test "admits exactly the limit, whatever the costs", %{name: name} do
+    test "admits up to the limit with mixed costs", %{name: name} do
       taken =
         at_once(fn n ->
           Enum.sum(
@@ -77,11 +77,11 @@ defmodule RateLimiter.ConcurrencyTest do
       {:ok, usage} = RateLimiter.get_usage(name, "hot", :bucket)
       assert Enum.sum(taken) == usage.current
       assert usage.current <= 5_000
-      # What is left is less than the least that was refused.
+      # The rest is less than the smallest denied cost.
       assert usage.remaining < 7
     end
 
-    test "of all windows charges all or none", %{name: name} do
+    test "over all windows charges all of them or none", %{name: name} do
       admitted =
         at_once(fn _ ->
           admitted(for _ <- 1..100, do: RateLimiter.check_and_track(name, "hot"))
@@ -92,7 +92,7 @@ defmodule RateLimiter.ConcurrencyTest do
       assert for({_window, usage} <- usage.windows, uniq: true, do: usage.current) == [1_000]
     end
 
-    test "of different windows at once keeps each one's count", %{name: name} do
+    test "over different windows keeps the count of each window", %{name: name} do
       counts =
         at_once(fn n ->
           windows = Enum.at([[:bucket], [:bucket, :narrow], [:narrow, :log], []], rem(n, 4))
@@ -111,7 +111,7 @@ defmodule RateLimiter.ConcurrencyTest do
       end
     end
 
-    test "and as many keys, keeps each one's count", %{name: name} do
+    test "on many keys keeps the count of each key", %{name: name} do
       at_once(fn n ->
         for k <- 1..200, do: {:ok, _} = RateLimiter.check_and_track(name, rem(n * k, 50), :bucket)
       end)
@@ -120,7 +120,10 @@ defmodule RateLimiter.ConcurrencyTest do
       assert Enum.sum(for {_id, usage} <- usages, do: usage.current) == @processes * 200
     end
 
-    test "while time passes, admits what the limit says and no more", %{name: name, clock: clock} do
+    test "while time passes admits no more than the limit and its refill", %{
+      name: name,
+      clock: clock
+    } do
       mover =
         Task.async(fn -> for _ <- 1..1_000, do: Native.manual_clock_advance(clock, 1_000_000) end)
 
@@ -130,11 +133,11 @@ defmodule RateLimiter.ConcurrencyTest do
         end)
 
       Task.await(mover, :infinity)
-      # One second has passed in all: what the bucket held, and at most what a second fills.
+      # One second has passed in all: the full bucket, and at most one second of refill.
       assert Enum.sum(admitted) in 5_000..10_000
     end
 
-    test "and refunds at the same time, never fills above full", %{name: name} do
+    test "with concurrent refunds never fills a bucket above full", %{name: name} do
       at_once(fn _ ->
         for _ <- 1..50 do
           {:ok, _} = RateLimiter.check_and_track(name, "hot", :bucket)
@@ -146,7 +149,7 @@ defmodule RateLimiter.ConcurrencyTest do
       assert {:ok, %Usage{current: 0}} = RateLimiter.get_usage(name, "hot", :bucket)
     end
 
-    test "and resets at the same time, keeps remaining between none and all", %{name: name} do
+    test "with concurrent resets keeps remaining between 0 and the maximum", %{name: name} do
       at_once(fn n ->
         for _ <- 1..100 do
           if rem(n, 5) == 0, do: :ok = RateLimiter.reset(name, "hot")

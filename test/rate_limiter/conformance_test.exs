@@ -1,10 +1,10 @@
 defmodule RateLimiter.ConformanceTest do
-  # What holds at any time, whoever counts: this node's memory, or a server that nodes share.
+  # The behaviour of every store: the memory of this node, and each Redis server that nodes share.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Support.Redis
 
-  # Nothing comes back while a test runs.
+  # No token returns while a test runs.
   @buckets [limit: 1, per: {30, :day}]
   @algorithms [
     token_bucket: @buckets,
@@ -60,7 +60,7 @@ defmodule RateLimiter.ConformanceTest do
         {:ok, limiter: limiter, source: options[:source]}
       end
 
-      test "says where the answer comes from", %{limiter: limiter, source: source} do
+      test "names the source of an answer", %{limiter: limiter, source: source} do
         assert {:ok, %{source: ^source, remaining: 49}} =
                  RateLimiter.check_and_track(limiter, "id", :token_bucket)
 
@@ -68,7 +68,7 @@ defmodule RateLimiter.ConformanceTest do
       end
 
       for {algorithm, _} <- @algorithms do
-        test "#{algorithm}: as many are admitted as the limit says, whoever asks at once", %{
+        test "#{algorithm}: concurrent callers are admitted up to the limit", %{
           limiter: limiter
         } do
           algorithm = unquote(algorithm)
@@ -116,7 +116,7 @@ defmodule RateLimiter.ConformanceTest do
           assert {:ok, %{remaining: 50, current: 0}} = RateLimiter.get_usage(limiter, 1, window)
         end
 
-        test "#{algorithm}: a cost that can never be met says so", %{limiter: limiter} do
+        test "#{algorithm}: a cost above the maximum is never admitted", %{limiter: limiter} do
           for cost <- [51, -1, 0x7FFF_FFFF_FFFF_FFFF, 2 ** 80] do
             assert {:error, :rate_limited, %{retry_after_ms: :infinity, remaining: 50}} =
                      RateLimiter.check_and_track(limiter, 1, unquote(algorithm), cost: cost)
@@ -133,7 +133,7 @@ defmodule RateLimiter.ConformanceTest do
         end
       end
 
-      test "several windows are charged together, or none is", %{limiter: limiter} do
+      test "several windows are charged together or not at all", %{limiter: limiter} do
         windows = Keyword.keys(@algorithms)
         {:ok, _usage} = RateLimiter.check_and_track(limiter, 1, :sliding_log, cost: 45)
 
@@ -151,15 +151,15 @@ defmodule RateLimiter.ConformanceTest do
         assert {:ok, %{remaining: 50}} = RateLimiter.get_usage(limiter, 1)
       end
 
-      test "all or nothing also holds for those who ask at once", %{limiter: limiter} do
-        # Half of them take both, half only one: the two windows can only agree where each call is one step.
-        ask = fn windows -> RateLimiter.check_and_track(limiter, :hot, windows, cost: 3) end
+      test "concurrent callers are charged in all windows or in none", %{limiter: limiter} do
+        # Half of the callers take both windows, half only one: the counts agree only if each call is one step.
+        take = fn windows -> RateLimiter.check_and_track(limiter, :hot, windows, cost: 3) end
 
         answers =
           1..40
           |> Enum.map(fn n ->
             windows = if rem(n, 2) == 0, do: [:token_bucket, :fixed_window], else: [:token_bucket]
-            Task.async(fn -> {windows, elem(ask.(windows), 0)} end)
+            Task.async(fn -> {windows, elem(take.(windows), 0)} end)
           end)
           |> Task.await_many(:infinity)
 
@@ -171,7 +171,7 @@ defmodule RateLimiter.ConformanceTest do
         assert usage.windows.fixed_window.current == 3 * both
       end
 
-      test "no two ids are one", %{limiter: limiter} do
+      test "different ids are counted separately", %{limiter: limiter} do
         long = String.duplicate("x", 100_000)
         ids = @ids ++ [long, long <> "y", String.duplicate("z", 300)]
 
@@ -184,7 +184,7 @@ defmodule RateLimiter.ConformanceTest do
         assert Enum.map(usages, &elem(&1, 0)) == ids
       end
 
-      test "a batch answers as single calls do", %{limiter: limiter} do
+      test "a batch returns the same answers as single calls", %{limiter: limiter} do
         entries = for n <- 1..60, do: {rem(n, 3), rem(n, 5)}
         batch = RateLimiter.check_batch(limiter, entries, :sliding_window)
 
@@ -195,7 +195,9 @@ defmodule RateLimiter.ConformanceTest do
         assert Enum.map(batch, &outline/1) == Enum.map(singles, &outline/1)
       end
 
-      test "a batch about several windows answers as single calls do", %{limiter: limiter} do
+      test "a batch over several windows returns the same answers as single calls", %{
+        limiter: limiter
+      } do
         entries = for n <- 1..30, do: {rem(n, 2), rem(n, 7)}
         batch = RateLimiter.check_batch(limiter, entries, [:token_bucket, :fixed_window])
 
@@ -212,7 +214,7 @@ defmodule RateLimiter.ConformanceTest do
         assert Enum.map(batch, &outline/1) == Enum.map(singles, &outline/1)
       end
 
-      test "a request is charged once", %{limiter: limiter} do
+      test "a repeated request id is charged once", %{limiter: limiter} do
         for _retry <- 1..3 do
           assert {:ok, %{remaining: 40}} =
                    RateLimiter.check_and_track(limiter, 1, :token_bucket,
@@ -225,7 +227,7 @@ defmodule RateLimiter.ConformanceTest do
                  RateLimiter.check_and_track(limiter, 1, :token_bucket, cost: 10, request_id: "b")
       end
 
-      test "a request that asks without taking is charged when it takes", %{limiter: limiter} do
+      test "a request id with cost 0 is charged when it takes", %{limiter: limiter} do
         for {cost, remaining} <- [{0, 50}, {10, 40}, {10, 40}] do
           assert {:ok, %{remaining: ^remaining}} =
                    RateLimiter.check_and_track(limiter, 1, :token_bucket,
@@ -235,7 +237,7 @@ defmodule RateLimiter.ConformanceTest do
         end
       end
 
-      test "misuse is told also where nobody is asked about", %{limiter: limiter} do
+      test "an empty batch raises for an unknown window", %{limiter: limiter} do
         assert RateLimiter.check_batch(limiter, [], :token_bucket) == []
         assert RateLimiter.get_usage_batch(limiter, [], [:token_bucket]) == {:ok, []}
         assert RateLimiter.get_usage_batch(limiter, []) == {:ok, []}
@@ -250,7 +252,7 @@ defmodule RateLimiter.ConformanceTest do
   end
 
   for program <- Redis.programs() do
-    describe "what #{program} sees" do
+    describe "#{program} receives" do
       setup do
         server = Redis.start!(program: unquote(program))
         limiter = :"seen by #{unquote(program)}"
@@ -269,7 +271,7 @@ defmodule RateLimiter.ConformanceTest do
         {:ok, server: server, limiter: limiter}
       end
 
-      test "one script for many calls made together", %{server: server, limiter: limiter} do
+      test "one script for all calls of a batch", %{server: server, limiter: limiter} do
         {:ok, _usage} = RateLimiter.check_and_track(limiter, 0)
         before = scripts(server)
         ids = Enum.to_list(1..200)
@@ -282,16 +284,16 @@ defmodule RateLimiter.ConformanceTest do
         assert scripts(server) - before == 2
       end
 
-      test "each call of a batch that takes several scripts", %{limiter: limiter} do
+      test "each call of a batch that needs several scripts", %{limiter: limiter} do
         answers = RateLimiter.check_batch(limiter, for(n <- 1..1_000, do: {rem(n, 40), 1}), :a)
         assert Enum.all?(answers, &match?({:ok, %{source: :redis}}, &1))
       end
 
-      test "keys of the prefix that share a slot and go by themselves", %{
+      test "keys that have the prefix, share a slot and expire", %{
         server: server,
         limiter: limiter
       } do
-        {:ok, _usage} = RateLimiter.check_and_track(limiter, "some one")
+        {:ok, _usage} = RateLimiter.check_and_track(limiter, "some id")
         keys = Redis.keys(server)
         assert length(keys) == 2
         assert Enum.all?(keys, &String.starts_with?(&1, "rate_limiter:{"))
@@ -299,7 +301,7 @@ defmodule RateLimiter.ConformanceTest do
         for key <- keys, do: assert(Redis.command!(server, ["PTTL", key]) > 0)
       end
 
-      test "a key of ours that holds something else is told, and nothing is overwritten", %{
+      test "a key with a value of another program, and does not overwrite it", %{
         server: server,
         limiter: limiter
       } do
@@ -307,7 +309,7 @@ defmodule RateLimiter.ConformanceTest do
         [key] = Redis.keys(server)
         Redis.command!(server, ["DEL", key])
         Redis.command!(server, ["LPUSH", key, "a list"])
-        # Not from Redis, and not a denial: the node decides by itself.
+        # Neither Redis nor a denial answers: this node decides alone.
         assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(limiter, "x", :a)
         assert Redis.command!(server, ["TYPE", key]) == "list"
         assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(limiter, "y", :a)
@@ -319,18 +321,18 @@ defmodule RateLimiter.ConformanceTest do
 
   defp start_store(program) do
     server = Redis.start!(program: program)
-    # A machine that has much to do is no fault of Redis.
+    # A busy machine must not look like an outage.
     [store: {:redis, url: Redis.url(server), timeout: 10_000}, server: server, source: :redis]
   end
 
-  # A bucket that gets one token in a month, so that its rate is not seen.
+  # A bucket that gets one token a month, so that its rate does not matter.
   defp full(options, :token_bucket), do: Keyword.merge(options, limit: 1, burst: 50)
   defp full(options, _algorithm), do: options
 
   defp change(:token_bucket, max), do: [burst: max]
   defp change(_algorithm, max), do: [limit: max]
 
-  # Without times, which pass meanwhile.
+  # An answer without its times, which pass meanwhile.
   defp outline({verdict, usage}), do: {verdict, numbers(usage)}
   defp outline({verdict, reason, usage}), do: {verdict, reason, numbers(usage)}
 

@@ -1,18 +1,18 @@
 defmodule RateLimiter.IdTest do
-  # Ids of every kind, none of which is another.
+  # Ids of every kind: different ids are counted separately.
   use ExUnit.Case, async: true
 
   setup do
     RateLimiter.Test.start(limiters: [ids: [windows: [w: [limit: 1_000_000, per: :day]]]])
   end
 
-  # How often this id was counted, this time included.
+  # How often this id was counted, including this time.
   defp count(id) do
     {:ok, usage} = RateLimiter.check_and_track(:ids, id, :w)
     usage.current
   end
 
-  # Each of these ids, taken once, was the first of its kind: no two of them share a count.
+  # Asserts that the first call of each id finds an empty count, so that no two of them share one.
   defp assert_all_distinct(ids) do
     for id <- ids,
         do: assert(count(id) == 1, "#{inspect(id, limit: 5, printable_limit: 50)} was not new")
@@ -21,7 +21,7 @@ defmodule RateLimiter.IdTest do
   end
 
   describe "an id" do
-    test "is of one kind: what looks alike is not the same" do
+    test "differs from an id of another kind that looks alike" do
       assert_all_distinct([
         1,
         "1",
@@ -70,7 +70,7 @@ defmodule RateLimiter.IdTest do
       ])
     end
 
-    test "is told from others however it is nested and cut" do
+    test "differs from an id with the same parts in another nesting" do
       assert_all_distinct([
         {1, 2, 3},
         {{1, 2}, 3},
@@ -152,7 +152,7 @@ defmodule RateLimiter.IdTest do
       )
     end
 
-    test "is the same however its binary came about" do
+    test "is the same for a heap binary, a sub-binary and a shared binary" do
       whole =
         "a binary of more than sixty-four bytes, so that it is shared between processes and not copied"
 
@@ -171,7 +171,7 @@ defmodule RateLimiter.IdTest do
       assert count({whole}) == 2
     end
 
-    test "may be nested deeply, and be long" do
+    test "may be deep and long" do
       deep = Enum.reduce(1..10_000, :core, fn _, id -> {id} end)
 
       assert_all_distinct([
@@ -184,7 +184,7 @@ defmodule RateLimiter.IdTest do
       ])
     end
 
-    test "of hundreds of thousands, seeded at random, is never another" do
+    test "never collides among 100,000 random ids" do
       :rand.seed(:exsss, {1, 2, 3})
       ids = for(_ <- 1..100_000, do: random_id(3)) |> Enum.uniq()
       answers = RateLimiter.check_batch(:ids, Enum.map(ids, &{&1, 1}), :w)

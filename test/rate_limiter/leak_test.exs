@@ -1,5 +1,5 @@
 defmodule RateLimiter.LeakTest do
-  # Not at once with other tests: memory is counted.
+  # Memory leaks. Not async, because the memory of the whole node is measured.
   use ExUnit.Case, async: false
 
   @limiters [
@@ -15,7 +15,7 @@ defmodule RateLimiter.LeakTest do
 
   @megabyte 1_048_576
 
-  # What is logged of so many ends would be captured into the memory that is counted.
+  # Captured log messages of so many exits would count as memory.
   setup do
     level = Logger.level()
     Logger.configure(level: :none)
@@ -36,7 +36,7 @@ defmodule RateLimiter.LeakTest do
     assert_receive {:EXIT, ^supervisor, :killed}, 30_000
   end
 
-  # Resident memory, where the system tells it.
+  # The resident memory, on Linux.
   defp resident do
     case File.read("/proc/self/statm") do
       {:ok, pages} ->
@@ -59,8 +59,8 @@ defmodule RateLimiter.LeakTest do
     }
   end
 
-  # The first rounds load code and warm allocators; what grows after that is a leak. What has just been killed goes in its
-  # own time.
+  # The first rounds load code and warm allocators; growth after that is a leak. The runtime frees the memory of killed
+  # processes a moment later.
   defp assert_no_growth(round) do
     for _ <- 1..200, do: round.()
     before = size()
@@ -85,17 +85,17 @@ defmodule RateLimiter.LeakTest do
   defp eventually(fun, tries \\ 1_000),
     do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
 
-  describe "a thousand lives" do
-    test "of an instance that is stopped leave nothing" do
+  describe "a thousand times" do
+    test "starting and stopping an instance leaks nothing" do
       assert_no_growth(fn -> live(&Supervisor.stop/1) end)
       assert RateLimiter.Core.Native.handle(:leak) == nil
     end
 
-    test "of an instance that is killed leave nothing" do
+    test "starting and killing an instance leaks nothing" do
       assert_no_growth(fn -> live(&kill/1) end)
     end
 
-    test "of the application leave nothing" do
+    test "starting and stopping the application leaks nothing" do
       assert_no_growth(fn ->
         :ok = Application.stop(:rate_limiter)
         :ok = Application.start(:rate_limiter)
@@ -103,7 +103,7 @@ defmodule RateLimiter.LeakTest do
       end)
     end
 
-    test "of a limiter that comes and goes leave nothing" do
+    test "adding and removing a limiter leaks nothing" do
       {:ok, supervisor} = RateLimiter.start_link(name: :leak, limiters: [])
 
       assert_no_growth(fn ->
@@ -115,7 +115,7 @@ defmodule RateLimiter.LeakTest do
       Supervisor.stop(supervisor)
     end
 
-    test "of a test's own limiters leave nothing" do
+    test "starting the limiters of a test leaks nothing" do
       assert_no_growth(fn ->
         fn ->
           RateLimiter.Test.start(limiters: @limiters)
@@ -129,13 +129,13 @@ defmodule RateLimiter.LeakTest do
     end
   end
 
-  # What a test owned ends with it: a moment later, when its instance has seen it.
+  # The instance of a test stops a moment after the test, when it has noticed the exit.
   defp ended(pid) do
     if RateLimiter.Test.Registry.instance(pid), do: ended(pid), else: :ok
   end
 
   describe "many calls" do
-    test "about keys that come and go leave nothing" do
+    test "on keys that are used and reset leak nothing" do
       RateLimiter.Test.start(limiters: [leak: [windows: [w: [limit: 10, per: :day]]]])
 
       assert_no_growth(fn ->

@@ -1,5 +1,5 @@
 defmodule RateLimiter.SchedulerTest do
-  # Not at once with other tests: the runtime is left with one scheduler, so that whoever keeps it is noticed.
+  # Batches and schedulers. Not async, because the runtime is left with one scheduler.
   use ExUnit.Case, async: false
 
   alias RateLimiter.{Instance, Store}
@@ -10,16 +10,16 @@ defmodule RateLimiter.SchedulerTest do
     on_exit(fn -> :erlang.system_flag(:schedulers_online, online) end)
   end
 
-  describe "a batch of very many" do
-    test "leaves the scheduler to others, who can watch it work" do
+  describe "a large batch" do
+    test "leaves the scheduler to other processes" do
       config =
         Instance.Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
 
       {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
       entries = for n <- 1..300_000, do: {n, 1}
 
-      # The one scheduler is ours: who is seen to run meanwhile runs beside it. Where the machine leaves us no time while
-      # a batch runs, it is over before we look: then the next one is looked at.
+      # This process has the one scheduler, so the batch that it sees running is on another. On a busy machine a batch may
+      # be over before this process runs again: then the next batch is observed.
       assert Enum.any?(1..100, fn _batch ->
                batch =
                  Task.async(fn ->
@@ -34,7 +34,7 @@ defmodule RateLimiter.SchedulerTest do
       Native.drop(owner)
     end
 
-    test "is what more than 128 entries are" do
+    test "has more than 128 entries" do
       RateLimiter.Test.start(limiters: [busy: [windows: [w: [limit: 10, per: :day]]]])
 
       small = List.duplicate({"u", 1}, 128)
@@ -55,7 +55,7 @@ defmodule RateLimiter.SchedulerTest do
     end
   end
 
-  # Which of the two a call ends in.
+  # The native function that a call ends in.
   defp called_by(call) do
     test = self()
 

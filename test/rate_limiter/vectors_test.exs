@@ -1,11 +1,11 @@
 defmodule RateLimiter.VectorsTest do
-  # The cases that every implementation answers alike (test/vectors/README.md), asked through the door.
+  # The vectors that every implementation answers alike (test/vectors/README.md), through the public API.
   use ExUnit.Case, async: true
 
   alias RateLimiter.{Test, Usage}
   alias RateLimiter.Core.Native
 
-  # What the lines of a file say: cases with their windows and steps, each with the line it stands in.
+  # The cases of a file with their windows and steps, each with its line number.
   defmodule Vectors do
     def cases(file) do
       file
@@ -50,7 +50,7 @@ defmodule RateLimiter.VectorsTest do
 
     def integer(digits), do: String.to_integer(digits)
 
-    # A few names in files of this repository.
+    # The files of this repository have few names.
     def atom(name), do: String.to_atom(name)
   end
 
@@ -67,9 +67,9 @@ defmodule RateLimiter.VectorsTest do
           Test.start(limiters: [{@limiter, windows: @vector.windows, events: :none}])
           order = Keyword.keys(@vector.windows)
 
-          for {line, ms, call, expected} <- @vector.steps do
+          for {line, ms, step, expected} <- @vector.steps do
             Test.set(DateTime.from_unix!(@vector.start + ms, :millisecond))
-            answered = @limiter |> ask(call) |> words(order)
+            answered = @limiter |> call(step) |> words(order)
             assert {line, answered} == {line, expected}
           end
         end
@@ -77,27 +77,27 @@ defmodule RateLimiter.VectorsTest do
     end
   end
 
-  # One window is asked by its name, several as a list: two ways through the door.
-  defp ask(limiter, ["check", id, names, cost]) do
+  # One window is passed by its name, several as a list, so that both forms are tested.
+  defp call(limiter, ["check", id, names, cost]) do
     RateLimiter.check_and_track(limiter, id, named(names), cost: Vectors.integer(cost))
   end
 
-  defp ask(limiter, ["peek", id, names, cost]),
+  defp call(limiter, ["peek", id, names, cost]),
     do: RateLimiter.peek(limiter, id, named(names), cost: Vectors.integer(cost))
 
-  defp ask(limiter, ["refund", id, names, cost]),
+  defp call(limiter, ["refund", id, names, cost]),
     do: RateLimiter.refund(limiter, id, named(names), cost: Vectors.integer(cost))
 
-  defp ask(limiter, ["reset", id, names]) do
+  defp call(limiter, ["reset", id, names]) do
     for window <- Vectors.windows(names), do: :ok = RateLimiter.reset(limiter, id, window)
     :ok
   end
 
-  defp ask(limiter, ["update_limit", window | options]),
+  defp call(limiter, ["update_limit", window | options]),
     do: RateLimiter.update_limit(limiter, Vectors.atom(window), Vectors.options(options))
 
-  # The door does not know scale: what adapts limits sets it.
-  defp ask(limiter, ["set_scale", ppm]),
+  # The public API has no scale: the controllers of subsystems set it.
+  defp call(limiter, ["set_scale", ppm]),
     do: limiter |> Test.Registry.limiter() |> Native.set_scale(Vectors.integer(ppm))
 
   defp named(names) do

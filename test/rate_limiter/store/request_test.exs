@@ -2,6 +2,8 @@ defmodule RateLimiter.Store.RequestTest do
   # Requests in flight: the wait for an answer, and its end without one.
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.Core.Native
   alias RateLimiter.Store.Request
   alias RateLimiter.Support.Redis
@@ -18,7 +20,7 @@ defmodule RateLimiter.Store.RequestTest do
        limiters: [{name, windows: [w: [limit: 10, per: {30, :day}]]}]}
     )
 
-    Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
+    eventually(fn -> RateLimiter.health_check(name) == :ok end)
     {:ok, limiter: name, server: server}
   end
 
@@ -39,7 +41,7 @@ defmodule RateLimiter.Store.RequestTest do
     assert Native.cancel(ticket) == :cancelled
     assert Native.cancel(ticket) == :cancelled
     Redis.thaw(server)
-    Redis.eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
+    eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
     # A later request is answered after it.
     assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, 0}]} = Request.one(limiter, "u", [], @take)
 
@@ -60,7 +62,7 @@ defmodule RateLimiter.Store.RequestTest do
   test "an answer that arrives before the wait is returned without a message", context do
     %{limiter: limiter} = context
     ticket = in_flight(limiter)
-    Redis.eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
+    eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
 
     assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]} = Native.await(ticket, make_ref())
     assert mailbox() == []
@@ -97,7 +99,7 @@ defmodule RateLimiter.Store.RequestTest do
 
     Redis.thaw(server)
     # Both count, because nobody knows which of them the caller used.
-    Redis.eventually(fn ->
+    eventually(fn ->
       match?({:ok, %{source: :redis, remaining: 8}}, RateLimiter.get_usage(limiter, "u", :w))
     end)
   end

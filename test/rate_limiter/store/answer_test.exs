@@ -1,0 +1,72 @@
+defmodule RateLimiter.Store.AnswerTest do
+  # Answers of the native library as answers of the API, for every form that they have.
+  use ExUnit.Case, async: true
+
+  alias RateLimiter.Store.Answer
+  alias RateLimiter.Usage
+
+  @rows [{:a, 10, 4, 50, 0}, {:b, 5, 1, 70, 0}]
+  @away {:unavailable, :all, :fallback, 1_000_000}
+
+  describe "usage/4" do
+    test "of one window has no map of windows" do
+      answer = {:ok, :all, :redis, 500_000, :a, [hd(@rows)]}
+
+      assert Answer.usage(answer, :api, :a, 2) == %Usage{
+               limiter: :api,
+               window: :a,
+               max: 10,
+               current: 6,
+               remaining: 4,
+               cost: 2,
+               reset_after_ms: 50,
+               retry_after_ms: 0,
+               source: :redis,
+               scale: 0.5,
+               windows: %{}
+             }
+    end
+
+    test "of several windows is the binding window's, with each window's own" do
+      for windows <- [[], [:a, :b]] do
+        usage = Answer.usage({:ok, :all, :local, 1_000_000, :b, @rows}, :api, windows, 1)
+        assert %Usage{window: :b, remaining: 1, source: :local, windows: %{a: a, b: b}} = usage
+        assert {a.remaining, b.remaining} == {4, 1}
+        assert {a.windows, b.windows, a.source} == {%{}, %{}, :local}
+      end
+    end
+
+    test "of one window in a list has a map of windows" do
+      answer = {:ok, :all, :local, 1_000_000, :a, [hd(@rows)]}
+      assert %Usage{window: :a, windows: %{a: %Usage{}}} = Answer.usage(answer, :api, [:a], 1)
+    end
+
+    test "without rows has the maxima of the limiter, and a retry in one second" do
+      RateLimiter.Test.start(
+        limiters: [answers: [windows: [a: [limit: 10, per: :day], b: [limit: 5, per: :day]]]]
+      )
+
+      assert %Usage{window: :a, max: 10, remaining: 0, retry_after_ms: 1_000, windows: windows} =
+               Answer.usage(@away, :answers, [], 1)
+
+      assert {windows.a.max, windows.b.max} == {10, 5}
+      usage = Answer.usage(@away, :answers, :b, 1)
+      assert %Usage{window: :b, max: 5, source: :fallback, windows: none} = usage
+      assert none == %{}
+    end
+
+    test "without rows of a limiter that was removed has no maxima" do
+      assert %Usage{window: :a, max: 0} = Answer.usage(@away, :answers_removed, :a, 1)
+      assert %Usage{window: nil, max: 0} = Answer.usage(@away, :answers_removed, [], 1)
+      assert %Usage{windows: %{b: _}} = Answer.usage(@away, :answers_removed, [:a, :b], 1)
+    end
+  end
+
+  describe "looked/4" do
+    test "returns the verdict of the answer" do
+      denied = {:rate_limited, :all, :local, 1_000_000, :a, @rows}
+      assert {:error, :rate_limited, %Usage{}} = Answer.looked(denied, :api, [], 1)
+      assert {:error, :unavailable, %Usage{}} = Answer.looked(@away, :answers_removed, :a, 1)
+    end
+  end
+end
