@@ -1,7 +1,6 @@
-//! The algorithms: pure arithmetic on a few words of state. The store owns the words and sees to it that nobody else
-//! touches them meanwhile.
+//! The algorithms: pure arithmetic on a few words of state. The store owns the words, and guards them by a lock.
 //!
-//! A state of zeros is one that has taken nothing.
+//! A state of zeros has used nothing.
 
 mod fixed_window;
 mod gcra;
@@ -23,7 +22,7 @@ use sliding_window::SlidingWindow;
 pub(crate) use sliding_log::Logs;
 pub(crate) use sliding_window::MAX_SUB_WINDOWS;
 
-/// One limit, made ready to measure.
+/// One limit, prepared for its arithmetic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Meter {
     TokenBucket(Gcra),
@@ -32,7 +31,7 @@ pub(crate) enum Meter {
     FixedWindow(FixedWindow),
 }
 
-/// One key's state under one meter: words in the key's slot, and the table's logs, for those who keep one.
+/// The state of one key: words in its slot, and the logs of the stripe, which a sliding log refers to.
 pub(crate) struct State<'a> {
     pub(crate) words: &'a mut [u64],
     pub(crate) logs: &'a mut Logs,
@@ -62,7 +61,7 @@ impl Meter {
         })
     }
 
-    /// Words of state that a key takes.
+    /// Returns how many words the state of a key has.
     pub(crate) fn words(&self) -> usize {
         match self {
             Self::TokenBucket(_) => gcra::WORDS,
@@ -72,12 +71,12 @@ impl Meter {
         }
     }
 
-    /// Whether a part of the state lies on the heap.
+    /// Returns whether a part of the state lies on the heap.
     pub(crate) fn keeps_log(&self) -> bool {
         matches!(self, Self::SlidingLog(_))
     }
 
-    /// Whether a state written under `other` can be read under this one.
+    /// Returns whether a state that was written under `other` can be read under this one.
     pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::SlidingWindow(this), Self::SlidingWindow(other)) => this.has_shape_of(other),
@@ -85,8 +84,8 @@ impl Meter {
         }
     }
 
-    /// Brings a state that was written under another limit to this one, as of now. Every call about a key comes here
-    /// first, also one that takes nothing: what it answers must hold for the next.
+    /// Converts a state that was written under another limit to this one, as of now. Every call does so first, also one
+    /// that takes nothing: its answer must hold for the next call.
     pub(crate) fn renew(&self, state: State, now: Nanos) {
         let State { words, logs } = state;
         match self {
@@ -97,7 +96,7 @@ impl Meter {
         }
     }
 
-    /// What `take` would answer, of a state that was renewed. Writes nothing.
+    /// Returns what `take` would return for a renewed state. Writes nothing.
     #[inline]
     pub(crate) fn decide(
         &self,
@@ -115,7 +114,8 @@ impl Meter {
         }
     }
 
-    /// Renews the state, and takes `cost` if it is allowed, all of it or nothing. `may_grow` is whether the state may take more memory.
+    /// Renews the state, and takes `cost` if it is admitted, all of it or nothing. `may_grow` is whether the state may
+    /// use more memory.
     #[inline]
     pub(crate) fn take(
         &self,
@@ -136,14 +136,14 @@ impl Meter {
         }
     }
 
-    /// Has keys that know nothing of each other count by one state, so that none of them gains by it.
+    /// Marks a state by which several keys are counted, so that none of them is admitted too often.
     pub(crate) fn share(&self, words: &mut [u64]) {
         if let Self::FixedWindow(window) = self {
             window.share(words);
         }
     }
 
-    /// Gives back `cost`, never more than is used.
+    /// Returns `cost` to the limit, never more than is used.
     pub(crate) fn refund(&self, state: State, now: Nanos, cost: u64) {
         let State { words, logs } = state;
         match self {
@@ -154,7 +154,7 @@ impl Meter {
         }
     }
 
-    /// Whether nothing counts as used any more, so that forgetting the state changes no answer.
+    /// Returns whether nothing counts as used any more, so that forgetting the state changes no answer.
     #[inline]
     pub(crate) fn is_idle(&self, words: &[u64], logs: &Logs, now: Nanos) -> bool {
         match self {
@@ -165,7 +165,7 @@ impl Meter {
         }
     }
 
-    /// Forgets what was used.
+    /// Clears what was used.
     pub(crate) fn clear(&self, state: State) {
         let State { words, logs } = state;
         if self.keeps_log() {
@@ -174,7 +174,7 @@ impl Meter {
         words.fill(0);
     }
 
-    /// Moves what a state has on the heap to where its slot has gone.
+    /// Moves the log of a state to the stripe to which its slot has moved.
     pub(crate) fn hand_over(&self, state: State, to: &mut Logs) {
         let State { words, logs } = state;
         if self.keeps_log() {
@@ -182,14 +182,14 @@ impl Meter {
         }
     }
 
-    /// Gives a copied state, which names logs in `from`, copies of them in `to`.
+    /// Copies the logs of a copied state from `from` to `to`.
     pub(crate) fn copy_over(&self, words: &mut [u64], from: &Logs, to: &mut Logs) {
         if self.keeps_log() {
             from.copy_over(words, to);
         }
     }
 
-    /// Gives a copied state memory of its own.
+    /// Copies the log of a copied state within its stripe.
     pub(crate) fn detach(&self, state: State) {
         let State { words, logs } = state;
         if self.keeps_log() {

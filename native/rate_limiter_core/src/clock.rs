@@ -1,4 +1,4 @@
-//! Time: whole nanoseconds, and the two clocks that tell it.
+//! Time: whole nanoseconds, and two clocks.
 
 mod anchor;
 mod monotonic;
@@ -12,18 +12,28 @@ use crate::sync::{AtomicU64, Ordering};
 pub use monotonic::monotonic;
 pub use nanos::Nanos;
 
-/// Where a limiter gets its time from.
+/// The clock of a limiter.
+///
+/// ```
+/// use rate_limiter_core::{Clock, ManualClock, Nanos};
+/// use std::sync::Arc;
+///
+/// let manual = Arc::new(ManualClock::new(Nanos(5)));
+/// let clock = Clock::Manual(Arc::clone(&manual)); // for `Options`
+/// assert_eq!(manual.advance(Nanos(2)), Nanos(7)); // every limiter with this clock sees it
+/// # drop(clock);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The system's monotonic clock, counted from the first use in this program.
     #[default]
     Monotonic,
-    /// A clock that stands still until somebody moves it: for tests and for replaying what happened.
+    /// A clock that stands still until it is moved: for tests and replays.
     Manual(Arc<ManualClock>),
 }
 
 impl Clock {
-    /// The time now. `monotonic` is a reading of [`monotonic`] that the caller already has.
+    /// Returns the time. `monotonic` is a reading of [`monotonic`] that the caller already has.
     #[inline]
     pub(crate) fn read(&self, monotonic: Nanos) -> Nanos {
         match self {
@@ -32,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// What to add to this clock's time to get nanoseconds since 1970 in UTC. A manual clock is taken to show those.
+    /// Returns what to add to this clock's time to get nanoseconds since 1970 in UTC. A manual clock shows these.
     pub(crate) fn offset_to_unix(&self) -> Nanos {
         match self {
             Self::Monotonic => {
@@ -46,9 +56,9 @@ impl Clock {
     }
 }
 
-/// A clock that is moved by hand. Shared: every limiter that has it sees each move at once.
+/// A clock that is moved by hand. Every limiter that shares it sees each move at once.
 ///
-/// It stands still from [`END`](Self::END) on, so that what limiters reckon ahead of it can be told, too.
+/// It stops at [`END`](Self::END), so that times that a limiter computes ahead of it do not overflow.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
 
@@ -56,28 +66,31 @@ impl ManualClock {
     /// The latest time that it shows: 292 years.
     pub const END: Nanos = Nanos(u64::MAX >> 1);
 
-    /// A clock that shows `now`.
+    /// Returns a clock that shows `now`.
     #[must_use]
     pub fn new(now: Nanos) -> Self {
         Self(AtomicU64::new(now.min(Self::END).0))
     }
 
-    /// The time shown.
+    /// Returns the time.
     #[must_use]
     pub fn now(&self) -> Nanos {
+        // Pairs with the writers' Release: a thread that sees a move also sees what the mover did before it.
         Nanos(self.0.load(Ordering::Acquire))
     }
 
-    /// Shows `now` from here on. Backwards is allowed: limiters mint nothing from it.
+    /// Sets the time. Backwards is allowed: no limiter admits more because of it.
     pub fn set(&self, now: Nanos) {
+        // Release: see `now`.
         self.0.store(now.min(Self::END).0, Ordering::Release);
     }
 
-    /// Moves on by `span` and returns the new time.
+    /// Adds `span`, and returns the new time.
     pub fn advance(&self, span: Nanos) -> Nanos {
         let mut now = self.now();
         loop {
             let next = now.saturating_add(span).min(Self::END);
+            // Release and Acquire: see `now`. No step of two movers is lost.
             match self
                 .0
                 .compare_exchange(now.0, next.0, Ordering::AcqRel, Ordering::Acquire)

@@ -1,6 +1,6 @@
-//! What can go wrong when a limit is described, and when a call names something that is not there.
+//! Errors of limits, and of calls that name an unknown limiter or window.
 
-/// A limit or a plan that cannot be kept exactly, and why.
+/// Why a limit, or several limits together, cannot be kept exactly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitError {
@@ -16,53 +16,53 @@ pub enum LimitError {
     /// The limit is above what the algorithm can count.
     #[error("limit: expected at most {max} for this algorithm, got: {limit}")]
     LimitTooHigh {
-        /// What came.
+        /// The value given.
         limit: u64,
-        /// What is possible.
+        /// The largest possible value.
         max: u64,
     },
-    /// So many tokens a period are closer together than the arithmetic can tell apart.
+    /// The tokens are closer together than the arithmetic can distinguish.
     #[error("limit: {limit} per {per_ns} ns is more than 8,000,000 per ns, which cannot be kept to 0.001 %")]
     RateTooHigh {
-        /// What came.
+        /// The value given.
         limit: u64,
-        /// What came, in nanoseconds.
+        /// The value given, in nanoseconds.
         per_ns: u64,
     },
-    /// A full bucket would take longer to fill than can be counted in the ticks that its rate needs.
+    /// An empty bucket would take longer to fill than can be counted in the ticks of its rate.
     #[error("burst: expected at most {max} at this rate, got: {burst}")]
     BurstTooLong {
-        /// What came.
+        /// The value given.
         burst: u64,
-        /// What is possible.
+        /// The largest possible value.
         max: u64,
     },
-    /// The period is above what can be counted.
+    /// The period is longer than can be counted.
     #[error("per: expected less than 9 years (2^58 ns), got: {per_ns} ns")]
     PeriodTooLong {
-        /// What came, in nanoseconds.
+        /// The value given, in nanoseconds.
         per_ns: u64,
     },
     /// The number of sub-windows is out of range.
     #[error("sub_windows: expected 1 to {max}, got: {sub_windows}")]
     SubWindows {
-        /// What came.
+        /// The value given.
         sub_windows: u32,
-        /// What is possible.
+        /// The largest possible value.
         max: u32,
     },
-    /// A plan has no window, or too many.
+    /// A limiter has no window, or too many.
     #[error("windows: expected 1 to {max}, got: {windows}")]
     Windows {
-        /// What came.
+        /// The value given.
         windows: usize,
-        /// What is possible.
+        /// The largest possible value.
         max: usize,
     },
-    /// Two windows of one plan carry the same tag.
+    /// Two windows of a limiter have the same tag.
     #[error("windows: expected each window once, got one twice")]
     DuplicateWindow,
-    /// A change would need another shape of state (another algorithm or number of sub-windows).
+    /// The new limit needs another shape of state (another algorithm or number of sub-windows).
     #[error("algorithm: expected the window's own, since what was used could not be kept")]
     ShapeChanged,
 }
@@ -71,7 +71,7 @@ pub enum LimitError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
-    /// There is no such limiter or window.
+    /// The limiter or window is unknown.
     #[error(transparent)]
     Call(#[from] CallError),
     /// The new limit cannot be kept.
@@ -79,17 +79,17 @@ pub enum UpdateError {
     Limit(#[from] LimitError),
 }
 
-/// A call that names something that is not there.
-// As wide as the fields of a usage: a byte that shares their place in a `Result` would have usages copied in odd pieces,
-// for each of which the processor waits (a tenth of a check).
+/// A call that names an unknown limiter or window.
+// As wide as the fields of a usage. A byte in their place in a `Result` makes the compiler copy usages in odd pieces, for
+// each of which the processor waits (a tenth of a check).
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The limiter was closed, or the epoch is an earlier tenant's.
+    /// The limiter was closed, or opened again under another epoch.
     #[error("no such limiter")]
     UnknownLimiter,
-    /// The limiter has no window with this tag.
+    /// The limiter does not have a window with this tag.
     #[error("no such window")]
     UnknownWindow,
 }

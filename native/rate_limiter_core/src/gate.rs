@@ -1,7 +1,7 @@
-//! Before work: how many may be at it at once, what share of a node's own intake goes on, and how the work went.
+//! Bounds how much work runs at once, sheds a share of the calls, and measures how the work went.
 //!
-//! A limiter judges how often; a gate judges how much at a time. Whoever is let in holds a [`Permit`], and gives its place
-//! back by saying how the work ended, or by dropping it: no place is lost with a caller that ends otherwise.
+//! A limiter bounds how often; a gate bounds how much at a time. An admitted call holds a [`Permit`], and returns its place
+//! by reporting how the work ended, or by dropping the permit: so a caller that crashes loses no place.
 
 #[cfg(all(loom, test))]
 mod loom_tests;
@@ -17,16 +17,16 @@ use self::tally::Tally;
 
 pub use self::tally::Work;
 
-/// Cuts of all gates, so that one number tells of each gate whether work began before its last one.
+/// Counts the cuts of all gates, so that one number of a permit can be compared with the last cut of each of its gates.
 static CUTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// Parts per million of a gate that is fully open.
 const WIDE_OPEN: u32 = 1_000_000;
 
-/// No guard: as many at once as there are.
+/// Without a guard, the number in flight is not bounded.
 const UNGUARDED: u64 = u64::MAX;
 
-/// How a call's work ended.
+/// How the work of a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It succeeded: its duration is a sample.
@@ -35,66 +35,83 @@ pub enum Outcome {
     Error,
     /// It took too long.
     Timeout,
-    /// What it asked turned it away.
+    /// The resource rejected it.
     Rejected,
-    /// Nothing that says how the resource is.
+    /// It ended in a way that says nothing about the resource.
     NoOpinion,
 }
 
-/// What became of a call at the gate.
+/// The answer of a gate to a call.
 #[derive(Debug)]
 pub enum Entry<P> {
-    /// Turned away by this node, for its own sake.
+    /// Shed by this node, to protect itself.
     Shed,
-    /// Turned away since as many as may are at work.
+    /// Denied, since as many calls as allowed are in flight.
     Full {
-        /// How many may be at work at once.
+        /// How many may be in flight.
         max: u64,
-        /// How many were.
+        /// How many were in flight.
         in_flight: u64,
     },
-    /// Turned away by the limit.
+    /// Denied by the limit.
     Denied(Usage),
-    /// Let in.
+    /// Admitted.
     Allowed(Usage, P),
 }
 
-/// What happened at a gate since it was made, and how it stands.
+/// The counters of a gate since it was created, and its present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls that asked to be let in.
+    /// All calls.
     pub asked: u64,
-    /// Of these, denied by the limit.
+    /// Calls that the limit denied.
     pub denied: u64,
-    /// Of these, turned away since the gate was full.
+    /// Calls that were denied since the gate was full.
     pub guarded: u64,
-    /// Of these, turned away by this node.
+    /// Calls that this node shed.
     pub shed: u64,
-    /// Of those let in, the ones that ended without a word.
+    /// Admitted calls that ended without a report.
     pub abandoned: u64,
-    /// At work now.
+    /// Calls in flight now.
     pub in_flight: u64,
-    /// How many may be at work at once; none where all may.
+    /// How many may be in flight; `None` without a bound.
     pub guard: Option<u64>,
-    /// The share that goes on, in parts per million.
+    /// The share of calls that is not shed, in parts per million.
     pub open_ppm: u32,
 }
 
-/// Lets work in, as far as its guard and its opening allow, and counts how it went. Everything is an atomic: a call asks
-/// no one and waits for no one.
+/// Admits work within its guard and its opening, and counts how it went. All its state is atomic: a call never waits.
+///
+/// ```
+/// use rate_limiter_core::{Clock, Entry, Gate, Limit, Nanos, Outcome, SingleLimiter};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// let mut limiter = SingleLimiter::new(&Limit::token_bucket(10, Duration::from_secs(1)))?;
+/// let mut check = || Ok::<_, ()>(limiter.check(Nanos(0), 1));
+/// let gate = Arc::new(Gate::new(Clock::default(), None));
+/// gate.set_guard(Some(1));
+///
+/// let Ok(Entry::Allowed(usage, permit)) = gate.enter(&mut check) else { panic!("admitted") };
+/// assert_eq!(usage.remaining, 9);
+/// assert!(matches!(gate.enter(&mut check), Ok(Entry::Full { max: 1, in_flight: 1 })));
+/// permit.finish(Outcome::Ok);
+/// assert!(matches!(gate.enter(&mut check), Ok(Entry::Allowed(..))));
+/// # Ok::<(), rate_limiter_core::LimitError>(())
+/// ```
 #[derive(Debug)]
 pub struct Gate {
     clock: Clock,
     guard: AtomicU64,
     in_flight: AtomicU64,
     open_ppm: AtomicU32,
-    /// What the openings of all calls add up to; whoever carries it over a whole is let in.
+    /// The sum of the openings of all calls. The call that carries it over a whole number is not shed.
     credit: AtomicU64,
-    /// The number of the last cut: work that began before it tells of another load.
+    /// The number of the last cut: work that began before it belongs to another load.
     cut: AtomicU64,
-    /// The gate of what this one is a part of: a place here is a place there, and so is what is counted.
+    /// The gate of which this one is a part: a place here takes a place there, and all is counted there, too.
     whole: Option<Arc<Gate>>,
-    /// Up to how many at work in the whole one may still come in here: the rest is kept for others.
+    /// The highest number in flight in the whole at which this part still admits: the rest is reserved for others.
     room: AtomicU64,
     asked: AtomicU64,
     denied: AtomicU64,
@@ -105,18 +122,18 @@ pub struct Gate {
     earlier: Tally,
 }
 
-/// A place at work. It is given back once: by [`finish`](Self::finish), or when it is dropped.
+/// A place in flight. It is returned once: by [`finish`](Self::finish), or when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
     since: Nanos,
-    /// How many cuts there had been, of any gate.
+    /// The number of cuts before it, of all gates.
     cuts: u64,
     finished: AtomicBool,
 }
 
 impl Gate {
-    /// A gate that is open, without a guard; perhaps a part of a whole, whose guard then counts, too.
+    /// Returns an open gate without a guard. The guard of a `whole`, if given, bounds it, too.
     #[must_use]
     pub fn new(clock: Clock, whole: Option<Arc<Self>>) -> Self {
         Self {
@@ -138,44 +155,44 @@ impl Gate {
         }
     }
 
-    /// How many may be at work at once, at least 1; all, where none is said.
+    /// Sets how many may be in flight, at least 1; `None` removes the bound.
     pub fn set_guard(&self, max: Option<u64>) {
         let max = max.unwrap_or(UNGUARDED).max(1);
         self.guard.store(max, Ordering::Relaxed);
     }
 
-    /// Up to how many at work in the whole one may still come in here; all, where none is said.
+    /// Sets the number in flight in the whole up to which this part still admits; `None` removes the bound.
     pub fn set_room(&self, max: Option<u64>) {
         let max = max.unwrap_or(UNGUARDED).max(1);
         self.room.store(max, Ordering::Relaxed);
     }
 
-    /// The share of calls that goes on, in parts per million.
+    /// Sets the share of calls that is not shed, in parts per million.
     pub fn set_open(&self, ppm: u32) {
         self.open_ppm.store(ppm.min(WIDE_OPEN), Ordering::Relaxed);
     }
 
-    /// From here on, work that has begun is [`Work`] of an earlier load.
+    /// Ends the present load: work that has begun counts as [`Work`] of an earlier load from now on.
     pub fn cut(&self) {
         let cut = CUTS.fetch_add(1, Ordering::Relaxed) + 1;
         self.cut.store(cut, Ordering::Relaxed);
         self.fresh.drain_into(&self.earlier);
     }
 
-    /// Asks for a call that is let in and not heard of again; `judge` is the limit.
-    pub fn check<E>(&self, judge: impl FnOnce() -> Result<Usage, E>) -> Result<Entry<()>, E> {
+    /// Checks a call that does not report its end. `limit` decides.
+    pub fn check<E>(&self, limit: impl FnOnce() -> Result<Usage, E>) -> Result<Entry<()>, E> {
         self.each(|gate| count(&gate.asked));
         if self.sheds() {
             return Ok(Entry::Shed);
         }
-        let usage = judge()?;
+        let usage = limit()?;
         Ok(self.judged(usage, ()))
     }
 
-    /// Asks for a call that takes a place; `judge` is the limit, and is not asked where no place is free.
+    /// Checks a call that takes a place. `limit` decides, and is not called if no place is free.
     pub fn enter<E>(
         self: &Arc<Self>,
-        judge: impl FnOnce() -> Result<Usage, E>,
+        limit: impl FnOnce() -> Result<Usage, E>,
     ) -> Result<Entry<Permit>, E> {
         self.each(|gate| count(&gate.asked));
         if self.sheds() {
@@ -186,14 +203,14 @@ impl Gate {
             return Ok(Entry::Full { max, in_flight });
         }
         let permit = self.permit();
-        let usage = judge().inspect_err(|_| permit.finish_quietly())?;
+        let usage = limit().inspect_err(|_| permit.finish_uncounted())?;
         if !usage.allowed() {
-            permit.finish_quietly();
+            permit.finish_uncounted();
         }
         Ok(self.judged(usage, permit))
     }
 
-    /// A place whatever the guard and the opening say.
+    /// Takes a place regardless of guard and opening.
     #[must_use]
     pub fn hold(self: &Arc<Self>) -> Permit {
         self.each(|gate| {
@@ -203,18 +220,18 @@ impl Gate {
         self.permit()
     }
 
-    /// Counts work that was measured elsewhere, as work that began now.
+    /// Counts work that was measured elsewhere, as if it began now.
     pub fn record(&self, outcome: Outcome, duration: Nanos) {
         self.each(|gate| gate.fresh.record(outcome, duration));
     }
 
-    /// How the work went that ended since this was last asked: what began after the last cut, and before it.
+    /// Takes out how the work went that ended since the last call: of work that began after the last cut, and before it.
     #[must_use]
     pub fn drain(&self) -> (Work, Work) {
         (self.fresh.drain(), self.earlier.drain())
     }
 
-    /// How the gate stands.
+    /// Returns the counters and the present state.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let guard = self.guard.load(Ordering::Relaxed);
@@ -239,8 +256,8 @@ impl Gate {
         }
     }
 
-    /// Whether this call is of the share that does not go on. Of any thousand calls in a row exactly the share does, to
-    /// one: a coin would need a second of luck to be as fair.
+    /// Returns whether this call is shed. Of any thousand calls in a row the share is exact, to one call, which a random
+    /// choice is not.
     fn sheds(&self) -> bool {
         let ppm = self.open_ppm.load(Ordering::Relaxed);
         if ppm == WIDE_OPEN {
@@ -255,7 +272,7 @@ impl Gate {
         sheds
     }
 
-    /// Takes a place here and in all that this is a part of, or nowhere.
+    /// Takes a place here and in every gate that this one is a part of, or in none.
     fn take(&self) -> Result<(), (u64, u64)> {
         self.take_below(self.guard.load(Ordering::Relaxed))?;
         let Some(whole) = &self.whole else {
@@ -266,8 +283,8 @@ impl Gate {
             .inspect_err(|_| self.leave())
     }
 
-    /// A place for a part that may come in while fewer than `room` are at work. What is kept for others is a limit; only
-    /// where there is no place for anybody, the guard holds.
+    /// Takes a place for a part that may enter while fewer than `room` are in flight. The call counts as denied if the
+    /// places that are left are reserved for others, and as guarded if no place is left.
     fn take_as_part(&self, room: u64) -> Result<(), (u64, u64)> {
         let guard = self.guard.load(Ordering::Relaxed);
         self.take_below(guard.min(room))
@@ -299,7 +316,7 @@ impl Gate {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// This gate, and those of all that it is a part of.
+    /// Visits this gate, and every gate that it is a part of.
     fn each(&self, visit: impl Fn(&Self)) {
         let mut next = Some(self);
         while let Some(gate) = next {
@@ -319,9 +336,9 @@ impl Gate {
 }
 
 impl Permit {
-    /// Gives the place back, once, and counts how the work went. Returns whether it was this call that did.
+    /// Returns the place, once, and counts how the work went. Returns whether this call was the first to do so.
     pub fn finish(&self, outcome: Outcome) -> bool {
-        let first = self.give_back();
+        let first = self.return_place();
         if first {
             let now = self.gate.clock.read(monotonic());
             let duration = now.saturating_sub(self.since);
@@ -334,11 +351,11 @@ impl Permit {
         first
     }
 
-    fn finish_quietly(&self) {
-        self.give_back();
+    fn finish_uncounted(&self) {
+        self.return_place();
     }
 
-    fn give_back(&self) -> bool {
+    fn return_place(&self) -> bool {
         let first = !self.finished.swap(true, Ordering::Relaxed);
         if first {
             self.gate.each(Gate::leave);
@@ -353,7 +370,7 @@ fn count(counter: &AtomicU64) {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.give_back() {
+        if self.return_place() {
             self.gate.each(|gate| count(&gate.abandoned));
         }
     }

@@ -1,20 +1,20 @@
-//! What a state is found by: 128 bits of an id, hashed under a secret seed.
+//! The key of a state: 128 bits of an id, hashed under a secret seed.
 
 use std::hash::{BuildHasher, RandomState};
 
 use rapidhash::v3::{rapidhash_v3_seeded, RapidSecrets};
 
-/// A secret under which ids are hashed, so that nobody who chooses ids can aim them at one place of a table.
+/// A secret under which ids are hashed, so that a client that chooses ids cannot aim them at one place of a table.
 ///
-/// Two independent seeded hashes of 64 bits, not a cryptographic one: that takes three times as long, and nobody who
-/// could attack the difference sees a hash. Keys must not be shown, then, nor kept.
+/// Two independent seeded hashes of 64 bits. A cryptographic hash takes three times as long, and its advantage matters
+/// only to an attacker that sees hashes. So keys must not be shown or stored.
 #[derive(Clone)]
 pub struct Seed {
     material: [u64; 2],
     secrets: [RapidSecrets; 2],
 }
 
-/// The hash of an id. Equal ids under one seed have equal keys; that two others do is as likely as guessing 127 bits.
+/// The hash of an id. Equal ids under one seed have equal keys; different ids do with the probability of guessing 127 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Never zero, which marks an empty slot.
@@ -23,11 +23,11 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of its own for each `other`, unrelated to both: of a thing that belongs to this one's.
+    /// Returns the key of `other` within this key's id: another one for each pair.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // the two halves of a product are what is wanted
     pub fn and(self, other: Self) -> Self {
-        // Two odd constants without a pattern, so that neither half of a sum of keys can be told from another's.
+        // Two odd constants without a pattern, so that the halves do not depend on each other.
         let mix = |here: u64, there: u64, odd: u64| {
             let wide = u128::from(here ^ there.rotate_left(29)) * u128::from(odd);
             (wide >> 64) as u64 ^ wide as u64
@@ -38,7 +38,7 @@ impl Key {
         }
     }
 
-    /// The same for each number; for 0, this key itself.
+    /// Returns another key for each number; for 0, this key.
     #[must_use]
     pub fn nth(self, number: u64) -> Self {
         if number == 0 {
@@ -50,7 +50,7 @@ impl Key {
         })
     }
 
-    /// A few of its bits, to spread keys by.
+    /// Returns some of its bits, to distribute keys by.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // some of the bits are what is wanted
     pub const fn spread(self) -> usize {
@@ -59,28 +59,28 @@ impl Key {
 }
 
 impl Seed {
-    /// A fresh secret from the operating system's randomness.
+    /// Returns a new secret from the randomness of the operating system.
     #[must_use]
     pub fn random() -> Self {
         let state = RandomState::new();
         Self::new([state.hash_one(0_u8), state.hash_one(1_u8)])
     }
 
-    /// A known one, for a run that is to be repeated.
+    /// Returns a known seed, for a run that can be repeated.
     #[must_use]
     pub const fn fixed(seed: u64) -> Self {
         Self::new([seed, !seed])
     }
 
-    /// A seed for another kind of ids: what is equal under one is unrelated under the other.
+    /// Returns a seed for another kind of ids: equal ids of two kinds have unrelated keys.
     #[must_use]
     pub fn for_kind(&self, kind: u8) -> Self {
-        // The golden ratio's bits, so that kinds differ everywhere.
+        // The bits of the golden ratio, so that kinds differ everywhere.
         let tweak = u64::from(kind).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Self::new(self.material.map(|word| word ^ tweak))
     }
 
-    /// The key of an id.
+    /// Returns the key of an id.
     #[inline]
     #[must_use]
     pub fn key(&self, id: &[u8]) -> Key {
@@ -102,7 +102,7 @@ impl Seed {
 }
 
 impl std::fmt::Debug for Seed {
-    /// Says nothing of the secret.
+    /// Hides the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Seed(..)")
     }

@@ -1,24 +1,28 @@
-//! A limit as a person states it.
+//! A limit as a user states it.
 
 use std::time::Duration;
 
 use crate::clock::Nanos;
 use crate::error::LimitError;
 
-/// Sub-windows of a sliding window where nothing else is said.
+/// The default number of sub-windows.
 const SUB_WINDOWS: u32 = 10;
 
 /// A period must be shorter than this, so that sums of times stay far from overflow.
 const MAX_PERIOD: Nanos = Nanos(1 << 58);
 
-/// So much in so long, and how it is counted.
+/// An amount per period, and the algorithm that counts it.
 ///
 /// ```
 /// use rate_limiter_core::Limit;
 /// use std::time::Duration;
 ///
 /// let limit = Limit::token_bucket(100, Duration::from_secs(1)).with_burst(200);
-/// assert_eq!(limit.limit(), 100);
+/// assert_eq!((limit.limit(), limit.capacity()), (100, 200));
+/// assert!(limit.validate().is_ok());
+///
+/// let error = Limit::sliding_log(20_000, Duration::from_secs(1)).validate().unwrap_err();
+/// assert_eq!(error.to_string(), "limit: expected at most 10000 for this algorithm, got: 20000");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -27,55 +31,55 @@ pub struct Limit {
     algorithm: Algorithm,
 }
 
-/// How a limit is counted.
+/// The algorithm that counts a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// GCRA. Admits at most `burst + span * limit / per` in any span.
     TokenBucket {
-        /// What can be taken at once; the limit itself if not given.
+        /// The most that can be taken at once; the limit itself if not given.
         burst: Option<u64>,
     },
-    /// Never more than `limit` in any window of the period, in memory for `sub_windows + 1` counts.
+    /// Admits at most `limit` in any period. A key takes memory for `sub_windows + 1` counts.
     SlidingWindow {
-        /// More of them follow the true window more closely: a use counts at most one sub-window too long.
+        /// With more sub-windows the count is closer to the true window: a use counts at most one sub-window too long.
         sub_windows: u32,
     },
-    /// The same, exactly, in memory for each admitted unit; up to a limit of 10,000.
+    /// Admits exactly `limit` in any period, up to 10,000. A key takes memory for each admitted unit.
     SlidingLog,
-    /// A count that starts again; up to twice the limit can pass around a boundary.
+    /// A count that restarts each period. It admits up to twice the limit around a boundary.
     FixedWindow {
-        /// At multiples of the period since 1970 in UTC, or else from a key's first use.
+        /// Whether windows begin at multiples of the period since 1970 in UTC, or at the first use of a key.
         aligned: bool,
     },
 }
 
 impl Limit {
-    /// A token bucket that refills `limit` tokens per period and holds as many.
+    /// Returns a token bucket that refills `limit` tokens per period and holds as many.
     #[must_use]
     pub const fn token_bucket(limit: u64, per: Duration) -> Self {
         Self::new(limit, per, Algorithm::TokenBucket { burst: None })
     }
 
-    /// A strict sliding window of ten sub-windows.
+    /// Returns a strict sliding window of ten sub-windows.
     #[must_use]
     pub const fn sliding_window(limit: u64, per: Duration) -> Self {
         let sub_windows = SUB_WINDOWS;
         Self::new(limit, per, Algorithm::SlidingWindow { sub_windows })
     }
 
-    /// A sliding log.
+    /// Returns a sliding log.
     #[must_use]
     pub const fn sliding_log(limit: u64, per: Duration) -> Self {
         Self::new(limit, per, Algorithm::SlidingLog)
     }
 
-    /// A fixed window aligned to the period.
+    /// Returns a fixed window that is aligned to the period.
     #[must_use]
     pub const fn fixed_window(limit: u64, per: Duration) -> Self {
         Self::new(limit, per, Algorithm::FixedWindow { aligned: true })
     }
 
-    /// Any of them.
+    /// Returns a limit with any algorithm.
     #[must_use]
     pub const fn new(limit: u64, per: Duration, algorithm: Algorithm) -> Self {
         Self {
@@ -85,7 +89,7 @@ impl Limit {
         }
     }
 
-    /// A bucket that holds `burst` tokens. Other algorithms have none, and are left as they are.
+    /// Returns a bucket that holds `burst` tokens. Does not change other algorithms.
     #[must_use]
     pub const fn with_burst(mut self, burst: u64) -> Self {
         if let Algorithm::TokenBucket { .. } = self.algorithm {
@@ -94,7 +98,7 @@ impl Limit {
         self
     }
 
-    /// A window cut into `sub_windows`. Other algorithms have none, and are left as they are.
+    /// Returns a window of so many sub-windows. Does not change other algorithms.
     #[must_use]
     pub const fn with_sub_windows(mut self, sub_windows: u32) -> Self {
         if let Algorithm::SlidingWindow { .. } = self.algorithm {
@@ -103,7 +107,7 @@ impl Limit {
         self
     }
 
-    /// A fixed window that begins at a key's first use. Other algorithms are left as they are.
+    /// Returns a fixed window that begins at the first use of a key. Does not change other algorithms.
     #[must_use]
     pub const fn from_first_use(mut self) -> Self {
         if let Algorithm::FixedWindow { .. } = self.algorithm {
@@ -112,13 +116,13 @@ impl Limit {
         self
     }
 
-    /// How much.
+    /// Returns the amount per period.
     #[must_use]
     pub const fn limit(&self) -> u64 {
         self.amount
     }
 
-    /// In how long.
+    /// Returns the period.
     #[must_use]
     pub const fn per(&self) -> Duration {
         self.per
@@ -134,13 +138,13 @@ impl Limit {
         }
     }
 
-    /// How it is counted.
+    /// Returns the algorithm.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Limit and period, if they can be counted at all.
+    /// Returns amount and period, if every algorithm can count them.
     pub(crate) fn checked(&self) -> Result<(u64, Nanos), LimitError> {
         let per = Nanos::from(self.per);
         if self.amount == 0 {

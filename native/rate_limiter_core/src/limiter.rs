@@ -1,4 +1,4 @@
-//! A limiter: windows, a clock, and the states of its keys.
+//! A limiter: windows, a clock, and the states of keys.
 
 mod once;
 mod snapshot;
@@ -19,21 +19,21 @@ use crate::store::{Accounting, Budget, Generation, OnceIds, Stripe, Table, Total
 use crate::sync::{AtomicU32, Ordering};
 use crate::verdict::{Answer, Usage};
 
-/// Keys that a limiter remembers where nothing else is said.
+/// The default of [`Options::max_keys`].
 pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
 
-/// Stripes for each core at the start, so that two calls at once seldom meet in one.
+/// Stripes for each core at the start, so that two concurrent calls rarely need the same one.
 const STRIPES_PER_CORE: usize = 16;
 
-/// Slots that could be looked at in the time that visiting a stripe takes.
+/// Slots that can be inspected in the time that a visit of a stripe takes.
 const VISIT_SLOTS: usize = 4;
 
-/// What a limiter is made of besides its limits.
+/// The options of a limiter.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where time comes from.
+    /// The clock.
     pub clock: Clock,
-    /// The most keys that are remembered at once. A sliding log's stamps count too: 64 bytes of them as a key.
+    /// The most keys that are remembered at once. Sliding logs count too: 64 bytes of stamps as one key.
     pub max_keys: u64,
 }
 
@@ -46,14 +46,14 @@ impl Default for Options {
     }
 }
 
-/// Decides, exactly and at once, whether a key may go on.
+/// Admits or denies calls by key, exactly and at once.
 ///
-/// Calls about one key are decided one after the other, whatever thread they come from; calls about keys of different
-/// stripes do not meet. No call allocates for a key that is present, sleeps, or reads anything but memory and a clock.
+/// Calls for one key are decided one after the other, on any thread. Calls for keys of different stripes do not wait for
+/// each other. No call sleeps, or reads anything but memory and a clock, and a call for a known key does not allocate.
 ///
-/// A limiter can be closed and opened again with other limits. Whoever calls names the [`Epoch`] that it means, so a
-/// late call never reaches a later tenant: this is what lets limiters live in a static table, without a reference
-/// count that all cores write.
+/// A limiter can be closed, and opened again with other limits. Each call states an [`Epoch`], so a late call never
+/// reaches a limiter that was opened again. So limiters can live in a static table, without a reference count that all
+/// cores write.
 ///
 /// ```
 /// use rate_limiter_core::{Limit, Limiter, Options, Seed};
@@ -62,7 +62,7 @@ impl Default for Options {
 /// const BURST: u64 = 1;
 /// let limits = [(BURST, Limit::token_bucket(10, Duration::from_secs(1)))];
 /// let (limiter, epoch) = Limiter::new(&limits, Options::default())?;
-/// let key = Seed::random().key(b"somebody");
+/// let key = Seed::random().key(b"user 7");
 ///
 /// let usage = limiter.check(epoch, key, BURST, 1)?;
 /// assert!(usage.allowed());
@@ -72,13 +72,13 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Limiter {
     table: Table,
-    /// Of calls that may be made again.
+    /// The ids of calls that may be repeated.
     once_ids: Box<OnceIds>,
     scale: AtomicU32,
     control: Mutex<Control>,
 }
 
-/// What changes of a limiter go through, one at a time. No check comes here.
+/// What changes of a limiter lock, one at a time. Checks do not use it.
 #[derive(Debug, Default)]
 struct Control {
     epoch: u32,
@@ -94,14 +94,14 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// A limiter, open.
+    /// Returns an open limiter.
     pub fn new(limits: &[(Tag, Limit)], options: Options) -> Result<(Self, Epoch), LimitError> {
         let limiter = Self::closed();
         let epoch = limiter.open(limits, options)?;
         Ok((limiter, epoch))
     }
 
-    /// A limiter that is not open yet.
+    /// Returns a limiter that is not open yet.
     #[must_use]
     pub fn closed() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,12 +113,12 @@ impl Limiter {
         }
     }
 
-    /// Whether a limiter of these windows can be opened, and if not, why.
+    /// Returns an error if a limiter with these windows cannot be opened.
     pub fn validate(limits: &[(Tag, Limit)]) -> Result<(), LimitError> {
         Plan::new(limits, Nanos(0)).map(drop)
     }
 
-    /// Opens with these windows, forgetting all that was; earlier epochs end.
+    /// Opens the limiter with these windows. Forgets all states; earlier epochs end.
     pub fn open(&self, limits: &[(Tag, Limit)], options: Options) -> Result<Epoch, LimitError> {
         let Options { clock, max_keys } = options;
         let offset_to_unix = clock.offset_to_unix();
@@ -142,7 +142,7 @@ impl Limiter {
         Ok(Epoch(control.epoch))
     }
 
-    /// Ends `epoch`, if it is the present one, and gives back all memory of its keys.
+    /// Ends `epoch`, if it is the present one, and frees the memory of all keys.
     pub fn close(&self, epoch: Epoch) -> Result<(), CallError> {
         let mut control = self.control.lock();
         control.generation(epoch)?;
@@ -152,19 +152,19 @@ impl Limiter {
         Ok(())
     }
 
-    /// Takes `cost` of one window if that is allowed; a denied call takes nothing. A cost of 0 asks without taking.
+    /// Takes `cost` from one window if it admits the call. A denied call takes nothing, nor does a cost of 0.
     #[inline]
     pub fn check(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
         self.decide_one(&self.call(epoch, key, cost, true), tag)
     }
 
-    /// What [`check`](Self::check) would answer. Takes nothing.
+    /// Returns what [`check`](Self::check) would return. Takes nothing.
     #[inline]
     pub fn peek(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
         self.decide_one(&self.call(epoch, key, cost, false), tag)
     }
 
-    /// Takes `cost` of every selected window, or of none if one of them denies it.
+    /// Takes `cost` from every selected window, or from none if one of them denies the call.
     pub fn check_all(
         &self,
         epoch: Epoch,
@@ -175,7 +175,7 @@ impl Limiter {
         self.decide_all(&self.call(epoch, key, cost, true), select)
     }
 
-    /// What [`check_all`](Self::check_all) would answer. Takes nothing.
+    /// Returns what [`check_all`](Self::check_all) would return. Takes nothing.
     pub fn peek_all(
         &self,
         epoch: Epoch,
@@ -186,7 +186,7 @@ impl Limiter {
         self.decide_all(&self.call(epoch, key, cost, false), select)
     }
 
-    /// Gives back `cost` to every selected window, never above full, and says what they have then.
+    /// Returns `cost` to every selected window, never above full, and returns their usage after that.
     pub fn refund(
         &self,
         epoch: Epoch,
@@ -210,7 +210,7 @@ impl Limiter {
         self.with(key, |stripe| stripe.reset(&call, select))
     }
 
-    /// Gives one window another limit. What was used stays used, and is converted when a key is next asked about.
+    /// Changes the limit of one window. What was used stays used: the next call for a key converts its state.
     pub fn update_limit(&self, epoch: Epoch, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
         let mut control = self.control.lock();
         let old = control.generation(epoch)?;
@@ -227,7 +227,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Puts a factor on all limits. No state is rewritten: what was used weighs more at a smaller scale.
+    /// Sets the scale of all limits. No state is rewritten: what was used counts more at a smaller scale.
     pub fn set_scale(&self, epoch: Epoch, scale: Scale) -> Result<(), CallError> {
         let control = self.control.lock();
         control.generation(epoch)?;
@@ -235,14 +235,14 @@ impl Limiter {
         Ok(())
     }
 
-    /// The factor now.
+    /// Returns the scale.
     #[inline]
     #[must_use]
     pub fn scale(&self) -> Scale {
         Scale::from_ppm(self.scale.load(Ordering::Relaxed))
     }
 
-    /// Each window's tag, its limit, and the most that it admits at once at the present scale.
+    /// Returns the tag of each window, its limit, and the most that it admits at once at the present scale.
     pub fn limits(&self, epoch: Epoch) -> Result<Vec<(Tag, Limit, u64)>, CallError> {
         let scale = self.scale();
         let control = self.control.lock();
@@ -253,9 +253,9 @@ impl Limiter {
             .collect())
     }
 
-    /// Forgets idle keys, looking at about `max_slots` places, and goes on there the next time. Returns how many.
+    /// Forgets idle keys among about `max_slots` slots, and returns how many. The next sweep continues there.
     pub fn sweep(&self, epoch: Epoch, max_slots: usize) -> Result<usize, CallError> {
-        // Whoever changes the limiter at this moment goes first; there will be another sweep.
+        // A change of the limiter goes first: the next sweep follows soon.
         let Some(mut control) = self.control.try_lock() else {
             return Ok(0);
         };
@@ -269,13 +269,13 @@ impl Limiter {
         Ok(keys + names)
     }
 
-    /// Whether there is no room for more keys, so that newcomers are judged together.
+    /// Returns whether there is no room for more keys, so that new keys share one state.
     pub fn is_full(&self, epoch: Epoch) -> Result<bool, CallError> {
         let control = self.control.lock();
         Ok(control.generation(epoch)?.accounting.budget.is_spent())
     }
 
-    /// Totals, and the present size.
+    /// Returns totals and the present size.
     pub fn stats(&self, epoch: Epoch) -> Result<Stats, CallError> {
         let control = self.control.lock();
         let totals = &control.generation(epoch)?.accounting.totals;
@@ -296,7 +296,7 @@ impl Limiter {
 
     #[inline]
     fn call(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Call {
-        // While the clock is read.
+        // The lines arrive while the clock is read.
         self.table.prefetch(key);
         Call {
             epoch: epoch.0,
@@ -333,7 +333,7 @@ impl Limiter {
         result
     }
 
-    /// Makes room for more keys. Where the limiter is just being changed, or split by another, the next call will.
+    /// Splits a stripe. If the limiter is being changed, or split by another call, a later call does so.
     #[cold]
     #[inline(never)]
     fn split(&self) {
@@ -343,7 +343,7 @@ impl Limiter {
     }
 }
 
-/// Forgets what is idle in a part of a table, from stripe `next` on. Returns how many.
+/// Forgets what is idle in a part of a table, from stripe `next` on, and returns how many.
 fn sweep_table(
     table: &Table,
     next: &mut usize,
@@ -356,7 +356,7 @@ fn sweep_table(
         let number = *next % table.len();
         *next = number + 1;
         looked += table.nth(number, |stripe| {
-            // One without slots takes time to visit, too: a flood leaves thousands.
+            // A stripe without slots takes time to visit, too, and a flood of keys leaves thousands of them.
             let slots = stripe.states().slots().max(VISIT_SLOTS);
             removed += stripe.sweep(epoch.0, now)?;
             Ok(slots)

@@ -1,4 +1,4 @@
-//! The windows of a limiter, and where in a key's slot each has its state.
+//! The windows of a limiter, and the place of each window's state in a slot.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use crate::error::{CallError, LimitError};
 use crate::limit::Limit;
 use crate::scale::Scale;
 
-/// More windows than this are not a limit any more.
+/// The most windows of a limiter.
 pub const MAX_WINDOWS: usize = 32;
 
-/// The windows of a limiter: immutable, replaced as a whole.
+/// The windows of a limiter: immutable, and replaced as a whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     windows: Box<[Window]>,
-    /// Zeros: the state of a key that has taken nothing.
+    /// Zeros: the state of a key that has used nothing.
     blank: Box<[u64]>,
     keeps_logs: bool,
 }
@@ -31,13 +31,13 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// This window's part of a slot's state.
+    /// Returns the words of a slot that hold this window's state.
     #[inline]
     pub(crate) fn range(&self) -> Range<usize> {
         self.start..self.end
     }
 
-    /// The most that can be taken at once.
+    /// Returns the most that can be taken at once.
     pub(crate) fn max(&self, scale: Scale) -> u64 {
         let blank = vec![0; self.meter.words()];
         let usage = self
@@ -89,7 +89,7 @@ impl Plan {
         })
     }
 
-    /// The same plan with another limit for one window, whose states stay readable.
+    /// Returns the plan with another limit for one window, whose states must stay readable.
     pub(crate) fn with_limit(
         &self,
         tag: Tag,
@@ -112,17 +112,17 @@ impl Plan {
         &self.windows
     }
 
-    /// Words of state in a slot.
+    /// Returns how many words of state a slot has.
     pub(crate) fn state_words(&self) -> usize {
         self.blank.len()
     }
 
-    /// The state of a key that has taken nothing.
+    /// Returns the state of a key that has used nothing.
     pub(crate) fn blank(&self) -> &[u64] {
         &self.blank
     }
 
-    /// Whether some state lies partly on the heap.
+    /// Returns whether some state lies partly on the heap.
     #[inline]
     pub(crate) fn keeps_logs(&self) -> bool {
         self.keeps_logs
@@ -140,7 +140,7 @@ impl Plan {
         }
     }
 
-    /// Whether every selected window exists.
+    /// Returns an error if a selected window does not exist.
     pub(crate) fn covers(&self, select: Select) -> Result<(), CallError> {
         match select {
             Select::All => Ok(()),
@@ -149,7 +149,7 @@ impl Plan {
         }
     }
 
-    /// The selected windows, in the plan's order.
+    /// Returns the selected windows, in the order of the plan.
     pub(crate) fn selected<'a>(&'a self, select: Select<'a>) -> impl Iterator<Item = &'a Window> {
         self.windows.iter().filter(move |window| match select {
             Select::All => true,

@@ -1,59 +1,67 @@
-//! A window's state in a form that can travel: to another store, another process, another clock.
+//! The state of a window in a form for other stores, processes and clocks.
 
 mod join;
 
 use crate::call::Tag;
 use crate::clock::Nanos;
 
-/// What one window of one key has used, and when, so that another store can go on from there.
+/// What one window of one key has used, and when, so that another store can continue from it.
 ///
-/// Points in time are counted since 1970 in UTC, whatever clock the state was kept by; so they mean the same wherever
-/// they arrive, as exactly as the two clocks agree.
+/// Points in time are counted since 1970 in UTC, whatever clock the state uses. So they mean the same in another store, as
+/// exactly as the two clocks agree.
+///
+/// ```
+/// use rate_limiter_core::{Join, Nanos, Snapshot};
+///
+/// let here = Snapshot::Log { stamps: vec![Nanos(1), Nanos(5)] };
+/// let there = Snapshot::Log { stamps: vec![Nanos(5), Nanos(7)] };
+/// let stamps = vec![Nanos(1), Nanos(5), Nanos(7)];
+/// assert_eq!(here.with(&there, Join::Most, Nanos(9)), Snapshot::Log { stamps });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Snapshot {
-    /// Of a token bucket.
+    /// The state of a token bucket.
     Bucket {
-        /// How far the theoretical arrival time lies ahead of now: the time that all that was used takes to drain at
-        /// the configured rate. Rounded up.
+        /// How far the theoretical arrival time lies ahead of now: the time in which what was used drains at the
+        /// configured rate. Rounded up.
         debt: Nanos,
     },
-    /// Of a sliding window.
+    /// The state of a sliding window.
     Window {
         /// The length of a sub-window.
         width: Nanos,
         /// The number of the newest sub-window: it began `newest * width` after 1970.
         newest: u64,
-        /// What each sub-window has counted, the newest first.
+        /// The count of each sub-window, the newest first.
         counts: Vec<u64>,
     },
-    /// Of a sliding log.
+    /// The state of a sliding log.
     Log {
         /// The moment of each unit that was used, oldest first.
         stamps: Vec<Nanos>,
     },
-    /// Of a fixed window.
+    /// The state of a fixed window.
     Fixed {
-        /// When the window began.
+        /// The start of the window.
         start: Nanos,
-        /// How long it is.
+        /// The length of the window.
         per: Nanos,
-        /// What it has counted.
+        /// The count.
         used: u64,
     },
 }
 
-/// What is known of a key, and as of when.
+/// The state of a key at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// The moment, since 1970 in UTC, at which it was so.
+    /// The moment, since 1970 in UTC.
     pub at: Nanos,
     /// The state of each window that has used something.
     pub windows: Vec<(Tag, Snapshot)>,
 }
 
 impl Snapshot {
-    /// What was true at `at`, as it is at `now` if nothing was used in between. Only a bucket's debt is told from the
-    /// moment at which it is looked at.
+    /// Converts a state of `at` to `now`, without uses in between. Only the debt of a bucket depends on the moment.
     #[must_use]
     pub fn moved(self, at: Nanos, now: Nanos) -> Self {
         match self {
@@ -64,15 +72,15 @@ impl Snapshot {
         }
     }
 
-    /// `part` of `whole`: for a store that holds such a part of the limit. Rounded up, whichever part of the uses has
-    /// left the window: as much room is left in it, or less.
+    /// Returns `part` of `whole` of the state, for a store that holds such a part of the limit. Rounded up at every
+    /// moment, however many of the uses have left the window: the room that is left is as large, or smaller.
     #[must_use]
     pub fn part(&self, part: u64, whole: u64) -> Self {
         let share = |amount: u64| {
             let exact = u128::from(amount) * u128::from(part);
             u64::try_from(exact.div_ceil(u128::from(whole.max(1)))).unwrap_or(u64::MAX)
         };
-        // Of a row, the newest first: the share of all up to this one, less that of those before.
+        // For counts, the newest first: the share of all counts up to this one, minus the share of those before it.
         let mut total = 0_u64;
         let mut cut = |amount: u64| {
             let before = share(total);
@@ -108,7 +116,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether it says that nothing was used.
+    /// Returns whether nothing was used.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         match self {
@@ -121,7 +129,7 @@ impl Snapshot {
 }
 
 impl Known {
-    /// As it is at `now` if nothing was used in between.
+    /// Converts the state to `now`, without uses in between.
     #[must_use]
     pub fn moved(self, now: Nanos) -> Self {
         let at = self.at;
@@ -132,7 +140,7 @@ impl Known {
         }
     }
 
-    /// The state of one window, if it has used something.
+    /// Returns the state of one window, if it has used something.
     #[must_use]
     pub fn window(&self, tag: Tag) -> Option<&Snapshot> {
         let mut windows = self.windows.iter();
@@ -140,7 +148,7 @@ impl Known {
         found.map(|(_, state)| state)
     }
 
-    /// Each window put together with the same one of `other`, as of the moment of this.
+    /// Joins each window with the same window of `other`, as of the moment of this state.
     #[must_use]
     pub fn with(&self, other: Option<&Self>, join: Join) -> Self {
         let other = other.cloned().map(|other| other.moved(self.at));
@@ -163,19 +171,19 @@ impl Known {
         }
     }
 
-    /// Whether it says that nothing was used.
+    /// Returns whether nothing was used.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.windows.iter().all(|(_, state)| state.is_blank())
     }
 }
 
-/// How two states of one window become one.
+/// How two states of one window are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
-    /// What at least one of them has used: of each sub-window or moment, the larger count.
+    /// What at least one of them has used: the larger count of each sub-window or moment.
     Most,
-    /// What the first has used and then the second.
+    /// What both have used together.
     Sum,
     /// What the first has used beyond the second.
     Beyond,
@@ -269,7 +277,7 @@ mod tests {
         assert_eq!(newer.with(&older, Join::Sum, now), window(9, &[4, 0, 6]));
         assert_eq!(older.with(&newer, Join::Most, now), window(9, &[4, 0, 5]));
         assert_eq!(older.with(&newer, Join::Beyond, now), window(9, &[0, 0, 0]));
-        // Before the newer one has begun, what is too old beside it is not over, and counts as the oldest.
+        // Before the newer window has begun, uses that are too old beside it are live, and count as the oldest.
         let then = Nanos(75);
         assert_eq!(older.with(&newer, Join::Most, then), window(9, &[4, 0, 10]));
     }
@@ -302,7 +310,7 @@ mod tests {
         assert_eq!(first.with(&second, Join::Sum, now), fixed(100, 2));
         assert_eq!(second.with(&first, Join::Most, now), fixed(100, 2));
         assert_eq!(second.with(&first, Join::Beyond, now), fixed(100, 2));
-        // One that began at another moment, and is still open, does.
+        // A window that began at another moment, and is still open, does.
         let open = fixed(60, 7);
         assert_eq!(second.with(&open, Join::Sum, now), fixed(100, 9));
         assert_eq!(second.with(&open, Join::Most, now), fixed(100, 7));

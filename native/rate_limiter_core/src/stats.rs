@@ -1,4 +1,4 @@
-//! What a limiter has done, and what it takes.
+//! Totals and size of a limiter.
 
 use std::ops::AddAssign;
 
@@ -7,15 +7,15 @@ use std::ops::AddAssign;
 pub struct Stats {
     /// Keys remembered now.
     pub keys: u64,
-    /// Names of calls remembered now, so that made again these are not charged again.
+    /// Ids of calls remembered now, so that repeated calls are not charged again.
     pub names: u64,
-    /// Bytes that the keys and names take now.
+    /// Bytes of memory of the keys and ids now.
     pub bytes: u64,
-    /// Calls that asked to take.
+    /// Checks.
     pub checks: u64,
-    /// Those that were denied.
+    /// Checks that were denied.
     pub denials: u64,
-    /// Those that were judged by the overflow cell, since there was no room for their key.
+    /// Checks that were decided by the overflow state, since there was no room for their key.
     pub overflowed: u64,
     /// Idle keys that were forgotten.
     pub swept: u64,

@@ -1,4 +1,4 @@
-//! Atomics and cells, in one place so that loom can stand in for them (`RUSTFLAGS="--cfg loom"`).
+//! Atomics and cells, in one place so that loom can replace them (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -19,7 +19,7 @@ pub(crate) use std::{
 
 #[cfg(not(loom))]
 mod std_cell {
-    /// `std`'s cell with loom's closure interface.
+    /// The cell of `std` with the closure interface of loom.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 

@@ -1,4 +1,4 @@
-//! The answer to one call.
+//! The answer to a call.
 
 use crate::call::Tag;
 use crate::clock::Nanos;
@@ -6,20 +6,32 @@ use crate::clock::Nanos;
 /// When the same call can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
-    /// It just did.
+    /// It was admitted.
     Now,
-    /// Exactly then, if nobody else takes meanwhile, and not before.
+    /// After exactly this time, if no other call takes in between, and not before.
     After(Nanos),
     /// Never, at the present limit and scale: the cost is above the maximum.
     Never,
 }
 
-/// What one window says of one call.
+/// The answer of one window to a call.
+///
+/// ```
+/// use rate_limiter_core::{Limit, Nanos, Retry, SingleLimiter};
+/// use std::time::Duration;
+///
+/// let mut limiter = SingleLimiter::new(&Limit::token_bucket(1, Duration::from_nanos(100)))?;
+/// assert!(limiter.check(Nanos(0), 1).allowed());
+/// let denied = limiter.check(Nanos(40), 1);
+/// assert_eq!((denied.max, denied.remaining, denied.retry), (1, 0, Retry::After(Nanos(60))));
+/// assert_eq!(limiter.check(Nanos(40), 2).retry, Retry::Never);
+/// # Ok::<(), rate_limiter_core::LimitError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// The most that can be taken at once.
     pub max: u64,
-    /// What is left: after the call if it was allowed, else now.
+    /// What is left: after the call if it was admitted, else now.
     pub remaining: u64,
     /// How long until nothing counts as used any more.
     pub reset_after: Nanos,
@@ -28,7 +40,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What stands where an answer will be written.
+    /// A value to be overwritten by the answer.
     pub(crate) const UNKNOWN: Self = Self {
         max: 0,
         remaining: 0,
@@ -36,7 +48,7 @@ impl Usage {
         retry: Retry::Never,
     };
 
-    /// Whether this window lets the call through.
+    /// Returns whether this window admits the call.
     #[inline]
     #[must_use]
     pub const fn allowed(&self) -> bool {
@@ -44,7 +56,7 @@ impl Usage {
     }
 }
 
-/// What several windows say of one call, judged together.
+/// The answers of several windows to one call, decided together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     usages: Vec<(Tag, Usage)>,
@@ -52,14 +64,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Of the windows of one call, at least one, in the order in which they were configured.
+    /// Returns the answer of the windows of one call, at least one, in their configured order.
     ///
-    /// # Panics
-    ///
-    /// Asking for the binding one of none panics.
+    /// Without a window, [`binding`](Self::binding) panics.
     #[must_use]
     pub fn new(usages: Vec<(Tag, Usage)>) -> Self {
-        // A denial binds by how long it lasts; if all allow, the one with the least left binds. Ties: the first.
+        // The longest denial binds; if all windows admit the call, the one with the least left. Ties: the first.
         let rank = |usage: &Usage| (std::cmp::Reverse(usage.retry), usage.remaining);
         let binding = (0..usages.len())
             .min_by_key(|&at| rank(&usages[at].1))
@@ -67,20 +77,20 @@ impl Answer {
         Self { usages, binding }
     }
 
-    /// Whether every window lets the call through; none has taken anything otherwise.
+    /// Returns whether every window admits the call. Otherwise no window has taken anything.
     #[must_use]
     pub fn allowed(&self) -> bool {
         self.binding().1.allowed()
     }
 
-    /// The window that denied the call, the one that denies it longest if several did; or, if it was allowed, the one
-    /// with the least left.
+    /// Returns the window that decided: of those that denied the call, the one with the longest wait; of an admitted call,
+    /// the one with the least left.
     #[must_use]
     pub fn binding(&self) -> &(Tag, Usage) {
         &self.usages[self.binding]
     }
 
-    /// What each window says, in the order in which they were configured.
+    /// Returns the usage of each window, in their configured order.
     #[must_use]
     pub fn usages(&self) -> &[(Tag, Usage)] {
         &self.usages

@@ -1,7 +1,7 @@
-//! The fixed window: a count that starts again at each boundary. The cheapest, and up to twice the limit can pass
-//! around a boundary: use it where the limit itself is a calendar matter (a quota a day).
+//! The fixed window: a count that restarts at each boundary. It is the cheapest algorithm, and admits up to twice the
+//! limit around a boundary: use it where the limit itself follows the calendar (a quota a day).
 //!
-//! A state is three words: the window's start, its length when it was written, and what it counted.
+//! A state is three words: the start of the window, its length when it was written, and its count.
 
 mod snapshot;
 
@@ -13,25 +13,25 @@ use crate::verdict::Usage;
 /// Words of state.
 pub(crate) const WORDS: usize = 3;
 
-/// Set in the length where the count is not one key's own (see `share`). No period is so long.
+/// This bit of the length marks a count that several keys share (see `share`). No period is so long.
 const SHARED: u64 = 1 << 63;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FixedWindow {
     limit: u64,
     per: u64,
-    /// Whether windows begin at multiples of the period since 1970 in UTC, or at a key's first use.
+    /// Whether windows begin at multiples of the period since 1970 in UTC, or at the first use of a key.
     aligned: bool,
-    /// What turns the clock's time into time since 1970.
+    /// Added to the clock's time, gives time since 1970.
     offset: Nanos,
 }
 
-/// A window that counts at this moment.
+/// The window that counts now.
 #[derive(Clone, Copy)]
 struct Current {
     start: u64,
     used: u64,
-    /// Where it begins after a use now.
+    /// Its start after a use now.
     next: u64,
 }
 
@@ -81,7 +81,7 @@ impl FixedWindow {
         }
     }
 
-    /// After a change of the period: has what the open window counted count in one of the new length.
+    /// Converts the state after a change of the period: the count of the open window counts in one of the new length.
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
         let shared = state[1] & SHARED;
         if state[1] & !SHARED != self.per && state[1] != 0 {
@@ -94,9 +94,9 @@ impl FixedWindow {
         }
     }
 
-    /// Has others count by this state, too. A window from the first use then begins again at each use, with all that
-    /// it has counted, since it may be somebody's first; and once more for who takes a copy along. So nobody finds it
-    /// over before an own one would be.
+    /// Marks a state that several keys share. A window from the first use then restarts at each use, with its whole
+    /// count, since that use may be the first of its key; and it restarts once more for a key that gets a copy. So it
+    /// never ends before the key's own window would.
     pub(crate) fn share(&self, state: &mut [u64]) {
         if !self.aligned && state[1] != 0 {
             state[1] |= SHARED;
@@ -105,29 +105,29 @@ impl FixedWindow {
 
     #[inline]
     pub(crate) fn is_idle(&self, state: &[u64], now: Nanos) -> bool {
-        // By the period under which it was written: whether it was forgotten must not matter to the next.
+        // By the period under which it was written: the next call must not depend on whether the state was forgotten.
         let end = state[0].saturating_add(state[1] & !SHARED);
         state[2] == 0 || now.saturating_add(self.offset).0 >= end
     }
 
-    /// The window of `now` (since 1970), with what counts in it.
+    /// Returns the window of `now` (since 1970), with its count.
     #[inline]
     fn current(&self, state: &[u64], now: u64) -> Current {
         let (start, per, used) = (state[0], state[1], state[2]);
         if per == self.per && used > 0 && now < start.saturating_add(per) {
-            // A clock that was set back stays in the window that it has reached.
+            // If the clock was set back, the window that it had reached stays open.
             let next = start;
             return Current { start, used, next };
         }
         self.unusual(state, now)
     }
 
-    /// The window where none is open, where the period was changed, or where the count is shared.
+    /// As `current`, also if no window is open, if the period was changed, or if the count is shared.
     fn unusual(&self, state: &[u64], now: u64) -> Current {
         let (start, per, used) = (state[0], state[1] & !SHARED, state[2]);
         let begin = |at: u64| if self.aligned { at - at % self.per } else { at };
         if used > 0 && now < start.saturating_add(per) {
-            // What an open window counted stays used in the one of the new length.
+            // The count of an open window stays used in the window of the new length.
             let start = if self.aligned && per != self.per {
                 begin(now.max(start))
             } else {

@@ -1,12 +1,12 @@
-//! The token bucket, kept as GCRA: one theoretical arrival time instead of a level and a timestamp.
+//! The token bucket as GCRA: one theoretical arrival time instead of a level and a timestamp.
 //!
 //! After the Generic Cell Rate Algorithm of the ATM Forum (Traffic Management Specification 4.0, section 4.4.2,
 //! virtual scheduling). A bucket of `burst` tokens that refills one token every `interval` is empty when the
 //! theoretical arrival time (`tat`) lies `burst * interval` ahead, and full when `tat` has passed. The cost that it
-//! admits in any span `d` is at most `burst + d / interval`.
+//! admits in any span `d` is at most `burst + d / interval`. How far `tat` lies ahead is the debt of the bucket.
 //!
 //! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`EmissionInterval`] under which it was written,
-//! with the fraction of a nanosecond that belongs to `tat`, so that a change of limit can convert what was used.
+//! and the fraction of a nanosecond of `tat`, so that a change of the limit can convert the debt.
 
 mod snapshot;
 
@@ -21,7 +21,7 @@ pub(crate) const WORDS: usize = 2;
 /// A full bucket fills in at most this many ticks (146 years of nanoseconds), so that sums stay far from overflow.
 const MAX_DRAIN: u64 = 1 << 62;
 
-/// A debt up to here, together with the price of any call that could be allowed, fits a word.
+/// A debt up to here, together with the price of any call that can be admitted, fits a word.
 const MAX_DEBT: u64 = u64::MAX - MAX_DRAIN;
 
 const SHIFT_BITS: u32 = 6;
@@ -32,17 +32,17 @@ const MAX_SHIFT: u32 = u64::BITS - FRACTION_AT;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gcra {
     emission: EmissionInterval,
-    /// The rate as a state carries it.
+    /// The interval as a state holds it.
     packed: u64,
-    /// In ticks: what a full bucket holds.
+    /// What a full bucket holds, in ticks.
     bucket: u64,
     burst: u64,
 }
 
-/// The distance of two tokens, in ticks of `2^-shift` nanoseconds.
+/// The time between two tokens, in ticks of `2^-shift` nanoseconds.
 ///
-/// The shift is the smallest that brings the rounding (up: towards admitting less) within 0.001 %. Slow rates count
-/// in whole nanoseconds; a million a second in 1/128.
+/// The shift is the smallest that keeps the rounding (up: towards admitting less) within 0.001 %. Slow rates count in
+/// whole nanoseconds, a million a second in 1/128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EmissionInterval {
     ticks: u64,
@@ -71,7 +71,7 @@ impl EmissionInterval {
         })
     }
 
-    /// Word 1 of a state, with `fraction` ticks of a nanosecond.
+    /// Returns word 1 of a state, with `fraction` ticks of a nanosecond.
     ///
     /// With a shift, the interval has at most 18 bits (it was below 100,000 one shift earlier), and the fraction has
     /// `shift` <= 40. Without a shift there is no fraction, and the interval has all of the other 58 bits.
@@ -80,7 +80,7 @@ impl EmissionInterval {
         fraction << FRACTION_AT | self.ticks << SHIFT_BITS | u64::from(self.shift)
     }
 
-    /// The bits of word 1 that are the rate's.
+    /// Returns the bits of word 1 that hold the interval.
     const fn mask(shift: u32) -> u64 {
         if shift == 0 {
             u64::MAX
@@ -103,20 +103,20 @@ impl EmissionInterval {
         )
     }
 
-    /// Ticks to nanoseconds, rounded up.
+    /// Converts ticks to nanoseconds, rounded up.
     #[inline]
     fn nanos_ceil(self, ticks: u64) -> Nanos {
         let whole = ticks >> self.shift;
         Nanos(whole + u64::from(whole << self.shift != ticks))
     }
 
-    /// The same, of more ticks than a word can count.
+    /// As `nanos_ceil`, for more ticks than a word can count.
     fn nanos_ceil_wide(self, ticks: u128) -> Nanos {
         Nanos(u64::try_from(ticks.div_ceil(1 << self.shift)).unwrap_or(u64::MAX))
     }
 
-    /// The debt of a state written at this rate, of which `tat` lies `ahead`; the largest value if it does not fit,
-    /// since the clock was set back.
+    /// Returns the debt of a state that was written with this interval, of which `tat` lies `ahead`. The largest value
+    /// stands for a debt that does not fit, since the clock was set back.
     #[inline]
     fn ticks(self, ahead: u64, fraction: u64) -> u64 {
         let ticks = ahead << self.shift;
@@ -149,7 +149,7 @@ impl Gcra {
         }
     }
 
-    /// What would be answered to `cost` now, and the debt in ticks that taking it would leave.
+    /// Returns the answer to `cost` now, and the debt in ticks after it was taken.
     #[inline]
     fn judge(&self, state: &[u64], now: Nanos, cost: u64, scale: Scale) -> (Usage, u64) {
         let debt = self.debt(state, now);
@@ -172,7 +172,7 @@ impl Gcra {
         (self.usage(debt, interval, bucket, max, retry), debt)
     }
 
-    /// As `judge`, where a word might not count the ticks: the clock was set back far, or a large debt was converted.
+    /// As `judge`, for a debt that a word may not hold: the clock was set back far, or a large debt was converted.
     #[cold]
     fn judge_far(&self, state: &[u64], now: Nanos, cost: u64, scale: Scale) -> Usage {
         let debt = self.exact_debt(state, now);
@@ -198,7 +198,7 @@ impl Gcra {
         self.judge(state, now, cost, scale).0
     }
 
-    /// Takes `cost` if it is allowed; writes nothing otherwise, or where there is nothing to take.
+    /// Takes `cost` if it is admitted. Otherwise only renews the state.
     #[inline]
     pub(crate) fn take(&self, state: &mut [u64], now: Nanos, cost: u64, scale: Scale) -> Usage {
         let (usage, debt) = self.judge(state, now, cost, scale);
@@ -210,8 +210,8 @@ impl Gcra {
         usage
     }
 
-    /// Gives back `cost` tokens, at the configured interval: what was taken at a smaller scale is not returned
-    /// dearer than it is worth at full scale. Never above full.
+    /// Returns `cost` tokens to the bucket, each at the configured interval: a token that was taken at a smaller scale, so
+    /// at a higher price, is returned at the price of full scale. Never above full.
     pub(crate) fn refund(&self, state: &mut [u64], now: Nanos, cost: u64) {
         let debt = self.exact_debt(state, now);
         if debt > 0 {
@@ -220,7 +220,7 @@ impl Gcra {
         }
     }
 
-    /// After a change of limit: converts what is owed once, now, so that it drains at this rate from now on.
+    /// Converts the debt after a change of the limit, once, so that it drains at this rate from now on.
     #[inline]
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
         if state[1] != 0 && !self.wrote(state[1]) {
@@ -237,7 +237,7 @@ impl Gcra {
         state[0] < now.0 || (state[0] == now.0 && fraction == 0)
     }
 
-    /// How far `tat` lies ahead, in ticks of this rate.
+    /// Returns how far `tat` lies ahead, in ticks.
     #[inline]
     fn debt(&self, state: &[u64], now: Nanos) -> u64 {
         let (tat, word) = (state[0], state[1]);
@@ -253,14 +253,14 @@ impl Gcra {
         }
     }
 
-    /// Whether word 1 of a state is of this rate.
+    /// Returns whether word 1 of a state holds this interval.
     #[inline]
     fn wrote(&self, word: u64) -> bool {
         word & EmissionInterval::mask(self.emission.shift) == self.packed
     }
 
-    /// As `debt`, also where that is more than a word can count. What was written at another rate is as many tokens
-    /// at this one, rounded up.
+    /// As `debt`, also if a word cannot hold it. A debt that was written with another interval is as many tokens with this
+    /// one, rounded up.
     #[cold]
     fn exact_debt(&self, state: &[u64], now: Nanos) -> u128 {
         let (tat, word) = (state[0], state[1]);
@@ -272,7 +272,7 @@ impl Gcra {
         if written == self.emission {
             return debt;
         }
-        // A product that does not fit (of fine ticks and an interval of months) is a debt beyond the end of time, too.
+        // A product that does not fit (of fine ticks and an interval of months) is a debt beyond the last moment, too.
         let product = debt.checked_mul(u128::from(self.emission.ticks));
         let end = u128::from(u64::MAX - now.0) << self.emission.shift;
         product.map_or(end, |product| {
@@ -288,7 +288,7 @@ impl Gcra {
         state[1] = self.packed | fraction << FRACTION_AT;
     }
 
-    /// As `write`, of a debt that `exact_debt` told.
+    /// As `write`, for a debt of `exact_debt`.
     fn write_wide(&self, state: &mut [u64], now: Nanos, debt: u128) {
         let nanos = debt >> self.emission.shift;
         // Less than a nanosecond.
@@ -299,14 +299,14 @@ impl Gcra {
         state[1] = self.emission.pack(fraction);
     }
 
-    /// Interval, bucket and maximum at `scale`. The bucket in ticks never shrinks, so no state needs rewriting and
-    /// nothing is minted when a limit breathes: fewer, wider tokens fit into it.
+    /// Returns interval, bucket and maximum at `scale`. The bucket in ticks never shrinks: fewer, wider tokens fit into
+    /// it. So no state is rewritten, and no token appears, when the scale changes.
     #[inline]
     fn at(&self, scale: Scale) -> (u64, u64, u64) {
         if scale == Scale::ONE {
             return (self.emission.ticks, self.bucket, self.burst);
         }
-        // Capped, so that the sum of a debt and a price is never cut off: that would look like room.
+        // Capped, so that the sum of a debt and a price never saturates: that would look like room.
         let interval = scale.of_interval(self.emission.ticks).min(MAX_DRAIN);
         let bucket = self.bucket.max(interval);
         (interval, bucket, bucket / interval)

@@ -1,6 +1,6 @@
-//! The sliding log: the moment of each admitted unit, so exact; its memory grows with the limit.
+//! The sliding log: the moment of each admitted unit. It is exact, and its memory grows with the limit.
 //!
-//! A state is one word: the number of the key's log in [`Logs`], or 0 for none yet.
+//! A state is one word: the number of the key's log in [`Logs`], or 0 before its first use.
 
 mod snapshot;
 
@@ -18,7 +18,7 @@ pub(crate) const WORDS: usize = 1;
 /// Bytes of a log on the heap that count as one key in the budget of a limiter.
 const BUDGET_UNIT_BYTES: u64 = 64;
 
-/// A longer log is a job for the sliding window.
+/// The highest limit: a larger one takes too much memory, use a sliding window.
 pub(crate) const MAX_LIMIT: u64 = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ pub(crate) struct SlidingLog {
     per: Nanos,
 }
 
-/// What one key has taken, oldest first.
+/// The uses of one key, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     stamps: VecDeque<Stamp>,
     used: u64,
-    /// The period when it was last asked about.
+    /// The period of the last call.
     per: Nanos,
 }
 
@@ -66,8 +66,8 @@ impl SlidingLog {
         arithmetic::usage(max, used, cost, wait, reset_after)
     }
 
-    /// Takes `cost` if it is allowed. Where the log may not grow, the newest stamp moves to now and takes the cost
-    /// along: then its units count longer than they need, but never too few are counted.
+    /// Takes `cost` if it is admitted. In a log that may not grow, the newest stamp moves to now and gets the cost: its
+    /// units then count longer than they must, and never too few are counted.
     pub(crate) fn take(
         &self,
         log: &mut Log,
@@ -85,7 +85,7 @@ impl SlidingLog {
         usage
     }
 
-    /// Gives back `cost`, the oldest first.
+    /// Returns `cost` to the limit, the oldest units first.
     pub(crate) fn refund(&self, log: &mut Log, now: Nanos, mut cost: u64) {
         log.forget(now, self.per);
         while let Some(oldest) = log.stamps.front_mut() {
@@ -100,8 +100,8 @@ impl SlidingLog {
         }
     }
 
-    /// After a change of the period: what had left the old window does not come back into a longer one, as little as
-    /// if the key had been idle and was forgotten.
+    /// Converts the log after a change of the period. A unit that had left the old window does not return in a longer
+    /// one, as if the key had been idle and was forgotten.
     pub(crate) fn renew(&self, log: &mut Log, now: Nanos) {
         if log.per != self.per {
             log.forget(now, log.per);
@@ -115,7 +115,7 @@ impl SlidingLog {
             .is_none_or(|newest| newest.at.saturating_add(log.per) <= now)
     }
 
-    /// How long until the first `units` of the log have left the window.
+    /// Returns how long it takes until the oldest `units` of the log have left the window.
     fn freed(&self, log: &Log, units: u64, now: Nanos) -> Nanos {
         let mut left = 0;
         let until = log.stamps.iter().find(|stamp| {
@@ -144,7 +144,7 @@ impl Log {
         }
     }
 
-    /// The stamp that a use at `now` gets: never before an earlier one, though the clock may have been set back.
+    /// Returns the moment that a use at `now` gets: never before an earlier one, even if the clock was set back.
     fn next_stamp(&self, now: Nanos) -> Nanos {
         self.stamps.back().map_or(now, |newest| newest.at.max(now))
     }
@@ -161,18 +161,18 @@ impl Log {
         }
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.stamps.capacity() * size_of::<Stamp>()
     }
 
-    /// The same in units of a budget.
+    /// Returns these bytes in units of a budget.
     fn units(&self) -> u64 {
         (self.bytes() as u64).div_ceil(BUDGET_UNIT_BYTES)
     }
 }
 
-/// The logs of a stripe's keys, so that a slot can refer to one by a number. Nothing where nobody keeps a log.
+/// The logs of the keys of a stripe, to which slots refer by number. Allocates nothing before the first log.
 #[derive(Debug, Default)]
 pub(crate) struct Logs(Option<Box<Rack>>);
 
@@ -181,12 +181,12 @@ struct Rack {
     entries: Vec<Log>,
     free: Vec<u32>,
     stamp_bytes: usize,
-    /// What they are in a budget, each log rounded up: so it is the same sum in however many racks they lie.
+    /// Their sum in a budget, each log rounded up: so the sum does not depend on how stripes were split.
     units: u64,
 }
 
 impl Logs {
-    /// The log that `state` names; an empty one if it names none.
+    /// Returns the log of `state`, or an empty one.
     pub(crate) fn get(&self, state: &[u64]) -> &Log {
         static EMPTY: Log = Log {
             stamps: VecDeque::new(),
@@ -199,14 +199,14 @@ impl Logs {
         }
     }
 
-    /// Runs `change` on the log that `state` names, if any.
+    /// Runs `change` on the log of `state`, if it has one.
     pub(crate) fn change(&mut self, state: &[u64], change: impl FnOnce(&mut Log)) {
         if let (Some(rack), Some(at)) = (&mut self.0, index(state)) {
             change(&mut rack.entries[at]);
         }
     }
 
-    /// Runs `change` on the log that `state` names, which is made if there is none.
+    /// Runs `change` on the log of `state`, which is created if missing.
     pub(crate) fn update<R>(&mut self, state: &mut [u64], change: impl FnOnce(&mut Log) -> R) -> R {
         let rack = self.0.get_or_insert_default();
         let at = match index(state) {
@@ -221,7 +221,7 @@ impl Logs {
         result
     }
 
-    /// Gives `state` a log of its own with the content of the one that it names.
+    /// Copies the log of `state`, and makes `state` refer to the copy.
     pub(crate) fn detach(&mut self, state: &mut [u64]) {
         if let (Some(rack), Some(at)) = (&mut self.0, index(state)) {
             let copy = rack.entries[at].clone();
@@ -229,19 +229,19 @@ impl Logs {
         }
     }
 
-    /// Frees the log that `state` names, if any.
+    /// Frees the log of `state`, if it has one.
     pub(crate) fn remove(&mut self, state: &mut [u64]) {
         if let (Some(rack), Some(at)) = (&mut self.0, index(state)) {
             rack.remove(at);
             state[0] = 0;
             if rack.free.len() == rack.entries.len() {
-                // The last one: what a flood of keys has left behind goes, too.
+                // It was the last one: free also the room that a flood of keys has left.
                 self.0 = None;
             }
         }
     }
 
-    /// Moves the log that `state` names to another rack.
+    /// Moves the log of `state` to another stripe's logs.
     pub(crate) fn hand_over(&mut self, state: &mut [u64], to: &mut Self) {
         if let (Some(rack), Some(at)) = (&mut self.0, index(state)) {
             let log = rack.remove(at);
@@ -249,7 +249,7 @@ impl Logs {
         }
     }
 
-    /// Puts a copy of the log that `state` names on another rack, and has `state` name that.
+    /// Copies the log of `state` to another stripe's logs, and makes `state` refer to the copy.
     pub(crate) fn copy_over(&self, state: &mut [u64], to: &mut Self) {
         if let (Some(rack), Some(at)) = (&self.0, index(state)) {
             let copy = rack.entries[at].clone();
@@ -257,12 +257,12 @@ impl Logs {
         }
     }
 
-    /// What the stamps take of a budget.
+    /// Returns the units of a budget that the stamps use.
     pub(crate) fn units(&self) -> u64 {
         self.0.as_ref().map_or(0, |rack| rack.units)
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |rack| {
             let entries = rack.entries.capacity() * size_of::<Log>();

@@ -1,8 +1,8 @@
 //! The strict sliding window: never more than `limit` in any window of the period, in bounded memory.
 //!
-//! Time is cut into sub-windows of a `k`-th of the period. What is used is the sum of the present one and of the `k`
-//! before it, the oldest counted whole although only a part of it may still lie in the window: so the count is never
-//! too low, and a use counts at most a sub-window longer than it should.
+//! Time is divided into sub-windows of a `k`-th of the period. Used is the sum of the present sub-window and of the `k`
+//! before it. The oldest counts whole, although only a part of it may still lie in the window: so the count is never too
+//! low, and a use counts at most one sub-window longer than it should.
 //!
 //! A state is a row of 32-bit cells: the number of the newest sub-window (two cells), the width under which it was
 //! written, and `k + 1` counts, the newest first.
@@ -15,7 +15,7 @@ use crate::error::LimitError;
 use crate::scale::Scale;
 use crate::verdict::Usage;
 
-/// More sub-windows than this sharpen nothing that could be noticed (0.8 % of the period), and cost memory a key.
+/// The most sub-windows. At 120 a use counts at most 0.8 % of the period too long; more would only take memory.
 pub(crate) const MAX_SUB_WINDOWS: u32 = 120;
 
 const WIDTH: usize = 2;
@@ -28,11 +28,11 @@ pub(crate) struct SlidingWindow {
     width: Width,
 }
 
-/// A state brought to the present: counts by age in sub-windows, the newest first.
+/// A state as of now: counts by age in sub-windows, the newest first.
 struct View<'a> {
     /// The number of the sub-window of age 0.
     newest: u64,
-    /// The live ones among the stored counts, youngest first; the first has age `shift`.
+    /// The stored counts that are live, youngest first; the first has age `shift`.
     counts: &'a [u32],
     shift: u64,
 }
@@ -56,7 +56,7 @@ impl SlidingWindow {
         })
     }
 
-    /// Words of state.
+    /// Returns how many words a state has.
     pub(crate) fn words(&self) -> usize {
         (COUNTS + self.sub_windows as usize + 1).div_ceil(2)
     }
@@ -65,7 +65,7 @@ impl SlidingWindow {
         self.sub_windows == other.sub_windows
     }
 
-    /// The state is one of this width: see `renew`.
+    /// The state must have this width: see `renew`.
     #[inline]
     pub(crate) fn decide(&self, state: &[u64], now: Nanos, cost: u64, scale: Scale) -> Usage {
         let cells: &[u32] = bytemuck::cast_slice(state);
@@ -79,13 +79,13 @@ impl SlidingWindow {
         let usage = self.answer(&self.view(cells, now), now, cost, scale);
         if usage.allowed() && cost > 0 {
             self.advance(cells, now);
-            // `cost` was allowed, so the sum is at most the limit, which fits.
+            // The cost was admitted, so the sum is at most the limit, which fits.
             cells[COUNTS] += u32::try_from(cost).unwrap_or(u32::MAX);
         }
         usage
     }
 
-    /// Gives back `cost`, from the oldest counted sub-window first.
+    /// Returns `cost` to the limit, from the oldest sub-window first.
     pub(crate) fn refund(&self, state: &mut [u64], now: Nanos, mut cost: u64) {
         if self.is_idle(state, now) {
             return;
@@ -100,8 +100,8 @@ impl SlidingWindow {
         }
     }
 
-    /// After a change of the period: puts each count into the sub-window of the new width in which it can last have
-    /// been used.
+    /// Converts the state after a change of the period: each count goes into the last sub-window of the new width in which
+    /// it can have been used.
     #[inline]
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
         let cells: &mut [u32] = bytemuck::cast_slice_mut(state);
@@ -128,7 +128,7 @@ impl SlidingWindow {
         let end_of = |age: usize| self.expiry(view.newest - view.shift - age as u64, now);
         let wait = |amount| match arithmetic::last_to_leave(view.counts, amount) {
             Some(age) => end_of(age),
-            // Never more is asked for than is counted.
+            // Not reached: the amount is never more than the sum of the counts.
             None => self.expiry(view.newest, now),
         };
         let reset_after = |taken| match view.counts.iter().position(|&count| count > 0) {
@@ -139,7 +139,7 @@ impl SlidingWindow {
         arithmetic::usage(max, used, cost, wait, reset_after)
     }
 
-    /// How long until sub-window `number` is no longer counted.
+    /// Returns how long it takes until sub-window `number` is no longer counted.
     #[inline]
     fn expiry(&self, number: u64, now: Nanos) -> Nanos {
         let end = number
@@ -156,7 +156,7 @@ impl SlidingWindow {
     #[inline]
     fn view_of<'a>(&self, cells: &'a [u32], now: Nanos, width: Width) -> View<'a> {
         let stored = newest(cells);
-        // A clock that was set back stays in the sub-window that it has reached.
+        // If the clock was set back, the sub-window that it had reached stays the newest.
         let newest = (now.0 / width.span).max(stored);
         let kept = self.sub_windows as usize + 1;
         let shift = newest - stored;
@@ -168,7 +168,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Moves the counts so that the first is that of the present sub-window.
+    /// Moves the counts so that the first is the one of the present sub-window.
     #[inline]
     fn advance(&self, cells: &mut [u32], now: Nanos) {
         let stored = newest(cells);
@@ -195,7 +195,7 @@ impl SlidingWindow {
             .map(|(age, &count)| {
                 let first = (view.newest - view.shift - age as u64).saturating_mul(old.span);
                 let last = first.saturating_add(old.span - 1);
-                // One that has not begun was used before the clock was set back, perhaps to its end.
+                // A sub-window that has not begun was used before the clock was set back, perhaps until its end.
                 let at = if first > now.0 { last } else { last.min(now.0) };
                 (at / self.width.span, count)
             })

@@ -1,4 +1,4 @@
-//! States, leaving and arriving.
+//! Export and import of states.
 
 use crate::clock::Nanos;
 use crate::snapshot::Snapshot;
@@ -6,8 +6,8 @@ use crate::snapshot::Snapshot;
 use super::{Meter, State};
 
 impl Meter {
-    /// What counts as used now, of a state that was renewed; `None` if nothing does. `offset` is what turns the clock's
-    /// time into time since 1970.
+    /// Returns what counts as used now, of a renewed state; `None` if nothing does. `offset` added to the clock's time is
+    /// time since 1970.
     pub(crate) fn export(&self, state: State, now: Nanos, offset: Nanos) -> Option<Snapshot> {
         let State { words, logs } = state;
         match self {
@@ -24,8 +24,8 @@ impl Meter {
         }
     }
 
-    /// Goes on from a snapshot as of now, whatever the state was. One of another algorithm says nothing of this one,
-    /// and changes nothing. `may_grow` is whether the state may take more memory.
+    /// Replaces the state by a snapshot as of now. The snapshot of another algorithm changes nothing. `may_grow` is
+    /// whether the state may use more memory.
     pub(crate) fn import(
         &self,
         state: State,

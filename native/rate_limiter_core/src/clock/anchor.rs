@@ -1,12 +1,12 @@
-//! Two clocks read at one moment, and the rate between them; shared without a lock.
+//! Two clocks, read at one moment, and the rate between them; shared without a lock.
 
 use crate::sync::{fence, AtomicU64, Ordering};
 
-/// An anchor older than this is not used: neither the rate's error nor a jump of the counter lasts longer.
+/// An older anchor is not used: so neither an error of the rate nor a jump of the counter lasts longer.
 #[cfg_attr(loom, allow(dead_code))]
 const MAX_AGE: u64 = 50_000_000;
 
-/// Below this the two readings are too close together to tell the rate to 0.001 %.
+/// Over a shorter span the two readings do not determine the rate to 0.001 %.
 #[cfg_attr(loom, allow(dead_code))]
 const MIN_BASE: u64 = 20_000_000;
 
@@ -21,10 +21,11 @@ pub(super) struct Anchor {
     max_age: u64,
 }
 
-/// The anchor that everybody uses, which is replaced while they do.
+/// The anchor of the program, which is replaced while others read it.
 ///
-/// A sequence lock: odd while the anchor is being written. A reader that sees it change takes the other way, as one
-/// that finds the anchor too old does, so nobody ever waits. Alone on its cache line, since every check reads it.
+/// A sequence lock: the sequence is odd while the anchor is being written. A reader that sees a change reads the operating
+/// system's clock, as it does if the anchor is too old, so no reader waits. Alone on its cache line, since every check
+/// reads it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Anchored {
@@ -36,11 +37,12 @@ pub(super) struct Anchored {
 }
 
 impl Anchor {
-    /// `spans` are nanoseconds and ticks since the first reading of both. `None` while those tell no rate.
+    /// Returns the anchor of a reading. `spans` are nanoseconds and ticks since the first reading of both. `None` if they do
+    /// not determine a rate.
     #[cfg_attr(loom, allow(dead_code))] // models read no counter
     pub(super) fn new(nanos: u64, ticks: u64, spans: (u64, u64)) -> Option<Self> {
         let (span_nanos, span_ticks) = spans;
-        // A counter slower than 1 MHz or faster than 1 THz, or one that ran backwards, is none to go by.
+        // A counter slower than 1 MHz or faster than 1 THz, or one that ran backwards, is not a clock.
         let plausible = span_nanos / 1_000..=span_nanos.saturating_mul(1_000);
         if span_nanos < MIN_BASE || !plausible.contains(&span_ticks) {
             return None;
@@ -57,7 +59,7 @@ impl Anchor {
 }
 
 impl Anchored {
-    /// Nothing yet: every reader takes the other way.
+    /// No anchor yet: every reader reads the operating system's clock.
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
         Self {
@@ -69,7 +71,7 @@ impl Anchored {
         }
     }
 
-    /// The same; loom's atomics cannot be made at compile time.
+    /// As `new`; loom's atomics cannot be made at compile time.
     #[cfg(loom)]
     fn loom() -> Self {
         Self {
@@ -81,9 +83,10 @@ impl Anchored {
         }
     }
 
-    /// Nanoseconds at `ticks`; `None` if there is no anchor, or one too old or just being replaced.
+    /// Returns the nanoseconds at `ticks`; `None` without an anchor, or if it is too old or being replaced.
     #[inline]
     pub(super) fn nanos(&self, ticks: u64) -> Option<u64> {
+        // Acquire pairs with the writer's last store: with an even number, the fields before it are visible.
         let sequence = self.sequence.load(Ordering::Acquire);
         let (nanos, base) = (
             self.nanos.load(Ordering::Relaxed),
@@ -93,9 +96,10 @@ impl Anchored {
             self.rate.load(Ordering::Relaxed),
             self.max_age.load(Ordering::Relaxed),
         );
+        // Pairs with the writer's fence: if a field above was of a newer anchor, its odd number is visible below.
         fence(Ordering::Acquire);
         let stable = sequence & 1 == 0 && self.sequence.load(Ordering::Relaxed) == sequence;
-        // A reading from before the anchor wraps around, and so is too old as well.
+        // A reading before the anchor wraps around, so it is too old as well.
         let age = ticks.wrapping_sub(base);
         if !stable || age >= max_age {
             return None;
@@ -106,9 +110,10 @@ impl Anchored {
         Some(nanos + passed)
     }
 
-    /// Replaces the anchor, unless somebody else is just doing so.
+    /// Replaces the anchor, unless another thread is doing so.
     pub(super) fn set(&self, anchor: Anchor) {
         let sequence = self.sequence.load(Ordering::Relaxed);
+        // Acquire pairs with the last store of the writer before: the fields are written in the order of the sequence.
         let free = sequence & 1 == 0
             && self
                 .sequence
@@ -117,12 +122,13 @@ impl Anchored {
         if !free {
             return;
         }
-        // No reader may see what follows without seeing the odd number before it.
+        // A reader that sees one of the following stores must see the odd number before them.
         fence(Ordering::Release);
         self.nanos.store(anchor.nanos, Ordering::Relaxed);
         self.ticks.store(anchor.ticks, Ordering::Relaxed);
         self.rate.store(anchor.rate, Ordering::Relaxed);
         self.max_age.store(anchor.max_age, Ordering::Relaxed);
+        // Release: a reader that sees the even number sees all fields.
         self.sequence.store(sequence + 2, Ordering::Release);
     }
 }
@@ -183,7 +189,7 @@ mod loom_tests {
                 let anchored = Arc::clone(&anchored);
                 thread::spawn(move || anchored.set(anchor(20)))
             };
-            // Whichever anchor it goes by, tick 25 is nanosecond 25; a mixture of the two would say 15 or 35.
+            // By either anchor, tick 25 is nanosecond 25; a mixture of the two would return 15 or 35.
             assert!(matches!(anchored.nanos(25), None | Some(25)));
             writer.join().unwrap();
             assert_eq!(anchored.nanos(25), Some(25));

@@ -1,19 +1,19 @@
 //! The monotonic clock, read in half the time that the operating system takes.
 //!
-//! A check costs so little that the clock is a good part of it. On x86-64 the time stamp counter is read directly and
-//! turned into nanoseconds from an anchor: a pair of readings, counter and operating system, and the rate between
-//! them. The anchor is renewed every 50 ms against the operating system's clock, so what differs is that clock's drift
-//! against the counter in 50 ms (some nanoseconds), and it never adds up. A counter that jumps (a virtual machine that
-//! moved, a machine that slept) is noticed as an anchor too old, and costs one reading of the operating system.
+//! Reading the clock is a large part of a check. On x86-64 the time stamp counter is read directly, and converted to
+//! nanoseconds by an anchor: a pair of readings, of the counter and of the operating system's clock, and the rate between
+//! them. The anchor is renewed every 50 ms, so the difference is the drift between both clocks in 50 ms (some
+//! nanoseconds), and it never adds up. If the counter jumps (a virtual machine moved, a machine slept), the anchor is too
+//! old, and the next call reads the operating system's clock.
 //!
-//! Where the processor does not promise a constant rate, or on other processors, it is the operating system's clock.
+//! Without a constant rate of the counter, and on other processors, this is the operating system's clock.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::nanos::Nanos;
 
-/// The monotonic time since this program first asked for it.
+/// Returns the monotonic time since its first use in this program.
 #[inline]
 #[must_use]
 pub fn monotonic() -> Nanos {
@@ -27,7 +27,7 @@ pub fn monotonic() -> Nanos {
     }
 }
 
-/// The operating system's monotonic clock since it was first read.
+/// Returns the operating system's monotonic time since it was first read.
 fn system() -> Nanos {
     static ZERO: OnceLock<Instant> = OnceLock::new();
     Nanos::from(ZERO.get_or_init(Instant::now).elapsed())
@@ -40,8 +40,8 @@ mod counter {
 
     static ANCHOR: Anchored = Anchored::new();
 
-    /// Two readings of the counter further apart than this, about a microsecond, tell too little of what was read in
-    /// between.
+    /// The most ticks, about a microsecond, between two readings of the counter around one of the operating system's
+    /// clock.
     const MAX_GAP: u64 = 3_000;
 
     #[inline]
@@ -62,8 +62,8 @@ mod counter {
         let before = ticks();
         let nanos = system().0;
         let gap = ticks().wrapping_sub(before);
-        // Who was interrupted between the readings has a pair that does not belong together, and would have everybody
-        // go by a clock that is late, or by a wrong rate.
+        // A thread that was interrupted between the readings has a pair that does not belong together. As an anchor it
+        // would give all callers a late clock, or a wrong rate.
         if gap < MAX_GAP && has_constant_rate() {
             let ticks = before.wrapping_add(gap / 2);
             let &(first_nanos, first_ticks) = FIRST.get_or_init(|| (nanos, ticks));
@@ -81,12 +81,12 @@ mod counter {
     #[allow(unsafe_code)]
     #[inline]
     fn ticks() -> u64 {
-        // SAFETY: every x86-64 processor has the instruction. Where an operating system forbids it to programs (none
-        // that runs Erlang does by default), it would trap before anything was done.
+        // SAFETY: every x86-64 processor has the instruction. If an operating system forbids it to programs (no system
+        // that runs Erlang does by default), it traps without an effect.
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// Whether the processor says that its counter runs at one rate, whatever it does (`CPUID` 8000\_0007h, EDX bit 8).
+    /// Returns whether the processor promises a counter of constant rate (`CPUID` 8000\_0007h, EDX bit 8).
     fn has_constant_rate() -> bool {
         static CONSTANT: OnceLock<bool> = OnceLock::new();
         *CONSTANT.get_or_init(|| {

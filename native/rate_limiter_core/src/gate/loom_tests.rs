@@ -1,4 +1,4 @@
-//! Callers that meet at a gate: every interleaving of two.
+//! Concurrent calls at a gate: every interleaving of two.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn loom_the_last_place_goes_to_one() {
 }
 
 #[test]
-fn loom_a_place_that_two_give_back_is_given_back_once() {
+fn loom_a_place_is_returned_once_by_two_threads() {
     loom::model(|| {
         let gate = Arc::new(Gate::new(Clock::Monotonic, None));
         let permit = Arc::new(gate.hold());

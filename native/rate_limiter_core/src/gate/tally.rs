@@ -1,14 +1,14 @@
-//! Finished work, counted as it comes: outcomes, and in fixed buckets how long what succeeded took.
+//! Counts finished work: outcomes, and a histogram of the durations of what succeeded.
 
 use crate::clock::Nanos;
 use crate::sync::{AtomicU64, Ordering};
 
 use super::Outcome;
 
-/// Every doubling of microseconds has as many buckets, two to this power: a bucket is 3 % wide.
+/// Each doubling of microseconds has two to this power buckets: a bucket is 3 % wide.
 const STEP_BITS: u32 = 5;
 const STEPS: u64 = 1 << STEP_BITS;
-/// What takes longer than 2^36 microseconds, 19 hours, is counted there. (Loom looks at every place in every order.)
+/// Longer durations count as 2^36 microseconds, 19 hours. (Few for loom, which visits every bucket in every order.)
 const DOUBLINGS: u32 = if cfg!(loom) { STEP_BITS } else { 36 };
 const LONGEST: u64 = (1 << DOUBLINGS) - 1;
 const BUCKETS: usize = (1 << STEP_BITS) * (DOUBLINGS - STEP_BITS + 1) as usize;
@@ -18,17 +18,17 @@ const BUCKETS: usize = (1 << STEP_BITS) * (DOUBLINGS - STEP_BITS + 1) as usize;
 pub struct Work {
     /// Calls that succeeded.
     pub ok: u64,
-    /// That failed.
+    /// Calls that failed.
     pub errors: u64,
-    /// That took too long.
+    /// Calls that took too long.
     pub timeouts: u64,
-    /// That were turned away by what they asked.
+    /// Calls that the resource rejected.
     pub rejected: u64,
-    /// Microseconds that those waited together that took too long.
+    /// The sum of the durations of calls that took too long, in microseconds.
     pub waited_us: u64,
-    /// Microseconds that those that succeeded took together.
+    /// The sum of the durations of calls that succeeded, in microseconds.
     pub sum_us: u64,
-    /// How many of them took how long: buckets that hold some, and how many.
+    /// The histogram of these durations: each bucket that is not empty, with its count.
     pub buckets: Vec<(usize, u64)>,
 }
 
@@ -77,7 +77,7 @@ impl Tally {
         }
     }
 
-    /// Takes all out. What is counted meanwhile is in this or in the next one, never in both or neither.
+    /// Takes all counts out. What is counted meanwhile is in this or in the next result, never in both or in none.
     pub(super) fn drain(&self) -> Work {
         Work {
             ok: take(&self.ok),
@@ -109,7 +109,7 @@ impl Tally {
     }
 }
 
-/// The place of a duration in microseconds. Up to 63 every microsecond has its own.
+/// Returns the bucket of a duration in microseconds. Up to 63, every microsecond has its own.
 #[allow(clippy::cast_possible_truncation)] // below BUCKETS
 fn bucket(us: u64) -> usize {
     if us < STEPS * 2 {
@@ -123,7 +123,7 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
-/// Most places are empty: looking first keeps a walk over them from writing each.
+/// Most buckets are empty: the load avoids a write to each.
 fn take(counter: &AtomicU64) -> u64 {
     if counter.load(Ordering::Relaxed) == 0 {
         return 0;

@@ -1,4 +1,4 @@
-//! Calls that may be made again: a name for each, remembered when it is admitted.
+//! Calls that may be repeated: the id of each is remembered when it is admitted.
 
 use crate::call::{Call, Epoch, Once, Select};
 use crate::error::CallError;
@@ -8,12 +8,12 @@ use crate::verdict::Answer;
 use super::Limiter;
 
 impl Limiter {
-    /// As [`check_all`](Self::check_all); but where a call of this name about this key was admitted before, within what
-    /// it was to be remembered for, it is admitted again and takes nothing. A denied call is not remembered, so it is
-    /// judged anew.
+    /// As [`check_all`](Self::check_all), but charges a repeated call once: if a call with this id was admitted for this
+    /// key, and is still remembered, the call is admitted and takes nothing. A denied call is not remembered, so its
+    /// repetition is decided anew.
     ///
-    /// A name takes as much room as a key, and counts towards `max_keys`. Where there is none left, the call is charged
-    /// and its name forgotten: made again it is charged again.
+    /// An id takes as much room as a key, and counts towards `max_keys`. Without room the call is charged and its id is
+    /// not remembered: a repetition is charged again.
     ///
     /// ```
     /// use rate_limiter_core::{Limit, Limiter, Nanos, Once, Options, Seed, Select};
@@ -25,7 +25,7 @@ impl Limiter {
     /// let once = Once { id: seed.key(b"order 7"), keep: Nanos::from(Duration::from_secs(30)) };
     ///
     /// for _ in 0..3 {
-    ///     let answer = limiter.check_once(epoch, seed.key(b"somebody"), Select::All, 4, once)?;
+    ///     let answer = limiter.check_once(epoch, seed.key(b"user 7"), Select::All, 4, once)?;
     ///     assert!(answer.allowed());
     ///     assert_eq!(answer.binding().1.remaining, 6);
     /// }
@@ -43,7 +43,7 @@ impl Limiter {
         let id = key.and(once.id);
         let mut usages = Vec::new();
         let mut crowded = false;
-        // All of it under the key's lock, so that of two such calls at once the second sees what the first did.
+        // All of it under the lock of the key, so that the second of two concurrent calls sees what the first did.
         let result = self.with(key, |stripe| {
             if self
                 .once_ids

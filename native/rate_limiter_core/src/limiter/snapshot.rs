@@ -1,4 +1,4 @@
-//! States of keys, leaving and arriving.
+//! Export and import of the states of keys.
 
 use crate::call::{Epoch, Select};
 use crate::clock::monotonic;
@@ -9,10 +9,10 @@ use crate::snapshot::{Import, Known};
 use super::Limiter;
 
 impl Limiter {
-    /// What a key has used of the selected windows, for another store to go on from.
+    /// Returns what a key has used of the selected windows, for another store to continue from.
     ///
-    /// `None` if the key has no state of its own: it was never seen, has been idle long enough to be forgotten, or
-    /// found no room, and is judged together with others of whose uses nobody knows whose they were.
+    /// `None` if the key has no state of its own: it was never seen, was idle and has been forgotten, or found no room and
+    /// shares a state with others, whose uses cannot be told apart.
     pub fn snapshot(
         &self,
         epoch: Epoch,
@@ -23,10 +23,10 @@ impl Limiter {
         self.with(key, |stripe| stripe.export(epoch.0, key, select, monotonic))
     }
 
-    /// Goes on from what is known of a key elsewhere, in the windows that it speaks of. Returns whether it was kept: not
-    /// where there is no room for another key.
+    /// Continues from what another store knows of a key, in the windows that it names. Returns whether it was stored:
+    /// not if there is no room for another key.
     ///
-    /// A window of which it has the state of another algorithm stays as it is.
+    /// The state of another algorithm does not change a window.
     ///
     /// ```
     /// use rate_limiter_core::{Import, Limit, Limiter, Options, Seed, Select};
@@ -34,7 +34,7 @@ impl Limiter {
     ///
     /// let limits = [(1, Limit::token_bucket(10, Duration::from_mins(1)))];
     /// let (here, epoch) = Limiter::new(&limits, Options::default())?;
-    /// let key = Seed::random().key(b"somebody");
+    /// let key = Seed::random().key(b"user 7");
     /// here.check(epoch, key, 1, 7)?;
     /// let known = here.snapshot(epoch, key, Select::All)?.expect("a key that has used something");
     ///

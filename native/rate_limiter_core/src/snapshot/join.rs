@@ -1,14 +1,14 @@
-//! Arithmetic on states: of each sub-window, moment or debt, by itself.
+//! Joins states: each sub-window, moment or debt by itself.
 
 use crate::clock::Nanos;
 
 use super::{Join, Snapshot};
 
 impl Snapshot {
-    /// This and `other`, which is the same window's state as of the same moment, `now`, put together.
+    /// Joins this state with `other`, a state of the same window. Both are as of `now`.
     ///
-    /// Where one was written under another period, its uses are counted as late as they can have been. States of
-    /// different algorithms have nothing in common: the first one stands, for itself.
+    /// If `other` was written under another period, its uses count as late as they can have been. States of different
+    /// algorithms cannot be joined: the result is this one.
     #[must_use]
     pub fn with(&self, other: &Self, join: Join, now: Nanos) -> Self {
         match (self, other) {
@@ -86,13 +86,13 @@ impl SubWindows {
             .unwrap_or(0)
     }
 
-    /// Of a row that is not empty.
+    /// Returns the number of the oldest sub-window; there must be one.
     fn oldest(&self) -> u64 {
         self.newest
             .saturating_sub((self.counts.len() as u64).saturating_sub(1))
     }
 
-    /// Of the sub-windows of both that still count in the `present` one.
+    /// Joins the sub-windows of both that still count in the `present` one.
     fn with(&self, other: &Self, join: Join, present: u64) -> Self {
         let newest = self.newest.max(other.newest);
         let length = self.counts.len().max(other.counts.len());
@@ -102,8 +102,8 @@ impl SubWindows {
         numbers.dedup();
         let live = present.saturating_sub((length as u64).saturating_sub(1));
         for number in numbers.into_iter().filter(|&number| number >= live) {
-            // Where one of them is ahead of the time, since the clock was set back, what is too old beside it is not
-            // over yet, and counts as the oldest.
+            // If one of them is ahead of the present, since the clock was set back, sub-windows that are too old beside it
+            // are still live, and count as the oldest.
             let age = usize::try_from(newest - number).unwrap_or(usize::MAX);
             let joined = join.of(self.at(number), other.at(number));
             if let Some(into) = counts.get_mut(age.min(length.saturating_sub(1))) {
@@ -117,13 +117,13 @@ impl SubWindows {
         self.oldest()..=self.newest
     }
 
-    /// The same uses in sub-windows of another width, each in the last one in which it can have been.
+    /// Converts to sub-windows of another width. Each use counts in the last one in which it can have been.
     fn regrid(&self, from: Nanos, to: Nanos) -> Self {
         let (from, to) = (from.0.max(1), to.0.max(1));
         let number = |old: u64| old.saturating_mul(from).saturating_add(from - 1) / to;
         let newest = number(self.newest);
         let span = newest - number(self.oldest());
-        // As many as a window has at most, whatever the two widths are to each other.
+        // At most as many as a window has, whatever the ratio of the two widths.
         let length = span.min(crate::algorithm::MAX_SUB_WINDOWS.into()) + 1;
         let mut counts = vec![0_u64; usize::try_from(length).unwrap_or(1)];
         for old in self.numbers() {
@@ -144,7 +144,7 @@ impl SubWindows {
     }
 }
 
-/// Each moment as often as `join` says, of two rows in ascending order.
+/// Joins two ascending lists of moments: each moment occurs as often as `join` returns for both counts.
 fn with_stamps(here: &[Nanos], there: &[Nanos], join: Join) -> Vec<Nanos> {
     let (mut here, mut there) = (here.iter().peekable(), there.iter().peekable());
     let mut joined = Vec::new();
@@ -166,7 +166,7 @@ fn with_stamps(here: &[Nanos], there: &[Nanos], join: Join) -> Vec<Nanos> {
     }
 }
 
-/// Two counts that start again. What the earlier window has counted counts in the later one while it is open itself.
+/// Joins two fixed windows. The count of the earlier window counts in the later one while the earlier is open.
 fn with_fixed(
     here: (Nanos, Nanos, u64),
     there: (Nanos, Nanos, u64),

@@ -1,8 +1,8 @@
-//! The cap on what a limiter remembers.
+//! The cap on the memory of a limiter.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Units that may be used at once, over all shards of a limiter.
+/// Units that all stripes of a limiter may use together: one for each key, one for each 64 bytes of a log.
 #[derive(Debug)]
 pub(crate) struct Budget {
     cap: u64,
@@ -17,9 +17,9 @@ impl Budget {
         }
     }
 
-    /// Takes one unit, unless all are taken.
+    /// Takes one unit, unless all are used.
     pub(crate) fn try_take(&self) -> bool {
-        // Added first and taken back, so that two takers cannot both see the last unit free.
+        // Added first, then taken back, so that two callers cannot both see the last unit free.
         let taken = self.used.fetch_add(1, Ordering::Relaxed) < self.cap;
         if !taken {
             self.used.fetch_sub(1, Ordering::Relaxed);
@@ -27,7 +27,7 @@ impl Budget {
         taken
     }
 
-    /// Records that memory in use has changed by so many units.
+    /// Records that the memory in use has changed from `before` to `after` units.
     pub(crate) fn adjust(&self, before: u64, after: u64) {
         if after > before {
             self.used.fetch_add(after - before, Ordering::Relaxed);
@@ -55,7 +55,7 @@ mod loom_tests {
                 let budget = Arc::clone(&budget);
                 thread::spawn(move || u64::from(budget.try_take()))
             });
-            // One that was taken comes back meanwhile, perhaps just when another asks.
+            // A unit is returned meanwhile, perhaps while another thread takes one.
             let mut held = u64::from(budget.try_take());
             if held == 1 {
                 budget.adjust(1, 0);

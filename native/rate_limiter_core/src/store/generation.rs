@@ -1,4 +1,4 @@
-//! On what terms a limiter is used at present.
+//! The configuration under which a limiter is used now.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 use super::budget::Budget;
 
-/// Every stripe has the same one, behind its lock: so a call needs no reference count to read it, and sees all of a
-/// change or nothing of it.
+/// Every stripe has the same one, guarded by its lock: so a call reads it without a reference count, and sees all of a
+/// change or nothing.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) epoch: u32,
@@ -20,14 +20,14 @@ pub(crate) struct Generation {
     pub(crate) accounting: Arc<Accounting>,
 }
 
-/// What goes on from one set of terms to the next.
+/// What a change of limits keeps.
 #[derive(Debug)]
 pub(crate) struct Accounting {
     pub(crate) budget: Budget,
     pub(crate) totals: Totals,
 }
 
-/// Counts of what happens seldom.
+/// Counts of rare events.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) overflowed: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct Totals {
 }
 
 impl Generation {
-    /// Whether nothing counts as used in any window of a slot's state.
+    /// Returns whether nothing counts as used in any window of a slot.
     pub(crate) fn is_idle(&self, state: &[u64], logs: &Logs, now: Nanos) -> bool {
         let idle = |window: &Window| window.meter.is_idle(&state[window.range()], logs, now);
         self.plan.windows().iter().all(idle)

@@ -1,5 +1,5 @@
-//! Calls that meet in a table: every interleaving of two threads. (Loom lets two waiters yield to each other for ever,
-//! and never to the one that has the lock; so there is but one to wait at a time.)
+//! Concurrent calls in a table: every interleaving of two threads. (Loom lets two waiters yield to each other forever, and
+//! never to the holder of the lock, so only one thread waits at a time.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{Accounting, Budget, Generation, Stripe, Table, Totals};
 
 const EPOCH: u32 = 1;
 
-/// Keys of which the first bit of the address is 0 and 1: a split of the only stripe parts them.
+/// Keys whose address begins with the bit 0 and 1: a split of the only stripe separates them.
 const STAYS: Key = key(0);
 const LEAVES: Key = key(1);
 
@@ -87,13 +87,13 @@ fn loom_all_windows_take_or_none() {
             thread::spawn(move || takes(&table, STAYS))
         };
         assert_eq!(takes(&table, STAYS) + other.join().unwrap(), 1);
-        // The second window gave to one call, not to the other that the first denied.
+        // The second window admitted one call, and gave nothing to the one that the first denied.
         assert_eq!(left(&table, EPOCH, STAYS), [0, 1]);
     });
 }
 
 #[test]
-fn loom_a_split_loses_no_key_and_doubles_none() {
+fn loom_a_split_neither_loses_nor_doubles_a_key() {
     loom::model(|| {
         let table = table(&[3]);
         assert_eq!(takes(&table, STAYS) + takes(&table, LEAVES), 2);
@@ -110,7 +110,7 @@ fn loom_a_split_loses_no_key_and_doubles_none() {
 }
 
 #[test]
-fn loom_a_newcomer_during_a_split_is_found_again() {
+fn loom_a_new_key_during_a_split_is_found_again() {
     loom::model(|| {
         let table = table(&[3]);
         let other = {
@@ -124,7 +124,7 @@ fn loom_a_newcomer_during_a_split_is_found_again() {
 }
 
 #[test]
-fn loom_a_late_call_takes_nothing_of_the_next_tenant() {
+fn loom_a_late_call_takes_nothing_from_the_next_generation() {
     loom::model(|| {
         let table = table(&[3]);
         table.split();

@@ -1,6 +1,6 @@
 //! Ids of calls that were admitted, each until its time is over.
 //!
-//! A table of keys like any other, on the same budget: a name is a bucket that has drained when it may be forgotten.
+//! A table of keys as any other, on the same budget: an id is a bucket that has drained when it may be forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::generation::Generation;
 use super::stripe::Stripe;
 use super::table::Table;
 
-/// Stripes at the start: most limiters see no name at all.
+/// Stripes at the start: most limiters never get an id.
 const STRIPES: usize = 8;
 
 const ONLY: Tag = 0;
@@ -32,9 +32,9 @@ impl Default for OnceIds {
 }
 
 impl OnceIds {
-    /// Forgets all that was, and counts from now on towards the budget of `keys`.
+    /// Forgets all ids. New ones count towards the budget of `keys`.
     pub(crate) fn open(&self, keys: &Generation) {
-        // How fast it drains does not matter: it is always told what it owes in time.
+        // The rate does not matter: the debt is always set as a time.
         let limit = Limit::token_bucket(1, Duration::from_secs(1));
         let plan = Plan::new(&[(ONLY, limit)], Nanos(0)).expect("a limit that can be kept");
         let generation = Arc::new(Generation {
@@ -47,12 +47,12 @@ impl OnceIds {
         self.0.refill(|level| Stripe::new(&generation, level));
     }
 
-    /// Gives back all memory.
+    /// Frees all memory.
     pub(crate) fn close(&self) {
         self.0.refill(|_| Stripe::default());
     }
 
-    /// Whether it is remembered.
+    /// Returns whether an id is remembered.
     pub(crate) fn contains(
         &self,
         epoch: u32,
@@ -66,7 +66,7 @@ impl OnceIds {
         Ok(known.is_some_and(|known| !known.is_blank()))
     }
 
-    /// Remembers it for `keep` from now on, if there is room.
+    /// Remembers an id for `keep` from now on, if there is room.
     pub(crate) fn insert(
         &self,
         epoch: u32,

@@ -1,14 +1,13 @@
-//! Where a key's row probably is, for a call that has not got the lock yet.
+//! Prefetches the row of a key before the lock of its stripe is taken.
 //!
-//! A check writes two cache lines, the stripe's and the row's, and where other cores ask about the same keys each of them
-//! was often written by another core last. Which line is the row's stands behind the lock: so the second would be
-//! waited for when the first has come. But a segment seldom moves. What it takes to find the row lies beside the lock,
-//! too, on a line that only changes when the segment does, and every core has a copy of it: with that, all lines can be
-//! on their way before the lock is taken.
+//! A check writes two cache lines, of the stripe and of the row. If other cores check the same keys, another core often
+//! wrote them last. The address of the row is guarded by the lock, so the core would wait for the second line after the
+//! first. But a segment rarely moves. So its extent also lies beside the lock, on a line that changes only when the segment
+//! does, and of which every core has a copy: from it, all lines can be requested before the lock is taken.
 //!
-//! A hint is a guess. It may be torn or stale, and name memory that was freed: nothing is read or written by it.
+//! A hint is a guess. It may be torn or stale, and refer to memory that was freed: it is never used to read or write.
 
-// Not loom's, in models either: no answer depends on a hint, and each model would be tried many times more often.
+// Not the atomics of loom: no answer depends on a hint, and each model would have many times more interleavings.
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::key::Key;
@@ -17,7 +16,7 @@ use super::layout::{first_row, home, Extent};
 
 const LINE: usize = 64;
 
-/// An extent as it was last told.
+/// The last known extent of a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Hint {
     start: AtomicUsize,
@@ -26,10 +25,10 @@ pub(crate) struct Hint {
 }
 
 impl Hint {
-    /// Goes by this extent from now on. Called under the stripe's lock.
+    /// Stores the extent. Called under the lock of the stripe.
     #[inline]
     pub(crate) fn update(&self, extent: Extent) {
-        // Nearly always it is the same, and the line stays with all cores.
+        // It rarely changes, and without a write all cores keep their copy of the line.
         if self.extent() != extent {
             self.store(extent);
         }
@@ -42,7 +41,7 @@ impl Hint {
         self.stride.store(extent.stride, Ordering::Relaxed);
     }
 
-    /// Has what a search for the key will touch come from memory, or from another core.
+    /// Requests the lines that a search for the key will touch, from memory or another core.
     #[inline]
     pub(crate) fn prefetch(&self, key: Key) {
         let Extent {
@@ -54,7 +53,7 @@ impl Hint {
         let rows = start.wrapping_add(first_row(slots as usize) * size_of::<u64>());
         let row = rows.wrapping_add(home * stride as usize);
         prefetch_for_read(start.wrapping_add(home));
-        // The key is at home or a little further on.
+        // The key is at home, or a few slots behind.
         prefetch_for_write(row);
         prefetch_for_write(row.wrapping_add(LINE));
     }
@@ -69,7 +68,7 @@ impl Hint {
     }
 }
 
-/// Has the line at an address come, so that it can be read.
+/// Requests the line at an address for reading.
 #[inline]
 #[allow(unsafe_code)]
 fn prefetch_for_read(address: usize) {
@@ -83,15 +82,15 @@ fn prefetch_for_read(address: usize) {
     let _ = address;
 }
 
-/// Has the line at an address come, and all other cores give it up.
+/// Requests the line at an address for writing, so that other cores give it up.
 ///
-/// The intrinsic for it compiles to the instruction for reading, unless the target is newer than any x86-64. Processors
-/// that lack the instruction take it for one that does nothing.
+/// The intrinsic compiles to the instruction for reading, unless the target is newer than the x86-64 baseline. Processors
+/// without the instruction execute it as a no-op.
 #[inline]
 #[allow(unsafe_code)]
 pub(crate) fn prefetch_for_write(address: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: as for `fetch`: the instruction changes nothing that a program can see, and never faults.
+    // SAFETY: as for reading: the instruction has no effect that a program can see, and never faults.
     unsafe {
         std::arch::asm!(
             "prefetchw [{}]",

@@ -1,10 +1,10 @@
-//! The slots of one stripe: a small open-addressing hash table, linear probing, removal by shifting back, so no
-//! tombstones.
+//! The slots of one stripe: a small hash table with open addressing, linear probing, and removal by shifting back, so
+//! without tombstones.
 //!
-//! A slot is a row of words: the key's two, then the state. Before the rows lies a byte a slot, a few bits of its key:
-//! sixteen of them are compared at once, and nearly always point to the one row that is the key's. So a search touches
-//! one cache line of rows, and its branches go the same way every time: the processor, which cannot guess how far a
-//! key lies from home, would otherwise stop at each search that misses the cache (measured at 1,000,000 keys).
+//! A slot is a row of words: two of the key, then the state. Before the rows lies one byte for each slot, its tag: some
+//! bits of the key. Sixteen tags are compared at once, and nearly always point to the one row of the key. So a search
+//! touches one cache line of rows, and takes the same branches every time. The processor cannot predict how far a key lies
+//! from its home, and would otherwise stop at each search that misses the cache (measured at 1,000,000 keys).
 
 use bytemuck::Zeroable;
 
@@ -22,19 +22,19 @@ const MAX_FILL: usize = 85;
 const NEW_FILL: usize = 68;
 const MIN_FILL: usize = 40;
 
-/// Small, since it lies with the stripe's lock and counts on one cache line: another core that takes the lock then
-/// waits for that line alone.
+/// Small, since it lies on one cache line with the lock and the counts of the stripe: another core that takes the lock
+/// then waits for one line.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
-    /// A byte a slot, 0 where it is empty, then the first ones again, so that a group can begin at the last slot; from
-    /// the next line on, the rows.
+    /// A tag for each slot, 0 if it is empty, then the first tags again, so that a group can begin at the last slot. The
+    /// rows begin on the next line.
     lines: Box<[CacheLine]>,
     slots: u32,
     keys: u32,
 }
 
 impl Segment {
-    /// Where the state of `key` begins, if the key is here.
+    /// Returns where the state of `key` begins, if the key is here.
     #[inline]
     pub(crate) fn find(&self, key: Key, stride: usize) -> Option<usize> {
         let wanted = u128::from(tag(key.high)) * ONES;
@@ -50,7 +50,7 @@ impl Segment {
                 }
                 matches &= matches - 1;
             }
-            // No key lies behind the first empty slot that follows its home.
+            // A key never lies behind the first empty slot after its home.
             if zero_bytes(group) != 0 {
                 return None;
             }
@@ -58,7 +58,7 @@ impl Segment {
         }
     }
 
-    /// Makes a slot with a state of zeros for a key that is not here, and returns where the state begins.
+    /// Inserts a key that is not here, with a state of zeros, and returns where the state begins.
     pub(crate) fn insert(&mut self, key: Key, stride: usize) -> usize {
         if (self.keys() + 1) * 100 > self.slots() * MAX_FILL {
             self.resize(self.keys() + 1, stride);
@@ -67,19 +67,19 @@ impl Segment {
         self.place(key, stride)
     }
 
-    /// The state that begins at `at`.
+    /// Returns the state that begins at `at`.
     #[inline]
     pub(crate) fn state(&self, at: usize, words: usize) -> &[u64] {
         &self.words()[at..at + words]
     }
 
-    /// The state that begins at `at`.
+    /// Returns the state that begins at `at`.
     #[inline]
     pub(crate) fn state_mut(&mut self, at: usize, words: usize) -> &mut [u64] {
         &mut self.words_mut()[at..at + words]
     }
 
-    /// Removes the slot whose state begins at `at`. Later slots may move.
+    /// Removes the slot whose state begins at `at`. Slots behind it may move.
     pub(crate) fn remove(&mut self, at: usize, stride: usize) {
         let mut gap = (at - KEY_WORDS - self.first_row()) / stride;
         let mut next = gap;
@@ -104,7 +104,7 @@ impl Segment {
         self.keys -= 1;
     }
 
-    /// Removes every key of whose state `forget` says so, and gives back memory that is not needed any more.
+    /// Removes every key whose state satisfies `forget`, and frees memory that is not needed any more.
     pub(crate) fn retain_not(&mut self, stride: usize, mut forget: impl FnMut(&mut [u64]) -> bool) {
         let mut slot = 0;
         while slot < self.slots() {
@@ -132,7 +132,7 @@ impl Segment {
         }
     }
 
-    /// Moves the keys of which `leaves` says so to `other`.
+    /// Moves the keys that satisfy `leaves` to `other`.
     pub(crate) fn split(&mut self, other: &mut Self, stride: usize, leaves: impl Fn(u64) -> bool) {
         let old = std::mem::take(self);
         let leaving = old.occupied(stride).filter(|row| leaves(row[0])).count();
@@ -158,7 +158,7 @@ impl Segment {
         self.slots as usize
     }
 
-    /// Where it lies, with rows of `stride` words.
+    /// Returns where it lies, with rows of `stride` words.
     #[inline]
     pub(crate) fn extent(&self, stride: usize) -> Extent {
         Extent {
@@ -169,12 +169,12 @@ impl Segment {
         }
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
     }
 
-    /// Makes room for `keys` at the fill of a new segment.
+    /// Resizes to `keys` at the fill of a new segment.
     fn resize(&mut self, keys: usize, stride: usize) {
         let slots = match keys {
             0 => 0,
@@ -203,7 +203,7 @@ impl Segment {
         self.keys += 1;
     }
 
-    /// Writes `key` into the first empty slot from its home. There is one, since the fill stays below 100 %.
+    /// Writes `key` into the first empty slot from its home, which exists, since the fill stays below 100 %.
     fn place(&mut self, key: Key, stride: usize) -> usize {
         let mut slot = self.home(key.low);
         while self.tags()[slot] != 0 {
@@ -231,13 +231,13 @@ impl Segment {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 
-    /// The tags, and whatever bytes follow them.
+    /// Returns the tags, and the bytes that follow them.
     #[inline]
     fn tags(&self) -> &[u8] {
         bytemuck::cast_slice(&self.lines)
     }
 
-    /// The word at which a slot's row begins.
+    /// Returns the word at which the row of a slot begins.
     #[inline]
     fn row(&self, slot: usize, stride: usize) -> usize {
         self.first_row() + slot * stride
@@ -248,7 +248,7 @@ impl Segment {
         first_row(self.slots())
     }
 
-    /// The tags of a slot and the fifteen that follow.
+    /// Returns the tags of a slot and the fifteen that follow.
     #[inline]
     fn group(&self, slot: usize) -> Option<u128> {
         let group = self.tags().get(slot..)?.first_chunk::<GROUP>()?;
@@ -270,7 +270,7 @@ impl Segment {
         home(key_low, self.slots)
     }
 
-    /// Steps from one slot forward to another.
+    /// Returns how many slots `to` lies behind `from`, cyclically.
     fn distance(&self, from: usize, to: usize) -> usize {
         (to + self.slots() - from) % self.slots()
     }

@@ -1,16 +1,16 @@
 //! A lock that never parks its thread.
 //!
-//! An Erlang scheduler runs thousands of processes; a scheduler that sleeps on a futex stalls all of them. What this
-//! lock guards takes some 20 ns, so a waiter spins, backing off (which also lets the holder's core keep the cache
-//! line for its next calls), and only when the holder seems to have lost its core does it offer its own by
-//! `sched_yield`, which returns at once if nobody wants it.
+//! An Erlang scheduler runs thousands of processes, and stalls all of them if it sleeps on a futex. The lock is held for
+//! some 20 ns, so a waiter spins with a growing pause (which also lets the holder's core keep the cache line for its next
+//! calls). After about 2 microseconds the holder has probably lost its core: then the waiter offers its own by
+//! `sched_yield`, which returns at once if no other thread is ready.
 
 use crate::sync::{spin_loop, yield_now, AtomicBool, Ordering, UnsafeCell};
 
 /// Rounds of doubling back-off before a waiter starts to yield: about 2 microseconds in all.
 const SPIN_ROUNDS: u32 = 7;
 
-/// The lock lies before the value, so on the cache line on which that begins.
+/// The lock lies on the cache line on which the value begins.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SpinLock<T> {
@@ -18,8 +18,8 @@ pub(crate) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through `Entered`, between winning `held` and releasing it, hence by one thread at a
-// time; moving a `T` to whichever thread that is needs `T: Send`.
+// SAFETY: the value is reached only through `Entered`, between the acquisition and the release of `held`, so by one thread
+// at a time. To use a `T` on that thread needs `T: Send`.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
@@ -31,13 +31,13 @@ impl<T> SpinLock<T> {
         }
     }
 
-    /// Runs `f` on the value, alone. `f` must be short and must not come back to the same lock.
+    /// Runs `f` on the value, alone. `f` must be short, and must not take the same lock.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.enter().with(f)
     }
 
-    /// Waits until nobody else is in, and keeps others out until the result is dropped.
+    /// Takes the lock, and holds it until the result is dropped.
     #[inline]
     pub(crate) fn enter(&self) -> Entered<'_, T> {
         if !self.seize() {
@@ -46,9 +46,10 @@ impl<T> SpinLock<T> {
         Entered(self)
     }
 
-    /// Takes the lock, if nobody has it.
+    /// Takes the lock if it is free.
     #[inline]
     fn seize(&self) -> bool {
+        // Acquire pairs with the Release of the drop: all that the last holder wrote is visible.
         let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
         let seized = self.held.compare_exchange(false, true, acquire, relaxed);
         seized.is_ok()
@@ -74,7 +75,7 @@ impl<T> SpinLock<T> {
     }
 }
 
-/// Being alone with the value. Left when dropped, so also when a closure panics.
+/// The held lock. It is released when dropped, so also if a closure panics.
 pub(crate) struct Entered<'a, T>(&'a SpinLock<T>);
 
 impl<T> Entered<'_, T> {
@@ -82,9 +83,9 @@ impl<T> Entered<'_, T> {
     #[inline]
     #[allow(unsafe_code)]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: `enter` found `held` false and made it true in one step; only our drop sets it back, and `&mut self`
-        // sees to it that this is the only closure at work. So this is the only reference. The exchange's Acquire pairs
-        // with the drop's Release: we see all that was written before.
+        // SAFETY: `enter` found `held` false and set it in one step, and only our drop resets it. `&mut self` allows one
+        // closure at a time. So this is the only reference. The Acquire of the exchange pairs with the Release of the
+        // drop: all that was written before is visible.
         self.0.value.with_mut(|value| f(unsafe { &mut *value }))
     }
 }
@@ -92,6 +93,7 @@ impl<T> Entered<'_, T> {
 impl<T> Drop for Entered<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        // Release pairs with the Acquire of `seize`.
         self.0.held.store(false, Ordering::Release);
     }
 }
@@ -108,7 +110,7 @@ mod loom_tests {
             let lock = Arc::new(SpinLock::new(0));
             let other = {
                 let lock = Arc::clone(&lock);
-                // Loom's cell fails the model if both are ever in it.
+                // The cell of loom fails the model if both threads are in it.
                 thread::spawn(move || lock.with(|count| *count += 1))
             };
             lock.with(|count| *count += 1);
@@ -118,7 +120,7 @@ mod loom_tests {
     }
 
     #[test]
-    fn loom_who_unwinds_leaves_the_lock_open() {
+    fn loom_a_panic_releases_the_lock() {
         loom::model(|| {
             let lock = Arc::new(SpinLock::new(0));
             let other = {

@@ -1,9 +1,9 @@
-//! Keeps the states of a stripe's keys, and decides whom to keep when there is no room.
+//! The states of the keys of a stripe, and which of them stay when there is no room.
 //!
-//! A key that owes is never forgotten: that would be a free reset. When the budget is spent and nobody nearby is idle,
-//! newcomers share one overflow state. Each of them is judged by what all of them took, so too strictly at times and
-//! never too leniently; keys that have a slot stay exact. A newcomer that later gets a slot takes the overflow's debt
-//! along, since it may have caused it.
+//! A key that has used something is never forgotten: that would be a free reset. If the budget is spent, and no key of the
+//! stripe is idle, new keys share one overflow state. Each of them is decided by what all of them took: perhaps denied too
+//! early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts with the
+//! overflow state, since it may have caused it.
 
 mod snapshot;
 
@@ -19,10 +19,10 @@ use super::generation::{Generation, Totals};
 use super::layout::Extent;
 use super::segment::{Segment, KEY_WORDS};
 
-/// Bytes of keys from which on a stripe should split: a split or a growth moves so much, some microseconds' work.
+/// A stripe with more bytes of keys should split. A split or a growth moves so much, within some microseconds.
 const CROWDED_BYTES: usize = 16 * 1024;
 
-/// In this order: what every call touches comes first, see `Stripe`.
+/// The order of fields matters: what every call touches comes first, see `Stripe`.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct States {
@@ -33,13 +33,13 @@ pub(crate) struct States {
     overflow: Option<Box<[u64]>>,
 }
 
-/// Bytes at the beginning of a states that a call about a present key touches.
+/// Bytes at the beginning that a call for a known key touches.
 pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(States, logs);
 
-/// The state by which a key is judged.
+/// The state by which a call is decided.
 #[derive(Clone, Copy)]
 enum Found {
-    /// Its own, which begins there.
+    /// The key's own state, which begins at this word.
     Own(usize),
     Overflow,
     Blank,
@@ -55,7 +55,7 @@ impl States {
         now: Nanos,
     ) -> Usage {
         if call.takes && !generation.plan.keeps_logs() {
-            // Nearly every call: the key is present, and its state is in its slot.
+            // Nearly every call: the key is known, and its whole state lies in its slot.
             if let Some(at) = self.segment.find(call.key, stride(&generation.plan)) {
                 let slot = self.slot_at(&generation.plan, at);
                 let state = window.state(slot);
@@ -67,7 +67,7 @@ impl States {
         self.check_slowly(generation, window, call, now)
     }
 
-    /// As `ask`, also for a key that has no slot yet, or keeps a log.
+    /// As `check`, also for a key without a slot, or with a log.
     #[inline(never)]
     fn check_slowly(
         &mut self,
@@ -83,7 +83,7 @@ impl States {
             self.count(usage.allowed());
             if usage.allowed() && call.cost > 0 {
                 if !matches!(found, Found::Own(_)) {
-                    found = self.settle(generation, call.key, now);
+                    found = self.find_room(generation, call.key, now);
                 }
                 self.take(generation, found, window, call, now);
             }
@@ -111,14 +111,14 @@ impl States {
             self.count(allowed);
         }
         if !allowed {
-            // Nothing is taken: the windows that would have let the call through say what they have now.
-            let asked = generation.plan.selected(select).zip(&mut usages[first..]);
-            for (window, (_, usage)) in asked.filter(|(_, (_, usage))| usage.allowed()) {
+            // Nothing is taken: the windows that admit the call report what they have now.
+            let selected = generation.plan.selected(select).zip(&mut usages[first..]);
+            for (window, (_, usage)) in selected.filter(|(_, (_, usage))| usage.allowed()) {
                 *usage = self.decide(generation, found, window, call, now, 0);
             }
         } else if call.takes && call.cost > 0 {
             if !matches!(found, Found::Own(_)) {
-                found = self.settle(generation, call.key, now);
+                found = self.find_room(generation, call.key, now);
             }
             for window in generation.plan.selected(select) {
                 self.take(generation, found, window, call, now);
@@ -133,7 +133,7 @@ impl States {
         call: &Call,
         now: Nanos,
     ) {
-        // What the overflow owes may be another's.
+        // A use in the overflow state may be another key's.
         let Some(at) = self.segment.find(call.key, stride(&generation.plan)) else {
             return;
         };
@@ -154,18 +154,18 @@ impl States {
             window.meter.clear(window.state(slot));
         }
         generation.accounting.budget.adjust(heap, self.logs.units());
-        self.leave_if_blank(generation, at);
+        self.remove_if_blank(generation, at);
     }
 
-    /// Removes the slot whose state begins at `at`, if nothing was used.
-    fn leave_if_blank(&mut self, generation: &Generation, at: usize) {
+    /// Removes the slot whose state begins at `at`, if nothing is used.
+    fn remove_if_blank(&mut self, generation: &Generation, at: usize) {
         if *self.slot_at(&generation.plan, at).words == *generation.plan.blank() {
             self.segment.remove(at, stride(&generation.plan));
             generation.accounting.budget.adjust(1, 0);
         }
     }
 
-    /// Forgets idle keys. Returns how many.
+    /// Forgets idle keys, and returns how many.
     pub(crate) fn sweep(&mut self, generation: &Generation, now: Nanos) -> usize {
         let heap = self.logs.units();
         let before = self.segment.keys();
@@ -182,14 +182,14 @@ impl States {
         generation.accounting.budget.adjust(heap, self.logs.units());
         Totals::count(&generation.accounting.totals.swept, swept as u64);
         if self.overflow.is_some() {
-            // It goes, too, with what it takes of the budget, if nobody owes anything by it any more.
+            // Frees the overflow state, and its part of the budget, if nothing in it counts as used any more.
             self.overflow_or_blank(generation, now);
         }
         swept
     }
 
-    /// Moves the keys whose first word `leaves` says so of. The overflow stays with both, since either may get a
-    /// newcomer that is in its debt.
+    /// Moves the keys whose first word satisfies `leaves`. Both sides keep the overflow state, since a new key of either
+    /// may have caused it.
     pub(crate) fn split(
         &mut self,
         generation: &Generation,
@@ -214,7 +214,7 @@ impl States {
         if let Some(debt) = &self.overflow {
             let mut copy = debt.clone();
             for window in plan.windows() {
-                // The copy names this side's logs: what they hold is copied, too.
+                // The copy refers to this side's logs, which are copied, too.
                 let words = &mut copy[window.range()];
                 window.meter.copy_over(words, &self.logs, &mut other.logs);
             }
@@ -239,7 +239,7 @@ impl States {
         self.segment.slots()
     }
 
-    /// Where the keys lie.
+    /// Returns where the keys lie.
     #[inline]
     pub(crate) fn extent(&self, generation: &Generation) -> Extent {
         self.segment.extent(stride(&generation.plan))
@@ -250,7 +250,7 @@ impl States {
         self.segment.keys()
     }
 
-    /// Whether there are more keys than a stripe should have.
+    /// Returns whether there are more keys than a stripe should have.
     pub(crate) fn is_crowded(&self, generation: &Generation) -> bool {
         self.segment.keys() * stride(&generation.plan) * size_of::<u64>() > CROWDED_BYTES
     }
@@ -282,7 +282,7 @@ impl States {
         }
     }
 
-    /// Has a state that was written under another limit say what it says under this one, from now on.
+    /// Converts a state that was written under another limit to the present one.
     fn renew(&mut self, generation: &Generation, found: Found, window: &Window, now: Nanos) {
         self.on_slot(&generation.plan, found, |slot| {
             window.meter.renew(window.state(slot), now);
@@ -311,7 +311,7 @@ impl States {
             .decide(words, &self.logs, now, cost, call.scale)
     }
 
-    /// Takes from a window that has allowed it. What that adds on the heap counts towards the budget.
+    /// Takes the cost from a window that has admitted the call. What a log adds on the heap counts towards the budget.
     fn take(
         &mut self,
         generation: &Generation,
@@ -356,8 +356,8 @@ impl States {
         }
     }
 
-    /// Finds room for a newcomer that is about to take: a slot of its own, or the overflow.
-    fn settle(&mut self, generation: &Generation, key: Key, now: Nanos) -> Found {
+    /// Returns the state for a new key that is about to take: a slot of its own, or the overflow state.
+    fn find_room(&mut self, generation: &Generation, key: Key, now: Nanos) -> Found {
         if !self.has_room(generation, now) {
             Totals::count(&generation.accounting.totals.overflowed, 1);
             let plan = &generation.plan;
@@ -367,13 +367,13 @@ impl States {
         Found::Own(self.place(generation, key))
     }
 
-    /// Takes one slot's worth of the budget, if there is one or can be.
+    /// Takes one unit of the budget, if need be after a sweep of this stripe.
     fn has_room(&mut self, generation: &Generation, now: Nanos) -> bool {
         generation.accounting.budget.try_take()
             || (self.sweep(generation, now) > 0 && generation.accounting.budget.try_take())
     }
 
-    /// Makes a newcomer's slot, for which there is room, and returns where its state begins.
+    /// Inserts the slot of a new key, for which there must be room, and returns where its state begins.
     fn place(&mut self, generation: &Generation, key: Key) -> usize {
         let plan = &generation.plan;
         let stride = stride(plan);
@@ -398,7 +398,7 @@ impl States {
     }
 }
 
-/// Words of a slot.
+/// Returns how many words a slot has.
 #[inline]
 fn stride(plan: &Plan) -> usize {
     KEY_WORDS + plan.state_words()

@@ -1,4 +1,4 @@
-//! A part of a limiter's keys, with all that deciding about them needs: what one lock guards.
+//! A part of the keys of a limiter, with all that a decision needs: what one lock guards.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::generation::Generation;
 use super::layout::Extent;
 use super::states::{States, HOT_BYTES};
 
-/// Vacant by default. In this order, so that all that most calls touch lies, with the lock, on one cache line: a core that
-/// was not the last to be here waits for that line, then for the key's own.
+/// Closed by default. The order of fields matters: with the lock, all that most calls touch lies on one cache line. A core
+/// that was not the last here waits for that line, then for the line of the key.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Stripe {
     generation: Option<Arc<Generation>>,
-    /// How many bits of an address all keys here share: the stripe's number.
+    /// How many bits of an address all keys here have in common: the number of the stripe.
     level: u32,
     states: States,
 }
@@ -30,7 +30,7 @@ const _: () = {
 };
 
 impl Stripe {
-    /// An empty stripe on these terms.
+    /// Returns an empty stripe.
     pub(crate) fn new(generation: &Arc<Generation>, level: u32) -> Self {
         Self {
             generation: Some(Arc::clone(generation)),
@@ -39,19 +39,19 @@ impl Stripe {
         }
     }
 
-    /// Goes on under other terms of the same shape.
+    /// Continues under another generation with states of the same shape.
     pub(crate) fn renew(&mut self, generation: &Arc<Generation>) {
         self.generation = Some(Arc::clone(generation));
     }
 
-    /// Whether the keys of this address belong here, stripe `number`: some may have left when the stripe was split.
-    /// A vacant stripe answers for all, that there is no limiter.
+    /// Returns whether keys of this address belong to this stripe, `number`: a split may have moved them. A closed stripe
+    /// owns all keys, and returns to all calls that the limiter is unknown.
     #[inline]
     pub(crate) fn owns(&self, address: usize, number: usize) -> bool {
         address & ((1 << self.level) - 1) == number || self.generation.is_none()
     }
 
-    /// Makes another stripe of the keys whose address has the next bit set.
+    /// Moves the keys whose address has the next bit set to a new stripe.
     pub(crate) fn split(&mut self, address: impl Fn(u64) -> usize) -> Self {
         let mut other = Self {
             generation: self.generation.clone(),
@@ -66,8 +66,8 @@ impl Stripe {
         other
     }
 
-    /// Judges one window and, if the call says so, takes. The answer is written in place: handed up through closures it
-    /// would be copied at each step.
+    /// Decides one window and, if the call takes, takes. The answer is written in place: returned through closures it would
+    /// be copied at each step.
     #[inline]
     pub(crate) fn check(
         &mut self,
@@ -82,7 +82,7 @@ impl Stripe {
         Ok(())
     }
 
-    /// Judges several windows together: all take, or none. Pushes what each says, in the plan's order.
+    /// Decides several windows together: all take, or none. Pushes the usage of each, in the order of the plan.
     pub(crate) fn check_all(
         &mut self,
         call: &Call,
@@ -96,7 +96,7 @@ impl Stripe {
         Ok(())
     }
 
-    /// Gives back the call's cost to the selected windows.
+    /// Returns the cost of the call to the selected windows.
     pub(crate) fn refund(&mut self, call: &Call, select: Select) -> Result<(), CallError> {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;
@@ -113,7 +113,7 @@ impl Stripe {
         Ok(())
     }
 
-    /// What the key has used of the selected windows, if it has a state of its own.
+    /// Returns what the key has used of the selected windows, if it has a state of its own.
     pub(crate) fn export(
         &mut self,
         epoch: u32,
@@ -127,14 +127,14 @@ impl Stripe {
         Ok(states.export(generation, select, key, now))
     }
 
-    /// The time since 1970.
+    /// Returns the time since 1970.
     pub(crate) fn unix(&mut self, epoch: u32, monotonic: Nanos) -> Result<Nanos, CallError> {
         let (generation, _) = self.open(epoch)?;
         let now = generation.clock.read(monotonic);
         Ok(now.saturating_add(generation.offset_to_unix))
     }
 
-    /// Goes on from what is known of the key elsewhere. Returns whether there was room for it.
+    /// Imports what another store knows of the key. Returns whether there was room for it.
     pub(crate) fn import(
         &mut self,
         epoch: u32,
@@ -150,13 +150,13 @@ impl Stripe {
         Ok(states.import(generation, key, known, how, now))
     }
 
-    /// Forgets idle keys. Returns how many.
+    /// Forgets idle keys, and returns how many.
     pub(crate) fn sweep(&mut self, epoch: u32, monotonic: Nanos) -> Result<usize, CallError> {
         let (generation, states) = self.open(epoch)?;
         Ok(states.sweep(generation, generation.clock.read(monotonic)))
     }
 
-    /// Whether it has more keys than it should, of which some came since there were `before`.
+    /// Returns whether it has more keys than it should, and more than `before`.
     #[inline]
     pub(crate) fn has_become_crowded(&self, before: usize) -> bool {
         let generation = self.generation.as_deref();
@@ -164,7 +164,7 @@ impl Stripe {
             && generation.is_some_and(|generation| self.states.is_crowded(generation))
     }
 
-    /// Where its keys lie.
+    /// Returns where its keys lie.
     #[inline]
     pub(crate) fn extent(&self) -> Extent {
         let generation = self.generation.as_deref();

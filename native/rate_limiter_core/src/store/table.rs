@@ -1,10 +1,10 @@
 //! All keys of a limiter, in stripes that split one at a time, so that no call pays for a large rehash.
 //!
 //! Linear hashing (Litwin 1980) with a lock for each stripe (as Ellis 1987): stripes split in turn as they become
-//! crowded, and a key's stripe follows from its hash and the number of stripes alone. Whoever comes to a stripe that
-//! has been split meanwhile sees so by the stripe's level, under its lock, and looks again. Each stripe's segment grows
-//! by itself in between, so memory stays close to what the keys need at every size. Stripes do not move and are not
-//! freed while the table lives, so reaching one takes no lock.
+//! crowded, and the stripe of a key follows from its hash and the number of stripes alone. A call that reaches a stripe
+//! after its split sees so by the level of the stripe, under its lock, and searches again. Between splits the segment of
+//! a stripe grows by itself, so memory stays close to what the keys need at every size. Stripes do not move, and are not
+//! freed while the table lives, so a call reaches one without a lock.
 
 use std::sync::OnceLock;
 
@@ -28,7 +28,7 @@ pub(crate) struct Table {
 
 /// A stripe alone on its cache lines, so that neighbours do not slow each other down.
 ///
-/// The hint lies on the second, which hardly ever changes: what every call touches of a stripe fills the first.
+/// What every call touches of a stripe fills the first line. The hint lies on the second, which rarely changes.
 #[derive(Debug)]
 #[repr(C, align(128))]
 struct Padded {
@@ -58,7 +58,7 @@ impl Padded {
 }
 
 impl Table {
-    /// A table of vacant stripes.
+    /// Returns a table of closed stripes.
     pub(crate) fn new(first: usize) -> Self {
         let first = first.next_power_of_two();
         Self {
@@ -68,17 +68,17 @@ impl Table {
         }
     }
 
-    /// Has what a call about `key` will touch come from memory, or from another core, while the caller does something
-    /// else.
+    /// Requests what a call for `key` will touch, from memory or another core, while the caller does something else.
     #[inline]
     pub(crate) fn prefetch(&self, key: Key) {
+        // Acquire: see `with`. A stale count costs a wrong prefetch.
         let count = self.count.load(Ordering::Acquire);
         let padded = self.stripe(number_of(address(key.high), count));
         prefetch_for_write(std::ptr::from_ref(&padded.stripe).addr());
         padded.hint.prefetch(key);
     }
 
-    /// Runs `visit` on the stripe of `key`, alone. Afterwards `crowded` says whether it is time to split.
+    /// Runs `visit` on the stripe of `key`, alone. Sets `crowded` if the table should split.
     #[inline]
     pub(crate) fn with<R>(
         &self,
@@ -88,6 +88,7 @@ impl Table {
     ) -> R {
         let address = address(key.high);
         loop {
+            // Acquire pairs with the Release of `split`: a stripe that counts is filled.
             let number = number_of(address, self.count.load(Ordering::Acquire));
             let Padded { stripe, hint } = self.stripe(number);
             let mut entered = stripe.enter();
@@ -111,12 +112,13 @@ impl Table {
         from.with(|from| {
             let split = from.split(address);
             new.with(|new| *new = split);
-            // Before `from` is released: who finds keys gone from it must find the stripe to which they went.
+            // Release pairs with the Acquire of `with`, and comes before `from` is released: a call that no longer finds
+            // its key in `from` must find the new stripe.
             self.count.store(count + 1, Ordering::Release);
         });
     }
 
-    /// Makes every stripe anew: the first ones by `make`, given their level, the others vacant. One caller at a time.
+    /// Replaces every stripe: the first ones by `make` of their level, the others by closed ones. One caller at a time.
     pub(crate) fn refill(&self, make: impl Fn(u32) -> Stripe) {
         for number in 0..self.len() {
             let new = if number >> self.first_level == 0 {
@@ -124,13 +126,14 @@ impl Table {
             } else {
                 Stripe::default()
             };
-            // What the stripe held is freed outside of the lock.
+            // The old stripe is freed outside of the lock.
             drop(self.nth(number, |stripe| std::mem::replace(stripe, new)));
         }
+        // Release: a call with the new count finds the new stripes. With the old count it finds a closed one.
         self.count.store(1 << self.first_level, Ordering::Release);
     }
 
-    /// Visits every stripe, one after the other. Nobody may split meanwhile.
+    /// Visits every stripe, one after the other. No split may run meanwhile.
     pub(crate) fn each(&self, mut visit: impl FnMut(&mut Stripe)) {
         for number in 0..self.len() {
             self.nth(number, &mut visit);
@@ -142,12 +145,13 @@ impl Table {
         self.stripe(number).with(visit)
     }
 
-    /// How many stripes there are.
+    /// Returns the number of stripes.
     pub(crate) fn len(&self) -> usize {
+        // Acquire: see `with`.
         self.count.load(Ordering::Acquire)
     }
 
-    /// Bytes on the heap, without what the stripes have there.
+    /// Returns the bytes on the heap, without those of the stripes' keys.
     pub(crate) fn bytes(&self) -> usize {
         let chunks = self.chunks.iter().filter_map(OnceLock::get);
         chunks.map(|stripes| size_of_val(&**stripes)).sum()
@@ -155,7 +159,7 @@ impl Table {
 
     #[inline]
     fn stripe(&self, number: usize) -> &Padded {
-        // Chunk 0 has the first stripes; chunk n + 1 as many as all before it.
+        // Chunk 0 has the first stripes, chunk n + 1 as many as all chunks before it.
         let doublings = number >> self.first_level;
         let (chunk, before) = match doublings.checked_ilog2() {
             None => (0, 0),
@@ -171,7 +175,7 @@ fn empty(stripes: usize) -> Box<[Padded]> {
     (0..stripes).map(|_| Padded::empty()).collect()
 }
 
-/// The bits of a key that choose its stripe. The lowest bit of `high` is always set.
+/// Returns the bits of a key that choose its stripe. The lowest bit of `high` is always set.
 #[inline]
 #[allow(clippy::cast_possible_truncation)] // some of the bits are what is wanted
 fn address(high: u64) -> usize {
@@ -189,7 +193,7 @@ fn number_of(address: usize, count: usize) -> usize {
     }
 }
 
-/// The largest power of two that is at most `count`.
+/// Returns the largest power of two that is at most `count`.
 #[inline]
 fn power_below(count: usize) -> usize {
     1 << count.ilog2()

@@ -1,4 +1,4 @@
-//! A count, leaving and arriving. Its times are counted from 1970 inside, too.
+//! Export and import of a fixed window. Its state counts time from 1970, too.
 
 use crate::clock::Nanos;
 use crate::snapshot::Snapshot;
@@ -6,7 +6,7 @@ use crate::snapshot::Snapshot;
 use super::{FixedWindow, SHARED};
 
 impl FixedWindow {
-    /// The count of the window that is open; `None` if it has counted nothing.
+    /// Returns the count of the open window; `None` if nothing is used.
     pub(crate) fn export(&self, state: &[u64], now: Nanos) -> Option<Snapshot> {
         let current = self.current(state, now.saturating_add(self.offset).0);
         (current.used > 0).then_some(Snapshot::Fixed {
@@ -16,7 +16,7 @@ impl FixedWindow {
         })
     }
 
-    /// Has counted `used` in the window from `start`, which is one of `per`.
+    /// Replaces the state by `used` in the window that began at `start` and lasts `per`.
     pub(crate) fn import(
         &self,
         state: &mut [u64],

@@ -1,16 +1,16 @@
-//! A bucket's state, leaving and arriving.
+//! Export and import of a bucket.
 
 use crate::clock::Nanos;
 
 use super::Gcra;
 
 impl Gcra {
-    /// The time that what is owed takes to drain, rounded up; 0 if nothing is.
+    /// Returns how long the debt takes to drain, rounded up; 0 without a debt.
     pub(crate) fn export(&self, state: &[u64], now: Nanos) -> Nanos {
         self.emission.nanos_ceil_wide(self.exact_debt(state, now))
     }
 
-    /// Owes so much from now on.
+    /// Sets the debt as of now.
     pub(crate) fn import(&self, state: &mut [u64], now: Nanos, debt: Nanos) {
         if debt.0 == 0 {
             state.fill(0);

@@ -1,4 +1,4 @@
-//! A log's stamps, leaving and arriving.
+//! Export and import of a log.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,8 @@ use crate::clock::Nanos;
 use super::{Log, SlidingLog, Stamp};
 
 impl SlidingLog {
-    /// The moment of each unit that counts, since 1970, oldest first. `offset` is what turns the clock's time into that.
+    /// Returns the moment of each unit that counts, since 1970, oldest first. `offset` added to the clock's time is time
+    /// since 1970.
     pub(crate) fn export(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<Nanos> {
         let gone = log.expired(now, self.per).count();
         let live = log.stamps.iter().skip(gone);
@@ -15,8 +16,8 @@ impl SlidingLog {
             .collect()
     }
 
-    /// Has used what `stamps` say, since 1970 and in ascending order. Where the log may not grow, all of it as late as
-    /// the last.
+    /// Replaces the log by `stamps`, which are since 1970 and in ascending order. A log that may not grow counts all of
+    /// them at the last moment.
     pub(crate) fn import(
         &self,
         log: &mut Log,

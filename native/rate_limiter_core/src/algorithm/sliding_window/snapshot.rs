@@ -1,7 +1,7 @@
-//! A window's counts, leaving and arriving.
+//! Export and import of a window's counts.
 //!
-//! Outside, sub-windows are numbered from 1970; inside, from the zero of the clock. Where the two grids do not meet, a
-//! count goes into the last sub-window in which it can have been used, as after a change of the period.
+//! A snapshot numbers sub-windows from 1970, a state from the zero of the clock. If the two grids differ, a count goes
+//! into the last sub-window in which it can have been used, as after a change of the period.
 
 use crate::clock::Nanos;
 use crate::snapshot::Snapshot;
@@ -9,8 +9,8 @@ use crate::snapshot::Snapshot;
 use super::{newest, set_newest, SlidingWindow, COUNTS, WIDTH};
 
 impl SlidingWindow {
-    /// The counts that are live, of a state of this width; `None` if there are none. `offset` is what turns the clock's
-    /// time into time since 1970.
+    /// Returns the live counts of a state of this width; `None` if nothing is used. `offset` added to the clock's time is
+    /// time since 1970.
     pub(crate) fn export(&self, state: &[u64], now: Nanos, offset: Nanos) -> Option<Snapshot> {
         if self.is_idle(state, now) {
             return None;
@@ -33,7 +33,7 @@ impl SlidingWindow {
         })
     }
 
-    /// Counts what `counts` say, from sub-windows of `width` that are numbered from 1970.
+    /// Replaces the state by `counts` of sub-windows of `width`, which are numbered from 1970.
     pub(crate) fn import(
         &self,
         state: &mut [u64],
@@ -51,7 +51,7 @@ impl SlidingWindow {
                 continue;
             }
             let start = number.saturating_mul(width.0);
-            // What was before the clock's zero counts from there: longer than it needs.
+            // A use before the zero of the clock counts from that zero on, so longer than it must.
             moved.put(start.saturating_sub(offset.0), width.0.max(1), count);
         }
         let cells: &mut [u32] = bytemuck::cast_slice_mut(state);
@@ -70,7 +70,7 @@ impl SlidingWindow {
     }
 }
 
-/// Counts on their way from one grid to another, the newest first.
+/// Counts that move from one grid of sub-windows to another, newest first.
 struct Moved {
     width: u64,
     now: u64,
@@ -88,11 +88,11 @@ impl Moved {
         }
     }
 
-    /// Counts what was used in the `span` that began at `start`. The newest one first, also if nothing was used in it:
-    /// it may be one that the clock had reached before it was set back.
+    /// Adds what was used in the `span` that began at `start`. The newest sub-window must be added first, also if it is
+    /// empty: the clock may have reached it before it was set back.
     fn put(&mut self, start: u64, span: u64, count: u64) {
         let last = start.saturating_add(span - 1);
-        // One that has not begun was used before the clock was set back, perhaps to its end.
+        // A sub-window that has not begun was used before the clock was set back, perhaps until its end.
         let at = if start > self.now {
             last
         } else {

@@ -1,4 +1,4 @@
-//! States of keys, leaving and arriving.
+//! Export and import of the states of keys.
 
 use crate::call::{Select, Tag};
 use crate::clock::Nanos;
@@ -8,8 +8,8 @@ use crate::snapshot::{Import, Join, Known};
 use super::{stride, Found, Generation, States};
 
 impl States {
-    /// What the key has used of the selected windows; `None` if it has no state of its own. What those who found no
-    /// room took together is nobody's.
+    /// Returns what the key has used of the selected windows; `None` if it has no state of its own. The overflow state
+    /// belongs to no single key.
     pub(crate) fn export(
         &mut self,
         generation: &Generation,
@@ -33,7 +33,7 @@ impl States {
         })
     }
 
-    /// Goes on from what is known of the key elsewhere. Returns whether there was room for it.
+    /// Imports what another store knows of the key. Returns whether there was room for it.
     pub(crate) fn import(
         &mut self,
         generation: &Generation,
@@ -53,7 +53,7 @@ impl States {
             None => self.place(generation, key),
         };
         if how == Import::AtLeast {
-            // Also what it took along from those who found no room.
+            // Includes the overflow state, if a new slot began with it.
             let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
             let own = self.export(generation, Select::Tags(&tags), key, now);
             known = known.with(own.as_ref(), Join::Most);
@@ -74,7 +74,7 @@ impl States {
             }
         }
         generation.accounting.budget.adjust(heap, self.logs.units());
-        self.leave_if_blank(generation, at);
+        self.remove_if_blank(generation, at);
         true
     }
 }
