@@ -1,4 +1,4 @@
-//! Nodes whose clocks say anything: Redis's clock decides, and theirs only measure how long something took.
+//! Nodes with wrong clocks: Redis's clock decides, and a node's own clock only measures durations.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rate_limiter_core::{Clock, Limit, ManualClock, Nanos, Retry};
 use rate_limiter_distributed::{Op, Response, Source, Verdict};
 
-use crate::node::{Node, PATIENCE};
+use crate::node::{Node, MAX_WAIT};
 use crate::servers::{until, Server};
 
 const SECOND: u64 = 1_000_000_000;
@@ -14,11 +14,11 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: Duration = Duration::from_hours(24);
 
-/// A node and the clock that it goes by.
+/// A node with a clock of its own.
 struct Skewed {
     node: Node,
     clock: Arc<ManualClock>,
-    /// How far its clock goes between two of its calls.
+    /// The time that passes on its clock before each call.
     step: Nanos,
 }
 
@@ -33,16 +33,16 @@ impl Skewed {
         }
     }
 
-    fn ask(&self, id: &str, op: Op, cost: u64) -> Response {
+    fn call(&self, id: &str, op: Op, cost: u64) -> Response {
         self.clock.advance(self.step);
-        self.node.ask(id, op, cost)
+        self.node.call(id, op, cost)
     }
 }
 
-/// Minutes behind and ahead, a machine that woke up in 1970, one that is years ahead; some that go too fast, or stand.
+/// Returns nodes with correct clocks, some minutes behind and ahead, in 1970 and stopped, and years ahead and too fast.
 fn skewed(server: &Server, limit: &Limit) -> Vec<Skewed> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = Nanos::from(now.expect("it is later than 1970")).0;
+    let now = Nanos::from(now.expect("a time after 1970")).0;
     let clocks = [
         (now, SECOND / 1_000),
         (now - 10 * MINUTE, SECOND / 1_000),
@@ -59,51 +59,51 @@ fn limits() -> [Limit; 4] {
         Limit::token_bucket(20, DAY),
         Limit::sliding_window(20, DAY),
         Limit::sliding_log(20, DAY),
-        // Aligned: none of these ends while a test runs.
+        // Aligned and long, so that no window ends during a test.
         Limit::fixed_window(20, Duration::from_hours(24 * 3_000)),
     ]
 }
 
 #[test]
-fn nodes_of_whatever_clocks_admit_the_limit_together_and_not_one_more() {
+fn nodes_with_wrong_clocks_admit_exactly_the_limit_together() {
     for limit in limits() {
         let server = Server::start();
         let nodes = skewed(&server, &limit);
         let mut admitted = 0;
-        for turn in 0..60 {
-            let node = &nodes[turn % nodes.len()];
-            let outcome = node.ask("somebody", Op::Take, 1);
-            assert_eq!(outcome.source, Source::Authority);
-            // The first are admitted, and no clock that runs ahead makes room for another.
-            let expected = if turn < 20 {
+        for number in 0..60 {
+            let node = &nodes[number % nodes.len()];
+            let response = node.call("ann", Op::Take, 1);
+            assert_eq!(response.source, Source::Authority);
+            // No clock that is ahead admits one more.
+            let expected = if number < 20 {
                 Verdict::Allowed
             } else {
                 Verdict::Denied
             };
-            assert_eq!(outcome.verdict, expected, "{limit:?}, call {turn}");
-            admitted += u64::from(outcome.verdict == Verdict::Allowed);
+            assert_eq!(response.verdict, expected, "{limit:?}, call {number}");
+            admitted += u64::from(response.verdict == Verdict::Allowed);
         }
         assert_eq!(admitted, 20, "{limit:?}");
     }
 }
 
 #[test]
-fn all_nodes_are_told_the_same_time_to_retry_whatever_their_clocks_say() {
+fn nodes_with_wrong_clocks_get_the_same_retry_time() {
     for limit in limits() {
         let server = Server::start();
         let nodes = skewed(&server, &limit);
-        nodes[0].ask("somebody", Op::Take, 20);
+        nodes[0].call("ann", Op::Take, 20);
         let retries: Vec<u64> = nodes
             .iter()
             .map(|node| {
-                let answer = node.ask("somebody", Op::Take, 1).answer;
+                let answer = node.call("ann", Op::Take, 1).answer;
                 match answer.expect("an answer").binding().1.retry {
                     Retry::After(wait) => wait.0,
-                    other => panic!("expected a time to wait, got: {other:?}"),
+                    other => panic!("expected a retry time, got: {other:?}"),
                 }
             })
             .collect();
-        // Only as much of it is over as the test took, by Redis's clock.
+        // It decreases only by the duration of the test, on Redis's clock.
         for pair in retries.windows(2) {
             assert!(
                 pair[1] <= pair[0] && pair[0] - pair[1] < MINUTE,
@@ -114,28 +114,32 @@ fn all_nodes_are_told_the_same_time_to_retry_whatever_their_clocks_say() {
 }
 
 #[test]
-fn what_drains_in_redis_drains_for_a_node_whose_clock_stands() {
+fn a_bucket_drains_for_a_node_whose_clock_is_stopped() {
     let server = Server::start();
     let limit = Limit::token_bucket(20, Duration::from_secs(1));
-    let still = Skewed::new(&server, &limit, 0, 0);
-    still.ask("somebody", Op::Take, 20);
-    until("all of it has drained", PATIENCE, || {
-        still.node.remaining("somebody") == 20
+    let stopped = Skewed::new(&server, &limit, 0, 0);
+    stopped.call("ann", Op::Take, 20);
+    until("all usage has drained", MAX_WAIT, || {
+        stopped.node.remaining("ann") == 20
     });
 }
 
 #[test]
-fn a_denial_that_is_remembered_is_as_old_as_the_node_has_waited_and_no_date() {
+fn a_cached_denial_expires_by_elapsed_time_on_the_nodes_clock() {
     let server = Server::start();
     let limit = Limit::token_bucket(20, DAY);
     for node in skewed(&server, &limit) {
-        node.ask("somebody", Op::Take, 20);
+        node.call("ann", Op::Take, 20);
         let cached = || node.node.limiter.stats().cached_denials;
-        let denied = || node.node.ask("somebody", Op::Take, 1).verdict == Verdict::Denied;
+        let denied = || node.node.call("ann", Op::Take, 1).verdict == Verdict::Denied;
         let before = cached();
         assert!(denied() && denied() && denied());
-        assert_eq!(cached(), before + 2, "asked once, and then known");
-        // A second at most, and then it is asked for again: whatever date it is for the node.
+        assert_eq!(
+            cached(),
+            before + 2,
+            "expected one call to Redis, and two cached denials"
+        );
+        // A denial is cached for at most a second, whatever the date on the node's clock.
         node.clock.advance(Nanos(SECOND));
         assert!(denied());
         assert_eq!(cached(), before + 2);
@@ -143,61 +147,55 @@ fn a_denial_that_is_remembered_is_as_old_as_the_node_has_waited_and_no_date() {
 }
 
 #[test]
-fn alone_all_nodes_go_on_from_the_same_state_and_measure_only_how_long_they_were() {
+fn in_an_outage_nodes_continue_from_the_same_state_by_elapsed_time() {
     for limit in limits() {
         let mut server = Server::start();
         let mut nodes = skewed(&server, &limit);
         nodes.truncate(3);
-        nodes[0].ask("somebody", Op::Take, 8);
-        let heard: Vec<u64> = nodes
+        nodes[0].call("ann", Op::Take, 8);
+        let before: Vec<u64> = nodes
             .iter()
-            .map(|node| node.node.remaining("somebody"))
+            .map(|node| node.node.remaining("ann"))
             .collect();
-        assert_eq!(heard, [12, 12, 12], "{limit:?}");
+        assert_eq!(before, [12, 12, 12], "{limit:?}");
         server.kill();
         for node in &nodes {
-            until("the outage is noticed", PATIENCE, || {
-                node.ask("another", Op::Peek, 0).source == Source::Fallback
-            });
-            // Their own time goes on by the same span; what date it is does not matter.
+            node.node.wait_for(Source::Fallback);
+            // The same duration passes for all; the dates of their clocks do not matter.
             node.clock.advance(Nanos(6 * HOUR));
         }
-        let alone: Vec<u64> = nodes
+        let after: Vec<u64> = nodes
             .iter()
-            .map(|node| node.node.remaining("somebody"))
+            .map(|node| node.node.remaining("ann"))
             .collect();
-        // Of a bucket, a quarter of a day's has drained; of the others, nothing is over yet.
+        // A quarter of a day has drained from a bucket; the other limits have expired nothing yet.
         let is_bucket = limit == Limit::token_bucket(20, DAY);
         let left = if is_bucket { 17 } else { 12 };
-        assert_eq!(alone, [left; 3], "{limit:?}");
+        assert_eq!(after, [left; 3], "{limit:?}");
     }
 }
 
 #[test]
-fn a_node_that_starts_without_redis_and_has_the_wrong_time_is_charged_all_the_same() {
+fn usage_of_a_node_that_starts_in_an_outage_with_a_wrong_clock_is_charged() {
     for limit in limits() {
         for minutes in [-10_i64, 10] {
             let mut server = Server::start();
             server.kill();
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = Nanos::from(now.expect("it is later than 1970")).0;
+            let now = Nanos::from(now.expect("a time after 1970")).0;
             let wrong = now.saturating_add_signed(minutes * 60 * 1_000_000_000);
             let clock = Clock::Manual(Arc::new(ManualClock::new(Nanos(wrong))));
-            let node = Node::alone("a", server.endpoint(), &limit, clock);
-            until("the outage is noticed", PATIENCE, || {
-                node.ask("another", Op::Peek, 0).source == Source::Fallback
-            });
-            let outcome = node.ask("somebody", Op::Take, 9);
+            let node = Node::disconnected("a", server.endpoint(), &limit, clock);
+            node.wait_for(Source::Fallback);
+            let response = node.call("ann", Op::Take, 9);
             assert_eq!(
-                (outcome.verdict, outcome.source),
+                (response.verdict, response.source),
                 (Verdict::Allowed, Source::Fallback)
             );
             server.restart();
-            until("Redis answers", PATIENCE, || {
-                node.ask("another", Op::Peek, 0).source == Source::Authority
-            });
-            // A bucket's debt may be that of a clock that was ahead, which is some minutes more: a part of one.
-            let charged = 20 - node.remaining("somebody");
+            node.wait_for(Source::Authority);
+            // The debt of a bucket may include some minutes of a clock that was ahead: a part of one token.
+            let charged = 20 - node.remaining("ann");
             let is_bucket = limit == Limit::token_bucket(20, DAY);
             let most = if is_bucket { 10 } else { 9 };
             assert!(

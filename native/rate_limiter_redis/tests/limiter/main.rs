@@ -1,6 +1,6 @@
-//! A limiter and its nodes before a real server.
+//! Shared limiters of several nodes on a real server.
 
-#![allow(clippy::unwrap_used)] // a test that unwraps says enough when it fails
+#![allow(clippy::unwrap_used)] // a failed unwrap explains itself in a test
 
 mod clocks;
 mod members;

@@ -1,4 +1,4 @@
-//! One node: a client, what it knows of the others, and a limiter.
+//! A node: a client, the members, and a shared limiter.
 
 use std::sync::mpsc::channel;
 use std::sync::Arc;
@@ -6,17 +6,14 @@ use std::time::Duration;
 
 use rate_limiter_core::{Clock, Limit, Seed, Select};
 use rate_limiter_distributed::{
-    Authority, Members, OnOutage, Op, Request, Response, SharedLimiter, SharedOptions,
+    Authority, Members, OnOutage, Op, Request, Response, SharedLimiter, SharedOptions, Source,
 };
-use rate_limiter_redis::{
-    BatchEvent, BreakerEvent, Client, Config, ConnectionEvent, Endpoint, Heartbeat, Observer,
-    Topology,
-};
+use rate_limiter_redis::{Client, Config, Endpoint, Heartbeat, Topology};
 
 use crate::servers::until;
 
-/// Longer than any test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The maximum time to wait for an expected event, also on a busy machine.
+pub(crate) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Node {
     pub(crate) client: Arc<Client>,
@@ -25,32 +22,28 @@ pub(crate) struct Node {
     pub(crate) limiter: SharedLimiter,
 }
 
-/// Hears nothing.
-struct Deaf;
-
-impl Observer for Deaf {
-    fn breaker(&self, _: &BreakerEvent<'_>) {}
-    fn connection(&self, _: &ConnectionEvent<'_>) {}
-    fn batch(&self, _: &BatchEvent<'_>) {}
-}
-
 impl Node {
     pub(crate) fn new(name: &str, endpoint: Endpoint, limit: &Limit) -> Self {
         Self::with_clock(name, endpoint, limit, Clock::Monotonic)
     }
 
-    /// One whose own clock, by which it measures spans and knows the time until it hears Redis's, is this one.
+    /// Starts a node with a clock. The node measures durations by it, and uses its time until Redis has replied.
     pub(crate) fn with_clock(name: &str, endpoint: Endpoint, limit: &Limit, clock: Clock) -> Self {
-        let node = Self::alone(name, endpoint, limit, clock);
-        node.wait_until_well();
+        let node = Self::disconnected(name, endpoint, limit, clock);
+        node.wait_until_connected();
         node
     }
 
-    /// One that has not waited for its server.
-    pub(crate) fn alone(name: &str, endpoint: Endpoint, limit: &Limit, clock: Clock) -> Self {
+    /// Starts a node without waiting for its server.
+    pub(crate) fn disconnected(
+        name: &str,
+        endpoint: Endpoint,
+        limit: &Limit,
+        clock: Clock,
+    ) -> Self {
         let mut config = Config::new(Topology::Server(endpoint));
         config.timeout = Duration::from_secs(5);
-        let client = Client::start(config, Arc::new(Deaf)).unwrap();
+        let client = Client::start(config, Arc::new(())).unwrap();
         let members = Arc::new(Members::new(name, 1, Duration::from_secs(15)));
         let options = SharedOptions {
             clock,
@@ -59,9 +52,9 @@ impl Node {
             cache_denials: true,
             remember: 1_000,
         };
-        let transport = Arc::clone(&client) as Arc<dyn Authority>;
+        let authority = Arc::clone(&client) as Arc<dyn Authority>;
         let windows = [(1, "only", limit.clone())];
-        let limiter = SharedLimiter::new(&windows, options, transport).unwrap();
+        let limiter = SharedLimiter::new(&windows, options, authority).unwrap();
         Self {
             client,
             heartbeat: Heartbeat::new("test", Arc::clone(&members)),
@@ -70,16 +63,16 @@ impl Node {
         }
     }
 
-    pub(crate) fn wait_until_well(&self) {
-        until("the server is connected", PATIENCE, || {
+    pub(crate) fn wait_until_connected(&self) {
+        until("the server is connected", MAX_WAIT, || {
             let status = self.client.status();
             status.is_well() && status.servers.iter().all(|server| server.connections > 0)
         });
     }
 
-    pub(crate) fn ask(&self, id: &str, op: Op, cost: u64) -> Response {
+    pub(crate) fn call(&self, id: &str, op: Op, cost: u64) -> Response {
         let (answers, answer) = channel();
-        let ask = Request {
+        let request = Request {
             key: Seed::fixed(7).key(id.as_bytes()),
             name: format!("test:{{api:{id}}}").into_bytes().into(),
             select: Select::All,
@@ -87,13 +80,20 @@ impl Node {
             cost,
             request_id: None,
         };
-        let done = move |outcome| answers.send(outcome).unwrap();
-        let known = self.limiter.submit(ask, done).unwrap();
-        known.unwrap_or_else(|| answer.recv_timeout(PATIENCE).expect("an answer"))
+        let done = move |response| answers.send(response).unwrap();
+        let known = self.limiter.submit(request, done).unwrap();
+        known.unwrap_or_else(|| answer.recv_timeout(MAX_WAIT).expect("an answer"))
+    }
+
+    /// Waits until calls are answered by Redis or by the fallback.
+    pub(crate) fn wait_for(&self, source: Source) {
+        until("the source of answers changes", MAX_WAIT, || {
+            self.call("another", Op::Peek, 0).source == source
+        });
     }
 
     pub(crate) fn remaining(&self, id: &str) -> u64 {
-        let outcome = self.ask(id, Op::Peek, 0);
-        outcome.answer.expect("an answer").binding().1.remaining
+        let response = self.call(id, Op::Peek, 0);
+        response.answer.expect("an answer").binding().1.remaining
     }
 }
