@@ -1,4 +1,4 @@
--- The fixed window. A state is the start and the count of the present window; without usage, of one that starts now.
+-- The fixed window. A state is the start and the count of the present window; without usage, of one that starts now. A part of the script that `head.lua` describes.
 --
 -- value   6, start, period, count
 -- meter   kind, period, 1 if windows start at multiples of the period since 1970, limit at this scale

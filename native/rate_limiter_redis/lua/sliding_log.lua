@@ -1,4 +1,4 @@
--- The sliding log. A state is the moments of all usage, oldest first.
+-- The sliding log. A state is the moments of all usage, oldest first. A part of the script that `head.lua` describes.
 --
 -- value   5, period, sum of all amounts before the first entry, then entries: moment, sum up to and including this one
 -- meter   kind, period, limit at this scale

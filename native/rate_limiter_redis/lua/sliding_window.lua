@@ -1,4 +1,4 @@
--- The strict sliding window. A state is the count of each sub-window by age, the present one first.
+-- The strict sliding window. A state is the count of each sub-window by age, the present one first. A part of the script that `head.lua` describes.
 --
 -- value   bytes per count (1 to 4; plus 4 if the number of the newest sub-window has 5 bytes instead of 7), number of
 --         sub-windows, width, number of the newest sub-window with a count, the counts from that one back, without the

@@ -1,4 +1,4 @@
--- The token bucket, as GCRA. A state is the debt in ticks: how far the theoretical arrival time lies ahead.
+-- The token bucket, as GCRA. A state is the debt in ticks: how far the theoretical arrival time lies ahead. A part of the script that `head.lua` describes.
 --
 -- value   unit, moment of writing, debt, interval of tokens
 -- or      interval of tokens, moment of writing and debt in 12 bytes, since a longer value takes 16 more in the server
