@@ -7,7 +7,8 @@ use crate::call::{Call, Reply};
 /// A limiter is exact as long as its authority keeps these promises:
 ///
 /// - **One decision at a time per key.** Calls about one key are decided one after the other, each over all its
-///   windows or not at all, by one clock: the authority's. That clock is reported in each [`Reply`].
+///   windows or not at all, by one clock: the authority's. Each [`Reply`] reports that clock. If several servers share
+///   the keys, their clocks must agree closely, since a node keeps one for all of them.
 /// - **In order.** Calls about one key that one node sends one after the other are decided in this order, unless one
 ///   of them fails. A call that carries a [`Charge`](crate::Charge) would otherwise be overtaken by calls that assume
 ///   it was charged.

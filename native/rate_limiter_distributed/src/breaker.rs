@@ -56,8 +56,8 @@ impl Breaker {
         }
     }
 
-    /// Reports that a call was answered. This closes no open breaker, since the call may have been sent before it opened:
-    /// only a probe does.
+    /// Reports that a call was answered. This does not close an open breaker, since the call may have been sent before
+    /// it opened: only a probe does.
     pub fn succeed(&mut self) {
         self.failures = 0;
     }

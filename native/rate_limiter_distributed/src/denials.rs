@@ -1,8 +1,8 @@
 //! Remembered denials: a request that is repeated before its denial ends needs no round trip.
 //!
-//! A denial holds until the request can succeed, which only a refund or a reset makes earlier. So it is remembered until
-//! then, counted from when the request was made, but at most a second, since another node may refund or reset, too. This
-//! node's own refunds and resets end it at once.
+//! A denial holds until the request can succeed, which only a refund or a reset makes earlier. So it is remembered
+//! until then, counted from when the request was made, but at most a second, since another node may refund or reset,
+//! too. This node's own refunds and resets end it at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;

@@ -9,12 +9,13 @@
 //! [`SharedLimiter::submit`] turns a [`Request`] into a [`Response`]:
 //!
 //! 1. A denial of the same request that still holds is returned from memory (`denials`).
-//! 2. Otherwise the request becomes a [`Call`] (`limiter/request.rs`). Its windows carry what the authority has to count
-//!    first: the state that it may have lost (`last_known`), and the usage that this node admitted alone (`fallback`).
-//! 3. The authority decides, and the [`Reply`] holds the usage and the state of each window (`limiter/response.rs`). The
-//!    state is remembered, and the key's own count ends.
+//! 2. Otherwise the request becomes a [`Call`] (`limiter/request.rs`). Its windows carry what the authority has to
+//!    count first: the state that it may have lost (`last_known`), and the usage that this node admitted alone
+//!    (`fallback`).
+//! 3. The authority decides, and its [`Reply`] holds the usage and the state of each window (`limiter/response.rs`).
+//!    The state is remembered, and this node's own count of the key ends.
 //! 4. Without a reply, this node decides within its [`Share`], from the last known state on. The key joins the backlog,
-//!    which is reported with its next call or in the background (`limiter/reconcile.rs`).
+//!    which is reported with the key's next call or in the background (`limiter/reconcile.rs`).
 //!
 //! [`SharedLimiter`] states by how much each fault can exceed a limit, and [`Authority`] what that requires of an
 //! authority.

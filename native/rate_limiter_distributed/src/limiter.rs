@@ -1,32 +1,27 @@
 //! The limiter whose usage all nodes share: it asks the authority, and continues within this node's share without it.
 
 mod in_flight;
+mod inner;
 mod plan;
 mod reconcile;
 mod request;
 mod response;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
-use rate_limiter_core::{CallError, Limit, Nanos, Scale, Seed, Tag};
+use rate_limiter_core::{CallError, Limit, Scale, Tag};
 
 use crate::authority::{Authority, Done, Failure};
-use crate::authority_clock::AuthorityClock;
 use crate::denials::Denials;
 use crate::error::SharedUpdateError;
-use crate::fallback::Fallback;
-use crate::last_known::LastKnown;
-use crate::members::Members;
 use crate::meter::MeterError;
-use crate::options::{OnOutage, SharedOptions};
+use crate::options::SharedOptions;
 use crate::request::{Request, Response};
-use crate::stats::{Counters, SharedStats};
+use crate::stats::SharedStats;
 
 use in_flight::InFlight;
-use plan::Plan;
+use inner::Inner;
 use request::Prepared;
 
 /// A limiter that decides as one with all other nodes, and within its share while the authority is away.
@@ -54,28 +49,6 @@ use request::Prepared;
 #[derive(Clone)]
 pub struct SharedLimiter(Arc<Inner>);
 
-struct Inner {
-    plan: ArcSwap<Plan>,
-    /// Held while the plan changes. No request waits for it.
-    changing: Mutex<()>,
-    scale: AtomicU32,
-    on_outage: OnOutage,
-    members: Arc<Members>,
-    authority: Arc<dyn Authority>,
-    clock: AuthorityClock,
-    last_known: LastKnown,
-    fallback: Fallback,
-    denials: Option<Denials>,
-    /// Whether responses come from this node.
-    away: AtomicBool,
-    /// Background calls in flight, and the earliest time of the next ones after a failure.
-    reconciling: AtomicUsize,
-    reconcile_from: AtomicU64,
-    /// Hashes request ids.
-    seed: Seed,
-    counters: Counters,
-}
-
 impl SharedLimiter {
     /// Creates a limiter of these windows, each with its tag and its name.
     pub fn new(
@@ -83,33 +56,7 @@ impl SharedLimiter {
         options: SharedOptions,
         authority: Arc<dyn Authority>,
     ) -> Result<Self, MeterError> {
-        let SharedOptions {
-            clock,
-            on_outage,
-            members,
-            cache_denials,
-            remember,
-        } = options;
-        let plan = Plan::new(windows)?;
-        let clock = AuthorityClock::new(clock);
-        let share = members.share();
-        Ok(Self(Arc::new(Inner {
-            scale: AtomicU32::new(Scale::ONE.ppm()),
-            on_outage,
-            members,
-            authority,
-            last_known: LastKnown::new(&plan.limits(), &clock, remember)?,
-            fallback: Fallback::new(plan.limits(), share, &clock, remember)?,
-            denials: cache_denials.then(Denials::default),
-            plan: ArcSwap::from_pointee(plan),
-            changing: Mutex::new(()),
-            clock,
-            away: AtomicBool::new(false),
-            reconciling: AtomicUsize::new(0),
-            reconcile_from: AtomicU64::new(0),
-            seed: Seed::random(),
-            counters: Counters::default(),
-        })))
+        Ok(Self(Arc::new(Inner::new(windows, options, authority)?)))
     }
 
     /// Submits a request. Returns the response if it is known at once, and drops `done` uncalled; otherwise `done`
@@ -273,16 +220,6 @@ impl SharedLimiter {
                 limiter.reconcile();
             }
         })
-    }
-}
-
-impl Inner {
-    fn scale(&self) -> Scale {
-        Scale::from_ppm(self.scale.load(Ordering::Relaxed))
-    }
-
-    fn elapsed(&self) -> Nanos {
-        self.clock.elapsed()
     }
 }
 

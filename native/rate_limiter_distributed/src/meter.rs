@@ -4,23 +4,39 @@
 //! them, and in numbers of at most 53 bits, which floating point represents exactly. It decides and writes; this module
 //! writes the limit for it, reads the states that it has stored, and computes usage from them with the arithmetic of a
 //! local limiter. All numbers are big-endian. Each algorithm's file describes its layouts.
+//!
+//! ```
+//! use rate_limiter_core::{Limit, Scale};
+//! use rate_limiter_distributed::meter::{put, Meter, Query};
+//! use std::time::Duration;
+//!
+//! let meter = Meter::new("quota", &Limit::fixed_window(10, Duration::from_secs(1)))?;
+//! // A fixed window that began at 5 s, of 1 s, with an amount of 7.
+//! let mut value = vec![6];
+//! for number in [5_000_000, 1_000_000, 7] {
+//!     put(&mut value, number, 7);
+//! }
+//! let query = Query { now: 5_400_000, cost: 1, scale: Scale::ONE, denied: false };
+//! let (usage, _state) = meter.read(Some(&value), &query).expect("a state");
+//! assert_eq!((usage.remaining, usage.reset_after.as_millis_ceil()), (2, 600));
+//! # Ok::<(), rate_limiter_distributed::MeterError>(())
+//! ```
 
+mod codec;
 mod fixed_window;
 mod sliding_log;
 mod sliding_window;
 mod token_bucket;
 
-use std::fmt::Debug;
+use rate_limiter_core::{Algorithm, Limit, Nanos, Scale, Snapshot, Usage};
 
-use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, Scale, Snapshot, Usage};
-
+use codec::Codec;
 use fixed_window::FixedWindow;
 use sliding_log::SlidingLog;
 use sliding_window::SlidingWindow;
 use token_bucket::TokenBucket;
 
-/// A cost above this is above every maximum. No number in a state is larger than twice this.
-pub const MAX_COST: u64 = 1 << 52;
+pub use codec::{put, MeterError, Portion, Query, MAX_COST};
 
 /// One window: its name, and its limit in portable numbers.
 ///
@@ -45,55 +61,6 @@ pub struct Meter {
     name: Box<str>,
     limit: Limit,
     codec: Box<dyn Codec>,
-}
-
-/// A question about a stored state. Times are in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Query {
-    /// The authority's time.
-    pub now: u64,
-    /// The cost that the answer is about.
-    pub cost: u64,
-    /// The factor on the limit.
-    pub scale: Scale,
-    /// Whether the call was denied. A window that had room reports its usage without the cost then.
-    pub denied: bool,
-}
-
-/// An amount at a moment, as part of a charge: the moment is in microseconds, the number of a sub-window, or unused, as
-/// the algorithm needs it.
-pub type Portion = (u64, u64);
-
-/// What [`Meter`] does, for one algorithm.
-trait Codec: Debug + Send + Sync {
-    fn max(&self, scale: Scale) -> u64;
-    fn encode(&self, scale: Scale) -> Vec<u8>;
-    fn portions(&self, snapshot: &Snapshot) -> Vec<Portion>;
-    fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)>;
-}
-
-/// The states of one algorithm.
-trait States {
-    /// A key's usage, moved to the present.
-    type State;
-
-    /// Decodes a stored value. Returns an unused state if the value was written under another limit, since the authority
-    /// would have converted it if it still counted; and `None` if it is not a value of this algorithm.
-    fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
-
-    /// Computes what a local limiter would answer.
-    fn usage(&self, state: &Self::State, query: &Query) -> Usage;
-
-    fn snapshot(&self, state: &Self::State) -> Snapshot;
-
-    fn answer(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
-        let state = self.decode(value, query.now)?;
-        let mut usage = self.usage(&state, query);
-        if query.denied && usage.allowed() {
-            usage = self.usage(&state, &Query { cost: 0, ..*query });
-        }
-        Some((usage, self.snapshot(&state)))
-    }
 }
 
 impl Meter {
@@ -143,73 +110,17 @@ impl Meter {
         self.codec.encode(scale)
     }
 
-    /// Splits a state into portions that the authority can charge, the oldest first. Returns none for a state of another
-    /// algorithm.
+    /// Splits a state into portions that the authority can charge, the oldest first. A state of another algorithm has
+    /// none.
     #[must_use]
     pub fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
         self.codec.portions(snapshot)
     }
 
-    /// Reads a value that the authority has stored, `None` if it has none. Returns the usage and the state, or `None` if
-    /// the value is not a state of this window.
+    /// Reads a stored value, `None` if the authority has none. Returns the usage and the state, or `None` if the value
+    /// is not a state of this window.
     #[must_use]
     pub fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
         self.codec.read(value, query)
     }
-}
-
-/// Why a limit does not fit portable numbers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MeterError {
-    /// It does not fit a local limiter either, or needs more than 53 bits.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// Rounding the period, or a part of it, to microseconds would change the rate by more than 0.1 %.
-    #[error("per: expected at least {} ns, or whole microseconds{}, got: {per_ns} ns", 1_000 * u64::from(*.parts), cut(*.parts))]
-    PeriodTooFine {
-        /// The period in nanoseconds.
-        per_ns: u64,
-        /// The number of parts into which it is cut.
-        parts: u32,
-    },
-}
-
-fn cut(parts: u32) -> String {
-    match parts {
-        1 => String::new(),
-        parts => format!(" after it is cut into {parts} sub-windows"),
-    }
-}
-
-/// Returns the length of a part of a period in whole microseconds, rounded up.
-fn part_of(per: Nanos, parts: u32) -> Result<u64, MeterError> {
-    let nanos = 1_000 * u64::from(parts);
-    let micros = per.0.div_ceil(nanos);
-    let rounded = u128::from(micros) * u128::from(nanos);
-    if (rounded - u128::from(per.0)) * 1_000 > u128::from(per.0) {
-        let per_ns = per.0;
-        return Err(MeterError::PeriodTooFine { per_ns, parts });
-    }
-    Ok(micros)
-}
-
-fn micros_ceil(time: Nanos) -> u64 {
-    time.0.div_ceil(1_000)
-}
-
-fn nanos(micros: u64) -> Nanos {
-    Nanos(micros.saturating_mul(1_000))
-}
-
-/// Reads a number of up to 8 bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |number, &byte| number << 8 | u64::from(byte))
-}
-
-/// Appends a number of `size` bytes.
-pub fn put(into: &mut Vec<u8>, number: u64, size: usize) {
-    into.extend(&number.to_be_bytes()[8 - size..]);
 }

@@ -53,7 +53,7 @@ impl Shares {
     /// Returns this node's part of a state of the whole limits.
     pub(super) fn of_whole(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
-            // The part of the bucket that is in use; then in time: in a smaller bucket each token takes longer to drain.
+            // The part of the bucket that is in use, and then its time, since a token takes longer to drain here.
             Snapshot::Bucket { .. } => state
                 .part(part.here.burst, part.whole.burst)
                 .part(part.whole.limit, part.here.limit),

@@ -10,8 +10,8 @@ use crate::denials::Fingerprint;
 use crate::fallback::Question;
 use crate::request::Request;
 
+use super::inner::Inner;
 use super::plan::Plan;
-use super::Inner;
 
 /// What the response to a request depends on.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub(super) struct InFlight {
 }
 
 impl Inner {
+    #[inline]
     pub(super) fn in_flight(
         &self,
         plan: &Plan,
@@ -89,6 +90,7 @@ impl Inner {
 
 impl InFlight {
     /// Returns the call that asks the authority.
+    #[inline]
     pub(super) fn call(&self, plan: &Plan, request_id: Option<RequestId>) -> Call {
         Call {
             key: Arc::clone(&self.name),

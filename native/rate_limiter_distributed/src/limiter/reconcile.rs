@@ -14,8 +14,9 @@ use crate::fallback::Name;
 use crate::request::Request;
 
 use super::in_flight::InFlight;
+use super::inner::Inner;
 use super::response::complete;
-use super::{Inner, SharedLimiter};
+use super::SharedLimiter;
 
 /// Keys in flight at once.
 const BATCH: usize = 32;

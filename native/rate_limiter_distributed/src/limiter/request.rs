@@ -10,7 +10,7 @@ use crate::options::OnOutage;
 use crate::request::{Request, Response, Source, Verdict};
 
 use super::in_flight::InFlight;
-use super::Inner;
+use super::inner::Inner;
 
 /// The next step of a request.
 pub(super) enum Prepared {
@@ -19,6 +19,7 @@ pub(super) enum Prepared {
 }
 
 impl Inner {
+    #[inline]
     pub(super) fn prepare(&self, request: Request<'_>) -> Result<Prepared, CallError> {
         let plan = self.plan.load();
         let in_flight = self.in_flight(&plan, &request)?;
@@ -81,6 +82,7 @@ impl Inner {
     }
 
     /// Returns the response to a request that was denied before and would still be.
+    #[inline]
     fn remembered_denial(&self, in_flight: &InFlight) -> Option<Response> {
         let (denials, fingerprint) = (self.denials.as_ref()?, in_flight.fingerprint?);
         let InFlight { epoch, key, .. } = *in_flight;

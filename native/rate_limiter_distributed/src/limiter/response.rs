@@ -10,7 +10,7 @@ use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
 
 use super::in_flight::InFlight;
-use super::Inner;
+use super::inner::Inner;
 
 impl Inner {
     /// Returns the response to a request that was sent.

@@ -5,7 +5,7 @@
 
 use rate_limiter_core::{arithmetic, LimitError, Nanos, Scale, Snapshot, Usage};
 
-use super::{
+use super::codec::{
     micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_COST,
 };
 

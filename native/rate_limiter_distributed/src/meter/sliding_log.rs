@@ -1,13 +1,15 @@
 //! The sliding log: the moments of what was used, the oldest first.
 //!
 //! limit   3, period (7 bytes), largest amount (7)
-//! value   5, period (7), sum of the amounts before the first entry (4), then entries: moment (7), sum with this one (4)
+//! value   5, period (7), sum of the amounts before the first entry (4), then entries: moment (7), sum up to it (4)
 //!
 //! Sums continue from 0 after 2^32, since only their differences matter.
 
 use rate_limiter_core::{arithmetic, Nanos, Scale, Snapshot, Usage};
 
-use super::{micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
+use super::codec::{
+    micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States,
+};
 
 const MARK: u8 = 5;
 const HEAD: usize = 12;

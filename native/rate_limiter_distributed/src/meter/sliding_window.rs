@@ -10,7 +10,7 @@
 use rate_limiter_core::arithmetic::{self, Width};
 use rate_limiter_core::{Nanos, Scale, Snapshot, Usage};
 
-use super::{nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
+use super::codec::{nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
 
 /// Set in the first byte where the number of the newest sub-window is short.
 const SHORT: u8 = 4;

@@ -7,13 +7,13 @@
 //!
 //! The unit states how many ticks a microsecond has: 128 + n for 1000 * 2^n, 192 + n for 2^n.
 //!
-//! In a short value, whose 12 bytes cost some servers 16 less a key, ticks are nanoseconds. Its interval has 20 bits, and
-//! 4 for a power of ten by which they are multiplied. Its moment counts in grains of 2^bits microseconds, at least two
-//! intervals, and usage that drained since the grain began is still part of the debt at that moment.
+//! In a short value, whose 12 bytes cost some servers 16 less a key, ticks are nanoseconds. Its interval has 20 bits,
+//! and 4 for a power of ten by which they are multiplied. Its moment counts in grains of 2^bits microseconds, at least
+//! two intervals, and usage that drained since the grain began is still part of the debt at that moment.
 
 use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::{number, put, Codec, Portion, Query, States, MAX_COST};
+use super::codec::{number, put, Codec, Portion, Query, States, MAX_COST};
 
 /// A bucket uses the ticks of a local limiter if a full one drains in at most this many ticks, and tokens are at most
 /// so many apart. That leaves room for a scale of 0.001.
