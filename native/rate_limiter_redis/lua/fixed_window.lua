@@ -1,5 +1,6 @@
--- The fixed window. A state is the start and the count of the present window; without usage, of one that starts now. A part of the script that `head.lua` describes.
+-- The fixed window. A part of the script that `head.lua` describes.
 --
+-- state   the start and the count of the present window; without usage, of one that starts now
 -- value   6, start, period, count
 -- meter   kind, period, 1 if windows start at multiples of the period since 1970, limit at this scale
 local function fixed_window()

@@ -1,5 +1,6 @@
--- The sliding log. A state is the moments of all usage, oldest first. A part of the script that `head.lua` describes.
+-- The sliding log. A part of the script that `head.lua` describes.
 --
+-- state   the moments of all usage, oldest first
 -- value   5, period, sum of all amounts before the first entry, then entries: moment, sum up to and including this one
 -- meter   kind, period, limit at this scale
 --

@@ -1,5 +1,6 @@
--- The strict sliding window. A state is the count of each sub-window by age, the present one first. A part of the script that `head.lua` describes.
+-- The strict sliding window. A part of the script that `head.lua` describes.
 --
+-- state   the count of each sub-window by age, the present one first
 -- value   bytes per count (1 to 4; plus 4 if the number of the newest sub-window has 5 bytes instead of 7), number of
 --         sub-windows, width, number of the newest sub-window with a count, the counts from that one back, without the
 --         zeros at the end

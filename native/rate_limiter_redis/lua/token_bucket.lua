@@ -1,5 +1,6 @@
--- The token bucket, as GCRA. A state is the debt in ticks: how far the theoretical arrival time lies ahead. A part of the script that `head.lua` describes.
+-- The token bucket, as GCRA. A part of the script that `head.lua` describes.
 --
+-- state   the debt in ticks: how far the theoretical arrival time lies ahead
 -- value   unit, moment of writing, debt, interval of tokens
 -- or      interval of tokens, moment of writing and debt in 12 bytes, since a longer value takes 16 more in the server
 -- meter   kind, unit, interval of tokens, that interval at this scale, capacity of the bucket at this scale, the
