@@ -2,6 +2,10 @@
 
 rustler::atoms! {
     ok,
+    local,
+    redis,
+    rate_limited,
+    unavailable,
     error,
     nil,
     all,

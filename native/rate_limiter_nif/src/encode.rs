@@ -2,32 +2,18 @@
 
 use rate_limiter_core::{Answer, Retry, Scale, Tag, Usage};
 use rate_limiter_distributed::{Response, Source, Verdict};
-use rustler::{Encoder, Env, NewBinary, NifTuple, NifUnitEnum, Term};
+use rustler::{Atom, Encoder, Env, NewBinary, NifTuple, Term};
 
 use crate::local::Events;
 use crate::request::OpTerm;
 use crate::shared::Shared;
 use crate::{atom_bits, atoms};
 
-#[derive(Clone, Copy, NifUnitEnum)]
-enum VerdictTerm {
-    Ok,
-    RateLimited,
-    Unavailable,
-}
-
-#[derive(Clone, Copy, NifUnitEnum)]
-enum SourceTerm {
-    Local,
-    Redis,
-    Fallback,
-}
-
 /// The answer of one window of a local limiter.
 #[derive(NifTuple)]
 #[rustler(encode)]
 struct UsageTerm {
-    verdict: VerdictTerm,
+    verdict: Atom,
     events: Events,
     max: u64,
     remaining: u64,
@@ -39,9 +25,9 @@ struct UsageTerm {
 #[derive(NifTuple)]
 #[rustler(encode)]
 struct AnswerTerm<'a> {
-    verdict: VerdictTerm,
+    verdict: Atom,
     events: Events,
-    source: SourceTerm,
+    source: Atom,
     scale_ppm: u32,
     /// The window that denied the call or, if it was admitted, the one with the least left.
     binding: Term<'a>,
@@ -64,7 +50,7 @@ struct Wait(Retry);
 #[inline]
 pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scale) -> Term<'a> {
     UsageTerm {
-        verdict: VerdictTerm::of(usage.allowed()),
+        verdict: verdict(usage.allowed()),
         events,
         max: usage.max,
         remaining: usage.remaining,
@@ -77,8 +63,8 @@ pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scal
 
 /// The answer of a local limiter about several windows.
 pub(crate) fn answer<'a>(env: Env<'a>, answer: &Answer, events: Events, scale: Scale) -> Term<'a> {
-    let verdict = VerdictTerm::of(answer.allowed());
-    AnswerTerm::new(env, answer, verdict, events, SourceTerm::Local, scale).encode(env)
+    let verdict = self::verdict(answer.allowed());
+    AnswerTerm::new(env, answer, verdict, events, atoms::local(), scale).encode(env)
 }
 
 /// The answer of a shared limiter: `:ok` for a reset; else an [`AnswerTerm`], or `{verdict, events, source, scale_ppm}`
@@ -90,7 +76,15 @@ pub(crate) fn response<'a>(
     op: OpTerm,
     response: &Response,
 ) -> Term<'a> {
-    let (verdict, source) = (response.verdict.into(), response.source.into());
+    let verdict = match response.verdict {
+        Verdict::Allowed => atoms::ok(),
+        Verdict::Denied => atoms::rate_limited(),
+        Verdict::Unavailable => atoms::unavailable(),
+    };
+    let source = match response.source {
+        Source::Authority => atoms::redis(),
+        Source::Fallback => atoms::fallback(),
+    };
     let (events, scale) = (shared.events, response.scale);
     let answer = match (op, &response.answer) {
         (OpTerm::Reset, _) if response.verdict != Verdict::Unavailable => atoms::ok().to_term(env),
@@ -117,9 +111,9 @@ impl<'a> AnswerTerm<'a> {
     fn new(
         env: Env<'a>,
         answer: &Answer,
-        verdict: VerdictTerm,
+        verdict: Atom,
         events: Events,
-        source: SourceTerm,
+        source: Atom,
         scale: Scale,
     ) -> Self {
         let row = |(tag, usage): &(Tag, Usage)| RowTerm {
@@ -151,32 +145,11 @@ impl Encoder for Wait {
     }
 }
 
-impl VerdictTerm {
-    fn of(is_allowed: bool) -> Self {
-        if is_allowed {
-            Self::Ok
-        } else {
-            Self::RateLimited
-        }
-    }
-}
-
-impl From<Verdict> for VerdictTerm {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Allowed => Self::Ok,
-            Verdict::Denied => Self::RateLimited,
-            Verdict::Unavailable => Self::Unavailable,
-        }
-    }
-}
-
-impl From<Source> for SourceTerm {
-    fn from(source: Source) -> Self {
-        match source {
-            Source::Authority => Self::Redis,
-            Source::Fallback => Self::Fallback,
-        }
+fn verdict(is_allowed: bool) -> Atom {
+    if is_allowed {
+        atoms::ok()
+    } else {
+        atoms::rate_limited()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{CallError, Entry, Gate, Key, Nanos, Outcome, Permit, Usage, Work};
-use rustler::{Atom, Encoder, Env, NifResult, NifTuple, NifUnitEnum, Resource, ResourceArc, Term};
+use rustler::{Atom, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 
 use crate::catch_panic::catch_panic;
 use crate::decode::Arg;
@@ -26,38 +26,19 @@ impl Resource for SharedGate {}
 #[rustler::resource_impl]
 impl Resource for HeldPermit {}
 
-/// How work ended.
-#[derive(Clone, Copy, NifUnitEnum)]
-enum OutcomeTerm {
-    Ok,
-    Error,
-    Timeout,
-    Rejected,
-    None,
-}
+atom_enum!(OutcomeTerm => Outcome {
+    Ok = Ok,
+    Error = Error,
+    Timeout = Timeout,
+    Rejected = Rejected,
+    None = NoOpinion,
+});
 
-#[derive(NifTuple)]
-#[rustler(encode)]
-struct WorkTerm {
-    ok: u64,
-    errors: u64,
-    timeouts: u64,
-    rejected: u64,
-    waited_us: u64,
-    sum_us: u64,
-    /// `{bucket, count}`
-    buckets: Vec<(usize, u64)>,
-}
+/// `{ok, errors, timeouts, rejected, waited_us, sum_us, [{bucket, count}]}`
+type WorkTerm = (u64, u64, u64, u64, u64, u64, Vec<(usize, u64)>);
 
-#[derive(NifTuple)]
-#[rustler(encode)]
-struct TotalsTerm {
-    asked: u64,
-    denied: u64,
-    guarded: u64,
-    shed: u64,
-    abandoned: u64,
-}
+/// `{asked, denied, guarded, shed, abandoned}`
+type TotalsTerm = (u64, u64, u64, u64, u64);
 
 /// A call at a gate, on the limiter of its subsystem. All ids share the bucket that has the window's name as its key.
 struct Call<'a> {
@@ -205,7 +186,7 @@ fn on_gate(call: impl FnOnce()) -> NifResult<Atom> {
 fn gate_drain(gate: ResourceArc<SharedGate>) -> NifResult<(WorkTerm, WorkTerm)> {
     catch_panic(|| {
         let (fresh, earlier) = gate.0.drain();
-        Ok((fresh.into(), earlier.into()))
+        Ok((work(fresh), work(earlier)))
     })
 }
 
@@ -214,13 +195,8 @@ fn gate_drain(gate: ResourceArc<SharedGate>) -> NifResult<(WorkTerm, WorkTerm)> 
 fn gate_counts(gate: ResourceArc<SharedGate>) -> NifResult<(TotalsTerm, u64, Option<u64>, u32)> {
     catch_panic(|| {
         let counts = gate.0.counts();
-        let totals = TotalsTerm {
-            asked: counts.asked,
-            denied: counts.denied,
-            guarded: counts.guarded,
-            shed: counts.shed,
-            abandoned: counts.abandoned,
-        };
+        let (asked, denied) = (counts.asked, counts.denied);
+        let totals = (asked, denied, counts.guarded, counts.shed, counts.abandoned);
         Ok((totals, counts.in_flight, counts.guard, counts.open_ppm))
     })
 }
@@ -232,28 +208,15 @@ fn turned_away<'a, P>(env: Env<'a>, entry: &Entry<P>) -> Term<'a> {
     }
 }
 
-impl From<OutcomeTerm> for Outcome {
-    fn from(outcome: OutcomeTerm) -> Self {
-        match outcome {
-            OutcomeTerm::Ok => Self::Ok,
-            OutcomeTerm::Error => Self::Error,
-            OutcomeTerm::Timeout => Self::Timeout,
-            OutcomeTerm::Rejected => Self::Rejected,
-            OutcomeTerm::None => Self::NoOpinion,
-        }
-    }
-}
-
-impl From<Work> for WorkTerm {
-    fn from(work: Work) -> Self {
-        Self {
-            ok: work.ok,
-            errors: work.errors,
-            timeouts: work.timeouts,
-            rejected: work.rejected,
-            waited_us: work.waited_us,
-            sum_us: work.sum_us,
-            buckets: work.buckets,
-        }
-    }
+fn work(work: Work) -> WorkTerm {
+    let (waited, sum) = (work.waited_us, work.sum_us);
+    (
+        work.ok,
+        work.errors,
+        work.timeouts,
+        work.rejected,
+        waited,
+        sum,
+        work.buckets,
+    )
 }

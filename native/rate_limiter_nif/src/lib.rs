@@ -9,6 +9,9 @@
 // A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
 
+#[macro_use]
+mod atom_enum;
+
 mod atom_bits;
 mod atoms;
 mod catch_panic;

@@ -44,12 +44,7 @@ impl Drop for Owner {
     }
 }
 
-#[derive(Clone, Copy, NifUnitEnum)]
-pub(crate) enum OnOutageTerm {
-    Share,
-    Allow,
-    Deny,
-}
+atom_enum!(OnOutageTerm => OnOutage { Share = Share, Allow = Allow, Deny = Deny });
 
 /// Whose numbers must be able to hold a limit.
 #[derive(Clone, Copy, PartialEq, Eq, NifUnitEnum)]
@@ -350,16 +345,6 @@ impl Limiter {
                 Err(SharedUpdateError::Call(error)) => Err(error),
                 updated => Ok(updated.map_err(|error| error.to_string())),
             },
-        }
-    }
-}
-
-impl From<OnOutageTerm> for OnOutage {
-    fn from(on_outage: OnOutageTerm) -> Self {
-        match on_outage {
-            OnOutageTerm::Share => Self::Share,
-            OnOutageTerm::Allow => Self::Allow,
-            OnOutageTerm::Deny => Self::Deny,
         }
     }
 }

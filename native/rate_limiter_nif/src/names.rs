@@ -40,7 +40,7 @@ impl NameTable {
     pub(crate) fn get(&self, name: u64) -> u64 {
         // Acquire: pairs with the release in `update`, so that the reader of a new table sees the names in it.
         let rows = self.rows(self.current.load(Ordering::Acquire));
-        // Acquire: whoever has a handle sees the limiter that it was bound to.
+        // Acquire: pairs with the release in `update`, so that a reader of a handle sees its limiter.
         entry(rows, name).map_or(0, |entry| entry.meaning.load(Ordering::Acquire))
     }
 

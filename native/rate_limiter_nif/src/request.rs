@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select};
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::{Op, RequestId};
-use rustler::{Binary, Encoder, Env, NifResult, NifTuple, NifUnitEnum, Term};
+use rustler::{Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::decode::{Arg, List, Windows};
 use crate::local::Local;
@@ -16,14 +16,7 @@ use crate::shared::Shared;
 use crate::ticket::Ticket;
 use crate::{atom_bits, atoms, encode, id};
 
-/// What a call does.
-#[derive(Clone, Copy, NifUnitEnum)]
-pub(crate) enum OpTerm {
-    Take,
-    Peek,
-    Refund,
-    Reset,
-}
+atom_enum!(OpTerm => Op { Take = Take, Peek = Peek, Refund = Refund, Reset = Reset });
 
 /// `{op, cost, {request_id, keep_ns} | nil}`
 #[derive(NifTuple)]
@@ -293,17 +286,6 @@ impl Shared {
             cost: units(request.cost),
             request_id,
         })
-    }
-}
-
-impl From<OpTerm> for Op {
-    fn from(op: OpTerm) -> Self {
-        match op {
-            OpTerm::Take => Self::Take,
-            OpTerm::Peek => Self::Peek,
-            OpTerm::Refund => Self::Refund,
-            OpTerm::Reset => Self::Reset,
-        }
     }
 }
 

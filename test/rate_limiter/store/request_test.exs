@@ -98,7 +98,7 @@ defmodule RateLimiter.Store.RequestTest do
              Native.request_alone(limiter, "u", :all, @take)
 
     Redis.thaw(server)
-    # Both count, because nobody knows which of them the caller used.
+    # Both count, because it is unknown which of them the caller used.
     eventually(fn ->
       match?({:ok, %{source: :redis, remaining: 8}}, RateLimiter.get_usage(limiter, "u", :w))
     end)

@@ -2,7 +2,7 @@
 
 use rate_limiter_distributed::BreakerState;
 use rate_limiter_redis::{ServerStatus, Status};
-use rustler::{NifMap, NifUnitEnum};
+use rustler::NifMap;
 
 /// The status of a store, with the counters since its start.
 #[derive(NifMap)]
@@ -31,12 +31,7 @@ struct ServerTerm {
     evicts: Option<String>,
 }
 
-#[derive(Clone, Copy, NifUnitEnum)]
-pub(super) enum BreakerTerm {
-    Closed,
-    HalfOpen,
-    Opened,
-}
+atom_enum!(BreakerTerm <= BreakerState { Closed = Closed, HalfOpen = HalfOpen, Opened = Open });
 
 impl StatusTerm {
     pub(super) fn new(status: Status, nodes: u32) -> Self {
@@ -65,16 +60,6 @@ impl From<ServerStatus> for ServerTerm {
             pending: status.pending,
             problem: status.problem,
             evicts: status.evicts,
-        }
-    }
-}
-
-impl From<BreakerState> for BreakerTerm {
-    fn from(state: BreakerState) -> Self {
-        match state {
-            BreakerState::Closed => Self::Closed,
-            BreakerState::HalfOpen => Self::HalfOpen,
-            BreakerState::Open => Self::Opened,
         }
     }
 }

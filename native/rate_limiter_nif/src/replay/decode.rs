@@ -1,7 +1,7 @@
 //! The schema of a replay's logs, from terms.
 
 use rate_limiter_replay::{ClfField, Format, Part, Schema, TimeUnit};
-use rustler::{NifTuple, NifUnitEnum};
+use rustler::NifTuple;
 
 #[derive(NifTuple)]
 #[rustler(decode)]
@@ -20,48 +20,32 @@ struct PartTerm {
     json_names: Vec<String>,
 }
 
-#[derive(Clone, Copy, NifUnitEnum)]
-enum FormatTerm {
-    Auto,
-    Clf,
-    Json,
-}
+atom_enum!(FormatTerm => Format { Auto = Auto, Clf = Clf, Json = Json });
 
-#[derive(Clone, Copy, NifUnitEnum)]
-enum UnitTerm {
-    Second,
-    Millisecond,
-    Microsecond,
-    Nanosecond,
-}
+atom_enum!(UnitTerm => TimeUnit {
+    Second = Second,
+    Millisecond = Millisecond,
+    Microsecond = Microsecond,
+    Nanosecond = Nanosecond,
+});
 
-#[derive(Clone, Copy, NifUnitEnum)]
-enum FieldTerm {
-    Ip,
-    User,
-    Method,
-    Path,
-    Status,
-    Bytes,
-    Referer,
-    Agent,
-}
+atom_enum!(FieldTerm => ClfField {
+    Ip = Ip,
+    User = User,
+    Method = Method,
+    Path = Path,
+    Status = Status,
+    Bytes = Bytes,
+    Referer = Referer,
+    Agent = Agent,
+});
 
 impl From<SchemaTerm> for Schema {
     fn from(schema: SchemaTerm) -> Self {
         Self {
-            format: match schema.format {
-                FormatTerm::Auto => Format::Auto,
-                FormatTerm::Clf => Format::Clf,
-                FormatTerm::Json => Format::Json,
-            },
+            format: schema.format.into(),
             time: schema.time_names,
-            time_unit: schema.time_unit.map(|unit| match unit {
-                UnitTerm::Second => TimeUnit::Second,
-                UnitTerm::Millisecond => TimeUnit::Millisecond,
-                UnitTerm::Microsecond => TimeUnit::Microsecond,
-                UnitTerm::Nanosecond => TimeUnit::Nanosecond,
-            }),
+            time_unit: schema.time_unit.map(TimeUnit::from),
             key: schema.key.into_iter().map(Part::from).collect(),
             cost: schema.cost.map(Part::from),
         }
@@ -70,16 +54,7 @@ impl From<SchemaTerm> for Schema {
 
 impl From<PartTerm> for Part {
     fn from(part: PartTerm) -> Self {
-        let clf = part.clf.map(|field| match field {
-            FieldTerm::Ip => ClfField::Ip,
-            FieldTerm::User => ClfField::User,
-            FieldTerm::Method => ClfField::Method,
-            FieldTerm::Path => ClfField::Path,
-            FieldTerm::Status => ClfField::Status,
-            FieldTerm::Bytes => ClfField::Bytes,
-            FieldTerm::Referer => ClfField::Referer,
-            FieldTerm::Agent => ClfField::Agent,
-        });
+        let clf = part.clf.map(ClfField::from);
         let json = part.json_names;
         Self { clf, json }
     }

@@ -4,15 +4,23 @@ use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
     with_limit, Broken, Counts, Fit, Input, LineError, Moment, Outcome, TopId,
 };
-use rustler::{Atom, Env, NifMap, Term};
+use rustler::{Env, NifMap, Term};
 
 use crate::encode::binary;
 
-mod names {
-    rustler::atoms! {
-        too_long, shape, time, request, status, json, no_time, nested, cost, no_field, too_many_ids,
-    }
-}
+atom_enum!(ReasonTerm <= LineError {
+    TooLong = TooLong,
+    Shape = Shape,
+    Time = Time,
+    Request = Request,
+    Status = Status,
+    Json = Json,
+    NoTime = NoTime,
+    Nested = Nested,
+    Cost = Cost,
+    NoField = NoField,
+    TooManyIds = TooManyIds,
+});
 
 type CountsTerm = (u64, u64);
 
@@ -26,7 +34,7 @@ pub(super) struct InputTerm<'a> {
     first_late: Option<(usize, u64)>,
     broken: u64,
     /// `{log, line, reason, text}`
-    first_broken: Vec<(usize, u64, Atom, Term<'a>)>,
+    first_broken: Vec<(usize, u64, ReasonTerm, Term<'a>)>,
     ids: usize,
     /// Nanoseconds since 1970 and minutes east of UTC.
     first: Option<(u64, i16)>,
@@ -124,9 +132,9 @@ fn counts(counts: &Counts) -> CountsTerm {
     (counts.admitted, counts.denied)
 }
 
-fn broken<'a>(env: Env<'a>, line: &Broken) -> (usize, u64, Atom, Term<'a>) {
+fn broken<'a>(env: Env<'a>, line: &Broken) -> (usize, u64, ReasonTerm, Term<'a>) {
     let text = binary(env, &line.text);
-    (line.log, line.line, reason(line.error), text)
+    (line.log, line.line, line.error.into(), text)
 }
 
 type TopTerm<'a> = (Vec<Option<Term<'a>>>, u64, u64, Option<u64>);
@@ -138,20 +146,4 @@ fn top_id<'a>(env: Env<'a>, id: &TopId) -> TopTerm<'a> {
         .map(|part| part.as_ref().map(|part| binary(env, part)));
     let parts = parts.collect();
     (parts, id.requests, id.denied, id.longest_wait_ns)
-}
-
-fn reason(error: LineError) -> Atom {
-    match error {
-        LineError::TooLong => names::too_long(),
-        LineError::Shape => names::shape(),
-        LineError::Time => names::time(),
-        LineError::Request => names::request(),
-        LineError::Status => names::status(),
-        LineError::Json => names::json(),
-        LineError::NoTime => names::no_time(),
-        LineError::Nested => names::nested(),
-        LineError::Cost => names::cost(),
-        LineError::NoField => names::no_field(),
-        LineError::TooManyIds => names::too_many_ids(),
-    }
 }
