@@ -93,6 +93,7 @@ defmodule RateLimiter.Core.Native do
   @typedoc "Without rows, the windows are unknown. For a reset, `:ok`."
   @type answer ::
           :ok
+          | usage
           | {verdict, events, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
              binding :: window, [row, ...]}
           | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}

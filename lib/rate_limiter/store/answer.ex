@@ -27,6 +27,14 @@ defmodule RateLimiter.Store.Answer do
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
   @spec usage(Native.answer(), atom, Selection.t(), integer) :: Usage.t()
+  def usage({_, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
+    do: Usage.from_window(one, limiter, window, cost)
+
+  def usage({_, _, _, _, _, _, _} = one, limiter, [window], cost) do
+    usage = Usage.from_window(one, limiter, window, cost)
+    %{usage | windows: %{window => usage}}
+  end
+
   def usage({_, _, source, ppm, _binding, [row]}, limiter, window, cost) when is_atom(window),
     do: Usage.from_row(row, limiter, {source, ppm}, cost)
 

@@ -80,7 +80,7 @@ defmodule RateLimiter.Store.Request do
   defp answers({:sent, ticket, wait_ms}, limiter, entries, windows, op) do
     case await(ticket, wait_ms) do
       :late -> for {id, cost} <- entries, do: alone(limiter, id, windows, {op, cost, nil})
-      answers -> Enum.map(answers, &report(&1, limiter))
+      answers -> report_all(answers, limiter)
     end
   end
 
@@ -92,8 +92,7 @@ defmodule RateLimiter.Store.Request do
   defp answers(refusal, limiter, _entries, windows, _op) when is_atom(refusal),
     do: refuse!(refusal, limiter, windows)
 
-  defp answers(answers, limiter, _entries, _windows, _op),
-    do: Enum.map(answers, &report(&1, limiter))
+  defp answers(answers, limiter, _entries, _windows, _op), do: report_all(answers, limiter)
 
   defp await(ticket, wait_ms) do
     reference = make_ref()
@@ -118,6 +117,12 @@ defmodule RateLimiter.Store.Request do
     limiter
     |> Native.request_alone(id, Selection.native!(windows), request)
     |> answer(limiter, id, windows, request)
+  end
+
+  defp report_all(answers, limiter) do
+    if List.keymember?(answers, :fallback, 0),
+      do: Enum.map(answers, &report(&1, limiter)),
+      else: answers
   end
 
   # The one answer with which this node starts or stops to decide alone has what the event needs.

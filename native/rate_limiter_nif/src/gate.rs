@@ -12,7 +12,7 @@ use crate::local::Local;
 use crate::refusal::{answer, Refusal};
 use crate::registry;
 use crate::request::units;
-use crate::{atom_bits, atoms, encode, id};
+use crate::{atom_bits, atoms, id};
 
 /// A gate, which lives as long as a term or a permit refers to it.
 struct SharedGate(Arc<Gate>);
@@ -65,11 +65,6 @@ impl<'a> Call<'a> {
         let tag = atom_bits::of(self.window);
         place.limiter.check(epoch, self.key, tag, self.cost)
     }
-
-    fn usage(&self, env: Env<'a>, usage: &Usage) -> Term<'a> {
-        let place = self.local.place;
-        encode::usage(env, usage, place.events(), place.limiter.scale())
-    }
 }
 
 #[rustler::nif]
@@ -97,7 +92,7 @@ fn gate_check<'a>(
     answer(env, || {
         let call = Call::new(limiter, id, window, cost)?;
         Ok(match gate.0.check(|| call.decide())? {
-            Entry::Allowed(usage, ()) | Entry::Denied(usage) => call.usage(env, &usage),
+            Entry::Allowed(usage, ()) | Entry::Denied(usage) => call.local.usage(env, &usage),
             entry => turned_away(env, &entry),
         })
     })
@@ -118,9 +113,9 @@ fn gate_enter<'a>(
         Ok(match gate.0.enter(|| call.decide())? {
             Entry::Allowed(usage, permit) => {
                 let permit = ResourceArc::new(HeldPermit(permit));
-                (permit, call.usage(env, &usage)).encode(env)
+                (permit, call.local.usage(env, &usage)).encode(env)
             }
-            Entry::Denied(usage) => call.usage(env, &usage),
+            Entry::Denied(usage) => call.local.usage(env, &usage),
             entry => turned_away(env, &entry),
         })
     })

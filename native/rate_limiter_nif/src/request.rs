@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select};
+use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select, Usage};
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::{Op, RequestId};
 use rustler::{Binary, Encoder, Env, NifResult, NifTuple, Term};
@@ -120,21 +120,20 @@ impl Local {
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
-        let key = key(id)?;
+        let tag = atom_bits::of(window);
         // The bits of another term than an atom are never a window: only then does its kind matter.
-        match place
-            .limiter
-            .check(epoch, key, atom_bits::of(window), units(cost))
-        {
-            Ok(usage) => Ok(encode::usage(
-                env,
-                &usage,
-                place.events(),
-                place.limiter.scale(),
-            )),
+        match place.limiter.check(epoch, key(id)?, tag, units(cost)) {
+            Ok(usage) => Ok(self.usage(env, &usage)),
             Err(_) if !window.is_atom() => Err(Refusal::Misuse),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The answer of one window.
+    #[inline]
+    pub(crate) fn usage<'a>(self, env: Env<'a>, usage: &Usage) -> Term<'a> {
+        let place = self.place;
+        encode::usage(env, usage, place.events(), place.limiter.scale())
     }
 
     fn request<'a>(
@@ -183,22 +182,25 @@ impl Local {
     ) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
         let (limiter, cost): (&Core, u64) = (&place.limiter, units(cost));
-        let answer = match (op, once) {
-            (OpTerm::Take, None) => limiter.check_all(epoch, key, select, cost)?,
-            (OpTerm::Take, Some(once)) => limiter.check_once(epoch, key, select, cost, once)?,
-            (OpTerm::Peek, _) => limiter.peek_all(epoch, key, select, cost)?,
-            (OpTerm::Refund, _) => limiter.refund(epoch, key, select, cost)?,
-            (OpTerm::Reset, _) => {
+        let answer = match (op, once, select) {
+            // A call about one window allocates nothing.
+            (OpTerm::Take, None, Select::Tags(&[tag])) => {
+                return Ok(self.usage(env, &limiter.check(epoch, key, tag, cost)?));
+            }
+            (OpTerm::Peek, _, Select::Tags(&[tag])) => {
+                return Ok(self.usage(env, &limiter.peek(epoch, key, tag, cost)?));
+            }
+            (OpTerm::Take, None, _) => limiter.check_all(epoch, key, select, cost)?,
+            (OpTerm::Take, Some(once), _) => limiter.check_once(epoch, key, select, cost, once)?,
+            (OpTerm::Peek, ..) => limiter.peek_all(epoch, key, select, cost)?,
+            (OpTerm::Refund, ..) => limiter.refund(epoch, key, select, cost)?,
+            (OpTerm::Reset, ..) => {
                 limiter.reset(epoch, key, select)?;
                 return Ok(atoms::ok().to_term(env));
             }
         };
-        Ok(encode::answer(
-            env,
-            &answer,
-            place.events(),
-            limiter.scale(),
-        ))
+        let (events, scale) = (place.events(), limiter.scale());
+        Ok(encode::answer(env, &answer, events, scale))
     }
 }
 

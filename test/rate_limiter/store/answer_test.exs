@@ -27,6 +27,13 @@ defmodule RateLimiter.Store.AnswerTest do
              }
     end
 
+    test "of one local window is the same with and without a list" do
+      answer = {:rate_limited, :all, 10, 4, 50, 20, 1_000_000}
+      usage = Answer.usage(answer, :api, :a, 7)
+      assert %Usage{window: :a, remaining: 4, retry_after_ms: 20, source: :local} = usage
+      assert Answer.usage(answer, :api, [:a], 7) == %{usage | windows: %{a: usage}}
+    end
+
     test "of several windows is the binding window's, with each window's own" do
       for windows <- [[], [:a, :b]] do
         usage = Answer.usage({:ok, :all, :local, 1_000_000, :b, @rows}, :api, windows, 1)
