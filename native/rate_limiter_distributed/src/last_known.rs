@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
-    Algorithm, Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select,
-    Stats, Tag, UpdateError,
+    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select, Stats, Tag,
+    UpdateError,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -161,12 +161,8 @@ impl LastKnown {
 /// Returns the longest time for which usage of a limit can count.
 fn longest_debt(limit: &Limit) -> Nanos {
     let per = limit.per().as_nanos();
-    let longest = match limit.algorithm() {
-        Algorithm::TokenBucket { burst: Some(burst) } => {
-            per.max(per.saturating_mul(burst.into()) / u128::from(limit.limit().max(1)))
-        }
-        _ => per,
-    };
+    let drain = per.saturating_mul(limit.capacity().into()) / u128::from(limit.limit().max(1));
+    let longest = per.max(drain);
     // Twice: for one sub-window more, or for what one call took at a small scale.
     Nanos(u64::try_from(longest.saturating_mul(2)).unwrap_or(u64::MAX))
 }

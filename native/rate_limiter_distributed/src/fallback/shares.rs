@@ -15,19 +15,11 @@ pub(super) struct Shares {
 #[derive(Clone, Debug)]
 struct Part {
     tag: Tag,
-    whole: Amounts,
-    here: Amounts,
-    /// The part as a limit. It is at least 1, also if the part is zero.
-    limit: Limit,
+    whole: Limit,
+    /// At least 1, also if the part is zero.
+    here: Limit,
     /// Whether nothing can be admitted.
     is_zero: bool,
-}
-
-/// The amounts of a limit that are divided.
-#[derive(Clone, Copy, Debug)]
-struct Amounts {
-    limit: u64,
-    burst: u64,
 }
 
 impl Shares {
@@ -41,7 +33,7 @@ impl Shares {
 
     /// Returns the limits of this node's own tables.
     pub(super) fn limits(&self) -> Vec<(Tag, Limit)> {
-        let limit = |part: &Part| (part.tag, part.limit.clone());
+        let limit = |part: &Part| (part.tag, part.here.clone());
         self.windows.iter().map(limit).collect()
     }
 
@@ -55,9 +47,9 @@ impl Shares {
         self.map(known, |part, state| match state {
             // The part of the bucket that is in use, and then its time, since a token takes longer to drain here.
             Snapshot::Bucket { .. } => state
-                .part(part.here.burst, part.whole.burst)
-                .part(part.whole.limit, part.here.limit),
-            _ => state.part(part.here.limit, part.whole.limit),
+                .part(part.here.capacity(), part.whole.capacity())
+                .part(part.whole.limit(), part.here.limit()),
+            _ => state.part(part.here.limit(), part.whole.limit()),
         })
     }
 
@@ -65,7 +57,7 @@ impl Shares {
     pub(super) fn of_used(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
             // A token takes longer to drain.
-            Snapshot::Bucket { .. } => state.part(part.whole.limit, part.here.limit),
+            Snapshot::Bucket { .. } => state.part(part.whole.limit(), part.here.limit()),
             _ => state.clone(),
         })
     }
@@ -74,7 +66,7 @@ impl Shares {
     pub(super) fn to_whole(&self, known: &Known) -> Known {
         self.map(known, |part, state| match state {
             // A token takes less time to drain.
-            Snapshot::Bucket { .. } => state.part(part.here.limit, part.whole.limit),
+            Snapshot::Bucket { .. } => state.part(part.here.limit(), part.whole.limit()),
             _ => state.clone(),
         })
     }
@@ -97,27 +89,15 @@ impl Shares {
 
 impl Part {
     fn new(tag: Tag, limit: &Limit, share: Share) -> Self {
-        let whole = Amounts {
-            limit: limit.limit(),
-            burst: limit.capacity(),
-        };
-        let exact = Amounts {
-            limit: share.of(whole.limit),
-            burst: share.of(whole.burst),
-        };
-        let stated = |amounts: Amounts| {
-            let limit = Limit::new(amounts.limit, limit.per(), limit.algorithm());
-            limit.with_burst(amounts.burst)
-        };
+        let of =
+            |amount, burst| Limit::new(amount, limit.per(), limit.algorithm()).with_burst(burst);
+        let exact = of(share.of(limit.limit()), share.of(limit.capacity()));
         // Also a part that takes longer to drain than can be counted is zero.
-        let is_zero = exact.limit == 0 || exact.burst == 0 || stated(exact).validate().is_err();
-        let least = Amounts { limit: 1, burst: 1 };
-        let here = if is_zero { least } else { exact };
+        let is_zero = exact.validate().is_err();
         Self {
             tag,
-            whole,
-            here,
-            limit: stated(here),
+            whole: limit.clone(),
+            here: if is_zero { of(1, 1) } else { exact },
             is_zero,
         }
     }

@@ -95,9 +95,7 @@ impl Admitted {
             for &(at, cost) in &self.0[from..] {
                 sum += cost;
                 let most = match limit.algorithm() {
-                    Algorithm::TokenBucket { burst } => {
-                        burst.unwrap_or(LIMIT) + LIMIT * (at - start) / per
-                    }
+                    Algorithm::TokenBucket { .. } => limit.capacity() + LIMIT * (at - start) / per,
                     Algorithm::SlidingWindow { .. } | Algorithm::SlidingLog => {
                         LIMIT * ((at - start) / per + 1)
                     }
@@ -114,10 +112,7 @@ impl Admitted {
 fn run(cluster: &Cluster, history: &[Step], limit: &Limit) -> ([Admitted; 2], u64) {
     let mut admitted = [Admitted::default(), Admitted::default()];
     let mut allowance = 0;
-    let most = match limit.algorithm() {
-        Algorithm::TokenBucket { burst } => burst.unwrap_or(LIMIT),
-        _ => LIMIT,
-    };
+    let most = limit.capacity();
     let mut waiting = Vec::new();
     for step in history {
         match *step {
@@ -180,11 +175,7 @@ fn on_nodes(history: Vec<Step>, nodes: usize) -> Vec<Step> {
 
 /// Returns the time after which no usage counts, with one sub-window more.
 fn drained(limit: &Limit) -> Nanos {
-    let periods = match limit.algorithm() {
-        Algorithm::TokenBucket { burst: Some(burst) } => burst.div_ceil(LIMIT) + 1,
-        _ => 2,
-    };
-    Nanos(periods * SECOND)
+    Nanos((limit.capacity().div_ceil(LIMIT) + 1) * SECOND)
 }
 
 proptest! {
@@ -248,10 +239,7 @@ proptest! {
         history.push(Step::SetNetwork(None, Network::Down));
         history.extend(faulty);
         let (admitted, _) = run(&cluster, &history, &limit);
-        let most = match limit.algorithm() {
-            Algorithm::TokenBucket { burst } => burst.unwrap_or(LIMIT),
-            _ => LIMIT,
-        };
+        let most = limit.capacity();
         prop_assert!(admitted[0].beyond(&limit) <= most, "{:?}", admitted[0]);
     }
 

@@ -147,12 +147,8 @@ fn tag(window: &WindowCall) -> Tag {
 
 /// Returns the time in which a full bucket drains.
 fn full(bucket: &Limit) -> Nanos {
-    let burst = match bucket.algorithm() {
-        Algorithm::TokenBucket { burst: Some(burst) } => burst,
-        _ => bucket.limit(),
-    };
     let per = Nanos::from(bucket.per()).0;
-    Nanos(burst * per.div_ceil(bucket.limit()))
+    Nanos(bucket.capacity() * per.div_ceil(bucket.limit()))
 }
 
 fn unused(limit: &Limit) -> Snapshot {
