@@ -17,8 +17,8 @@ use crate::call::{Call, Reply};
 ///   continue from it alone.
 /// - **Exactly one answer.** An accepted call is answered once through its [`Done`]: with a reply, or with the
 ///   [`Failure`] that tells whether it may have run. A call that is not accepted is returned as [`Unsent`].
-/// - **By the deadline.** The answer arrives within the authority's own timeout and a small grace. There is no wait
-///   without an end, not even while connections are lost and made again.
+/// - **By the deadline.** The answer arrives within the authority's own timeout and a small grace, also while
+///   connections are lost and made again.
 /// - **A new epoch after each possible loss.** See [`epoch`](Self::epoch).
 ///
 /// No method may block, since callers are Erlang schedulers, and none may call `done` before it returns, since the

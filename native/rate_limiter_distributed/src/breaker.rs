@@ -24,6 +24,17 @@ pub enum State {
 
 /// Opens after [`FAILURES`] consecutive failures or on request; then requests one probe at a time, after pauses that
 /// double; closes when a probe succeeds.
+///
+/// ```
+/// use rate_limiter_distributed::breaker::{Breaker, State};
+/// use std::time::Instant;
+///
+/// let (mut breaker, now) = (Breaker::default(), Instant::now());
+/// assert_eq!(breaker.trip(now, 0), Some((State::Closed, State::Open)));
+/// let due = breaker.probe_at().expect("a probe after the pause");
+/// assert_eq!(breaker.probe(due), Some((State::Open, State::HalfOpen)));
+/// assert_eq!(breaker.probe_succeeded(), Some((State::HalfOpen, State::Closed)));
+/// ```
 #[derive(Debug, Default)]
 pub struct Breaker {
     phase: Phase,

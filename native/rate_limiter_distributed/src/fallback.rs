@@ -6,7 +6,7 @@
 //!
 //! Two tables tell what is still to be reported. `counts` decides. `reported` holds the part of it that the authority
 //! knows already: first the state that was taken from it, then also the usage that was reported to it. What `counts`
-//! has beyond `reported` is the key's backlog. If a call that reports it fails, it is subtracted from `reported` again:
+//! has beyond `reported` is the key's backlog. If a call with a backlog fails, that is subtracted from `reported` again:
 //! the call may have run nevertheless, and its backlog is then charged twice; but it is always charged.
 
 mod backlog;

@@ -29,13 +29,13 @@ use request::Prepared;
 /// Exact while one authority answers, whose decisions are returned unchanged. Faults admit more than the limit, each
 /// time and with `on_outage: Share`:
 ///
-/// - The authority is away from all nodes: from each node, what others used of a key since it last had a reply about
-///   it, at most its share of the limit. Nothing if there is one node, or if each node had the last reply about a key.
+/// - The authority is away from all nodes: from each node, what others used of a key since its last reply about it, at
+///   most its share of the limit. Nothing if there is one node, or if the last reply of each node is up to date.
 /// - One node is cut off while others continue: its share, which refills at its share of the rate as long as that
 ///   lasts. It is charged when the node is back.
 /// - A reply is lost or late: the cost of that call, charged with the next.
-/// - The authority loses data: what was used of a key since the asking node first had a reply about it, at most the
-///   limit once; and all of it for keys that no node remembers (each remembers `remember` of them).
+/// - The authority loses data: what was used of a key since the last reply to the node that is the first to ask again,
+///   at most the limit once; and all of it for keys that no node remembers (each remembers `remember` of them).
 /// - A node starts while the authority is away: it uses its own time until the first reply, and what it admitted until
 ///   then is charged as of that time. With a clock that is behind by more than a window, that is lost, at most its
 ///   share once; with one that is ahead, a bucket's debt is as much later.
