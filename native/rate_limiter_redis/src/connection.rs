@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Endpoint;
 use crate::credentials::Credentials;
-use crate::error::{server_error, ServerError};
+use crate::error::{auth_error, server_error, ServerError};
 use crate::server_kind::ServerKind;
 use crate::{script, wire};
 
@@ -116,8 +116,10 @@ impl Connection {
         match self.query(auth.arg(password)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(match server_error(&error) {
-                Some(refused) => ConnectError::Credentials(refused.message.into()),
-                None => error.into(),
+                Some(refused) => ConnectError::Credentials(auth_error(&refused).into()),
+                None if error.is_io_error() => error.into(),
+                // The words of the parser may repeat the bytes.
+                None => ConnectError::Failed("the answer to AUTH cannot be read".into()),
             }),
         }
     }

@@ -45,6 +45,36 @@ pub(crate) fn server_error(error: &RedisError) -> Option<ServerError> {
     })
 }
 
+/// The beginnings of the known answers to `AUTH`, the longest first.
+const AUTH_ERRORS: [&str; 16] = [
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "WRONGPASS",
+    "ERR AUTH <password> called without any password configured for the default user",
+    "ERR Client sent AUTH, but no password is set",
+    "ERR invalid password",
+    "ERR wrong number of arguments for 'auth' command",
+    "ERR unknown command 'AUTH'",
+    "ERR unknown command `AUTH`",
+    "ERR unknown command",
+    "ERR max number of clients",
+    "ERR",
+    "NOPERM",
+    "NOAUTH",
+    "LOADING",
+    "MASTERDOWN",
+    "DENIED Redis is running in protected mode",
+];
+
+/// Returns an error reply to `AUTH` as one of a few constants: a server may echo the password in its own words, also as
+/// the first of them.
+pub(crate) fn auth_error(refused: &ServerError) -> &'static str {
+    let known = AUTH_ERRORS.iter().find(|known| {
+        let rest = refused.message.strip_prefix(**known);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    });
+    known.unwrap_or(&"an error of the server's own words, which may repeat the password")
+}
+
 /// What happens to calls whose command returned an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {
@@ -91,6 +121,37 @@ mod tests {
         let reply = format!("-{line}\r\n");
         let value = redis::parse_redis_value(reply.as_bytes()).unwrap();
         value.extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn an_answer_to_auth_is_reported_without_what_it_repeats() {
+        let of = |line: &str| auth_error(&server_error(&error(line)).unwrap());
+        for (line, reported) in [
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                "WRONGPASS invalid username-password pair or user is disabled.",
+            ),
+            ("WRONGPASS secret", "WRONGPASS"),
+            ("NOPERM User secret has no permissions", "NOPERM"),
+            (
+                "ERR unknown command 'AUTH', with args beginning with: 'secret'",
+                "ERR unknown command 'AUTH'",
+            ),
+            ("ERR unknown command secret", "ERR unknown command"),
+            (
+                "ERR max number of clients reached",
+                "ERR max number of clients",
+            ),
+            ("ERR secret", "ERR"),
+        ] {
+            assert_eq!(of(line), reported);
+        }
+        for line in ["secret", "secret is wrong", "ERRsecret", "NOPERM1secret x"] {
+            assert!(
+                of(line).starts_with("an error of the server's own words"),
+                "{line}"
+            );
+        }
     }
 
     #[test]

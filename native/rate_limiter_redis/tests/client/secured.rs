@@ -1,13 +1,17 @@
 //! TLS, users with few permissions, and secrets that change and are never printed.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::thread;
+
 use rate_limiter_distributed::{
     Authority,
     BreakerState::{Closed, HalfOpen},
 };
-use rate_limiter_redis::{Config, Credentials, Identity, Tls, Topology};
+use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Tls, Topology};
 
 use crate::caller::{is_reply_to, with_long_timeout, with_short_timeout, Caller, MAX_WAIT};
-use crate::servers::{until, Secured};
+use crate::servers::{until, Secured, Server};
 
 const PASSWORD: &str = "first-secret";
 const OTHER: &str = "second-secret";
@@ -188,6 +192,72 @@ fn no_secret_is_printed() {
     for secret in [OTHER, key.lines().nth(1).unwrap()] {
         assert!(!printed.contains(secret), "{printed}");
     }
+}
+
+/// Starts a server that answers `AUTH` with this line. `{}` stands for the password that it received.
+fn echoing(line: &'static str) -> Endpoint {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let reply = format!("{}\r\n", line.replace("{}", PASSWORD));
+            // `PASSWORD` is the last word of the command.
+            if lines.any(|read| read.is_ok_and(|read| read == PASSWORD)) {
+                let _ = stream.write_all(reply.as_bytes());
+            }
+        }
+    });
+    Endpoint::tcp("127.0.0.1", port)
+}
+
+/// Checks that a password that was answered in this way is in no event and no status, once `shown` is there.
+fn assert_is_secret(config: Config, answer: &str, shown: &str) {
+    let sentinel = matches!(config.topology, Topology::Sentinel { .. });
+    let caller = Caller::with(config);
+    let print = || format!("{:?} {:?}", caller.client.status(), caller.events);
+    until(answer, MAX_WAIT, || print().contains(shown));
+    if !sentinel {
+        caller.wait_until_open();
+    }
+    assert!(!print().contains(PASSWORD), "{answer}: {}", print());
+}
+
+#[test]
+fn a_password_that_a_server_repeats_is_not_printed() {
+    let credentials = || Credentials::new(Some(Secured::USER), Some(PASSWORD));
+    for (answer, shown) in [
+        (
+            "-ERR unknown command 'AUTH', with args beginning with: 'limiter' '{}'",
+            "ERR unknown command 'AUTH'",
+        ),
+        ("-ERR {} is not the password", "ERR"),
+        ("-WRONGPASS no user has {}", "WRONGPASS"),
+        ("-NOAUTH {}", "NOAUTH"),
+        ("-{} is wrong", "own words"),
+        ("-{}", "own words"),
+        ("{}", "cannot be read"),
+        ("*1\r\n-ERR {}", "ERR"),
+        ("$-9{}", "cannot be read"),
+    ] {
+        let server = Config {
+            credentials: credentials(),
+            ..with_long_timeout(echoing(answer))
+        };
+        assert_is_secret(server, answer, shown);
+        let sentinels = Topology::Sentinel {
+            sentinels: vec![echoing(answer)],
+            group: "primary".to_owned(),
+            credentials: credentials(),
+        };
+        assert_is_secret(Config::new(sentinels), answer, shown);
+    }
+    let server = Server::with(&[&["rename-command", "AUTH", ""]]);
+    let renamed = Config {
+        credentials: credentials(),
+        ..with_long_timeout(server.endpoint())
+    };
+    assert_is_secret(renamed, "a renamed AUTH", "unknown command 'AUTH'");
 }
 
 #[test]
