@@ -96,8 +96,8 @@ fn replay_outcome(
     catch_panic(|| {
         let replay = replay.0.lock();
         known(limit, replay.limits())?;
-        let outcome = replay.outcome(limit, top);
-        Ok(OutcomeTerm::new(env, &outcome).encode(env))
+        let report = replay.report(limit, top);
+        Ok(OutcomeTerm::new(env, &report).encode(env))
     })
 }
 

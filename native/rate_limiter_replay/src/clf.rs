@@ -1,4 +1,4 @@
-//! A line of the Common Log Format, or of the Combined one: the same with more behind it.
+//! Lines of the Common Log Format, and of the Combined Log Format, which appends two fields.
 //!
 //! ```text
 //! host ident user [day/Mon/year:hh:mm:ss +zzzz] "METHOD /path?query HTTP/1.1" status bytes "referer" "agent"
@@ -7,7 +7,7 @@
 use crate::moment::Moment;
 use crate::record::LineError;
 
-/// A field of a line that can name who is asking.
+/// A field of a line that can identify the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClfField {
     /// The client's address or host name.
@@ -22,13 +22,13 @@ pub enum ClfField {
     Status,
     /// The response's size in bytes.
     Bytes,
-    /// Where the client came from (Combined).
+    /// The referring page (Combined).
     Referer,
-    /// What the client calls itself (Combined).
+    /// The user agent (Combined).
     Agent,
 }
 
-/// A line, cut into its fields; nothing is copied.
+/// A line, split into its fields without a copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClfLine<'a> {
     pub(crate) moment: Moment,
@@ -37,15 +37,15 @@ pub(crate) struct ClfLine<'a> {
     request: &'a [u8],
     status: &'a [u8],
     bytes: &'a [u8],
-    /// What follows the common part: the referer and the agent, each in quotes.
+    /// The rest of the line: the referer and the agent, each in quotes.
     rest: &'a [u8],
 }
 
 impl<'a> ClfLine<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, LineError> {
-        let (who, moment, rest) = split_time(line)?;
-        let (host, who) = split_at_space(who).ok_or(LineError::Shape)?;
-        let (_ident, user) = split_at_space(who).ok_or(LineError::Shape)?;
+        let (client, moment, rest) = split_time(line)?;
+        let (host, client) = split_at_space(client).ok_or(LineError::Shape)?;
+        let (_ident, user) = split_at_space(client).ok_or(LineError::Shape)?;
         if host.is_empty() || user.is_empty() {
             return Err(LineError::Shape);
         }
@@ -70,7 +70,7 @@ impl<'a> ClfLine<'a> {
         })
     }
 
-    /// The field's text as the log writes it; `None` where the line has a dash or nothing.
+    /// Returns the text of a field as the log writes it; `None` for a dash or an empty field.
     pub(crate) fn field(&self, field: ClfField) -> Option<&'a [u8]> {
         let text = match field {
             ClfField::Ip => self.host,
@@ -89,7 +89,7 @@ impl<'a> ClfLine<'a> {
         split_at_space(self.request).map(|(method, _)| method)
     }
 
-    /// Between the method and the protocol, if the request names one; clients do send spaces in between.
+    /// Returns what is between the method and the protocol, which may be missing. Clients do send spaces in a target.
     fn target(&self) -> Option<&'a [u8]> {
         let (_, target) = split_at_space(self.request)?;
         let last = target.iter().rposition(|&b| b == b' ');
@@ -104,21 +104,21 @@ impl<'a> ClfLine<'a> {
     }
 }
 
-/// A request's target without its query.
+/// Returns the target of a request without its query.
 pub(crate) fn path(target: &[u8]) -> &[u8] {
     let end = target.iter().position(|&b| b == b'?');
     &target[..end.unwrap_or(target.len())]
 }
 
-/// What is before the time, the time, and what is after it. User names may hold brackets and spaces, so the first
-/// bracket that opens a time is the one.
+/// Returns what is before the time, the time, and what is after it. User names may contain brackets and spaces, so the
+/// first bracket that opens a valid time counts.
 fn split_time(line: &[u8]) -> Result<(&[u8], Moment, &[u8]), LineError> {
     let mut error = LineError::Shape;
     let mut from = 0;
     while let Some(at) = line[from..].iter().position(|&b| b == b'[') {
         let open = from + at;
         let inside = &line[open + 1..];
-        // The time in brackets is 26 bytes, or somewhat more with a fraction.
+        // The time in brackets has 26 bytes, or some more with a fraction.
         let close = inside.iter().take(48).position(|&b| b == b']');
         if open > 0 && line[open - 1] == b' ' {
             if let Some(close) = close {
@@ -143,7 +143,7 @@ fn word(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// The content of a string in quotes, in which a backslash takes the next byte along, and what follows it.
+/// Returns the content of a string in quotes, in which a backslash escapes the next byte, and what follows it.
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
     let mut at = 0;
@@ -159,7 +159,7 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The same behind a space, but where the closing quote is missing (servers cut long lines), all that is left.
+/// As `quoted`, after a space. Without a closing quote (servers cut long lines), returns all that is left.
 fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b" ")?;
     match quoted(text) {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_found() {
+    fn returns_every_field() {
         for (name, expected) in [
             (ClfField::Ip, "2001:db8::1"),
             (ClfField::User, "frank"),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn dashes_are_nothing() {
+    fn a_dash_is_an_absent_field() {
         let line = r#"h - - [10/Oct/2000:13:55:36 -0700] "-" 408 -"#;
         assert_eq!(field(line, ClfField::Ip).as_deref(), Some("h"));
         for name in [
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn users_may_hold_spaces_and_brackets() {
+    fn a_user_may_contain_spaces_and_brackets() {
         let line = r#"h - a [b] c [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 1"#;
         assert_eq!(field(line, ClfField::User).as_deref(), Some("a [b] c"));
     }
 
     #[test]
-    fn a_cut_agent_is_read_as_far_as_it_goes() {
+    fn a_cut_agent_is_read_to_the_end_of_the_line() {
         let line =
             r#"h - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 1 "-" "Mozilla/5.0 (compat"#;
         assert_eq!(
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_say_what_is_wrong() {
+    fn a_broken_line_returns_its_error() {
         for (line, expected) in [
             ("hello", LineError::Shape),
             ("[10/Oct/2000:13:55:36 -0700]", LineError::Shape),

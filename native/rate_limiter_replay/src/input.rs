@@ -1,12 +1,12 @@
-//! What was read, and what of it could not be used.
+//! What was read, and what could not be used.
 
 use crate::moment::Moment;
 use crate::record::LineError;
 
-/// Broken lines that are kept to be shown.
+/// How many broken lines are kept as examples.
 const SHOWN: usize = 5;
 
-/// Bytes that are kept of each.
+/// How many bytes of each are kept.
 const SHOWN_BYTES: usize = 256;
 
 /// Totals over all logs.
@@ -14,19 +14,19 @@ const SHOWN_BYTES: usize = 256;
 pub struct Input {
     /// Lines of all kinds.
     pub lines: u64,
-    /// Those that are empty or white space.
+    /// Lines that are empty or white space.
     pub blank: u64,
-    /// Those that were judged, or wait to be.
+    /// Lines that were checked, or wait for their check.
     pub requests: u64,
-    /// Those that say nothing of who is asking.
+    /// Lines without an id.
     pub without_id: u64,
-    /// Those that came further behind their log's latest time than the reorder span; judged when they came.
+    /// Lines further behind the latest time of their log than the reorder span; they were checked when they were read.
     pub late: u64,
-    /// The log and line of the first late one.
+    /// The log and the line number of the first late line.
     pub first_late: Option<(usize, u64)>,
-    /// Those that could not be read.
+    /// Lines that could not be read.
     pub broken: u64,
-    /// The first few of them.
+    /// The first of these lines.
     pub first_broken: Vec<Broken>,
     /// The earliest and the latest time of a request.
     pub span: Option<(Moment, Moment)>,
@@ -39,18 +39,18 @@ pub struct Input {
 /// A line that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which log.
+    /// The number of the log.
     pub log: usize,
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The error.
     pub error: LineError,
     /// Its first bytes.
     pub text: Vec<u8>,
 }
 
 impl Input {
-    /// The offset under which the first time was written, in minutes east of UTC.
+    /// Returns the offset of the first time, in minutes east of UTC.
     #[must_use]
     pub fn zone_minutes(&self) -> Option<i16> {
         self.zone_minutes

@@ -1,4 +1,4 @@
-//! What a replay needs of one line: when, who, and how much.
+//! What a replay needs of one line: time, id and cost.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -9,34 +9,34 @@ use crate::moment::{Moment, TimeUnit};
 /// Why a line cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// It is longer than any line is kept.
+    /// It is too long.
     TooLong,
-    /// It has not the shape of a Common Log Format line.
+    /// It does not have the shape of a Common Log Format line.
     Shape,
-    /// Its time is no time, or outside of 1970 to 2262.
+    /// Its time is invalid, or outside of 1970 to 2262.
     Time,
     /// Its request is not in quotes.
     Request,
-    /// Its status or size is no number.
+    /// Its status or size is not a number.
     Status,
-    /// It is no JSON object.
+    /// It is not a JSON object.
     Json,
     /// A JSON object without a time.
     NoTime,
-    /// The field that names who is asking is an array or an object.
+    /// A field of the id is an array or an object.
     Nested,
-    /// The cost is no whole number.
+    /// The cost is not a whole number.
     Cost,
-    /// A Common Log Format line, which has no field of the name asked for.
+    /// A line of the Common Log Format, which does not have the requested field.
     NoField,
-    /// The numbers for ids have run out, after four billion.
+    /// More than four billion ids.
     TooManyIds,
 }
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Each line as it begins: with a brace, a JSON object; else Common Log Format.
+    /// A line that begins with a brace is a JSON object, any other Common Log Format.
     Auto,
     /// Common or Combined Log Format.
     Clf,
@@ -44,10 +44,10 @@ pub enum Format {
     Json,
 }
 
-/// One thing to know of a line: its place in Common Log Format, and its names in JSON, the first that is there counts.
+/// A part of a line: its field in Common Log Format, and its names in JSON, of which the first present one counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// `None` where Common Log Format has nothing like it.
+    /// `None` if Common Log Format has no such field.
     pub clf: Option<ClfField>,
     /// Names in JSON, with dots into nested objects.
     pub json: Vec<String>,
@@ -60,20 +60,20 @@ pub struct Schema {
     pub format: Format,
     /// The names of the time in JSON.
     pub time: Vec<String>,
-    /// What a bare number counts; `None`: its magnitude tells.
+    /// What a number counts; `None`: its magnitude decides.
     pub time_unit: Option<TimeUnit>,
-    /// Who is asking: one part or several together.
+    /// The id: one part, or several together.
     pub key: Vec<Part>,
-    /// What a request costs; `None`: 1.
+    /// The cost of a request; `None`: 1.
     pub cost: Option<Part>,
 }
 
-/// A line's content. Who is asking is left in the reader, which owns the room for it.
+/// The content of a line. The id stays in the reader, which owns its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) moment: Moment,
     pub(crate) cost: u64,
-    /// Whether any part says who is asking.
+    /// Whether any part of the id is present.
     pub(crate) has_key: bool,
 }
 
@@ -81,12 +81,12 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct RecordReader {
     schema: Schema,
-    /// All JSON names in one row: the time's, each part's, the cost's.
+    /// All JSON names in a row: of the time, of each part, of the cost.
     wanted: Vec<Vec<u8>>,
     key: Vec<u8>,
 }
 
-/// Who is asking, part by part: `None` for a part that the line does not have.
+/// Returns the parts of an id: `None` for a part that the line does not have.
 pub(crate) fn key_parts(mut key: &[u8]) -> Vec<Option<&[u8]>> {
     let mut parts = Vec::new();
     while let Some((length, rest)) = key.split_first_chunk() {
@@ -106,12 +106,12 @@ pub(crate) fn key_parts(mut key: &[u8]) -> Vec<Option<&[u8]>> {
 /// The length that marks an absent part.
 const ABSENT: u32 = u32::MAX;
 
-/// A part's text is kept up to this length; beyond it a hash of the whole stands for the rest, so that memory for a
-/// key is bounded whatever a client sent.
+/// The text of a part is kept up to this length. A hash of the whole replaces the rest, so the memory of a key is
+/// bounded whatever a client sent.
 const MAX_PART: usize = 256;
 
 impl RecordReader {
-    /// `None` where more names are wanted than can be looked for at once.
+    /// Returns `None` for more names than can be searched at once.
     pub(crate) fn new(schema: Schema) -> Option<Self> {
         let parts = schema.key.iter().chain(&schema.cost);
         let names = schema.time.iter().chain(parts.flat_map(|part| &part.json));
@@ -123,7 +123,7 @@ impl RecordReader {
         })
     }
 
-    /// Who is asking in the line read last: each part behind its length, so that no two keys are the same bytes.
+    /// Returns the id of the last line: each part after its length, so that two ids never have the same bytes.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
@@ -211,11 +211,11 @@ impl RecordReader {
     }
 }
 
-/// The values of the wanted names, to be taken from the front.
+/// The values of the wanted names, taken from the front.
 struct Found<'f, 'a>(&'f [Option<Value<'a>>]);
 
 impl<'a> Found<'_, 'a> {
-    /// The first of the next `count` that is there and not null.
+    /// Returns the first of the next `count` values that is present and not null.
     fn first(&mut self, count: usize) -> Option<Value<'a>> {
         let (mine, rest) = self.0.split_at(count);
         self.0 = rest;
@@ -246,7 +246,7 @@ fn push_part(key: &mut Vec<u8>, text: Option<&[u8]>) {
     push_bytes(key, &short);
 }
 
-/// At most `MAX_PART` bytes and a hash: the length fits.
+/// Appends at most `MAX_PART` bytes and a hash, whose length fits.
 fn push_bytes(key: &mut Vec<u8>, text: &[u8]) {
     let length = u32::try_from(text.len()).unwrap_or(ABSENT - 1);
     key.extend_from_slice(&length.to_le_bytes());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_what_is_wrong() {
+    fn a_broken_line_returns_its_error() {
         let mut reader = reader(vec![part(None, &["user"])], Some(part(None, &["cost"])));
         for (line, expected) in [
             (CLF, LineError::NoField),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn long_parts_are_cut_but_stay_apart() {
+    fn long_parts_are_cut_but_stay_different() {
         let mut reader = reader(vec![part(None, &["user"])], None);
         let mut keys = Vec::new();
         for last in ["a", "b"] {

@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
-    with_limit, Broken, Counts, Fit, Input, LineError, Moment, Outcome, TopId,
+    with_limit, Broken, Decisions, Fit, Input, LimitReport, LineError, Moment, TopId,
 };
 use rustler::{Env, NifMap, Term};
 
@@ -89,19 +89,19 @@ impl<'a> InputTerm<'a> {
 }
 
 impl<'a> OutcomeTerm<'a> {
-    pub(super) fn new(env: Env<'a>, outcome: &Outcome) -> Self {
-        let columns = outcome.columns.iter().map(|column| {
+    pub(super) fn new(env: Env<'a>, report: &LimitReport) -> Self {
+        let columns = report.columns.iter().map(|column| {
             let (admitted, denied) = counts(&column.counts);
             (column.start_seconds, admitted, denied)
         });
-        let top = outcome.top.iter().map(|id| top_id(env, id));
+        let top = report.top.iter().map(|id| top_id(env, id));
         Self {
-            admitted: outcome.totals.admitted,
-            denied: outcome.totals.denied,
-            ids_denied: outcome.ids_denied,
+            admitted: report.totals.admitted,
+            denied: report.totals.denied,
+            ids_denied: report.ids_denied,
             top: top.collect(),
-            hours: outcome.hours.iter().map(counts).collect(),
-            column_seconds: outcome.column_seconds,
+            hours: report.hours.iter().map(counts).collect(),
+            column_seconds: report.column_seconds,
             columns: columns.collect(),
         }
     }
@@ -128,7 +128,7 @@ impl FitTerm {
     }
 }
 
-fn counts(counts: &Counts) -> CountsTerm {
+fn counts(counts: &Decisions) -> CountsTerm {
     (counts.admitted, counts.denied)
 }
 
