@@ -66,7 +66,8 @@ defmodule RateLimiter.Redis do
         Credentials.put!(instance, %{username: username, password: Secret.hide(password)})
 
       _local ->
-        raise ArgumentError, "the instance #{inspect(instance)} has no Redis, its store is :local"
+        raise ArgumentError,
+              "the instance #{Options.show(instance)} has no Redis, its store is :local"
     end
   end
 end
