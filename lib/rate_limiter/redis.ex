@@ -41,7 +41,7 @@ defmodule RateLimiter.Redis do
   alias RateLimiter.Redis.{Credentials, Secret}
 
   @credentials [
-    username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}],
+    username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}, secret: true],
     password: [type: Secret.type(), required: true, secret: true]
   ]
 
