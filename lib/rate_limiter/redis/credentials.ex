@@ -15,42 +15,21 @@ defmodule RateLimiter.Redis.Credentials do
 
   @row {:redis, :credentials}
 
-  # How long a start waits for a password. A later one is read again by this process.
-  @start_ms 100
-
   @type credentials :: %{username: String.t() | nil, password: Secret.t() | nil}
 
-  @doc """
-  Returns the initial credentials, without user and password if the password is not available soon.
-
-  The process that reads the password is killed then, so a slow function delays neither the start nor its caller.
-  """
+  @doc "Returns the initial credentials, without user and password if the password is not available yet."
   @spec open(:ets.tid(), Config.t()) :: Native.credentials()
   def open(table, %Config{username: username, password: password}) do
     credentials = %{username: username, password: password}
 
-    case read_soon(credentials) do
+    case read(credentials) do
       {:ok, read} ->
         keep(table, credentials, read)
         read
 
-      _not_yet ->
+      {:error, _reason} ->
         keep(table, credentials, nil)
         {nil, nil}
-    end
-  end
-
-  defp read_soon(credentials) do
-    {pid, ref} = spawn_monitor(fn -> exit({:read, read(credentials)}) end)
-
-    receive do
-      {:DOWN, ^ref, :process, _pid, {:read, result}} -> result
-      {:DOWN, ^ref, :process, _pid, _killed} -> :failed
-    after
-      @start_ms ->
-        Process.exit(pid, :kill)
-        Process.demonitor(ref, [:flush])
-        :late
     end
   end
 

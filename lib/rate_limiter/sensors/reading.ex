@@ -3,7 +3,6 @@ defmodule RateLimiter.Sensors.Reading do
   # One reading of a sensor. A sensor that raises, exits or takes too long has no opinion and does not disturb the monitor.
 
   alias RateLimiter.Adaptive.Stress
-  alias RateLimiter.Core.Options
   alias RateLimiter.Sensors.{Memory, RunQueue, Schedulers, Timer}
 
   @deadline_ms 500
@@ -39,7 +38,7 @@ defmodule RateLimiter.Sensors.Reading do
         {{:no_opinion, reason}, state}
 
       other ->
-        {{:no_opinion, "expected a reading, got: #{Options.show(other)}"}, state}
+        {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
     end
   end
 
@@ -51,7 +50,7 @@ defmodule RateLimiter.Sensors.Reading do
   def report({:no_opinion, reason}, _thresholds),
     do: %{value: nil, stress: nil, no_opinion: reason}
 
-  defp text(reason), do: if(is_binary(reason), do: reason, else: Options.show(reason))
+  defp text(reason), do: if(is_binary(reason), do: reason, else: inspect(reason, limit: 5))
 
   # The runtime's own numbers are available at once, and some belong to the calling process.
   defp measure(module, state, _deadline_ms) when module in @in_process,
@@ -66,7 +65,7 @@ defmodule RateLimiter.Sensors.Reading do
         answer
 
       {:DOWN, ^ref, :process, _pid, reason} ->
-        {:failed, "it exited: #{Options.show(reason)}"}
+        {:failed, "it exited: #{inspect(reason, limit: 5)}"}
     after
       deadline_ms ->
         Process.exit(pid, :kill)
@@ -80,6 +79,6 @@ defmodule RateLimiter.Sensors.Reading do
   rescue
     error -> {:failed, "it raised #{inspect(error.__struct__)}: #{Exception.message(error)}"}
   catch
-    kind, reason -> {:failed, "#{kind}: #{Options.show(reason)}"}
+    kind, reason -> {:failed, "#{kind}: #{inspect(reason, limit: 5)}"}
   end
 end

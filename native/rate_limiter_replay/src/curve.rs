@@ -1,4 +1,4 @@
-//! How many ids and requests are denied, by limit.
+//! How the share denied falls as the limit rises.
 
 use rate_limiter_core::Limit;
 
@@ -10,23 +10,23 @@ use crate::fit::Fitting;
 pub struct Point {
     /// The limit tried.
     pub limit: u64,
-    /// The ids that it denies at least once.
+    /// Ids that it denies at least once.
     pub ids_denied: u64,
-    /// The requests that it denies.
+    /// Requests that it denies.
     pub requests_denied: u64,
 }
 
 /// What limits of one kind would have done, from the smallest to the one that denies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
-    /// For each given share of ids, the smallest limit that denies at most so many; `None` if no limit of this kind
-    /// does.
+    /// For each share of ids asked for, the smallest limit that denies at most so many; `None` where none of this
+    /// kind does.
     pub smallest: Vec<Option<u64>>,
-    /// Other limits, ascending.
+    /// Other limits, rising.
     pub curve: Vec<Point>,
 }
 
-/// How many limits between 1 and the highest needed are tried for the curve.
+/// Limits between 1 and the highest needed that are tried for the curve.
 const STEPS: u32 = 24;
 
 const PPM: u128 = 1_000_000;
@@ -35,7 +35,7 @@ const PPM: u128 = 1_000_000;
 pub(crate) fn fit(stated: &Limit, events: &ById, shares_ppm: &[u32]) -> Fit {
     let mut fitting = Fitting::new(stated);
     let needed = fitting.smallest_of_all(events);
-    // An id for which no limit is high enough sorts last.
+    // A limit that none can reach is above all others.
     let mut sorted: Vec<u64> = needed
         .iter()
         .map(|limit| limit.unwrap_or(u64::MAX))
@@ -62,8 +62,7 @@ pub(crate) fn fit(stated: &Limit, events: &ById, shares_ppm: &[u32]) -> Fit {
     Fit { smallest, curve }
 }
 
-/// Returns the smallest limit that is too small for at most this share of the ids. `sorted` is the limit that each
-/// needs.
+/// The smallest limit that is too small for at most this share of the ids, of which `sorted` says what each needs.
 fn smallest(sorted: &[u64], share_ppm: u32) -> Option<u64> {
     let denied = sorted.len() as u128 * u128::from(share_ppm) / PPM;
     let satisfied = sorted.len() - usize::try_from(denied).unwrap_or(0).min(sorted.len());
@@ -73,7 +72,7 @@ fn smallest(sorted: &[u64], share_ppm: u32) -> Option<u64> {
     }
 }
 
-/// Returns round numbers from 1 to `highest`, each about the same factor above the one before.
+/// Rising from 1 to `highest`, each about the same factor above the one before, in round numbers.
 fn steps(highest: Option<u64>) -> Vec<u64> {
     let Some(highest) = highest else {
         return Vec::new();
@@ -93,7 +92,7 @@ fn steps(highest: Option<u64>) -> Vec<u64> {
     steps
 }
 
-/// Rounds down to two digits.
+/// To two digits.
 fn round(number: u64) -> u64 {
     let mut unit = 1;
     while number / unit >= 100 {
@@ -102,7 +101,7 @@ fn round(number: u64) -> u64 {
     number / unit * unit
 }
 
-/// Returns how many requests `limit` denies. Only ids that need a higher limit are denied, so only these are checked.
+/// Only ids that need more than `limit` are denied anything, so only they are judged again.
 fn requests_denied(
     fitting: &mut Fitting,
     events: &ById,

@@ -149,8 +149,7 @@ defmodule RateLimiter.Instance.SurvivalTest do
           if Process.alive?(pid), do: kill(pid)
           for _ <- 1..20, do: assert(undocumented(calls) == [], inspect(path))
 
-          new? = &match?({_, new} when new != pid, List.keyfind(tree(&1), path, 0))
-          eventually(fn -> new?.(root) end)
+          eventually(fn -> match?({_, new} when new != pid, List.keyfind(tree(root), path, 0)) end)
 
           assert_alive(name, supervisor)
         end
