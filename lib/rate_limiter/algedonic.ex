@@ -213,5 +213,5 @@ defmodule RateLimiter.Algedonic do
   defp level!(level) when is_number(level) and level >= 0 and level <= 1, do: level / 1
 
   defp level!(other),
-    do: Options.misuse!([:level], "expected a number from 0.0 to 1.0, got: #{inspect(other)}")
+    do: Options.expected!([:level], "a number from 0.0 to 1.0", other)
 end

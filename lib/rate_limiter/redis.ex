@@ -41,7 +41,7 @@ defmodule RateLimiter.Redis do
   alias RateLimiter.Redis.{Credentials, Secret}
 
   @credentials [
-    username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}],
+    username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}, secret: true],
     password: [type: Secret.type(), required: true, secret: true]
   ]
 
@@ -66,7 +66,8 @@ defmodule RateLimiter.Redis do
         Credentials.put!(instance, %{username: username, password: Secret.hide(password)})
 
       _local ->
-        raise ArgumentError, "the instance #{inspect(instance)} has no Redis, its store is :local"
+        raise ArgumentError,
+              "the instance #{Options.show(instance)} has no Redis, its store is :local"
     end
   end
 end

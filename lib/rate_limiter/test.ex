@@ -181,7 +181,7 @@ defmodule RateLimiter.Test do
 
       %Instance{name: other} ->
         raise ArgumentError,
-              "name: expected #{inspect(other)}, which the limiters of this test already replace, got: #{inspect(name)}"
+              "name: expected #{Options.show(other)}, which the limiters of this test already replace, got: #{Options.show(name)}"
 
       nil ->
         begin(name)

@@ -14,7 +14,7 @@ defmodule RateLimiter.Native.Cargo do
         ~w(build --release --locked -p rate_limiter_nif --message-format=json-render-diagnostics)
 
       # Only stdout is captured: Cargo's progress and diagnostics reach the terminal as they come.
-      case System.cmd(cargo, arguments ++ target_dir(root), cd: root) do
+      case System.cmd(cargo, arguments ++ target_dir(root) ++ without_paths(root), cd: root) do
         {messages, 0} -> {:ok, artifact(messages), rust}
         {_messages, status} -> {:error, failed(root, version, status)}
       end
@@ -76,6 +76,19 @@ defmodule RateLimiter.Native.Cargo do
   end
 
   defp cache(directory), do: Path.join(directory, "rate_limiter_cargo")
+
+  # A panic names its source file. The library shall not name directories of the machine that built it. As flags of a
+  # target they are added to those of .cargo/config.toml; RUSTFLAGS of the user replace both.
+  defp without_paths(root) do
+    cargo_home = System.get_env("CARGO_HOME") || Path.expand("~/.cargo")
+    build = Path.dirname(Path.dirname(Mix.Project.build_path()))
+
+    flags =
+      for {path, name} <- [{build, "build"}, {root, "rate_limiter"}, {cargo_home, "cargo"}],
+          do: inspect("--remap-path-prefix=#{path}=#{name}")
+
+    ["--config", "target.'cfg(all())'.rustflags=[#{Enum.join(flags, ",")}]"]
+  end
 
   # Cargo reports where it put the library, whatever its configuration. The messages are one JSON object a
   # line; Elixir parses JSON only since 1.18, and one string is wanted.

@@ -196,7 +196,7 @@ defmodule RateLimiter.HealthTest do
       assert Reading.take(Odd, :slow) == {{:no_opinion, "it took longer than 500 ms"}, :slow}
 
       # An integer that no float can hold cannot be compared with a threshold.
-      assert {{:no_opinion, "expected a reading, got: {:ok, 1000" <> _}, :endless} =
+      assert {{:no_opinion, "expected a reading, got: {:ok, #Integer<" <> _}, :endless} =
                Reading.take(Odd, :endless, @patient_ms)
 
       assert {{:no_opinion, "it raised RuntimeError: no pool"}, _} =

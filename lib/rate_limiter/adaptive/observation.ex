@@ -17,6 +17,7 @@ defmodule RateLimiter.Adaptive.Observation do
   """
 
   alias RateLimiter.Adaptive.{Histogram, Work}
+  alias RateLimiter.Core.Options
 
   defstruct limit: 0.0,
             elapsed_ms: 1_000,
@@ -85,14 +86,17 @@ defmodule RateLimiter.Adaptive.Observation do
 
   defp levels!(levels, name) when is_map(levels) do
     Enum.each(levels, fn
-      {_source, level} when is_number(level) and level >= 0 and level <= 1 -> :ok
-      {source, level} -> misuse!("#{name} of #{inspect(source)}", "a number from 0 to 1", level)
+      {_source, level} when is_number(level) and level >= 0 and level <= 1 ->
+        :ok
+
+      {source, level} ->
+        misuse!("#{name} of #{Options.show(source)}", "a number from 0 to 1", level)
     end)
   end
 
   defp levels!(levels, name), do: misuse!(name, "a map from source to level", levels)
 
   defp misuse!(name, expected, got) do
-    raise ArgumentError, "observation: #{name}: expected #{expected}, got: #{inspect(got)}"
+    raise ArgumentError, "observation: #{name}: expected #{expected}, got: #{Options.show(got)}"
   end
 end

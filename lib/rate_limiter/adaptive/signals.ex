@@ -23,7 +23,7 @@ defmodule RateLimiter.Adaptive.Signals do
 
   alias RateLimiter.Adaptive
   alias RateLimiter.Adaptive.{Decision, Observation}
-  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Core.{Numbers, Options}
 
   @pain_memory 0.4
   @pleasure_memory 0.7
@@ -180,7 +180,7 @@ defmodule RateLimiter.Adaptive.Signals do
   end
 
   defp from(%{source: nil}), do: ""
-  defp from(%{source: source}), do: " from #{inspect(source)}"
+  defp from(%{source: source}), do: " from #{Options.show(source)}"
 
   defp strongest(levels) do
     levels

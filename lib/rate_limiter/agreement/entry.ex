@@ -4,6 +4,7 @@ defmodule RateLimiter.Agreement.Entry do
 
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement
+  alias RateLimiter.Core.Options
 
   @enforce_keys [:epoch, :at_ms, :by, :nodes, :decision, :state]
   defstruct [:epoch, :at_ms, :by, :nodes, :decision, :state, cut_epoch: 0]
@@ -43,7 +44,7 @@ defmodule RateLimiter.Agreement.Entry do
     %{epoch: epoch, at_ms: at_ms, by: by, nodes: nodes, cut_epoch: cut_epoch} = entry
     # Encoded separately, since another node may not know its atoms.
     {binding, decision} = Map.pop!(Map.from_struct(decision), :binding)
-    decision = {Agreement.encode(binding), inspect(binding), Map.to_list(decision)}
+    decision = {Agreement.encode(binding), Options.show(binding), Map.to_list(decision)}
     state = Agreement.encode(state)
     Agreement.encode({1, epoch, at_ms, by, nodes, cut_epoch, decision, state})
   end

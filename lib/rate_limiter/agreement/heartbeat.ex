@@ -4,6 +4,7 @@ defmodule RateLimiter.Agreement.Heartbeat do
 
   alias RateLimiter.Adaptive.Observation
   alias RateLimiter.Agreement
+  alias RateLimiter.Core.Options
 
   @enforce_keys [:node, :group, :scale]
   defstruct [:node, :group, :scale, in_flight: 0, pain: %{}, pleasure: %{}]
@@ -80,7 +81,7 @@ defmodule RateLimiter.Agreement.Heartbeat do
     if byte_size(bytes) <= @max_source_bytes, do: bytes, else: ""
   end
 
-  defp text(source), do: source |> inspect(limit: 20) |> String.slice(0, 80)
+  defp text(source), do: source |> Options.show() |> String.slice(0, 80)
 
   defp sources(list) when is_list(list) do
     Enum.reduce_while(list, {:ok, %{}}, fn

@@ -10,39 +10,45 @@ defmodule RateLimiter.Core.Errors do
   @spec unknown_limiter(atom, instances) :: Exception.t()
   def unknown_limiter(limiter, []) do
     error(
-      "unknown limiter #{inspect(limiter)}, no RateLimiter instance is running on this node. #{add(limiter)}"
+      "unknown limiter #{Options.show(limiter)}, no RateLimiter instance is running on this node. #{add(limiter)}"
     )
   end
 
   def unknown_limiter(limiter, instances) do
     known =
-      Enum.map_join(instances, ", ", fn {name, limiters} ->
-        "#{Options.list(limiters)} of #{inspect(name)}"
+      join(instances, fn {name, limiters} ->
+        "#{Options.list(limiters)} of #{Options.show(name)}"
       end)
 
     hint =
       case Options.nearest(limiter, Enum.flat_map(instances, &elem(&1, 1))) do
         nil -> "."
-        name -> ", did you mean #{inspect(name)}?"
+        name -> ", did you mean #{Options.show(name)}?"
       end
 
-    error("unknown limiter #{inspect(limiter)}#{hint} Known limiters: #{known}")
+    error("unknown limiter #{Options.show(limiter)}#{hint} Known limiters: #{known}")
   end
 
   @spec unknown_window(atom, atom, [atom]) :: Exception.t()
   def unknown_window(window, limiter, known) do
     error(
-      "unknown window #{inspect(window)} of limiter #{inspect(limiter)}, its windows are #{Options.list(known)}"
+      "unknown window #{Options.show(window)} of limiter #{Options.show(limiter)}, its windows are #{Options.list(known)}"
     )
   end
 
   @spec unknown_instance(term, instances) :: Exception.t()
   def unknown_instance(name, []),
-    do: error("no instance #{inspect(name)} is running on this node, nor any other. #{add(:api)}")
+    do:
+      error(
+        "no instance #{Options.show(name)} is running on this node, nor any other. #{add(:api)}"
+      )
 
   def unknown_instance(name, instances) do
-    running = Enum.map_join(instances, ", ", fn {name, _limiters} -> inspect(name) end)
-    error("no instance #{inspect(name)} is running on this node, running instances: #{running}")
+    running = join(instances, fn {name, _limiters} -> Options.show(name) end)
+
+    error(
+      "no instance #{Options.show(name)} is running on this node, running instances: #{running}"
+    )
   end
 
   @spec ended() :: Exception.t()
@@ -51,7 +57,7 @@ defmodule RateLimiter.Core.Errors do
   @spec not_running(term) :: Exception.t()
   def not_running(instance) do
     error(
-      "no instance #{inspect(instance)} is running on this node: it is starting, restarting or has stopped, and the " <>
+      "no instance #{Options.show(instance)} is running on this node: it is starting, restarting or has stopped, and the " <>
         "change may not have been made. Try again when it is running"
     )
   end
@@ -59,7 +65,7 @@ defmodule RateLimiter.Core.Errors do
   @spec taken(atom, term) :: Exception.t()
   def taken(limiter, instance) do
     error(
-      "limiters.#{Options.format([limiter])}: the instance #{inspect(instance)} has a limiter of this name, and a name is " <>
+      "limiters.#{Options.format([limiter])}: the instance #{Options.show(instance)} has a limiter of this name, and a name is " <>
         "unique on a node. Choose another name, or remove that limiter first"
     )
   end
@@ -81,7 +87,7 @@ defmodule RateLimiter.Core.Errors do
 
   @spec bad_call(term, term) :: Exception.t()
   def bad_call(limiter, cost) when is_atom(limiter),
-    do: error("cost: expected an integer, got: #{show(cost)}")
+    do: error("cost: expected an integer, got: #{Options.show(cost)}")
 
   def bad_call(limiter, _cost), do: expected("the name of a limiter, an atom", limiter)
 
@@ -101,13 +107,18 @@ defmodule RateLimiter.Core.Errors do
   @spec bad_list(term) :: Exception.t()
   def bad_list(other), do: expected("a list", other)
 
+  # The first 20, and the number of the others.
+  defp join(instances, text) do
+    {first, others} = Enum.split(instances, 20)
+    list = Enum.map_join(first, ", ", text)
+    if others == [], do: list, else: "#{list} and #{length(others)} more"
+  end
+
   defp add(limiter) do
     "Add {RateLimiter, limiters: [#{Options.format([limiter])}: [windows: [...]]]} to your application's children"
   end
 
-  defp expected(expected, got), do: error("expected #{expected}, got: #{show(got)}")
-
-  defp show(term), do: inspect(term, limit: 20, printable_limit: 200)
+  defp expected(expected, got), do: error("expected #{expected}, got: #{Options.show(got)}")
 
   defp error(message), do: ArgumentError.exception(message)
 end

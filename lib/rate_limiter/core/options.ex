@@ -15,10 +15,15 @@ defmodule RateLimiter.Core.Options do
   # `:keys` is the schema of what is below an option, for the documentation, `:only` the algorithm that it belongs to.
   # Messages do not show the value of a `:secret`.
 
+  import Bitwise, only: [>>>: 2]
+
   @max 9_223_372_036_854_775_807
 
   # Nine years: the longest timer.
   @max_ms 283_824_000_000
+
+  # The most bits of an integer that messages show, about 77 digits.
+  @max_bits 256
 
   @type path :: [term]
   @type schema :: keyword(keyword)
@@ -71,8 +76,7 @@ defmodule RateLimiter.Core.Options do
   @doc "Raises the `ArgumentError` for a value that is not as expected."
   @spec expected!(path, String.t(), term) :: no_return
   def expected!(path, expected, got),
-    do:
-      misuse!(path, "expected #{expected}, got: #{inspect(got, limit: 20, printable_limit: 200)}")
+    do: misuse!(path, "expected #{expected}, got: #{show(got)}")
 
   @doc "Raises the `ArgumentError` for a value that is not as expected and may contain a password."
   @spec hidden!(path, String.t()) :: no_return
@@ -99,7 +103,7 @@ defmodule RateLimiter.Core.Options do
   @doc "Returns names as an English list: the first 20, and the number of the others."
   @spec list([atom]) :: String.t()
   def list([]), do: "none"
-  def list([one]), do: inspect(one)
+  def list([one]), do: show(one)
 
   def list(names) do
     case Enum.split(names, 20) do
@@ -118,6 +122,16 @@ defmodule RateLimiter.Core.Options do
       "#{indent}* `#{inspect(key)}` - #{sentence(rules)}#{below(rules[:keys], indent)}"
     end)
   end
+
+  @doc "Returns a term as messages show it: as `inspect/1` does, and of a large term only the beginning."
+  @spec show(term) :: String.t()
+  def show(term), do: inspect(term, limit: 40, printable_limit: 200, inspect_fun: &show/2)
+
+  # `inspect/2` bounds neither the digits of an integer nor the size of nested collections.
+  defp show(integer, _opts) when is_integer(integer) and abs(integer) >>> @max_bits > 0,
+    do: "#Integer<#{integer |> abs() |> :binary.encode_unsigned() |> byte_size()} bytes>"
+
+  defp show(term, opts), do: Inspect.inspect(term, %{opts | limit: div(opts.limit, 2)})
 
   @doc "Returns a path as messages show it."
   @spec format(path) :: String.t()
@@ -205,5 +219,5 @@ defmodule RateLimiter.Core.Options do
   defp expectation({:each, _fun}, _value), do: "a keyword list or a map"
 
   defp segment(name) when is_atom(name), do: name |> inspect() |> String.trim_leading(":")
-  defp segment(name), do: inspect(name)
+  defp segment(name), do: show(name)
 end

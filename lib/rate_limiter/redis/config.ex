@@ -28,10 +28,12 @@ defmodule RateLimiter.Redis.Config do
     ],
     database: [
       type: {:in, 0..1_000_000},
+      secret: true,
       doc: "the number of the database. Default: `0`, the only one of a cluster."
     ],
     username: [
       type: @text,
+      secret: true,
       doc: "the ACL user. Default: the default user of the server."
     ],
     password: [
@@ -55,10 +57,12 @@ defmodule RateLimiter.Redis.Config do
     ],
     group: [
       type: @text,
+      secret: true,
       doc: "the name of the primary in the Sentinels. Default: `\"mymaster\"`."
     ],
     sentinel_username: [
       type: @text,
+      secret: true,
       doc: "the ACL user of the Sentinels."
     ],
     sentinel_password: [
@@ -108,7 +112,9 @@ defmodule RateLimiter.Redis.Config do
     ]
   ]
 
-  @secrets for {key, rules} <- @schema, rules[:secret], do: key
+  # The options that are functions, once hidden. Messages do not show the values of some others either: a password that was
+  # passed in the wrong place.
+  @secrets for {key, rules} <- @schema, rules[:type] == Secret.type(), do: key
 
   @enforce_keys [:topology, :prefix, :timeout]
   @derive {Inspect, except: [:password, :sentinel_password]}

@@ -15,21 +15,42 @@ defmodule RateLimiter.Redis.Credentials do
 
   @row {:redis, :credentials}
 
+  # How long a start waits for a password. A later one is read again by this process.
+  @start_ms 100
+
   @type credentials :: %{username: String.t() | nil, password: Secret.t() | nil}
 
-  @doc "Returns the initial credentials, without user and password if the password is not available yet."
+  @doc """
+  Returns the initial credentials, without user and password if the password is not available soon.
+
+  The process that reads the password is killed then, so a slow function delays neither the start nor its caller.
+  """
   @spec open(:ets.tid(), Config.t()) :: Native.credentials()
   def open(table, %Config{username: username, password: password}) do
     credentials = %{username: username, password: password}
 
-    case read(credentials) do
+    case read_soon(credentials) do
       {:ok, read} ->
         keep(table, credentials, read)
         read
 
-      {:error, _reason} ->
+      _not_yet ->
         keep(table, credentials, nil)
         {nil, nil}
+    end
+  end
+
+  defp read_soon(credentials) do
+    {pid, ref} = spawn_monitor(fn -> exit({:read, read(credentials)}) end)
+
+    receive do
+      {:DOWN, ^ref, :process, _pid, {:read, result}} -> result
+      {:DOWN, ^ref, :process, _pid, _killed} -> :failed
+    after
+      @start_ms ->
+        Process.exit(pid, :kill)
+        Process.demonitor(ref, [:flush])
+        :late
     end
   end
 

@@ -4,6 +4,8 @@ defmodule RateLimiter.Sensors.Function do
 
   @behaviour RateLimiter.Health
 
+  alias RateLimiter.Core.Options
+
   @impl true
   def init(options), do: Keyword.fetch!(options, :measure)
 
@@ -11,7 +13,7 @@ defmodule RateLimiter.Sensors.Function do
   def measure(fun) do
     case fun.() do
       value when is_number(value) -> {:ok, value, fun}
-      other -> {:no_opinion, "expected a number, got: #{inspect(other, limit: 5)}", fun}
+      other -> {:no_opinion, "expected a number, got: #{Options.show(other)}", fun}
     end
   end
 end

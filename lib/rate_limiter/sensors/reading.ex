@@ -3,6 +3,7 @@ defmodule RateLimiter.Sensors.Reading do
   # One reading of a sensor. A sensor that raises, exits or takes too long has no opinion and does not disturb the monitor.
 
   alias RateLimiter.Adaptive.Stress
+  alias RateLimiter.Core.Options
   alias RateLimiter.Sensors.{Memory, RunQueue, Schedulers, Timer}
 
   @deadline_ms 500
@@ -38,7 +39,7 @@ defmodule RateLimiter.Sensors.Reading do
         {{:no_opinion, reason}, state}
 
       other ->
-        {{:no_opinion, "expected a reading, got: #{inspect(other, limit: 5)}"}, state}
+        {{:no_opinion, "expected a reading, got: #{Options.show(other)}"}, state}
     end
   end
 
@@ -50,7 +51,7 @@ defmodule RateLimiter.Sensors.Reading do
   def report({:no_opinion, reason}, _thresholds),
     do: %{value: nil, stress: nil, no_opinion: reason}
 
-  defp text(reason), do: if(is_binary(reason), do: reason, else: inspect(reason, limit: 5))
+  defp text(reason), do: if(is_binary(reason), do: reason, else: Options.show(reason))
 
   # The runtime's own numbers are available at once, and some belong to the calling process.
   defp measure(module, state, _deadline_ms) when module in @in_process,
@@ -65,7 +66,7 @@ defmodule RateLimiter.Sensors.Reading do
         answer
 
       {:DOWN, ^ref, :process, _pid, reason} ->
-        {:failed, "it exited: #{inspect(reason, limit: 5)}"}
+        {:failed, "it exited: #{Options.show(reason)}"}
     after
       deadline_ms ->
         Process.exit(pid, :kill)
@@ -79,6 +80,6 @@ defmodule RateLimiter.Sensors.Reading do
   rescue
     error -> {:failed, "it raised #{inspect(error.__struct__)}: #{Exception.message(error)}"}
   catch
-    kind, reason -> {:failed, "#{kind}: #{inspect(reason, limit: 5)}"}
+    kind, reason -> {:failed, "#{kind}: #{Options.show(reason)}"}
   end
 end

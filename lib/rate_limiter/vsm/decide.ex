@@ -4,6 +4,7 @@ defmodule RateLimiter.VSM.Decide do
   # starts again from there.
 
   alias RateLimiter.Adaptive.{Decision, Fixed, Observation}
+  alias RateLimiter.Core.Options
   alias RateLimiter.VSM.{Apply, Explain, Loop, Subsystem, Table}
 
   @doc "Takes a step of the law and applies its decision."
@@ -64,7 +65,7 @@ defmodule RateLimiter.VSM.Decide do
     do: scale |> max(config.floor) |> min(config.ceiling)
 
   defp within(_config, other),
-    do: raise(ArgumentError, "expected a number as the scale, got: #{inspect(other, limit: 5)}")
+    do: raise(ArgumentError, "expected a number as the scale, got: #{Options.show(other)}")
 
   defp failed(loop, how) do
     Explain.law_failed(loop, how)
@@ -82,6 +83,6 @@ defmodule RateLimiter.VSM.Decide do
     "raised #{inspect(error.__struct__)} (#{why})"
   end
 
-  defp ended(:exit, reason), do: "exited with #{inspect(reason, limit: 5)}"
-  defp ended(:throw, value), do: "threw #{inspect(value, limit: 5)}"
+  defp ended(:exit, reason), do: "exited with #{Options.show(reason)}"
+  defp ended(:throw, value), do: "threw #{Options.show(value)}"
 end

@@ -5,7 +5,7 @@ defmodule RateLimiter.VSM.Explain do
 
   alias RateLimiter.{Telemetry, VSM}
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Core.{Numbers, Options}
   alias RateLimiter.VSM.{Loop, Subsystem, Table}
 
   @max_entries 32
@@ -92,7 +92,7 @@ defmodule RateLimiter.VSM.Explain do
       binding: {:pain, source},
       stress: counts,
       sentence:
-        "#{inspect(source)} has reported pain of 0.9 or more for #{seconds(for_ms)}: it #{consequence}."
+        "#{Options.show(source)} has reported pain of 0.9 or more for #{seconds(for_ms)}: it #{consequence}."
     })
   end
 

@@ -2,6 +2,8 @@ defmodule RateLimiter.VSM.Outcome do
   @moduledoc false
   # The outcome of work for the law: whether the protected resource succeeded.
 
+  alias RateLimiter.Core.Options
+
   @type t :: :ok | :error | :timeout | :rejected | :none
 
   @all [:ok, :error, :timeout, :rejected, :none]
@@ -17,7 +19,8 @@ defmodule RateLimiter.VSM.Outcome do
 
       other ->
         raise ArgumentError,
-              "outcome: expected the function to return one of #{Enum.map_join(@all, ", ", &inspect/1)}, got: #{inspect(other, limit: 10)}"
+              "outcome: expected the function to return one of #{Enum.map_join(@all, ", ", &inspect/1)}, " <>
+                "got: #{Options.show(other)}"
     end
   end
 

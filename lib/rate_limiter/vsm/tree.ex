@@ -94,7 +94,7 @@ defmodule RateLimiter.VSM.Tree do
   end
 
   defp no_subsystems(instance) do
-    "the instance #{inspect(instance)} has no subsystems. Give it the option vsm: true, or vsm: [subsystems: [...]]"
+    "the instance #{Options.show(instance)} has no subsystems. Give it the option vsm: true, or vsm: [subsystems: [...]]"
   end
 
   defp unknown(table, name, instance) do
@@ -103,6 +103,6 @@ defmodule RateLimiter.VSM.Tree do
     near = if is_atom(name) and name != nil, do: Options.nearest(name, known)
     hint = if near == nil, do: ".", else: ", did you mean #{inspect(near)}?"
 
-    "unknown subsystem #{inspect(name)} of #{inspect(instance)}#{hint} Known subsystems: #{Options.list(known)}"
+    "unknown subsystem #{Options.show(name)} of #{Options.show(instance)}#{hint} Known subsystems: #{Options.list(known)}"
   end
 end

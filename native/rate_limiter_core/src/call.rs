@@ -16,7 +16,8 @@ pub enum Select<'a> {
     Tags(&'a [Tag]),
 }
 
-/// The id of a call, so that a repeated call is not charged again: see [`Limiter::check_once`](crate::Limiter::check_once).
+/// The id of a call, so that a repeated call is not charged again: see
+/// [`Limiter::check_once`](crate::Limiter::check_once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Once {
     /// The hash of the id that the caller gave the call, unique for the call's key.

@@ -80,8 +80,8 @@ pub enum UpdateError {
 }
 
 /// A call that names an unknown limiter or window.
-// As wide as the fields of a usage. A byte in their place in a `Result` makes the compiler copy usages in odd pieces, for
-// each of which the processor waits (a tenth of a check).
+// As wide as the fields of a usage. A byte in their place in a `Result` makes the compiler copy usages in odd pieces,
+// for each of which the processor waits (a tenth of a check).
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! Bounds how much work runs at once, sheds a share of the calls, and measures how the work went.
 //!
-//! A limiter bounds how often; a gate bounds how much at a time. An admitted call holds a [`Permit`], and returns its place
-//! by reporting how the work ended, or by dropping the permit: so a caller that crashes loses no place.
+//! A limiter bounds how often; a gate bounds how much at a time. An admitted call holds a [`Permit`], and returns its
+//! place by reporting how the work ended, or by dropping the permit: so a caller that crashes loses no place.
 
 #[cfg(all(loom, test))]
 mod loom_tests;
@@ -225,7 +225,8 @@ impl Gate {
         self.each(|gate| gate.fresh.record(outcome, duration));
     }
 
-    /// Takes out how the work went that ended since the last call: of work that began after the last cut, and before it.
+    /// Takes out how the work went that ended since the last call: of work that began after the last cut, and before
+    /// it.
     #[must_use]
     pub fn drain(&self) -> (Work, Work) {
         (self.fresh.drain(), self.earlier.drain())
@@ -256,8 +257,8 @@ impl Gate {
         }
     }
 
-    /// Returns whether this call is shed. Of any thousand calls in a row the share is exact, to one call, which a random
-    /// choice is not.
+    /// Returns whether this call is shed. Of any thousand calls in a row the share is exact, to one call, which a
+    /// random choice is not.
     fn sheds(&self) -> bool {
         let ppm = self.open_ppm.load(Ordering::Relaxed);
         if ppm == WIDE_OPEN {

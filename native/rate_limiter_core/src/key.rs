@@ -14,7 +14,8 @@ pub struct Seed {
     secrets: [RapidSecrets; 2],
 }
 
-/// The hash of an id. Equal ids under one seed have equal keys; different ids do with the probability of guessing 127 bits.
+/// The hash of an id. Equal ids under one seed have equal keys; different ids do with the probability of guessing 127
+/// bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Never zero, which marks an empty slot.

@@ -11,8 +11,9 @@
 //!
 //! # Usage
 //!
-//! A [`Limiter`] has one or more windows, each a [`Limit`] under a [`Tag`]. A [`Key`] is the hash of an id under a secret
-//! [`Seed`]. Each call returns a [`Usage`]: admitted or denied, what is left, and when the same call can succeed.
+//! A [`Limiter`] has one or more windows, each a [`Limit`] under a [`Tag`]. A [`Key`] is the hash of an id under a
+//! secret [`Seed`]. Each call returns a [`Usage`]: admitted or denied, what is left, and when the same call can
+//! succeed.
 //!
 //! ```
 //! use rate_limiter_core::{Clock, Limit, Limiter, ManualClock, Nanos, Options, Retry, Seed, Select};
@@ -61,8 +62,8 @@
 //! - `algorithm`: pure integer arithmetic on these words. It knows neither clock nor lock.
 //!
 //! Beside this path: `limiter::once` admits a repeated call without a second charge, `snapshot` describes a state for
-//! other stores, [`arithmetic`] is what the shared limiter has in common with this one, [`SingleLimiter`] applies a limit
-//! to one key without a table, and [`Gate`] bounds how much work runs at once.
+//! other stores, [`arithmetic`] is what the shared limiter has in common with this one, [`SingleLimiter`] applies a
+//! limit to one key without a table, and [`Gate`] bounds how much work runs at once.
 
 #![deny(unsafe_code)]
 

@@ -48,8 +48,9 @@ impl Default for Options {
 
 /// Admits or denies calls by key, exactly and at once.
 ///
-/// Calls for one key are decided one after the other, on any thread. Calls for keys of different stripes do not wait for
-/// each other. No call sleeps, or reads anything but memory and a clock, and a call for a known key does not allocate.
+/// Calls for one key are decided one after the other, on any thread. Calls for keys of different stripes do not wait
+/// for each other. No call sleeps, or reads anything but memory and a clock, and a call for a known key does not
+/// allocate.
 ///
 /// A limiter can be closed, and opened again with other limits. Each call states an [`Epoch`], so a late call never
 /// reaches a limiter that was opened again. So limiters can live in a static table, without a reference count that all

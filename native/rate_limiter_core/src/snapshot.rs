@@ -7,8 +7,8 @@ use crate::clock::Nanos;
 
 /// What one window of one key has used, and when, so that another store can continue from it.
 ///
-/// Points in time are counted since 1970 in UTC, whatever clock the state uses. So they mean the same in another store, as
-/// exactly as the two clocks agree.
+/// Points in time are counted since 1970 in UTC, whatever clock the state uses. So they mean the same in another store,
+/// as exactly as the two clocks agree.
 ///
 /// ```
 /// use rate_limiter_core::{Join, Nanos, Snapshot};

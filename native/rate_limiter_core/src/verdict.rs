@@ -83,8 +83,8 @@ impl Answer {
         self.binding().1.allowed()
     }
 
-    /// Returns the window that decided: of those that denied the call, the one with the longest wait; of an admitted call,
-    /// the one with the least left.
+    /// Returns the window that decided: of those that denied the call, the one with the longest wait; of an admitted
+    /// call, the one with the least left.
     #[must_use]
     pub fn binding(&self) -> &(Tag, Usage) {
         &self.usages[self.binding]

@@ -1,8 +1,8 @@
-//! What keys take in memory: measured as the resident size of a process that does nothing else, not computed.
+//! The memory of keys: measured as the resident size of a process that does nothing else, not computed.
 //!
-//! Each test runs itself again as that process. A sanitizer has memory of its own for each byte, and Linux alone tells
-//! the resident size in a file: elsewhere there is nothing to measure. That memory comes back to the system is told of
-//! glibc alone.
+//! Each test runs itself again as that process. A sanitizer has memory of its own for each byte, and only Linux reports
+//! the resident size in a file: elsewhere nothing is measured. That memory returns to the system is tested with
+//! glibc only.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::process::Command;
@@ -21,7 +21,7 @@ const MILLION: u64 = 1_000_000;
 const MEASURES: &str = "RATE_LIMITER_MEASURES_MEMORY";
 
 /// Bytes of this process that are in memory or swapped out, without the pages of files: the system takes those away
-/// and brings them back as it likes.
+/// and loads them again as needed.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("a mounted /proc");
     let kilobytes = |name: &str| {
@@ -33,18 +33,18 @@ fn resident() -> u64 {
     (kilobytes("RssAnon:") + kilobytes("VmSwap:")) * 1_024
 }
 
-/// Has the allocator return to the system what it keeps of what was freed. It does so by itself only for what happens
+/// Makes the allocator return freed memory to the system. By itself it does so only for memory that happens
 /// to lie at the end of its heap.
 #[allow(unsafe_code)]
 fn give_back() {
     extern "C" {
         fn malloc_trim(pad: usize) -> i32;
     }
-    // SAFETY: glibc, which `target_env` says is here, has it with this signature, for any thread at any time.
+    // SAFETY: glibc, which `target_env` guarantees, has it with this signature, for any thread at any time.
     unsafe { malloc_trim(0) };
 }
 
-/// Whether the test of this name is to measure, as a process of its own. If not, it has been run as one.
+/// Returns whether this process must measure for the test of this name. If not, it has run the test as another process.
 fn measures(test: &str) -> bool {
     if std::env::var_os(MEASURES).is_some() {
         return true;
@@ -58,7 +58,7 @@ fn measures(test: &str) -> bool {
     command
         .args(["--exact", test, "--nocapture"])
         .env(MEASURES, "1")
-        // The end of a heap that is not the main one is never given back.
+        // The end of a heap other than the main one is never returned.
         .env("MALLOC_ARENA_MAX", "1");
     let ran = command.output().expect("a process");
     let told = String::from_utf8_lossy(&ran.stdout);
@@ -109,7 +109,7 @@ impl Measured {
     }
 }
 
-/// Bytes a key of a million, everything that the limiter takes counted.
+/// Returns bytes for each of a million keys, of all memory of the limiter.
 fn bytes_a_key(limit: Limit) -> u64 {
     let before = resident();
     let measured = Measured::new(limit, DEFAULT_MAX_KEYS);
@@ -118,7 +118,7 @@ fn bytes_a_key(limit: Limit) -> u64 {
     let bytes = (resident() - before) / MILLION;
     let told = measured.limiter.stats(measured.epoch).expect("open").bytes / MILLION;
     println!("measured: {bytes} bytes a key, of which {told} are told");
-    // What is told to operators is what there is, but for the allocator's own.
+    // The reported bytes are the measured ones, except the allocator's own.
     assert!(told <= bytes && told * 10 >= bytes * 8, "{told} of {bytes}");
     bytes
 }
@@ -148,15 +148,15 @@ fn a_key_of_a_fixed_window_takes_at_most_80_bytes() {
 }
 
 #[test]
-fn an_attack_takes_what_the_cap_allows_and_gives_it_back() {
-    if !measures("an_attack_takes_what_the_cap_allows_and_gives_it_back") {
+fn an_attack_takes_what_the_cap_allows_and_the_memory_is_freed() {
+    if !measures("an_attack_takes_what_the_cap_allows_and_the_memory_is_freed") {
         return;
     }
     let before = resident();
     let measured = Measured::new(Limit::token_bucket(1, SECOND), MILLION);
     measured.fill(0..MILLION);
     let full = resident() - before;
-    // Five million more, for whom there is no room.
+    // Five million more keys, for which there is no room.
     measured.fill(MILLION..6 * MILLION);
     assert_eq!(measured.keys(), MILLION);
     let attacked = resident() - before;

@@ -1,9 +1,9 @@
-//! Threads that use a limiter while others sweep it, count it, change it and open it anew.
+//! Threads that use a limiter while others sweep, count, change and reopen it.
 //!
-//! These tests count admissions, and they are what runs under ThreadSanitizer, which sees a missing happens-before
-//! even where this processor's memory order would hide it. It sees none of what the precompiled standard library does
-//! for itself, and so would take `thread::scope`, `Barrier` or a contended `std::sync::Mutex` for races: hence threads
-//! that are spawned and joined, and nothing else between them.
+//! These tests count admissions, and they are what runs under ThreadSanitizer, which sees a missing happens-before even
+//! where the memory order of this processor would hide it. It does not see what the precompiled standard library does
+//! internally, so it would report `thread::scope`, `Barrier` or a contended `std::sync::Mutex` as races: hence threads
+//! are only spawned and joined.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -96,13 +96,13 @@ fn every_key_is_admitted_exactly_its_limit_while_others_sweep_and_look() {
 }
 
 #[test]
-fn no_opening_admits_more_than_its_limit_while_limits_and_tenants_change() {
+fn no_opening_admits_more_than_its_limit_while_limits_and_openings_change() {
     const OPENINGS: usize = 200;
     let limiter = Arc::new(Limiter::closed());
     let present = Arc::new(AtomicU32::new(0));
     let admitted: Arc<[AtomicU64]> = (0..=OPENINGS).map(|_| AtomicU64::new(0)).collect();
     let key = keys()[0];
-    // The first call makes what all of them use; ThreadSanitizer could not see that it is made once.
+    // The first call creates what all threads use; ThreadSanitizer cannot see that it is created once.
     let early = limiter.check(Epoch::from_number(0), key, BUCKET, 1);
     assert!(early.is_err());
 
@@ -111,7 +111,7 @@ fn no_opening_admits_more_than_its_limit_while_limits_and_tenants_change() {
         let admitted = Arc::clone(&admitted);
         Repeated::new(move || {
             let epoch = Epoch::from_number(present.load(Ordering::Relaxed));
-            // A stale epoch is an error, and takes nothing of the next tenant's.
+            // A stale epoch is an error, and takes nothing from the next opening.
             if let Ok(usage) = limiter.check(epoch, key, BUCKET, 1) {
                 let count = &admitted[epoch.number() as usize];
                 count.fetch_add(u64::from(usage.allowed()), Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Many threads at once: what they are let through is counted, and the count is exact.
+//! Many threads at once: the number of admitted calls is exact.
 //!
-//! Time stands still here, or is the real one and read before and after; nobody waits. As in `races.rs`, threads are
-//! spawned and joined and nothing else, so that ThreadSanitizer can follow.
+//! The clock stands still, or real time is read before and after; no test sleeps. As in `races.rs`, threads are
+//! only spawned and joined, so that ThreadSanitizer can follow.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Shared {
     }
 }
 
-/// What the threads count together. Each is told its number.
+/// Returns the sum of what the threads count. Each gets its number.
 fn sum_of_threads<T: Send + Sync + 'static>(
     shared: &Arc<T>,
     count: impl Fn(&T, u64) -> u64 + Copy + Send + 'static,
@@ -104,7 +104,7 @@ fn each(limit: u64, per: Duration) -> [Limit; 5] {
 
 #[test]
 fn every_algorithm_admits_exactly_its_limit() {
-    // A token bucket in ETS let 7,439 of 5,000 through.
+    // A token bucket in ETS admitted 7,439 of 5,000.
     const LIMIT: u64 = 5_000;
     for limit in each(LIMIT, DAY) {
         let shared = Shared::of(limit.clone());
@@ -127,7 +127,7 @@ fn costs_of_all_sizes_add_up_to_the_limit() {
                 .map(|cost| if shared.takes(0, cost) { cost } else { 0 })
                 .sum()
         });
-        // Who asked for 1 until the end took the last.
+        // The threads with a cost of 1 took the last units.
         assert_eq!(admitted, LIMIT, "{limit:?}");
     }
 }
@@ -158,7 +158,7 @@ fn all_windows_of_a_call_take_or_none() {
 }
 
 #[test]
-fn what_is_given_back_can_be_taken_again_and_balances() {
+fn refunded_units_can_be_taken_again_and_balance() {
     for limit in each(10, DAY) {
         let shared = Shared::of(limit.clone());
         let outstanding = Arc::new((shared, AtomicI64::new(0)));
@@ -190,7 +190,7 @@ fn no_key_is_lost_or_doubled_while_the_table_grows() {
     ];
     let shared = Shared::new(&limits, u64::MAX);
     let admitted = sum_of_threads(&shared, |shared, number| {
-        // Each thread meets the keys in another order, and every second one from the other end.
+        // Each thread visits the keys in another order, every second one backwards.
         let keys = (0..KEYS).map(|turn| {
             let key = (turn + number * KEYS / THREADS) % KEYS;
             if number % 2 == 0 {
@@ -212,7 +212,7 @@ fn no_key_is_lost_or_doubled_while_the_table_grows() {
 }
 
 #[test]
-fn the_cap_on_keys_holds_and_comes_free_again() {
+fn the_cap_on_keys_holds_and_is_freed() {
     const ROOM: u64 = 1_000;
     let shared = Shared::new(&[(ONLY, Limit::token_bucket(2, SECOND))], ROOM);
     for _ in 0..3 {
@@ -230,7 +230,7 @@ fn the_cap_on_keys_holds_and_comes_free_again() {
 }
 
 #[test]
-fn a_clock_that_threads_move_loses_no_step_and_mints_no_token() {
+fn a_clock_that_threads_move_loses_no_step_and_adds_no_token() {
     let shared = Shared::of(Limit::token_bucket(1_000, SECOND).with_burst(50));
     let start = shared.clock.now().0;
     let admitted = sum_of_threads(&shared, |shared, number| {
@@ -246,12 +246,12 @@ fn a_clock_that_threads_move_loses_no_step_and_mints_no_token() {
     assert_eq!(passed, 20_000 * 100_000);
     let most = 50 + passed / 1_000_000;
     assert!(admitted <= most, "{admitted} of {most}");
-    // Somebody asked before each token was late.
+    // Some thread checked before each token was late.
     assert!(admitted >= most - 1, "{admitted} of {most}");
 }
 
 #[test]
-fn in_real_time_no_more_is_admitted_than_burst_and_what_time_brings() {
+fn real_time_admits_at_most_the_burst_and_the_refill() {
     let options = Options::default();
     let limits = [(ONLY, Limit::token_bucket(1_000_000, SECOND).with_burst(100))];
     let (limiter, epoch) = Limiter::new(&limits, options).expect("valid limits");
@@ -265,7 +265,7 @@ fn in_real_time_no_more_is_admitted_than_burst_and_what_time_brings() {
             .sum()
     });
     let passed = monotonic().0 - before.0;
-    // The clock is told from readings that may differ by less than a token's microsecond.
+    // Readings of the clock may differ by less than the microsecond of a token.
     let most = 100 + passed / 1_000 + 1;
     assert!(admitted <= most, "{admitted} of {most} in {passed} ns");
     assert!(admitted >= 100);

@@ -53,20 +53,18 @@ fn replay_open(replay: ResourceArc<SharedReplay>) -> NifResult<usize> {
     catch_panic(|| Ok(replay.0.lock().open()))
 }
 
-/// Returns the lines of all logs, the latest time of this one, and the late requests of all:
-/// `{lines, latest_ns | nil, late}`.
+/// Returns the lines of all logs and the latest time of this one: `{lines, latest_ns | nil}`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_feed(
     replay: ResourceArc<SharedReplay>,
     log: usize,
     bytes: Binary,
-) -> NifResult<(u64, Option<u64>, u64)> {
+) -> NifResult<(u64, Option<u64>)> {
     catch_panic(|| {
         let mut replay = replay.0.lock();
         known(log, replay.logs())?;
         replay.feed(log, &bytes);
-        let input = replay.input();
-        Ok((input.lines, replay.latest(log), input.late))
+        Ok((replay.input().lines, replay.latest(log)))
     })
 }
 
@@ -84,7 +82,7 @@ fn replay_close(replay: ResourceArc<SharedReplay>, log: usize) -> NifResult<Atom
 fn replay_input(env: Env<'_>, replay: ResourceArc<SharedReplay>) -> NifResult<Term<'_>> {
     catch_panic(|| {
         let replay = replay.0.lock();
-        Ok(InputTerm::new(env, &replay).encode(env))
+        Ok(InputTerm::new(env, replay.input(), replay.ids()).encode(env))
     })
 }
 
@@ -98,8 +96,8 @@ fn replay_outcome(
     catch_panic(|| {
         let replay = replay.0.lock();
         known(limit, replay.limits())?;
-        let outcome = replay.outcome(limit, top);
-        Ok(OutcomeTerm::new(env, &outcome).encode(env))
+        let report = replay.report(limit, top);
+        Ok(OutcomeTerm::new(env, &report).encode(env))
     })
 }
 

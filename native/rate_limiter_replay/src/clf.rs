@@ -1,15 +1,13 @@
-//! A line of the Common Log Format, or of the Combined one: the same with more behind it.
+//! Lines of the Common Log Format, and of the Combined Log Format, which appends two fields.
 //!
 //! ```text
 //! host ident user [day/Mon/year:hh:mm:ss +zzzz] "METHOD /path?query HTTP/1.1" status bytes "referer" "agent"
 //! ```
 
-use crate::address;
-use crate::layouts::Layouts;
 use crate::moment::Moment;
 use crate::record::LineError;
 
-/// A field of a line that can name who is asking.
+/// A field of a line that can identify the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClfField {
     /// The client's address or host name.
@@ -24,32 +22,30 @@ pub enum ClfField {
     Status,
     /// The response's size in bytes.
     Bytes,
-    /// Where the client came from (Combined).
+    /// The referring page (Combined).
     Referer,
-    /// What the client calls itself (Combined).
+    /// The user agent (Combined).
     Agent,
 }
 
-/// A line, cut into its fields; nothing is copied.
+/// A line, split into its fields without a copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClfLine<'a> {
     pub(crate) moment: Moment,
-    pub(crate) layouts: Layouts,
     host: &'a [u8],
     user: &'a [u8],
     request: &'a [u8],
     status: &'a [u8],
     bytes: &'a [u8],
-    /// What follows the common part: the referer and the agent, each in quotes.
+    /// The rest of the line: the referer and the agent, each in quotes.
     rest: &'a [u8],
-    /// Whether the referer is there; a load balancer writes the agent alone.
-    has_referer: bool,
 }
 
 impl<'a> ClfLine<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, LineError> {
-        let (who, moment, rest) = split_time(line)?;
-        let (host, user, layouts) = names(who).ok_or(LineError::Shape)?;
+        let (client, moment, rest) = split_time(line)?;
+        let (host, client) = split_at_space(client).ok_or(LineError::Shape)?;
+        let (_ident, user) = split_at_space(client).ok_or(LineError::Shape)?;
         if host.is_empty() || user.is_empty() {
             return Err(LineError::Shape);
         }
@@ -65,41 +61,16 @@ impl<'a> ClfLine<'a> {
         }
         Ok(Self {
             moment,
-            layouts,
             host,
             user,
             request,
             status,
             bytes,
             rest,
-            has_referer: true,
         })
     }
 
-    /// The same fields out of the line of a proxy, which names the client by its address and has the agent in `rest`.
-    pub(crate) fn of_proxy(
-        moment: Moment,
-        client: &'a [u8],
-        request: &'a [u8],
-        status: &'a [u8],
-        bytes: &'a [u8],
-        rest: &'a [u8],
-    ) -> Option<Self> {
-        let (host, layouts) = address::client(client);
-        (is_status(status) && is_count(bytes)).then_some(Self {
-            moment,
-            layouts,
-            host,
-            user: b"-",
-            request,
-            status,
-            bytes,
-            rest,
-            has_referer: false,
-        })
-    }
-
-    /// The field's text as the log writes it; `None` where the line has a dash or nothing.
+    /// Returns the text of a field as the log writes it; `None` for a dash or an empty field.
     pub(crate) fn field(&self, field: ClfField) -> Option<&'a [u8]> {
         let text = match field {
             ClfField::Ip => self.host,
@@ -108,10 +79,8 @@ impl<'a> ClfLine<'a> {
             ClfField::Path => path(self.target()?),
             ClfField::Status => self.status,
             ClfField::Bytes => self.bytes,
-            ClfField::Referer if self.has_referer => self.quoted_rest()?.0,
-            ClfField::Referer => return None,
-            ClfField::Agent if self.has_referer => loosely_quoted(self.quoted_rest()?.1)?.0,
-            ClfField::Agent => self.quoted_rest()?.0,
+            ClfField::Referer => self.quoted_rest()?.0,
+            ClfField::Agent => loosely_quoted(self.quoted_rest()?.1)?.0,
         };
         (!text.is_empty() && text != b"-").then_some(text)
     }
@@ -120,7 +89,7 @@ impl<'a> ClfLine<'a> {
         split_at_space(self.request).map(|(method, _)| method)
     }
 
-    /// Between the method and the protocol, if the request names one; clients do send spaces in between.
+    /// Returns what is between the method and the protocol, which may be missing. Clients do send spaces in a target.
     fn target(&self) -> Option<&'a [u8]> {
         let (_, target) = split_at_space(self.request)?;
         let last = target.iter().rposition(|&b| b == b' ');
@@ -135,72 +104,25 @@ impl<'a> ClfLine<'a> {
     }
 }
 
-/// A request's target without its query, and without the server that a proxy puts before the path.
+/// Returns the target of a request without its query.
 pub(crate) fn path(target: &[u8]) -> &[u8] {
-    let target = if target.starts_with(b"http") {
-        without_server(target).unwrap_or(target)
-    } else {
-        target
-    };
     let end = target.iter().position(|&b| b == b'?');
     &target[..end.unwrap_or(target.len())]
 }
 
-fn without_server(target: &[u8]) -> Option<&[u8]> {
-    let rest = target.strip_prefix(b"http")?;
-    let rest = rest.strip_prefix(b"s").unwrap_or(rest);
-    let server = rest.strip_prefix(b"://")?;
-    let path = server.iter().position(|&byte| byte == b'/');
-    Some(path.map_or(b"/", |path| &server[path..]))
-}
-
-/// The client and the user of what is before the time: `host ident user`, also behind the name of a virtual host, and
-/// where the host is a list of addresses.
-fn names(who: &[u8]) -> Option<(&[u8], &[u8], Layouts)> {
-    let (first, rest) = split_at_space(who)?;
-    let (host, found) = address::client(first);
-    if found == Layouts::NONE && address::is_address(host) {
-        return Some((host, split_at_space(rest)?.1, found));
-    }
-    let mut layouts = Layouts::NONE;
-    let who = if names_virtual_host(first, rest) {
-        layouts.add(Layouts::VIRTUAL_HOST);
-        rest
-    } else {
-        who
-    };
-    // The space that ends the host is the first one that is not behind a comma.
-    let end = (1..who.len()).find(|&at| who[at] == b' ' && who[at - 1] != b',')?;
-    let (host, found) = address::client(&who[..end]);
-    layouts.add(found);
-    Some((host, split_at_space(&who[end + 1..])?.1, layouts))
-}
-
-/// Whether the first word is a virtual host: the client's address is behind it, or it has a port and one more word than
-/// the format follows.
-fn names_virtual_host(first: &[u8], rest: &[u8]) -> bool {
-    let (second, after) = word(rest);
-    let port = memchr::memrchr(b':', first).map(|colon| &first[colon + 1..]);
-    let has_port = port.is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
-    let names_client = address::is_address(address::client(second).0);
-    let more = after.iter().filter(|&&byte| byte == b' ').count() >= 2;
-    more && second != b"-" && !first.ends_with(b",") && (names_client || has_port)
-}
-
-/// What is before the time, the time, and what is after it. User names may hold brackets and spaces, so the first
-/// bracket that opens a time is the one.
+/// Returns what is before the time, the time, and what is after it. User names may contain brackets and spaces, so the
+/// first bracket that opens a valid time counts.
 fn split_time(line: &[u8]) -> Result<(&[u8], Moment, &[u8]), LineError> {
     let mut error = LineError::Shape;
     let mut from = 0;
     while let Some(at) = line[from..].iter().position(|&b| b == b'[') {
         let open = from + at;
         let inside = &line[open + 1..];
-        // The time in brackets is 26 bytes, or somewhat more with a fraction.
+        // The time in brackets has 26 bytes, or some more with a fraction.
         let close = inside.iter().take(48).position(|&b| b == b']');
         if open > 0 && line[open - 1] == b' ' {
             if let Some(close) = close {
-                let time = &inside[..close];
-                if let Some(moment) = Moment::common(time).or_else(|| other_time(time)) {
+                if let Some(moment) = Moment::common(&inside[..close]) {
                     return Ok((&line[..open - 1], moment, &inside[close + 1..]));
                 }
                 error = LineError::Time;
@@ -211,23 +133,18 @@ fn split_time(line: &[u8]) -> Result<(&[u8], Moment, &[u8]), LineError> {
     Err(error)
 }
 
-/// ISO 8601 or seconds since 1970, as servers can be told to write them. A user's name may hold a shorter number.
-fn other_time(text: &[u8]) -> Option<Moment> {
-    (text.len() >= 9).then(|| Moment::parse(text, None))?
-}
-
 fn split_at_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|&b| b == b' ')?;
     Some((&text[..at], &text[at + 1..]))
 }
 
-pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|&b| b == b' ');
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// The content of a string in quotes, in which a backslash takes the next byte along, and what follows it.
-pub(crate) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Returns the content of a string in quotes, in which a backslash escapes the next byte, and what follows it.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
     let mut at = 0;
     loop {
@@ -242,8 +159,8 @@ pub(crate) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The same behind a space, but where the closing quote is missing (servers cut long lines), all that is left.
-pub(crate) fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// As `quoted`, after a space. Without a closing quote (servers cut long lines), returns all that is left.
+fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b" ")?;
     match quoted(text) {
         Some(parts) => Some(parts),
@@ -273,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_is_found() {
+    fn returns_every_field() {
         for (name, expected) in [
             (ClfField::Ip, "2001:db8::1"),
             (ClfField::User, "frank"),
@@ -290,98 +207,8 @@ mod tests {
         assert_eq!(line.moment.unix_ns, 971_211_336_000_000_000);
     }
 
-    const REST: &str = r#"[10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 1"#;
-
     #[test]
-    fn the_client_is_found_behind_a_virtual_host_and_in_a_list() {
-        for (who, ip, user, layout) in [
-            (
-                "shop.example:443 203.0.113.7 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::VIRTUAL_HOST,
-            ),
-            (
-                "shop.example 203.0.113.7 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::VIRTUAL_HOST,
-            ),
-            (
-                "10.0.0.5:80 203.0.113.7 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::VIRTUAL_HOST,
-            ),
-            (
-                "localhost:80 client.example - anna",
-                "client.example",
-                "anna",
-                Layouts::VIRTUAL_HOST,
-            ),
-            (
-                "a:80 203.0.113.7, 10.0.0.1 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::LIST,
-            ),
-            (
-                "203.0.113.7, 10.0.0.1 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::LIST,
-            ),
-            (
-                "203.0.113.7,10.0.0.1 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::LIST,
-            ),
-            (
-                "203.0.113.7:5678 - anna",
-                "203.0.113.7",
-                "anna",
-                Layouts::PORT,
-            ),
-            (
-                "[2001:db8::1]:5678 - anna",
-                "2001:db8::1",
-                "anna",
-                Layouts::PORT,
-            ),
-            (
-                "client.example - anna",
-                "client.example",
-                "anna",
-                Layouts::NONE,
-            ),
-            (
-                "client.example ident a b",
-                "client.example",
-                "a b",
-                Layouts::NONE,
-            ),
-        ] {
-            let text = format!("{who} {REST}");
-            let line = ClfLine::parse(text.as_bytes()).expect("a line");
-            let field = |name| line.field(name).map(String::from_utf8_lossy);
-            assert_eq!(field(ClfField::Ip).as_deref(), Some(ip), "{who}");
-            assert_eq!(field(ClfField::User).as_deref(), Some(user), "{who}");
-            assert!(layout == line.layouts || line.layouts.has(layout), "{who}");
-        }
-    }
-
-    #[test]
-    fn the_time_may_be_iso_or_a_number() {
-        for time in ["2000-10-10T13:55:36-07:00", "971211336", "971211336.000"] {
-            let text = format!(r#"h - a [b] c [{time}] "GET / HTTP/1.0" 200 1"#);
-            let line = ClfLine::parse(text.as_bytes()).expect("a line");
-            assert_eq!(line.moment.unix_ns, 971_211_336_000_000_000, "{time}");
-        }
-    }
-
-    #[test]
-    fn dashes_are_nothing() {
+    fn a_dash_is_an_absent_field() {
         let line = r#"h - - [10/Oct/2000:13:55:36 -0700] "-" 408 -"#;
         assert_eq!(field(line, ClfField::Ip).as_deref(), Some("h"));
         for name in [
@@ -397,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn users_may_hold_spaces_and_brackets() {
+    fn a_user_may_contain_spaces_and_brackets() {
         let line = r#"h - a [b] c [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 1"#;
         assert_eq!(field(line, ClfField::User).as_deref(), Some("a [b] c"));
     }
 
     #[test]
-    fn a_cut_agent_is_read_as_far_as_it_goes() {
+    fn a_cut_agent_is_read_to_the_end_of_the_line() {
         let line =
             r#"h - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 1 "-" "Mozilla/5.0 (compat"#;
         assert_eq!(
@@ -414,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_say_what_is_wrong() {
+    fn a_broken_line_returns_its_error() {
         for (line, expected) in [
             ("hello", LineError::Shape),
             ("[10/Oct/2000:13:55:36 -0700]", LineError::Shape),

@@ -1,4 +1,4 @@
-//! How the share denied falls as the limit rises.
+//! How many ids and requests are denied, by limit.
 
 use rate_limiter_core::Limit;
 
@@ -10,23 +10,23 @@ use crate::fit::Fitting;
 pub struct Point {
     /// The limit tried.
     pub limit: u64,
-    /// Ids that it denies at least once.
+    /// The ids that it denies at least once.
     pub ids_denied: u64,
-    /// Requests that it denies.
+    /// The requests that it denies.
     pub requests_denied: u64,
 }
 
 /// What limits of one kind would have done, from the smallest to the one that denies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
-    /// For each share of ids asked for, the smallest limit that denies at most so many; `None` where none of this
-    /// kind does.
+    /// For each given share of ids, the smallest limit that denies at most so many; `None` if no limit of this kind
+    /// does.
     pub smallest: Vec<Option<u64>>,
-    /// Other limits, rising.
+    /// Other limits, ascending.
     pub curve: Vec<Point>,
 }
 
-/// Limits between 1 and the highest needed that are tried for the curve.
+/// How many limits between 1 and the highest needed are tried for the curve.
 const STEPS: u32 = 24;
 
 const PPM: u128 = 1_000_000;
@@ -35,7 +35,7 @@ const PPM: u128 = 1_000_000;
 pub(crate) fn fit(stated: &Limit, events: &ById, shares_ppm: &[u32]) -> Fit {
     let mut fitting = Fitting::new(stated);
     let needed = fitting.smallest_of_all(events);
-    // A limit that none can reach is above all others.
+    // An id for which no limit is high enough sorts last.
     let mut sorted: Vec<u64> = needed
         .iter()
         .map(|limit| limit.unwrap_or(u64::MAX))
@@ -62,7 +62,8 @@ pub(crate) fn fit(stated: &Limit, events: &ById, shares_ppm: &[u32]) -> Fit {
     Fit { smallest, curve }
 }
 
-/// The smallest limit that is too small for at most this share of the ids, of which `sorted` says what each needs.
+/// Returns the smallest limit that is too small for at most this share of the ids. `sorted` is the limit that each
+/// needs.
 fn smallest(sorted: &[u64], share_ppm: u32) -> Option<u64> {
     let denied = sorted.len() as u128 * u128::from(share_ppm) / PPM;
     let satisfied = sorted.len() - usize::try_from(denied).unwrap_or(0).min(sorted.len());
@@ -72,7 +73,7 @@ fn smallest(sorted: &[u64], share_ppm: u32) -> Option<u64> {
     }
 }
 
-/// Rising from 1 to `highest`, each about the same factor above the one before, in round numbers.
+/// Returns round numbers from 1 to `highest`, each about the same factor above the one before.
 fn steps(highest: Option<u64>) -> Vec<u64> {
     let Some(highest) = highest else {
         return Vec::new();
@@ -92,7 +93,7 @@ fn steps(highest: Option<u64>) -> Vec<u64> {
     steps
 }
 
-/// To two digits.
+/// Rounds down to two digits.
 fn round(number: u64) -> u64 {
     let mut unit = 1;
     while number / unit >= 100 {
@@ -101,7 +102,7 @@ fn round(number: u64) -> u64 {
     number / unit * unit
 }
 
-/// Only ids that need more than `limit` are denied anything, so only they are judged again.
+/// Returns how many requests `limit` denies. Only ids that need a higher limit are denied, so only these are checked.
 fn requests_denied(
     fitting: &mut Fitting,
     events: &ById,

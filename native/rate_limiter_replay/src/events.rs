@@ -1,6 +1,6 @@
-//! What happened, kept short, so that other limits can be tried on it: 12 bytes a request, 20 with costs.
+//! The requests in compact form, to try other limits on them: 12 bytes a request, 20 with costs.
 
-/// Requests in the order in which they were judged.
+/// Requests in the order in which they were checked.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     ids: Vec<u32>,
@@ -9,16 +9,16 @@ pub(crate) struct Events {
     costs: Vec<u64>,
 }
 
-/// The same, each id's requests together.
+/// Requests grouped by id.
 #[derive(Debug, Default)]
 pub(crate) struct ById {
-    /// Where each id's requests begin; one more at the end.
+    /// Where the requests of each id begin, and where the last ones end.
     starts: Vec<usize>,
     times: Vec<u64>,
     costs: Vec<u64>,
 }
 
-/// One id's requests in order.
+/// The requests of one id, in order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct History<'a> {
     times: &'a [u64],
@@ -37,7 +37,7 @@ impl Events {
         self.times.push(time);
     }
 
-    /// Sorts by id, of which there are `ids`, and keeps the order within each.
+    /// Groups by id, of which there are `ids`, and keeps the order within each.
     pub(crate) fn by_id(self, ids: usize) -> ById {
         let mut starts = vec![0; ids + 1];
         for &id in &self.ids {
@@ -69,7 +69,7 @@ impl Events {
 }
 
 impl ById {
-    /// How many ids there are.
+    /// Returns the number of ids.
     pub(crate) fn len(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
@@ -84,13 +84,13 @@ impl ById {
 }
 
 impl History<'_> {
-    /// Time and cost of each request.
+    /// Returns time and cost of each request.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let costs = self.costs.iter().copied().chain(std::iter::repeat(1));
         self.times.iter().copied().zip(costs)
     }
 
-    /// What all requests cost together.
+    /// Returns the cost of all requests together.
     pub(crate) fn total_cost(&self) -> u64 {
         if self.costs.is_empty() {
             return self.times.len() as u64;

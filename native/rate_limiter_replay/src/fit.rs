@@ -1,15 +1,15 @@
-//! Which limit would have fitted: the smallest under which an id is never denied, and what those below it do.
+//! Finds the smallest limit under which an id is never denied, and what lower limits do.
 //!
-//! Each id is judged alone by the meter of production, on a fresh state, for one candidate after the other. Under a
-//! higher limit an id that was never denied is not denied either (nothing was turned away, so each algorithm counts
-//! the same uses against more room), which is what lets the candidates be halved. The burst follows the limit: a
-//! limit stated with a burst keeps the proportion of the two, rounded up.
+//! The requests of each id are checked alone, by the arithmetic of a limiter, under one candidate after the other. An
+//! id that one limit never denies is not denied by a higher one: each algorithm then counts the same uses against more
+//! room. So the search halves the candidates. The burst follows the limit: the proportion of a stated burst to its
+//! limit stays, rounded up.
 
 use rate_limiter_core::{Algorithm, Limit, LimitError, Nanos, SingleLimiter};
 
 use crate::events::{ById, History};
 
-/// The same limit with `limit` for its own, and its burst in proportion.
+/// Returns the stated limit with another amount, and its burst in proportion.
 #[must_use]
 pub fn with_limit(stated: &Limit, limit: u64) -> Limit {
     let algorithm = match stated.algorithm() {
@@ -21,7 +21,7 @@ pub fn with_limit(stated: &Limit, limit: u64) -> Limit {
     Limit::new(limit, stated.per(), algorithm)
 }
 
-/// The least limit whose bucket holds `cost`.
+/// Returns the lowest limit whose bucket holds `cost`.
 fn limit_that_holds(stated: &Limit, cost: u64) -> u64 {
     match stated.algorithm() {
         Algorithm::TokenBucket { burst: Some(burst) } => in_proportion(stated.limit(), cost, burst),
@@ -29,7 +29,7 @@ fn limit_that_holds(stated: &Limit, cost: u64) -> u64 {
     }
 }
 
-/// `value * of / to`, rounded up; the largest number if it is larger.
+/// Returns `value * of / to`, rounded up and saturating.
 fn in_proportion(value: u64, of: u64, to: u64) -> u64 {
     let exact = (u128::from(value) * u128::from(of)).div_ceil(u128::from(to.max(1)));
     u64::try_from(exact).unwrap_or(u64::MAX)
@@ -49,7 +49,7 @@ impl<'a> Fitting<'a> {
         }
     }
 
-    /// For each id the smallest limit under which it is never denied; `None` where no limit of this kind is high
+    /// Returns for each id the smallest limit under which it is never denied; `None` if no limit of this kind is high
     /// enough.
     pub(crate) fn smallest_of_all(&mut self, events: &ById) -> Vec<Option<u64>> {
         (0..events.len())
@@ -58,8 +58,8 @@ impl<'a> Fitting<'a> {
     }
 
     fn smallest(&mut self, history: &History) -> Option<u64> {
-        // Nothing is denied where all that was ever asked fits at once. The stated limit can be kept, which one below
-        // it may not (a period of years over one).
+        // Nothing is denied if the cost of all requests fits at once. The stated limit can be kept, but a lower one
+        // perhaps cannot (1 in a period of years).
         let enough = limit_that_holds(self.stated, history.total_cost()).max(self.stated.limit());
         let enough = self.possible(enough)?;
         let (mut fails, mut passes) = (0, 1);
@@ -84,7 +84,7 @@ impl<'a> Fitting<'a> {
         Some(passes)
     }
 
-    /// `limit`, or the highest that the algorithm can keep.
+    /// Returns `limit`, or the highest that the algorithm can keep.
     fn possible(&self, limit: u64) -> Option<u64> {
         match with_limit(self.stated, limit).validate() {
             Ok(()) => Some(limit),
@@ -97,7 +97,7 @@ impl<'a> Fitting<'a> {
         self.restart(limit) && history.iter().all(|call| self.admits(call))
     }
 
-    /// How many of the history's requests `limit` denies; all of them if it cannot be kept.
+    /// Returns how many requests `limit` denies; all of them if it cannot be kept.
     pub(crate) fn denied(&mut self, limit: u64, history: &History) -> u64 {
         let kept = self.restart(limit);
         history

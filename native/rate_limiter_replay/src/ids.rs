@@ -1,19 +1,19 @@
-//! Who asked: each key once, under a small number.
+//! The ids of a log: each key once, under a small number.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Keys by number and numbers by key. All keys lie in one piece of memory; a key costs its bytes and about 25 more.
+/// Keys by number and numbers by key. All keys lie in one piece of memory; a key takes its bytes and about 25 more.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
-    /// All keys, one behind the other.
+    /// All keys, one after the other.
     bytes: Vec<u8>,
     /// Where each key ends.
     ends: Vec<usize>,
-    /// The upper half of each key's hash, so that growing hashes nothing again and few bytes are compared in vain.
+    /// The upper half of the hash of each key, so that growth needs no new hash, and few bytes are compared in vain.
     hashes: Vec<u32>,
     /// Open addressing: 0, or a number and one. Its length is a power of two.
     slots: Vec<u32>,
-    /// Seeded: a log holds what strangers sent, and they must not aim at one slot.
+    /// Seeded: clients choose the ids of a log, and must not be able to aim them at one slot.
     seed: RandomState,
 }
 
@@ -22,7 +22,7 @@ impl Ids {
         self.ends.len()
     }
 
-    /// The key's number, a new one if it is new. `None` where numbers have run out, after four billion.
+    /// Returns the number of a key, a new one for a new key. `None` after four billion keys.
     pub(crate) fn number(&mut self, key: &[u8]) -> Option<u32> {
         if self.ends.len() * 4 >= self.slots.len() * 3 {
             self.grow();
@@ -49,7 +49,7 @@ impl Ids {
         Some(number)
     }
 
-    /// The key of a number that was given out.
+    /// Returns the key of a number that was returned.
     pub(crate) fn key(&self, number: u32) -> &[u8] {
         let number = number as usize;
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -57,7 +57,7 @@ impl Ids {
     }
 
     fn start(&self, hash: u32) -> usize {
-        // Spread over more slots than 32 bits reach, if it comes to that: neighbours are as good as strangers.
+        // Beyond 2^32 slots only the first ones are starts; longer probes remain correct.
         hash as usize & (self.slots.len() - 1)
     }
 
@@ -69,7 +69,7 @@ impl Ids {
             while self.slots[at] != 0 {
                 at = (at + 1) & (length - 1);
             }
-            // It was given out as a u32 below the largest.
+            // Every number fits a u32, and is below the largest.
             self.slots[at] = u32::try_from(number).map_or(0, |number| number + 1);
         }
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_key_is_one_too() {
+    fn the_empty_key_has_a_number() {
         let mut ids = Ids::default();
         assert_eq!(ids.number(b"a"), Some(0));
         assert_eq!(ids.number(b""), Some(1));

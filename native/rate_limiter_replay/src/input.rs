@@ -1,13 +1,12 @@
-//! What was read, and what of it could not be used.
+//! What was read, and what could not be used.
 
-use crate::layouts::Layouts;
 use crate::moment::Moment;
 use crate::record::LineError;
 
-/// Broken lines that are kept to be shown.
+/// How many broken lines are kept as examples.
 const SHOWN: usize = 5;
 
-/// Bytes that are kept of each.
+/// How many bytes of each are kept.
 const SHOWN_BYTES: usize = 256;
 
 /// Totals over all logs.
@@ -15,57 +14,46 @@ const SHOWN_BYTES: usize = 256;
 pub struct Input {
     /// Lines of all kinds.
     pub lines: u64,
-    /// Those that are empty, white space, or a header.
+    /// Lines that are empty or white space.
     pub blank: u64,
-    /// Those that were judged, or wait to be.
+    /// Lines that were checked, or wait for their check.
     pub requests: u64,
-    /// Those that say nothing of who is asking.
+    /// Lines without an id.
     pub without_id: u64,
-    /// Those that came further behind their log's latest time than the reorder span; judged when they came.
+    /// Lines further behind the latest time of their log than the reorder span; they were checked when they were read.
     pub late: u64,
-    /// The log and line of the first late one.
+    /// The log and the line number of the first late line.
     pub first_late: Option<(usize, u64)>,
-    /// Those that could not be read.
+    /// Lines that could not be read.
     pub broken: u64,
-    /// The first few of them.
+    /// The first of these lines.
     pub first_broken: Vec<Broken>,
     /// The earliest and the latest time of a request.
     pub span: Option<(Moment, Moment)>,
     /// Whether times were written under more than one offset.
     pub mixed_zones: bool,
-    /// Requests that came later than the one before them in their log, and those that came earlier.
-    pub steps: (u64, u64),
-    /// The fields of the first JSON line without an id or without a time, with their values.
-    pub first_fields: Vec<(String, String)>,
     zone_minutes: Option<i16>,
-    layouts: [u64; Layouts::NAMES.len()],
     lines_of: Vec<u64>,
 }
 
 /// A line that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which log.
+    /// The number of the log.
     pub log: usize,
-    /// Which line, from 1.
+    /// The number of the line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The error.
     pub error: LineError,
     /// Its first bytes.
     pub text: Vec<u8>,
 }
 
 impl Input {
-    /// The offset under which the first time was written, in minutes east of UTC.
+    /// Returns the offset of the first time, in minutes east of UTC.
     #[must_use]
     pub fn zone_minutes(&self) -> Option<i16> {
         self.zone_minutes
-    }
-
-    /// How many requests stood in each of the layouts that are not the plain format, by name.
-    pub fn layouts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let counted = Layouts::NAMES.into_iter().zip(self.layouts);
-        counted.filter(|&(_, count)| count > 0)
     }
 
     pub(crate) fn open(&mut self) {
@@ -77,21 +65,8 @@ impl Input {
         self.lines_of[log] += 1;
     }
 
-    pub(crate) fn step(&mut self, before: Option<u64>, now: u64) {
-        match before {
-            Some(before) if now > before => self.steps.0 += 1,
-            Some(before) if now < before => self.steps.1 += 1,
-            _ => {}
-        }
-    }
-
-    pub(crate) fn request(&mut self, log: usize, moment: Moment, late: bool, layouts: Layouts) {
+    pub(crate) fn request(&mut self, log: usize, moment: Moment, late: bool) {
         self.requests += 1;
-        if layouts != Layouts::NONE {
-            for at in layouts.positions() {
-                self.layouts[at] += 1;
-            }
-        }
         if late {
             self.late += 1;
             self.first_late.get_or_insert((log, self.lines_of[log]));

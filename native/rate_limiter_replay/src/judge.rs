@@ -1,4 +1,4 @@
-//! One limit on its limiter, and what it did to the requests.
+//! One limit with its limiter, and what it did to the requests.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use rate_limiter_core::{
     Clock, Epoch, Key, Limit, LimitError, Limiter, ManualClock, Options, Retry, Tag,
 };
 
-use crate::timeline::{Counts, Timeline};
+use crate::timeline::{Decisions, Timeline};
 
 const ONLY: Tag = 0;
 
-/// A limiter of the kind that serves applications, on the replay's clock, with one window.
+/// The limiter of production, with one window, on the clock of the replay.
 #[derive(Debug)]
 pub(crate) struct Judge {
     limit: Limit,
     limiter: Limiter,
     epoch: Epoch,
-    totals: Counts,
-    hours: [Counts; 24],
+    totals: Decisions,
+    hours: [Decisions; 24],
     timeline: Option<Timeline>,
     denials: Vec<Denials>,
 }
 
-/// What one id was denied.
+/// The denials of one id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Denials {
     pub(crate) count: u64,
-    /// The longest that it was told to wait, in nanoseconds; [`NEVER`](Self::NEVER) if a cost was above the maximum.
+    /// The longest wait that a denial returned, in nanoseconds; [`NEVER`](Self::NEVER) if a cost was above the maximum.
     pub(crate) longest_wait: u64,
 }
 
@@ -34,7 +34,7 @@ impl Denials {
     pub(crate) const NEVER: u64 = u64::MAX;
 }
 
-/// One request that is due: the clock shows its time.
+/// A request whose time the clock shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) key: Key,
@@ -43,7 +43,7 @@ pub(crate) struct Request {
     /// The hour of the day, 0 to 23.
     pub(crate) hour: u8,
     pub(crate) now: u64,
-    /// The zone by which the log's days begin.
+    /// The zone in which the days of the log begin.
     pub(crate) zone_minutes: i16,
 }
 
@@ -51,7 +51,7 @@ impl Judge {
     pub(crate) fn new(limit: Limit, clock: &Arc<ManualClock>) -> Result<Self, LimitError> {
         let options = Options {
             clock: Clock::Manual(Arc::clone(clock)),
-            // The log is finite, and a key turned away for want of room would say nothing of the limit.
+            // A log is finite, and a denial for lack of room would not be one of the limit.
             max_keys: u64::MAX,
         };
         let (limiter, epoch) = Limiter::new(&[(ONLY, limit.clone())], options)?;
@@ -59,8 +59,8 @@ impl Judge {
             limit,
             limiter,
             epoch,
-            totals: Counts::default(),
-            hours: [Counts::default(); 24],
+            totals: Decisions::default(),
+            hours: [Decisions::default(); 24],
             timeline: None,
             denials: Vec::new(),
         })
@@ -71,7 +71,7 @@ impl Judge {
         let usage = self
             .limiter
             .check(self.epoch, key, ONLY, cost)
-            .expect("the limiter is this judge's own and stays open");
+            .expect("only this judge opens its limiter");
         let allowed = usage.allowed();
         if !allowed {
             self.deny(id, usage.retry);
@@ -87,11 +87,11 @@ impl Judge {
         &self.limit
     }
 
-    pub(crate) fn totals(&self) -> Counts {
+    pub(crate) fn totals(&self) -> Decisions {
         self.totals
     }
 
-    pub(crate) fn hours(&self) -> &[Counts; 24] {
+    pub(crate) fn hours(&self) -> &[Decisions; 24] {
         &self.hours
     }
 
@@ -99,7 +99,7 @@ impl Judge {
         self.timeline.as_ref()
     }
 
-    /// Of each id that was denied at all, by its number; the row ends with the last of them.
+    /// Returns the denials of each id, by its number, up to the last id that was denied.
     pub(crate) fn denials(&self) -> &[Denials] {
         &self.denials
     }

@@ -1,11 +1,12 @@
-//! What would these limits have done to this log?
+//! Replays access logs against limits: what each limit would have admitted and denied.
 //!
-//! A [`Replay`] is fed the bytes of one or more logs as they come. It cuts and reads lines, puts requests in order of
-//! time, and asks a [`Limiter`](rate_limiter_core::Limiter) for each limit under a manual clock that shows the log's time. At the
-//! end it tells what happened ([`Outcome`]) and which limit would have fitted ([`Fit`]).
+//! [`Replay::feed`] takes the bytes of one or more logs, in pieces of any size. It splits and reads lines, sorts
+//! requests by time, and checks each with a [`Limiter`](rate_limiter_core::Limiter) for each limit, under a manual
+//! clock that shows the time of the log. At the end, [`Replay::report`] returns what each limit did ([`LimitReport`]),
+//! and [`Replay::fit`] which limit would have fitted ([`Fit`]).
 //!
-//! What it takes: for each id its bytes and about 50 more, and 80 for each limit; the requests of the reorder span; and,
-//! where limits are to be fitted, 12 bytes a request (20 with costs), twice that while they are sorted.
+//! Memory: for each id its bytes and about 50 more, and 80 for each limit; the requests of the reorder span; and, to
+//! fit limits, 12 bytes a request (20 with costs), twice that while they are sorted.
 //!
 //! ```
 //! use rate_limiter_replay::{ClfField, Format, Options, Part, Replay, Schema};
@@ -26,15 +27,13 @@
 //! 10.0.0.1 - - [17/May/2015:10:05:13 +0000] "GET / HTTP/1.1" 200 1
 //! "#);
 //! replay.close(log);
-//! let outcome = replay.outcome(0, 10);
-//! assert_eq!((outcome.totals.admitted, outcome.totals.denied), (1, 1));
-//! assert_eq!(outcome.top[0].longest_wait_ns, Some(50_000_000_000));
+//! let report = replay.report(0, 10);
+//! assert_eq!((report.totals.admitted, report.totals.denied), (1, 1));
+//! assert_eq!(report.top[0].longest_wait_ns, Some(50_000_000_000));
 //! assert_eq!(replay.fit(0, &[0]).smallest, [Some(2)]);
 //! # Ok::<(), rate_limiter_replay::ReplayError>(())
 //! ```
 
-mod address;
-mod balancer;
 mod clf;
 mod curve;
 mod events;
@@ -43,16 +42,12 @@ mod ids;
 mod input;
 mod json;
 mod judge;
-mod layouts;
 mod lines;
 mod moment;
 mod order;
-mod outcome;
-mod prefix;
 mod record;
-mod suspects;
+mod report;
 mod timeline;
-mod w3c;
 
 use std::sync::Arc;
 
@@ -70,35 +65,33 @@ pub use curve::{Fit, Point};
 pub use fit::with_limit;
 pub use input::{Broken, Input};
 pub use moment::{Moment, TimeUnit};
-pub use outcome::{Outcome, TimeColumn, TopId};
 pub use record::{Format, LineError, Part, Schema};
-pub use suspects::Suspects;
-pub use timeline::Counts;
+pub use report::{LimitReport, TimeColumn, TopId};
+pub use timeline::Decisions;
 
-/// Why a replay cannot be made.
+/// Why a replay cannot be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// A limit cannot be kept exactly.
     #[error("limit {index}: {error}")]
     Limit {
-        /// Which, from 0.
+        /// The number of the limit, from 0.
         index: usize,
-        /// Why.
+        /// The reason.
         error: LimitError,
     },
-    /// The schema asks for more JSON names than can be looked for at once.
-    #[error("expected at most 128 field names in all")]
+    /// The schema has more JSON names than can be searched at once.
+    #[error("expected at most 64 field names in all")]
     TooManyNames,
 }
 
-/// How to replay.
+/// The options of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How far behind the latest time of its log a line may come and still be put in its place, in nanoseconds. With
-    /// `u64::MAX` all requests wait for the end, and are sorted.
+    /// How far behind the latest time of its log a line may be and still be sorted, in nanoseconds.
     pub reorder_ns: u64,
-    /// Whether requests are kept so that [`Replay::fit`] can try other limits on them.
+    /// Whether requests are kept, so that [`Replay::fit`] can try other limits on them.
     pub keep_requests: bool,
 }
 
@@ -111,13 +104,13 @@ impl Default for Options {
     }
 }
 
-/// Limits, a clock, and all that has been read so far.
+/// Limits, a clock, and what has been read so far.
 #[derive(Debug)]
 pub struct Replay {
     reader: RecordReader,
     sources: Vec<Lines>,
     ids: Ids,
-    /// How often each id asked.
+    /// The number of requests of each id.
     requests: Vec<u64>,
     order: Order,
     clock: Arc<ManualClock>,
@@ -127,7 +120,7 @@ pub struct Replay {
     input: Input,
 }
 
-/// The requests, for trying other limits on them.
+/// The requests, to try other limits on them.
 #[derive(Debug)]
 enum Kept {
     Not,
@@ -136,7 +129,7 @@ enum Kept {
 }
 
 impl Replay {
-    /// A replay of nothing yet.
+    /// Returns a replay without logs.
     pub fn new(limits: &[Limit], schema: Schema, options: Options) -> Result<Self, ReplayError> {
         let clock = Arc::new(ManualClock::new(Nanos(0)));
         let judges = limits.iter().enumerate().map(|(index, limit)| {
@@ -160,20 +153,20 @@ impl Replay {
         })
     }
 
-    /// Opens one more log and returns its number. Open all that are to be merged by time before feeding any.
+    /// Opens a log, and returns its number. Open all logs that are merged by time before the first is fed.
     pub fn open(&mut self) -> usize {
         self.sources.push(Lines::default());
         self.input.open();
         self.order.open()
     }
 
-    /// How many logs were opened.
+    /// Returns how many logs were opened.
     #[must_use]
     pub fn logs(&self) -> usize {
         self.sources.len()
     }
 
-    /// How many limits are judged by.
+    /// Returns how many limits there are.
     #[must_use]
     pub fn limits(&self) -> usize {
         self.judges.len()
@@ -181,23 +174,23 @@ impl Replay {
 
     /// Reads the next bytes of a log, which may end anywhere in a line.
     ///
-    /// Requests are judged as soon as every open log has moved past them, so feed the one that is furthest behind:
-    /// then little has to wait.
+    /// A request is checked when every open log has passed its time. Feed the log that is furthest behind, so that few
+    /// requests wait.
     ///
     /// # Panics
     ///
-    /// Where `log` was not opened.
+    /// If `log` was not opened.
     pub fn feed(&mut self, log: usize, bytes: &[u8]) {
         let mut lines = std::mem::take(&mut self.sources[log]);
         lines.feed(bytes, |line| self.line(log, line));
         self.sources[log] = lines;
     }
 
-    /// The log has ended.
+    /// Ends a log.
     ///
     /// # Panics
     ///
-    /// Where `log` was not opened.
+    /// If `log` was not opened.
     pub fn close(&mut self, log: usize) {
         let mut lines = std::mem::take(&mut self.sources[log]);
         lines.finish(|line| self.line(log, line));
@@ -205,55 +198,55 @@ impl Replay {
         self.judge_due();
     }
 
-    /// The latest time that the log has shown, in nanoseconds since 1970.
+    /// Returns the latest time in a log, in nanoseconds since 1970.
     ///
     /// # Panics
     ///
-    /// Where `log` was not opened.
+    /// If `log` was not opened.
     #[must_use]
     pub fn latest(&self, log: usize) -> Option<u64> {
         self.order.latest(log)
     }
 
-    /// What was read so far.
+    /// Returns what was read so far.
     #[must_use]
     pub fn input(&self) -> &Input {
         &self.input
     }
 
-    /// How many ids have asked.
+    /// Returns the number of ids.
     #[must_use]
     pub fn ids(&self) -> usize {
         self.ids.len()
     }
 
-    /// A limit as it was stated.
+    /// Returns a limit as it was stated.
     ///
     /// # Panics
     ///
-    /// Where there is no limit of this number.
+    /// If there is no limit of this number.
     #[must_use]
     pub fn limit(&self, limit: usize) -> &Limit {
         self.judges[limit].limit()
     }
 
-    /// What a limit did, with the `top` ids that it denied most often.
+    /// Returns what a limit did, with the `top` ids that it denied most often.
     ///
     /// # Panics
     ///
-    /// Where there is no limit of this number.
+    /// If there is no limit of this number.
     #[must_use]
-    pub fn outcome(&self, limit: usize, top: usize) -> Outcome {
-        Outcome::new(&self.judges[limit], &self.ids, &self.requests, top)
+    pub fn report(&self, limit: usize, top: usize) -> LimitReport {
+        LimitReport::new(&self.judges[limit], &self.ids, &self.requests, top)
     }
 
-    /// Which limits like this one would have denied at most these shares of the ids, in parts per million, and what
-    /// others would have done. Empty where requests were not kept. Call it when all logs are closed: later requests
-    /// are not kept any more.
+    /// Returns which limits like this one would have denied at most these shares of the ids, in parts per million, and
+    /// what other limits would have done. Empty if requests were not kept. Call it after all logs are closed: later
+    /// requests are not kept any more.
     ///
     /// # Panics
     ///
-    /// Where there is no limit of this number.
+    /// If there is no limit of this number.
     pub fn fit(&mut self, limit: usize, shares_ppm: &[u32]) -> Fit {
         if let Kept::Coming(events) = &mut self.kept {
             self.kept = Kept::Sorted(std::mem::take(events).by_id(self.ids.len()));
@@ -266,13 +259,6 @@ impl Replay {
         }
     }
 
-    /// What looks wrong about the ids that have asked.
-    #[must_use]
-    pub fn suspects(&self) -> Suspects {
-        let ids = (0..).take(self.ids.len()).map(|id| self.ids.key(id));
-        Suspects::new(ids, self.reader.ip_part())
-    }
-
     fn line(&mut self, log: usize, line: Line) {
         self.input.count_line(log);
         let (text, record) = match line {
@@ -280,44 +266,27 @@ impl Replay {
                 self.input.blank += 1;
                 return;
             }
-            Line::Whole(text) => (text, self.reader.read(log, text)),
-            Line::TooLong(text) => (text, Err(record::refined(text, LineError::TooLong))),
+            Line::Whole(text) => (text, self.reader.read(text)),
+            Line::TooLong(text) => (text, Err(LineError::TooLong)),
         };
         let record = match record {
-            Ok(Some(record)) if record.has_key => record,
-            Ok(Some(_)) => {
+            Ok(record) if record.has_key => record,
+            Ok(_) => {
                 self.input.without_id += 1;
-                return self.hint(text);
-            }
-            Ok(None) => {
-                self.input.blank += 1;
                 return;
             }
-            Err(error) => {
-                if error == LineError::NoTime || error == LineError::Time {
-                    self.hint(text);
-                }
-                return self.input.broken(log, text, error);
-            }
+            Err(error) => return self.input.broken(log, text, error),
         };
         let Some(id) = self.ids.number(self.reader.key()) else {
             return self.input.broken(log, text, LineError::TooManyIds);
         };
         let moment = record.moment;
-        self.input.step(self.order.last(log), moment.unix_ns);
         let late = self
             .order
             .push(log, moment.unix_ns, id, record.cost, moment.hour());
-        self.input.request(log, moment, late, record.layouts);
-        // At once, so that the moment at which a late line is judged does not hang on how the bytes came.
+        self.input.request(log, moment, late);
+        // At once, so that the moment at which a late line is checked does not depend on the sizes of the pieces.
         self.judge_due();
-    }
-
-    /// Keeps the fields of the first line that lacks one.
-    fn hint(&mut self, text: &[u8]) {
-        if self.input.first_fields.is_empty() && self.input.without_id + self.input.broken <= 100 {
-            self.input.first_fields = self.reader.hint(text);
-        }
     }
 
     fn judge_due(&mut self) {
@@ -327,7 +296,7 @@ impl Replay {
     }
 
     fn judge(&mut self, due: &Pending) {
-        // A late one is judged now: the clock does not go back for it.
+        // A late request is checked at the present time: the clock is never set back.
         let now = self.clock.now().0.max(due.unix_ns);
         self.clock.set(Nanos(now));
         let id = due.id as usize;

@@ -1,13 +1,13 @@
-//! Bytes as they come, cut into lines.
+//! Splits bytes into lines.
 
-/// A longer line is not kept: no log line is, but any file can be given.
+/// Longer lines are dropped: a log has none, but any file can be replayed.
 pub(crate) const MAX_LINE: usize = 1 << 20;
 
-/// What is left of a source's bytes behind the last end of line.
+/// The bytes of a log after its last end of line.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     begun: Vec<u8>,
-    /// The line begun is too long: only its beginning is kept, and the rest skipped.
+    /// The present line is too long: its beginning is kept, and the rest skipped.
     too_long: bool,
     any: bool,
 }
@@ -16,12 +16,12 @@ pub(crate) struct Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
     Whole(&'a [u8]),
-    /// The beginning of one that is longer than [`MAX_LINE`].
+    /// The beginning of a line that is longer than [`MAX_LINE`].
     TooLong(&'a [u8]),
 }
 
 impl Lines {
-    /// Hands every line that ends within `bytes` to `each`.
+    /// Calls `each` with every line that ends within `bytes`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line)) {
         if !self.any && !bytes.is_empty() {
             self.any = true;
@@ -40,7 +40,7 @@ impl Lines {
         self.keep(bytes);
     }
 
-    /// Hands over the last line, if it has no end of its own.
+    /// Calls `each` with the last line, if it has no end of line.
     pub(crate) fn finish(&mut self, mut each: impl FnMut(Line)) {
         if !self.begun.is_empty() {
             self.end(&mut each);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_lines_of_both_kinds_and_none() {
+    fn both_kinds_of_line_ends_and_a_missing_one() {
         let expected: Vec<Result<Vec<u8>, usize>> = vec![
             Ok(b"a".to_vec()),
             Ok(b"b".to_vec()),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_long_is_dropped_alone() {
+    fn only_the_line_that_is_too_long_is_dropped() {
         let long = vec![b'x'; MAX_LINE + 1];
         let fits = vec![b'y'; MAX_LINE];
         let expected = [
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_do_not_matter(bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), size in 1usize..20) {
+        fn the_sizes_of_chunks_do_not_matter(bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200), size in 1usize..20) {
             let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
             prop_assume!(!bytes.starts_with(b"\xEF"));
             prop_assert_eq!(split(&chunks), split(&[&bytes]));

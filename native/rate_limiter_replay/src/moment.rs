@@ -1,11 +1,11 @@
-//! When a line says that something happened, in the notations that logs use.
+//! The time of a line, in the notations of logs.
 
 mod decimal;
 
 use decimal::Decimal;
 use time::{Date, Month};
 
-/// A moment, and the offset of the clock that the log was written by.
+/// A moment, and the offset of the clock of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Nanoseconds since 1970 in UTC.
@@ -14,7 +14,7 @@ pub struct Moment {
     pub offset_minutes: i16,
 }
 
-/// What a bare number counts since 1970.
+/// What a number counts since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
     /// Seconds.
@@ -29,11 +29,11 @@ pub enum TimeUnit {
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 
-/// The year 2262: further than logs go, and far enough from the end of `u64` for the sums of the algorithms.
+/// The year 2262: later than any log, and far enough from the end of `u64` for the sums of the algorithms.
 const MAX_UNIX_NS: i64 = i64::MAX;
 
 impl TimeUnit {
-    /// The unit in which this many since 1970 lie between 1973 and 5138: no two overlap.
+    /// Returns the unit in which this number since 1970 lies between 1973 and 5138: the ranges do not overlap.
     fn of_magnitude(value: u128) -> Self {
         match value {
             0..100_000_000_000 => Self::Second,
@@ -43,7 +43,7 @@ impl TimeUnit {
         }
     }
 
-    /// The power of ten that turns it into nanoseconds.
+    /// Returns the power of ten that converts it to nanoseconds.
     fn exponent(self) -> i32 {
         match self {
             Self::Second => 9,
@@ -55,7 +55,7 @@ impl TimeUnit {
 }
 
 impl Moment {
-    /// The hour of the day, 0 to 23, on the clock that the log was written by.
+    /// Returns the hour of the day, 0 to 23, on the clock of the log.
     #[must_use]
     pub fn hour(self) -> u8 {
         let hours = self.local_seconds().rem_euclid(86_400) / 3_600;
@@ -63,13 +63,13 @@ impl Moment {
         u8::try_from(hours).unwrap_or(0)
     }
 
-    /// Seconds since 1970 on that clock.
+    /// Returns seconds since 1970 on that clock.
     #[must_use]
     pub fn local_seconds(self) -> i64 {
         (self.unix_ns / 1_000_000_000).cast_signed() + i64::from(self.offset_minutes) * 60
     }
 
-    /// Any notation below: a number since 1970, ISO 8601, or that of the Common Log Format.
+    /// Parses any notation below: ISO 8601, Common Log Format, or a number since 1970.
     #[must_use]
     pub fn parse(text: &[u8], unit: Option<TimeUnit>) -> Option<Self> {
         Self::iso(text)
@@ -77,7 +77,7 @@ impl Moment {
             .or_else(|| Self::number(text, unit))
     }
 
-    /// `17/May/2015:10:05:03 +0000`, also with a fraction of a second.
+    /// Parses `17/May/2015:10:05:03 +0000`, also with a fraction of a second.
     #[must_use]
     pub fn common(text: &[u8]) -> Option<Self> {
         let mut rest = Cursor(text);
@@ -95,8 +95,8 @@ impl Moment {
         Self::from_parts(date(year, month, day)?, second, fraction, offset)
     }
 
-    /// `2015-05-17T10:05:03.123+02:00`: a space for the `T` and a comma for the dot are read too; without an offset it
-    /// is UTC.
+    /// Parses `2015-05-17T10:05:03.123+02:00`. A space may replace the `T`, and a comma the dot. The default offset is
+    /// UTC.
     #[must_use]
     pub fn iso(text: &[u8]) -> Option<Self> {
         let mut rest = Cursor(text);
@@ -125,7 +125,7 @@ impl Moment {
         Self::from_parts(date(year, month, day)?, second, fraction, offset)
     }
 
-    /// A number since 1970, in `unit` or in the one that its magnitude tells; digits beyond the nanosecond are cut.
+    /// Parses a number since 1970, in `unit` or else in the unit of its magnitude. Digits below the nanosecond are cut.
     #[must_use]
     pub fn number(text: &[u8], unit: Option<TimeUnit>) -> Option<Self> {
         let decimal = Decimal::parse(text)?;
@@ -152,13 +152,13 @@ impl Moment {
     }
 }
 
-/// A day that the calendar has.
+/// Returns a day, if the calendar has it.
 fn date(year: i32, month: Month, day: i32) -> Option<Date> {
     Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok()
 }
 
-/// A month by its English abbreviation.
-pub(crate) fn month_named(name: &[u8]) -> Option<Month> {
+/// Returns a month by its English abbreviation.
+fn month_named(name: &[u8]) -> Option<Month> {
     const NAMES: &[u8; 36] = b"janfebmaraprmayjunjulaugsepoctnovdec";
     let at = NAMES
         .chunks(3)
@@ -166,7 +166,7 @@ pub(crate) fn month_named(name: &[u8]) -> Option<Month> {
     Month::try_from(u8::try_from(at + 1).ok()?).ok()
 }
 
-/// What is left to read.
+/// The text that is left to parse.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -190,7 +190,7 @@ impl<'a> Cursor<'a> {
         self.0.is_empty().then_some(())
     }
 
-    /// A number of exactly this many digits, at most nine.
+    /// Parses a number of exactly `count` digits, at most nine.
     fn digits(&mut self, count: usize) -> Option<i32> {
         let mut value = 0;
         for &digit in self.take(count)? {
@@ -202,7 +202,7 @@ impl<'a> Cursor<'a> {
         Some(value)
     }
 
-    /// `10:05:03` in seconds. A leap second, `:60`, is the first of the next minute, as in Unix time.
+    /// Parses `10:05:03` to seconds. A leap second, `:60`, is the first second of the next minute, as in Unix time.
     fn time_of_day(&mut self) -> Option<i32> {
         let hour = self.digits(2)?;
         self.byte(b':')?;
@@ -212,7 +212,7 @@ impl<'a> Cursor<'a> {
         (hour < 24 && minute < 60 && second <= 60).then_some((hour * 60 + minute) * 60 + second)
     }
 
-    /// `.123` in nanoseconds; 0 where there is none. Digits beyond the ninth are cut.
+    /// Parses `.123` to nanoseconds; 0 without a fraction. Digits after the ninth are cut.
     fn fraction(&mut self) -> Option<i32> {
         if !matches!(self.0.first(), Some(b'.' | b',')) {
             return Some(0);
@@ -225,7 +225,7 @@ impl<'a> Cursor<'a> {
         (length > 0).then_some(value * 10i32.pow(missing))
     }
 
-    /// `+0200`, `+02:00` or `+02` in minutes.
+    /// Parses `+0200`, `+02:00` or `+02` to minutes.
     fn offset(&mut self) -> Option<i16> {
         let sign = match self.next()? {
             b'+' => 1,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_common_notation_honours_the_offset() {
+    fn the_common_notation_applies_the_offset() {
         let utc = Moment::common(b"17/May/2015:10:05:03 +0000");
         assert_eq!(seconds(utc), Some(1_431_857_103));
         let berlin = Moment::common(b"17/May/2015:12:05:03 +0200").expect("a moment");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn iso_notations() {
+    fn iso_notations_are_parsed() {
         let expected = Some(1_431_857_103);
         for text in [
             "2015-05-17T10:05:03Z",
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_tell_their_unit_by_magnitude() {
+    fn the_magnitude_of_a_number_decides_its_unit() {
         let unix_ns = 1_431_857_103_123_456_789;
         for (text, cut) in [
             ("1431857103.123456789", 1),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_clock_has_shown_is_no_moment() {
+    fn an_invalid_time_is_rejected() {
         for text in [
             "",
             "-",

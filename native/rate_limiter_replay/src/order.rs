@@ -1,13 +1,13 @@
-//! Requests in the order of their time, although logs are written in the order of their end.
+//! Sorts requests by their time, since servers write a line when a request ends.
 //!
-//! Each source has a watermark: the latest time that it has shown, less the reorder span. What lies at or before the
-//! lowest watermark of all open sources can be overtaken by nothing but late lines, and is released: by time, at the
-//! same time by source, within a source as it came. A line behind its source's watermark is late.
+//! Each log has a watermark: its latest time minus the reorder span. Requests up to the lowest watermark of all open
+//! logs are released: ordered by time, then by log, then by line. Only a late line, which is behind the watermark of
+//! its log, can still precede them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// One request, waiting for its turn.
+/// A request that waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pending {
     pub(crate) unix_ns: u64,
@@ -21,8 +21,6 @@ pub(crate) struct Pending {
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
     latest: Option<u64>,
-    /// The time of the request that came last.
-    last: Option<u64>,
     sequence: u64,
     closed: bool,
 }
@@ -45,24 +43,19 @@ impl Order {
         }
     }
 
-    /// Opens a source and returns its number.
+    /// Opens a log, and returns its number.
     pub(crate) fn open(&mut self) -> usize {
         self.sources.push(Source::default());
         self.watermark = None;
         self.sources.len() - 1
     }
 
-    /// The latest time that the source has shown.
+    /// Returns the latest time of a log.
     pub(crate) fn latest(&self, source: usize) -> Option<u64> {
         self.sources[source].latest
     }
 
-    /// The time of the source's last request.
-    pub(crate) fn last(&self, source: usize) -> Option<u64> {
-        self.sources[source].last
-    }
-
-    /// Takes a request of a source, and says whether it came later than the span allows.
+    /// Adds a request of a log, and returns whether it is later than the span allows.
     pub(crate) fn push(
         &mut self,
         source: usize,
@@ -77,7 +70,6 @@ impl Order {
             .is_some_and(|latest| unix_ns < latest.saturating_sub(self.span));
         let moves = from.latest < Some(unix_ns);
         from.latest = from.latest.max(Some(unix_ns));
-        from.last = Some(unix_ns);
         from.sequence += 1;
         let sequence = from.sequence;
         self.waiting.push(Reverse(Pending {
@@ -94,13 +86,13 @@ impl Order {
         late
     }
 
-    /// No more will come from this source.
+    /// Ends a log.
     pub(crate) fn close(&mut self, source: usize) {
         self.sources[source].closed = true;
         self.move_watermark();
     }
 
-    /// The next request whose turn has come.
+    /// Returns the next request that is released.
     pub(crate) fn pop(&mut self) -> Option<Pending> {
         let Reverse(next) = self.waiting.peek()?;
         if next.unix_ns > self.watermark? {
@@ -109,7 +101,7 @@ impl Order {
         self.waiting.pop().map(|Reverse(next)| next)
     }
 
-    /// The moment up to which all is known; `None` while a source has shown nothing.
+    /// Sets the lowest watermark; `None` while a log has no request yet.
     fn move_watermark(&mut self) {
         let open = self.sources.iter().filter(|source| !source.closed);
         self.watermark = match open.map(|source| source.latest).min() {
@@ -186,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_not_late_comes_as_a_stable_sort_puts_it(steps in prop::collection::vec((0u64..5, 0u64..8), 0..200), span in 0u64..8) {
+        fn requests_that_are_not_late_are_released_in_stable_order(steps in prop::collection::vec((0u64..5, 0u64..8), 0..200), span in 0u64..8) {
             let mut clock = 1_000;
             let times: Vec<u64> = steps.iter().map(|(step, back)| { clock += step; clock - back }).collect();
             let (released, late) = run(span, &times);

@@ -1,15 +1,15 @@
-//! Admitted and denied over time, in a bounded number of columns, before it is known how long the log is.
+//! Admitted and denied requests over time, in a bounded number of columns, for a log of unknown length.
 
-/// What happened to requests.
+/// How many requests were admitted and denied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Those let through.
+pub struct Decisions {
+    /// Admitted requests.
     pub admitted: u64,
-    /// Those turned away.
+    /// Denied requests.
     pub denied: u64,
 }
 
-impl Counts {
+impl Decisions {
     pub(super) fn add(&mut self, allowed: bool) {
         if allowed {
             self.admitted += 1;
@@ -24,15 +24,15 @@ impl Counts {
     }
 }
 
-/// More columns than a page shows well are joined.
+/// The most columns: a page shows no more of them well.
 const MAX_COLUMNS: usize = 300;
 
-/// Widths that a person reads at once, in seconds. Each is a multiple of the one before, so that columns can be joined.
+/// Common widths, in seconds. Each is a multiple of the one before, so that columns can be joined.
 const WIDTHS: [i64; 13] = [
     1, 2, 10, 30, 60, 120, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400,
 ];
 
-/// Columns of equal width; the first begins at a multiple of the width in the log's own zone. Times only go up.
+/// Columns of equal width. The first begins at a multiple of the width in the zone of the log. Times never decrease.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     offset_seconds: i64,
@@ -40,11 +40,11 @@ pub(crate) struct Timeline {
     width: i64,
     /// The number of the first column: its start in local seconds, in widths.
     first: Option<i64>,
-    columns: Vec<Counts>,
+    columns: Vec<Decisions>,
 }
 
 impl Timeline {
-    /// `offset_minutes` is the log's zone, by which days begin.
+    /// `offset_minutes` is the zone of the log, in which days begin.
     pub(crate) fn new(offset_minutes: i16) -> Self {
         Self {
             offset_seconds: i64::from(offset_minutes) * 60,
@@ -59,11 +59,11 @@ impl Timeline {
         loop {
             let number = local.div_euclid(self.width);
             let first = *self.first.get_or_insert(number);
-            // Times only go up, so nothing comes before the first column.
+            // Times never decrease, so no time is before the first column.
             let at = usize::try_from(number - first).unwrap_or(0);
             if at < MAX_COLUMNS {
                 if at >= self.columns.len() {
-                    self.columns.resize(at + 1, Counts::default());
+                    self.columns.resize(at + 1, Decisions::default());
                 }
                 self.columns[at].add(allowed);
                 return;
@@ -72,17 +72,17 @@ impl Timeline {
         }
     }
 
-    /// The width of a column in seconds.
+    /// Returns the width of a column in seconds.
     pub(crate) fn width_seconds(&self) -> i64 {
         self.width
     }
 
-    /// When the first column begins, in seconds since 1970 in UTC; `None` where nothing happened.
+    /// Returns the start of the first column, in seconds since 1970 in UTC; `None` without a request.
     pub(crate) fn start_seconds(&self) -> Option<i64> {
         Some(self.first? * self.width - self.offset_seconds)
     }
 
-    pub(crate) fn columns(&self) -> &[Counts] {
+    pub(crate) fn columns(&self) -> &[Decisions] {
         &self.columns
     }
 
@@ -92,11 +92,11 @@ impl Timeline {
         let factor = wider / self.width;
         let Some(first) = self.first else { return };
         let new_first = first.div_euclid(factor);
-        let mut joined: Vec<Counts> = Vec::new();
+        let mut joined: Vec<Decisions> = Vec::new();
         for (number, &counts) in (first..).zip(&self.columns) {
             let at = usize::try_from(number.div_euclid(factor) - new_first).unwrap_or(0);
             if at >= joined.len() {
-                joined.resize(at + 1, Counts::default());
+                joined.resize(at + 1, Decisions::default());
             }
             joined[at].join(counts);
         }
@@ -142,7 +142,7 @@ mod tests {
             }
             prop_assert!(timeline.columns().len() <= MAX_COLUMNS);
             let start = timeline.start_seconds().expect("a start");
-            let mut expected = vec![Counts::default(); timeline.columns().len()];
+            let mut expected = vec![Decisions::default(); timeline.columns().len()];
             for (time, allowed) in all {
                 let column = (time.cast_signed() - start) / timeline.width_seconds();
                 expected[usize::try_from(column).expect("after the start")].add(allowed);

@@ -1,4 +1,4 @@
-//! Replays of small logs, against what can be counted by hand or by trying everything.
+//! Replays of small logs, compared with results by hand or by exhaustive search.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
-    with_limit, ClfField, Counts, Format, LineError, Options, Part, Replay, Schema,
+    with_limit, ClfField, Decisions, Format, LineError, Options, Part, Replay, Schema,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -82,7 +82,7 @@ fn requests() -> impl Strategy<Value = Vec<(u64, u8, u64)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// The fitting judges each id apart by the bare meter; the replay judges all of them by a whole limiter.
+    /// The fit checks each id alone, without a table; the replay checks all ids by one limiter.
     #[test]
     fn fitting_and_replaying_agree(limit in limits(), requests in requests(), costs: bool) {
         let schema = || if costs { schema() } else { without_cost() };
@@ -92,8 +92,8 @@ proptest! {
         let fit = stated.fit(0, &shares);
         let tried: Vec<(u64, u64, u64)> = (1..=300)
             .map(|candidate| {
-                let outcome = replay(&[with_limit(&limit, candidate)], schema(), &log).outcome(0, 0);
-                (candidate, outcome.ids_denied, outcome.totals.denied)
+                let report = replay(&[with_limit(&limit, candidate)], schema(), &log).report(0, 0);
+                (candidate, report.ids_denied, report.totals.denied)
             })
             .collect();
         let ids = stated.ids() as u64;
@@ -108,14 +108,14 @@ proptest! {
         prop_assert_eq!(fit.curve.last().map(|point| point.requests_denied), Some(0));
     }
 
-    /// How the bytes come, and in which of two logs each line stands, changes nothing.
+    /// Neither the sizes of chunks nor the split of lines into two logs changes a result.
     #[test]
     fn chunks_and_logs_do_not_matter(limit in limits(), requests in requests(), size in 1usize..50) {
         let log = lines(&requests);
         let whole = replay(std::slice::from_ref(&limit), schema(), &log);
         let mut pieces = Replay::new(std::slice::from_ref(&limit), schema(), Options::default()).unwrap();
         let logs = [pieces.open(), pieces.open()];
-        // Ids 0 to 2 in the one, 3 to 5 in the other: no two logs have requests of one id at one time.
+        // Ids 0 to 2 in one log, 3 to 5 in the other: two logs never have requests of one id at one time.
         let parts = [0..3, 3..6].map(|ids| {
             let part: Vec<_> = requests.iter().filter(|request| ids.contains(&request.1)).copied().collect();
             lines(&part).into_bytes()
@@ -126,7 +126,7 @@ proptest! {
             }
             pieces.close(log);
         }
-        let (expected, got) = (whole.outcome(0, 0), pieces.outcome(0, 0));
+        let (expected, got) = (whole.report(0, 0), pieces.report(0, 0));
         prop_assert_eq!(got.columns, expected.columns);
         prop_assert_eq!(got.hours, expected.hours);
         prop_assert_eq!(got.ids_denied, expected.ids_denied);
@@ -140,29 +140,29 @@ proptest! {
             replay.feed(number, chunk);
         }
         replay.close(number);
-        prop_assert_eq!(replay.outcome(0, 3).totals, Counts::default());
+        prop_assert_eq!(replay.report(0, 3).totals, Decisions::default());
     }
 }
 
 #[test]
-fn each_limit_is_judged_alone() {
+fn each_limit_decides_alone() {
     let limits = [
         Limit::token_bucket(2, MINUTE),
         Limit::sliding_log(1, MINUTE),
     ];
     let log = lines(&[(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 2, 1)]);
     let replay = replay(&limits, without_cost(), &log);
-    let totals = [0, 1].map(|limit| replay.outcome(limit, 0).totals);
+    let totals = [0, 1].map(|limit| replay.report(limit, 0).totals);
     let (admitted, denied) = (3, 1);
-    assert_eq!(totals[0], Counts { admitted, denied });
+    assert_eq!(totals[0], Decisions { admitted, denied });
     let (admitted, denied) = (2, 2);
-    assert_eq!(totals[1], Counts { admitted, denied });
+    assert_eq!(totals[1], Decisions { admitted, denied });
 }
 
 #[test]
-fn the_top_is_ranked_and_told_the_longest_wait() {
+fn the_top_ids_are_ranked_and_have_their_longest_wait() {
     let limit = Limit::sliding_log(1, MINUTE);
-    // 1 is denied twice, 2 once but asked more, 3 once, 4 never.
+    // 1 is denied twice, 2 once but with more requests, 3 once, 4 never.
     let log = lines(&[
         (0, 1, 1),
         (10, 1, 1),
@@ -176,8 +176,8 @@ fn the_top_is_ranked_and_told_the_longest_wait() {
         (300, 2, 1),
     ]);
     let replay = replay(&[limit], without_cost(), &log);
-    let outcome = replay.outcome(0, 2);
-    let top: Vec<_> = outcome
+    let report = replay.report(0, 2);
+    let top: Vec<_> = report
         .top
         .iter()
         .map(|id| (id.parts.clone(), id.requests, id.denied, id.longest_wait_ns))
@@ -190,22 +190,22 @@ fn the_top_is_ranked_and_told_the_longest_wait() {
             (id(b"2"), 3, 1, Some(1_000_000_000)),
         ]
     );
-    assert_eq!(outcome.ids_denied, 3);
+    assert_eq!(report.ids_denied, 3);
     assert_eq!(replay.ids(), 4);
 }
 
 #[test]
-fn a_cost_above_the_maximum_waits_for_ever() {
+fn a_cost_above_the_maximum_waits_forever() {
     let log = lines(&[(0, 1, 5), (1, 1, 4), (2, 1, 0)]);
     let mut replay = replay(&[Limit::token_bucket(4, MINUTE)], schema(), &log);
-    let outcome = replay.outcome(0, 1);
-    assert_eq!(outcome.totals.admitted, 2);
-    assert_eq!(outcome.top[0].longest_wait_ns, None);
+    let report = replay.report(0, 1);
+    assert_eq!(report.totals.admitted, 2);
+    assert_eq!(report.top[0].longest_wait_ns, None);
     assert_eq!(replay.fit(0, &[0]).smallest, [Some(9)]);
 }
 
 #[test]
-fn where_no_limit_is_high_enough_it_says_so() {
+fn a_fit_without_a_limit_that_is_high_enough_is_none() {
     let log = lines(&[(0, 1, 10_001), (0, 2, 3)]);
     let mut replay = replay(&[Limit::sliding_log(4, MINUTE)], schema(), &log);
     assert_eq!(replay.fit(0, &[0, 500_000]).smallest, [None, Some(3)]);
@@ -222,17 +222,17 @@ fn a_limit_that_can_only_be_kept_from_some_size_on_is_fitted_from_there() {
 }
 
 #[test]
-fn late_lines_are_counted_and_judged_when_they_come() {
+fn late_lines_are_counted_and_checked_when_they_are_read() {
     let limit = Limit::sliding_log(1, MINUTE);
     let log = lines(&[(0, 1, 1), (1_000, 1, 1), (1_200, 2, 1), (990, 1, 1)]);
     let replay = replay(&[limit], without_cost(), &log);
     let input = replay.input();
     assert_eq!((input.requests, input.late), (4, 1));
     assert_eq!(input.first_late, Some((0, 4)));
-    let outcome = replay.outcome(0, 1);
-    assert_eq!(outcome.totals.denied, 1);
-    // Judged at 1,000, when the clock stood there: 60 s to wait, not 70.
-    assert_eq!(outcome.top[0].longest_wait_ns, Some(60_000_000_000));
+    let report = replay.report(0, 1);
+    assert_eq!(report.totals.denied, 1);
+    // Checked at 1,000, which the clock showed: a wait of 60 s, not 70.
+    assert_eq!(report.top[0].longest_wait_ns, Some(60_000_000_000));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn broken_lines_are_counted_and_the_first_are_kept() {
     for number in 0..9 {
         writeln!(log, "rubbish {number}").unwrap();
     }
-    writeln!(log, "{{\"time\":1500000000}}").unwrap();
+    writeln!(log, "{{\"time\":5}}").unwrap();
     log.push_str(r#"{"time":"x","ip":"a"}"#);
     let replay = replay(&[Limit::sliding_log(1, MINUTE)], schema(), &log);
     let input = replay.input();
@@ -254,7 +254,7 @@ fn broken_lines_are_counted_and_the_first_are_kept() {
 }
 
 #[test]
-fn a_limit_that_cannot_be_kept_is_refused() {
+fn a_limit_that_cannot_be_kept_is_an_error() {
     let limits = [
         Limit::sliding_log(1, MINUTE),
         Limit::sliding_log(10_001, MINUTE),
@@ -265,9 +265,9 @@ fn a_limit_that_cannot_be_kept_is_refused() {
 }
 
 #[test]
-fn nothing_read_is_no_error() {
+fn an_empty_log_is_not_an_error() {
     let mut replay = replay(&[Limit::sliding_log(1, MINUTE)], schema(), "");
-    assert!(replay.outcome(0, 10).columns.is_empty());
+    assert!(replay.report(0, 10).columns.is_empty());
     assert!(replay.fit(0, &[0]).smallest.is_empty());
     assert_eq!(replay.input().lines, 0);
 }

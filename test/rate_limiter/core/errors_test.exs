@@ -276,6 +276,68 @@ defmodule RateLimiter.Core.ErrorsTest do
     end
   end
 
+  describe "messages" do
+    # Some 120,000 digits.
+    @huge Integer.pow(2, 400_000)
+
+    test "are short, whatever the arguments are" do
+      start(name: {:huge, @huge}, limiters: [api: [windows: @windows]])
+      bad = [@huge, {1.5, @huge}, [@huge, 1.5], %{@huge => 1}]
+
+      calls =
+        for term <- bad do
+          calls(term, "u", :burst) ++
+            calls(:api, {1.5, term}, :burst) ++
+            calls(:api, "u", [term]) ++
+            changes(term) ++
+            [
+              fn -> RateLimiter.check_and_track(:api, "u", :burst, cost: {term}) end,
+              fn -> RateLimiter.check_and_track(:api, "u", :burst, request_id: term) end,
+              fn ->
+                RateLimiter.check_and_track(:api, "u", :burst,
+                  request_id: "r",
+                  request_ttl: {term, :hour}
+                )
+              end,
+              fn -> RateLimiter.check_batch(:api, [{"u", {term}}], :burst) end,
+              fn -> RateLimiter.update_limit(:api, :burst, limit: term) end,
+              fn -> RateLimiter.update_limit(:api, :burst, burst: term) end,
+              fn -> RateLimiter.update_limit(:api, :burst, per: {term, :day}) end,
+              fn -> RateLimiter.update_limit(:api, term, limit: 1) end,
+              fn ->
+                RateLimiter.add_limiter(:b, [windows: [w: [limit: term]]], {:huge, @huge})
+              end,
+              fn -> RateLimiter.add_limiter(term, windows: @windows) end,
+              fn -> RateLimiter.start_link(name: term, limiters: [api: [windows: @windows]]) end,
+              fn -> RateLimiter.start_link(name: term, stats_interval: {term}) end,
+              fn -> RateLimiter.start_link(name: term, vsm: [interval: term]) end,
+              fn -> RateLimiter.start_link(store: {:redis, database: term}) end,
+              fn -> RateLimiter.stats(term) end,
+              fn -> RateLimiter.VSM.subsystem_metrics({:huge, @huge}) end,
+              fn ->
+                RateLimiter.VSM.check_subsystem_limit(term, "u", instance: {:huge, @huge})
+              end,
+              fn -> RateLimiter.Algedonic.pain(:s1, term) end,
+              fn -> RateLimiter.Algedonic.subscribe(term) end,
+              fn -> RateLimiter.Redis.put_credentials([password: "p"], {:huge, @huge}) end
+            ]
+        end
+
+      for call <- List.flatten(calls) do
+        error = assert_raise ArgumentError, call
+        assert byte_size(error.message) < 10_000, String.slice(error.message, 0, 200)
+      end
+    end
+
+    test "name at most twenty instances" do
+      for n <- 1..30, do: start_supervised!({RateLimiter, name: {:many, n}})
+      error = assert_raise ArgumentError, fn -> RateLimiter.stats(:none) end
+      assert error.message =~ "{:many, 20} and 10 more"
+      error = assert_raise ArgumentError, fn -> RateLimiter.check_and_track(:none, "u") end
+      assert error.message =~ "{:many, 20} and 10 more"
+    end
+  end
+
   describe "taken/2" do
     setup do: start(limiters: [api: [windows: @windows]])
 

@@ -53,6 +53,35 @@ defmodule RateLimiter.Core.OptionsTest do
     end
   end
 
+  describe "show/1" do
+    test "returns a small term as inspect/1 does" do
+      for term <- [nil, :a, -7, 1.5, "text", {:a, [1, %{b: "c"}]}, Enum.to_list(1..20), 10 ** 70],
+          do: assert(Options.show(term) == inspect(term))
+    end
+
+    test "bounds the length of any term, and the time that it takes" do
+      huge = Integer.pow(2, 400_000)
+      deep = Enum.reduce(1..100_000, :leaf, fn _, inner -> [inner] end)
+      wide = Enum.reduce(1..6, 1, fn _, inner -> List.duplicate(inner, 30) end)
+
+      for term <- [huge, -huge, deep, wide, String.duplicate("x", 1_000_000), <<0::8_000_000>>],
+          nested <- [
+            term,
+            {term, term},
+            [term | term],
+            %{term => term},
+            [a: term],
+            {[{1.5, term}]}
+          ] do
+        {us, text} = :timer.tc(fn -> Options.show(nested) end)
+        assert byte_size(text) < 20_000
+        assert us < 1_000_000
+      end
+
+      assert Options.show(huge) == "#Integer<50001 bytes>"
+    end
+  end
+
   describe "docs/2" do
     test "returns the schema as a Markdown list" do
       assert Options.docs(@schema) == """

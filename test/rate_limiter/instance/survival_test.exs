@@ -149,7 +149,8 @@ defmodule RateLimiter.Instance.SurvivalTest do
           if Process.alive?(pid), do: kill(pid)
           for _ <- 1..20, do: assert(undocumented(calls) == [], inspect(path))
 
-          eventually(fn -> match?({_, new} when new != pid, List.keyfind(tree(root), path, 0)) end)
+          new? = &match?({_, new} when new != pid, List.keyfind(tree(&1), path, 0))
+          eventually(fn -> new?.(root) end)
 
           assert_alive(name, supervisor)
         end

@@ -252,6 +252,28 @@ defmodule RateLimiter.Redis.ConfigTest do
       rejects(".password: is required with :username", username: "ann")
     end
 
+    test "does not show a password that was passed for another option" do
+      keys = [:url, :username, :database, :group, :sentinel_username, :sentinel_password]
+      text = "hunter2"
+
+      for key <- keys,
+          wrong <- [{:env, text}, String.to_charlist(text), %{password: text}, [text]] do
+        error = assert_raise ArgumentError, fn -> Config.new!(store: {:redis, [{key, wrong}]}) end
+
+        assert error.message =~ "store.#{key}: expected "
+        refute error.message =~ text
+      end
+
+      for key <- [:username, :password], wrong <- [{:env, text}, [text], 7] do
+        options = Keyword.put([username: "ann", password: text], key, wrong)
+        error = assert_raise ArgumentError, fn -> RateLimiter.Redis.put_credentials(options) end
+        refute error.message =~ text
+      end
+
+      error = assert_raise ArgumentError, fn -> Config.new!(store: {:redis, database: text}) end
+      refute error.message =~ text
+    end
+
     test "returns a configuration whose inspection shows no password" do
       refute inspect(redis(url: "redis://ann:secret@db"), limit: :infinity) =~ "secret"
       refute inspect(redis(sentinels: ["a"], sentinel_password: "secret")) =~ "secret"
@@ -298,8 +320,8 @@ defmodule RateLimiter.Redis.ConfigTest do
   describe "new!/1 with other options" do
     test "rejects an invalid value with what it expects" do
       rejects(": unknown option :sentinel, did you mean :sentinels?", sentinel: 5)
-      rejects(".database: expected an integer from 0 to 1000000, got: -1", database: -1)
-      rejects(".username: expected a string, got: :ann", username: :ann)
+      rejects(".database: expected an integer from 0 to 1000000 (value hidden)", database: -1)
+      rejects(".username: expected a string (value hidden)", username: :ann)
       rejects(".timeout: expected an integer from 1 to 60000, got: 0", timeout: 0)
       rejects(".connections: expected an integer from 1 to 64, got: 65", connections: 65)
       rejects(".nodes: expected an integer from 1 to 100000, got: 0", nodes: 0)

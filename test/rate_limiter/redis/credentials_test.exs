@@ -50,6 +50,21 @@ defmodule RateLimiter.Redis.CredentialsTest do
       Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
     end
 
+    test "delay no start, however slow their function is", %{name: name} = context do
+      slow = fn -> Process.sleep(3_000) && "first secret" end
+      store = [url: Redis.url(context.server), password: slow]
+      options = [name: name, store: {:redis, store}, limiters: [{name, windows: windows()}]]
+
+      {us, _pid} = :timer.tc(fn -> start_supervised!({RateLimiter, options}) end)
+      assert us < 2_500_000
+      assert {:ok, %Usage{source: :fallback}} = RateLimiter.check_and_track(name, "u", :a)
+      Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
+
+      Redis.eventually(fn ->
+        match?({:ok, %Usage{source: :redis}}, RateLimiter.check_and_track(name, "v", :b))
+      end)
+    end
+
     test "can be replaced at run time, also by those of another user", context do
       %{name: name, server: server} = context
       start(context, password: "first secret")

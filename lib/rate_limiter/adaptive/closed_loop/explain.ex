@@ -4,7 +4,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
 
   alias RateLimiter.Adaptive.ClosedLoop.Estimates
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Core.{Numbers, Options}
 
   @doc "Explains a change."
   @spec change(Decision.t(), map, map | nil) :: String.t()
@@ -25,7 +25,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
   @doc "Explains an audit."
   @spec audit(map, map, float) :: String.t()
   def audit(state, %{binding: {:pain, source}} = reading, to) do
-    "#{inspect(source)} still reports pain #{number(reading.stress)} although #{was_cut(state)} and the work goes well: " <>
+    "#{Options.show(source)} still reports pain #{number(reading.stress)} although #{was_cut(state)} and the work goes well: " <>
       "the source is ignored until it reports no pain, and the scale is #{number(to)}."
   end
 
@@ -79,7 +79,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
     do: "Calm, and calls are denied, but the scale is at its ceiling, #{number(state.ceiling)}."
 
   defp cause(_state, %{binding: {:pain, source}} = reading),
-    do: "#{inspect(source)} reports pain #{number(reading.stress)}"
+    do: "#{Options.show(source)} reports pain #{number(reading.stress)}"
 
   defp cause(state, %{binding: :errors} = reading) do
     usual = state.estimates.usual_errors
@@ -100,7 +100,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
     do: "#{number(Estimates.proven(state.estimates))} calls per second were answered well"
 
   defp name(nil), do: "no signal"
-  defp name({:pain, source}), do: "pain of #{inspect(source)}"
+  defp name({:pain, source}), do: "pain of #{Options.show(source)}"
   defp name(name), do: to_string(name)
 
   defp from_to(decision), do: Numbers.from_to(decision.from, decision.scale)

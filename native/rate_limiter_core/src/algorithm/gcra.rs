@@ -5,8 +5,8 @@
 //! theoretical arrival time (`tat`) lies `burst * interval` ahead, and full when `tat` has passed. The cost that it
 //! admits in any span `d` is at most `burst + d / interval`. How far `tat` lies ahead is the debt of the bucket.
 //!
-//! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`EmissionInterval`] under which it was written,
-//! and the fraction of a nanosecond of `tat`, so that a change of the limit can convert the debt.
+//! A state is two words. Word 0 is `tat` in whole nanoseconds. Word 1 is the [`EmissionInterval`] under which it was
+//! written, and the fraction of a nanosecond of `tat`, so that a change of the limit can convert the debt.
 
 mod snapshot;
 
@@ -210,8 +210,8 @@ impl Gcra {
         usage
     }
 
-    /// Returns `cost` tokens to the bucket, each at the configured interval: a token that was taken at a smaller scale, so
-    /// at a higher price, is returned at the price of full scale. Never above full.
+    /// Returns `cost` tokens to the bucket, each at the configured interval: a token that was taken at a smaller scale,
+    /// so at a higher price, is returned at the price of full scale. Never above full.
     pub(crate) fn refund(&self, state: &mut [u64], now: Nanos, cost: u64) {
         let debt = self.exact_debt(state, now);
         if debt > 0 {
@@ -259,8 +259,8 @@ impl Gcra {
         word & EmissionInterval::mask(self.emission.shift) == self.packed
     }
 
-    /// As `debt`, also if a word cannot hold it. A debt that was written with another interval is as many tokens with this
-    /// one, rounded up.
+    /// As `debt`, also if a word cannot hold it. A debt that was written with another interval is as many tokens with
+    /// this one, rounded up.
     #[cold]
     fn exact_debt(&self, state: &[u64], now: Nanos) -> u128 {
         let (tat, word) = (state[0], state[1]);

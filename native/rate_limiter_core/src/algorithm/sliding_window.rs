@@ -1,8 +1,8 @@
 //! The strict sliding window: never more than `limit` in any window of the period, in bounded memory.
 //!
 //! Time is divided into sub-windows of a `k`-th of the period. Used is the sum of the present sub-window and of the `k`
-//! before it. The oldest counts whole, although only a part of it may still lie in the window: so the count is never too
-//! low, and a use counts at most one sub-window longer than it should.
+//! before it. The oldest counts whole, although only a part of it may still lie in the window: so the count is never
+//! too low, and a use counts at most one sub-window longer than it should.
 //!
 //! A state is a row of 32-bit cells: the number of the newest sub-window (two cells), the width under which it was
 //! written, and `k + 1` counts, the newest first.
@@ -100,8 +100,8 @@ impl SlidingWindow {
         }
     }
 
-    /// Converts the state after a change of the period: each count goes into the last sub-window of the new width in which
-    /// it can have been used.
+    /// Converts the state after a change of the period: each count goes into the last sub-window of the new width in
+    /// which it can have been used.
     #[inline]
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
         let cells: &mut [u32] = bytemuck::cast_slice_mut(state);

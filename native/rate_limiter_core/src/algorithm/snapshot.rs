@@ -6,8 +6,8 @@ use crate::snapshot::Snapshot;
 use super::{Meter, State};
 
 impl Meter {
-    /// Returns what counts as used now, of a renewed state; `None` if nothing does. `offset` added to the clock's time is
-    /// time since 1970.
+    /// Returns what counts as used now, of a renewed state; `None` if nothing does. `offset` added to the clock's time
+    /// is time since 1970.
     pub(crate) fn export(&self, state: State, now: Nanos, offset: Nanos) -> Option<Snapshot> {
         let State { words, logs } = state;
         match self {

@@ -23,9 +23,9 @@ pub(super) struct Anchor {
 
 /// The anchor of the program, which is replaced while others read it.
 ///
-/// A sequence lock: the sequence is odd while the anchor is being written. A reader that sees a change reads the operating
-/// system's clock, as it does if the anchor is too old, so no reader waits. Alone on its cache line, since every check
-/// reads it.
+/// A sequence lock: the sequence is odd while the anchor is being written. A reader that sees a change reads the
+/// operating system's clock, as it does if the anchor is too old, so no reader waits. Alone on its cache line, since
+/// every check reads it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Anchored {
@@ -37,8 +37,8 @@ pub(super) struct Anchored {
 }
 
 impl Anchor {
-    /// Returns the anchor of a reading. `spans` are nanoseconds and ticks since the first reading of both. `None` if they do
-    /// not determine a rate.
+    /// Returns the anchor of a reading. `spans` are nanoseconds and ticks since the first reading of both. `None` if
+    /// they do not determine a rate.
     #[cfg_attr(loom, allow(dead_code))] // models read no counter
     pub(super) fn new(nanos: u64, ticks: u64, spans: (u64, u64)) -> Option<Self> {
         let (span_nanos, span_ticks) = spans;

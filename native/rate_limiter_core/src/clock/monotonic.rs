@@ -1,10 +1,10 @@
 //! The monotonic clock, read in half the time that the operating system takes.
 //!
 //! Reading the clock is a large part of a check. On x86-64 the time stamp counter is read directly, and converted to
-//! nanoseconds by an anchor: a pair of readings, of the counter and of the operating system's clock, and the rate between
-//! them. The anchor is renewed every 50 ms, so the difference is the drift between both clocks in 50 ms (some
-//! nanoseconds), and it never adds up. If the counter jumps (a virtual machine moved, a machine slept), the anchor is too
-//! old, and the next call reads the operating system's clock.
+//! nanoseconds by an anchor: a pair of readings, of the counter and of the operating system's clock, and the rate
+//! between them. The anchor is renewed every 50 ms, so the difference is the drift between both clocks in 50 ms (some
+//! nanoseconds), and it never adds up. If the counter jumps (a virtual machine moved, a machine slept), the anchor is
+//! too old, and the next call reads the operating system's clock.
 //!
 //! Without a constant rate of the counter, and on other processors, this is the operating system's clock.
 

@@ -8,9 +8,9 @@ use crate::verdict::Answer;
 use super::Limiter;
 
 impl Limiter {
-    /// As [`check_all`](Self::check_all), but charges a repeated call once: if a call with this id was admitted for this
-    /// key, and is still remembered, the call is admitted and takes nothing. A denied call is not remembered, so its
-    /// repetition is decided anew.
+    /// As [`check_all`](Self::check_all), but charges a repeated call once: if a call with this id was admitted for
+    /// this key, and is still remembered, the call is admitted and takes nothing. A denied call is not remembered, so
+    /// its repetition is decided anew.
     ///
     /// An id takes as much room as a key, and counts towards `max_keys`. Without room the call is charged and its id is
     /// not remembered: a repetition is charged again.

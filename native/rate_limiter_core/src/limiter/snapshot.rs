@@ -11,8 +11,8 @@ use super::Limiter;
 impl Limiter {
     /// Returns what a key has used of the selected windows, for another store to continue from.
     ///
-    /// `None` if the key has no state of its own: it was never seen, was idle and has been forgotten, or found no room and
-    /// shares a state with others, whose uses cannot be told apart.
+    /// `None` if the key has no state of its own: it was never seen, was idle and has been forgotten, or found no room
+    /// and shares a state with others, whose uses cannot be told apart.
     pub fn snapshot(
         &self,
         epoch: Epoch,

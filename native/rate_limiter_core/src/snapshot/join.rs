@@ -102,8 +102,8 @@ impl SubWindows {
         numbers.dedup();
         let live = present.saturating_sub((length as u64).saturating_sub(1));
         for number in numbers.into_iter().filter(|&number| number >= live) {
-            // If one of them is ahead of the present, since the clock was set back, sub-windows that are too old beside it
-            // are still live, and count as the oldest.
+            // If one of them is ahead of the present, since the clock was set back, sub-windows that are too old beside
+            // it are still live, and count as the oldest.
             let age = usize::try_from(newest - number).unwrap_or(usize::MAX);
             let joined = join.of(self.at(number), other.at(number));
             if let Some(into) = counts.get_mut(age.min(length.saturating_sub(1))) {

@@ -56,8 +56,8 @@ pub(super) fn tag(key_high: u64) -> u8 {
     (key_high >> 57) as u8 | 0x80
 }
 
-/// Returns the top bit of each byte that is zero. In the bytes above such a byte, a 1 may be taken for a zero too, so only
-/// the lowest is certain; the comparison of the key covers the others (Mycroft 1987).
+/// Returns the top bit of each byte that is zero. In the bytes above such a byte, a 1 may be taken for a zero too, so
+/// only the lowest is certain; the comparison of the key covers the others (Mycroft 1987).
 #[inline]
 pub(super) fn zero_bytes(group: u128) -> u128 {
     group.wrapping_sub(ONES) & !group & TOPS

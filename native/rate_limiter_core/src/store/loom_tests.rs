@@ -1,5 +1,5 @@
-//! Concurrent calls in a table: every interleaving of two threads. (Loom lets two waiters yield to each other forever, and
-//! never to the holder of the lock, so only one thread waits at a time.)
+//! Concurrent calls in a table: every interleaving of two threads. (Loom lets two waiters yield to each other forever,
+//! and never to the holder of the lock, so only one thread waits at a time.)
 
 use std::sync::Arc;
 use std::time::Duration;

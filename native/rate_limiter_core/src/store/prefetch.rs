@@ -2,8 +2,8 @@
 //!
 //! A check writes two cache lines, of the stripe and of the row. If other cores check the same keys, another core often
 //! wrote them last. The address of the row is guarded by the lock, so the core would wait for the second line after the
-//! first. But a segment rarely moves. So its extent also lies beside the lock, on a line that changes only when the segment
-//! does, and of which every core has a copy: from it, all lines can be requested before the lock is taken.
+//! first. But a segment rarely moves. So its extent also lies beside the lock, on a line that changes only when the
+//! segment does, and of which every core has a copy: from it, all lines can be requested before the lock is taken.
 //!
 //! A hint is a guess. It may be torn or stale, and refer to memory that was freed: it is never used to read or write.
 
@@ -84,8 +84,8 @@ fn prefetch_for_read(address: usize) {
 
 /// Requests the line at an address for writing, so that other cores give it up.
 ///
-/// The intrinsic compiles to the instruction for reading, unless the target is newer than the x86-64 baseline. Processors
-/// without the instruction execute it as a no-op.
+/// The intrinsic compiles to the instruction for reading, unless the target is newer than the x86-64 baseline.
+/// Processors without the instruction execute it as a no-op.
 #[inline]
 #[allow(unsafe_code)]
 pub(crate) fn prefetch_for_write(address: usize) {

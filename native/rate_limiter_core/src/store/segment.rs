@@ -3,8 +3,8 @@
 //!
 //! A slot is a row of words: two of the key, then the state. Before the rows lies one byte for each slot, its tag: some
 //! bits of the key. Sixteen tags are compared at once, and nearly always point to the one row of the key. So a search
-//! touches one cache line of rows, and takes the same branches every time. The processor cannot predict how far a key lies
-//! from its home, and would otherwise stop at each search that misses the cache (measured at 1,000,000 keys).
+//! touches one cache line of rows, and takes the same branches every time. The processor cannot predict how far a key
+//! lies from its home, and would otherwise stop at each search that misses the cache (measured at 1,000,000 keys).
 
 use bytemuck::Zeroable;
 
@@ -26,8 +26,8 @@ const MIN_FILL: usize = 40;
 /// then waits for one line.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
-    /// A tag for each slot, 0 if it is empty, then the first tags again, so that a group can begin at the last slot. The
-    /// rows begin on the next line.
+    /// A tag for each slot, 0 if it is empty, then the first tags again, so that a group can begin at the last slot.
+    /// The rows begin on the next line.
     lines: Box<[CacheLine]>,
     slots: u32,
     keys: u32,

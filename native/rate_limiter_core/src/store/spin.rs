@@ -1,8 +1,8 @@
 //! A lock that never parks its thread.
 //!
-//! An Erlang scheduler runs thousands of processes, and stalls all of them if it sleeps on a futex. The lock is held for
-//! some 20 ns, so a waiter spins with a growing pause (which also lets the holder's core keep the cache line for its next
-//! calls). After about 2 microseconds the holder has probably lost its core: then the waiter offers its own by
+//! An Erlang scheduler runs thousands of processes, and stalls all of them if it sleeps on a futex. The lock is held
+//! for some 20 ns, so a waiter spins with a growing pause (which also lets the holder's core keep the cache line for
+//! its next calls). After about 2 microseconds the holder has probably lost its core: then the waiter offers its own by
 //! `sched_yield`, which returns at once if no other thread is ready.
 
 use crate::sync::{spin_loop, yield_now, AtomicBool, Ordering, UnsafeCell};
@@ -18,8 +18,8 @@ pub(crate) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through `Entered`, between the acquisition and the release of `held`, so by one thread
-// at a time. To use a `T` on that thread needs `T: Send`.
+// SAFETY: the value is reached only through `Entered`, between the acquisition and the release of `held`, so by one
+// thread at a time. To use a `T` on that thread needs `T: Send`.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
@@ -83,9 +83,9 @@ impl<T> Entered<'_, T> {
     #[inline]
     #[allow(unsafe_code)]
     pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: `enter` found `held` false and set it in one step, and only our drop resets it. `&mut self` allows one
-        // closure at a time. So this is the only reference. The Acquire of the exchange pairs with the Release of the
-        // drop: all that was written before is visible.
+        // SAFETY: `enter` found `held` false and set it in one step, and only our drop resets it. `&mut self` allows
+        // one closure at a time. So this is the only reference. The Acquire of the exchange pairs with the Release of
+        // the drop: all that was written before is visible.
         self.0.value.with_mut(|value| f(unsafe { &mut *value }))
     }
 }

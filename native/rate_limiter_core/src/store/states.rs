@@ -1,9 +1,9 @@
 //! The states of the keys of a stripe, and which of them stay when there is no room.
 //!
-//! A key that has used something is never forgotten: that would be a free reset. If the budget is spent, and no key of the
-//! stripe is idle, new keys share one overflow state. Each of them is decided by what all of them took: perhaps denied too
-//! early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts with the
-//! overflow state, since it may have caused it.
+//! A key that has used something is never forgotten: that would be a free reset. If the budget is spent, and no key of
+//! the stripe is idle, new keys share one overflow state. Each of them is decided by what all of them took: perhaps
+//! denied too early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts
+//! with the overflow state, since it may have caused it.
 
 mod snapshot;
 
@@ -188,8 +188,8 @@ impl States {
         swept
     }
 
-    /// Moves the keys whose first word satisfies `leaves`. Both sides keep the overflow state, since a new key of either
-    /// may have caused it.
+    /// Moves the keys whose first word satisfies `leaves`. Both sides keep the overflow state, since a new key of
+    /// either may have caused it.
     pub(crate) fn split(
         &mut self,
         generation: &Generation,

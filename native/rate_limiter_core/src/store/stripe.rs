@@ -13,8 +13,8 @@ use super::generation::Generation;
 use super::layout::Extent;
 use super::states::{States, HOT_BYTES};
 
-/// Closed by default. The order of fields matters: with the lock, all that most calls touch lies on one cache line. A core
-/// that was not the last here waits for that line, then for the line of the key.
+/// Closed by default. The order of fields matters: with the lock, all that most calls touch lies on one cache line. A
+/// core that was not the last here waits for that line, then for the line of the key.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Stripe {
@@ -44,8 +44,8 @@ impl Stripe {
         self.generation = Some(Arc::clone(generation));
     }
 
-    /// Returns whether keys of this address belong to this stripe, `number`: a split may have moved them. A closed stripe
-    /// owns all keys, and returns to all calls that the limiter is unknown.
+    /// Returns whether keys of this address belong to this stripe, `number`: a split may have moved them. A closed
+    /// stripe owns all keys, and returns to all calls that the limiter is unknown.
     #[inline]
     pub(crate) fn owns(&self, address: usize, number: usize) -> bool {
         address & ((1 << self.level) - 1) == number || self.generation.is_none()
@@ -66,8 +66,8 @@ impl Stripe {
         other
     }
 
-    /// Decides one window and, if the call takes, takes. The answer is written in place: returned through closures it would
-    /// be copied at each step.
+    /// Decides one window and, if the call takes, takes. The answer is written in place: returned through closures it
+    /// would be copied at each step.
     #[inline]
     pub(crate) fn check(
         &mut self,

@@ -2,9 +2,9 @@
 //!
 //! Linear hashing (Litwin 1980) with a lock for each stripe (as Ellis 1987): stripes split in turn as they become
 //! crowded, and the stripe of a key follows from its hash and the number of stripes alone. A call that reaches a stripe
-//! after its split sees so by the level of the stripe, under its lock, and searches again. Between splits the segment of
-//! a stripe grows by itself, so memory stays close to what the keys need at every size. Stripes do not move, and are not
-//! freed while the table lives, so a call reaches one without a lock.
+//! after its split sees so by the level of the stripe, under its lock, and searches again. Between splits the segment
+//! of a stripe grows by itself, so memory stays close to what the keys need at every size. Stripes do not move, and are
+//! not freed while the table lives, so a call reaches one without a lock.
 
 use std::sync::OnceLock;
 
@@ -112,8 +112,8 @@ impl Table {
         from.with(|from| {
             let split = from.split(address);
             new.with(|new| *new = split);
-            // Release pairs with the Acquire of `with`, and comes before `from` is released: a call that no longer finds
-            // its key in `from` must find the new stripe.
+            // Release pairs with the Acquire of `with`, and comes before `from` is released: a call that no longer
+            // finds its key in `from` must find the new stripe.
             self.count.store(count + 1, Ordering::Release);
         });
     }

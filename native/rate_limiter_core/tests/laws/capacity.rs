@@ -1,5 +1,5 @@
-//! Room for so many keys and no more: those that are in stay exact, who owes is never forgotten, newcomers are never
-//! let through too often, and memory has a bound.
+//! A limiter has room for a number of keys: keys with a slot stay exact, a key with uses is never forgotten, new keys
+//! are never admitted too often, and memory is bounded.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::rig::{Rig, ONLY};
 const DAY: Duration = Duration::from_hours(24);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Enough to meet in the same place of a table.
+/// Enough keys that some share a stripe.
 const IDS: u64 = 150;
 
-/// Time goes on, and limits stay: a model is not told when the overflow was touched.
+/// Time moves forward and limits stay, since a model does not know when the overflow state was touched.
 fn goes_on(step: &Step) -> bool {
     !matches!(step, Step::Back(_) | Step::Update(..))
 }
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(given::config())]
 
     #[test]
-    fn nobody_is_let_through_more_often_than_alone(
+    fn no_key_is_admitted_more_often_than_alone(
         limits in collection::vec(given::limits(), 1..=2),
         max_keys in 0..12_u64,
         start in given::starts(),
@@ -40,7 +40,7 @@ proptest! {
             let Some((call, usages)) = player.step(step) else { continue };
             let now = player.rig.now();
             let expected = match &call {
-                // Only what it let through counts.
+                // Only admitted calls count.
                 Call::Check(id, tags, cost) if usages.iter().any(|(_, usage)| !usage.allowed()) => {
                     model.peek(now, *id, tags, *cost)
                 }
@@ -49,7 +49,7 @@ proptest! {
             let allowed = usages.iter().all(|(_, usage)| usage.allowed());
             for ((_, usage), (_, expected)) in usages.iter().zip(&expected) {
                 prop_assert!(expected.allowed() || !usage.allowed(), "{:?}", call);
-                // What is left is told after the call or without it: comparable where both say the same.
+                // `remaining` is after an admitted call: comparable if both admit or both deny.
                 if allowed == expected.allowed() {
                     prop_assert!(usage.remaining <= expected.remaining, "{:?}", call);
                 }
@@ -59,14 +59,14 @@ proptest! {
     }
 
     #[test]
-    fn all_room_comes_back_in_the_end(
+    fn all_room_is_freed_in_the_end(
         limits in collection::vec(given::limits(), 1..=2),
         max_keys in 1..40_u64,
         history in collection::vec(given::steps(IDS), 1..200),
     ) {
         let capped = |limits: &[_]| Rig::capped(limits, max_keys);
         let mut player = Player::with(&limits, 0, capped);
-        // A change of limit can make of a debt one that outlasts all time.
+        // A change of limit can prolong a debt beyond the last time.
         for step in history.iter().filter(|step| !matches!(step, Step::Update(..))) {
             player.step(step);
         }
@@ -77,7 +77,7 @@ proptest! {
         rig.scale(1_000_000);
         rig.at(ManualClock::END.0);
         rig.sweep();
-        // A key with a log takes the room of two: as much again for its first stamps.
+        // A key with a log takes the room of two keys: one for its first stamps.
         let logs = limits.iter().filter(|limit| limit.algorithm() == Algorithm::SlidingLog);
         let room = 1 + logs.count() as u64;
         let already = rig.stats().overflowed;
@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn keys_that_are_in_stay_exact_and_in_debt_through_a_flood() {
+fn known_keys_stay_exact_and_keep_their_debt_in_a_flood() {
     const KEYS: u64 = 500;
     let limits = [
         (1, Limit::token_bucket(5, DAY)),
@@ -128,7 +128,7 @@ fn a_key_in_debt_is_not_forgotten_to_make_room() {
 }
 
 #[test]
-fn a_place_given_later_comes_with_the_debt_of_the_overflow() {
+fn a_new_slot_begins_with_the_debt_of_the_overflow() {
     let limits = [
         Limit::token_bucket(5, DAY),
         Limit::sliding_window(5, DAY),
@@ -136,7 +136,7 @@ fn a_place_given_later_comes_with_the_debt_of_the_overflow() {
         Limit::fixed_window(5, DAY).from_first_use(),
     ];
     for limit in limits {
-        // The first stamps of a log, the overflow's too, take as much room as a key.
+        // The first stamps of a log, also of the overflow state, take as much room as a key.
         let room = if limit.algorithm() == Algorithm::SlidingLog {
             3
         } else {
@@ -161,9 +161,9 @@ fn a_place_given_later_comes_with_the_debt_of_the_overflow() {
 }
 
 #[test]
-fn the_debt_of_the_overflow_goes_along_when_the_table_grows() {
-    // So many keys that each of 64 stripes is nearly too large: when others take their places, some split. (A machine
-    // of many cores begins with more stripes. Then none splits, and there is less to see.)
+fn a_split_keeps_the_debt_of_the_overflow() {
+    // So many keys that each of 64 stripes is nearly too large: when other keys replace them, some split. (A machine
+    // with many cores begins with more stripes. Then no stripe splits, and the test checks less.)
     let tables = [
         // A log takes the room of two keys.
         (30_000, 1, Limit::token_bucket(1_000, DAY)),
@@ -184,7 +184,7 @@ fn the_debt_of_the_overflow_goes_along_when_the_table_grows() {
         for id in newcomers {
             assert!(rig.peek(id, 0).remaining < 1_000, "{id} of {limit:?}");
         }
-        // All that was counted comes free: as many as at first have room again.
+        // All that was counted is freed: as many keys as at first have room again.
         rig.at(ManualClock::END.0).sweep();
         let already = rig.stats().overflowed;
         for id in 0..keys {
@@ -196,10 +196,10 @@ fn the_debt_of_the_overflow_goes_along_when_the_table_grows() {
 }
 
 #[test]
-fn a_refund_of_what_a_newcomer_never_took_helps_no_other_newcomer() {
+fn a_refund_to_a_key_without_a_slot_adds_no_room_to_others() {
     let rig = Rig::capped(&[(ONLY, Limit::token_bucket(5, DAY))], 0);
     let admitted = (0..10_000).filter(|_| {
-        // Everybody who might share a place with key 0.
+        // Every key that might share a stripe with key 0.
         for id in 1..100 {
             rig.refund(id, 5);
         }
@@ -209,8 +209,8 @@ fn a_refund_of_what_a_newcomer_never_took_helps_no_other_newcomer() {
 }
 
 #[test]
-fn newcomers_find_no_window_over_that_would_be_open_had_they_been_alone() {
-    // Windows from the first use: others began theirs earlier, but key 0 may not profit of that.
+fn the_overflow_never_ends_a_window_of_a_key_early() {
+    // Windows from the first use: other keys began theirs earlier, which must not end the window of key 0 early.
     let rig = Rig::capped(
         &[(ONLY, Limit::fixed_window(100, SECOND).from_first_use())],
         0,
@@ -232,7 +232,7 @@ fn newcomers_find_no_window_over_that_would_be_open_had_they_been_alone() {
 }
 
 #[test]
-fn a_flood_of_a_million_ids_takes_bounded_memory_which_comes_back() {
+fn a_flood_of_a_million_ids_takes_bounded_memory_and_frees_it() {
     const KEYS: u64 = 50_000;
     let rig = Rig::capped(&[(ONLY, Limit::token_bucket(10, SECOND))], KEYS);
     for id in 0..1_000_000 {
@@ -245,7 +245,7 @@ fn a_flood_of_a_million_ids_takes_bounded_memory_which_comes_back() {
     assert_eq!(rig.sweep() as u64, KEYS);
     let swept = rig.stats();
     assert!(swept.bytes < full.bytes / 2, "{swept:?}");
-    // And it goes on as if nothing had been.
+    // The limiter works as before the flood.
     assert_eq!(rig.check(0, 1).remaining, 9);
 }
 
@@ -266,7 +266,7 @@ fn the_stamps_of_sliding_logs_count_towards_the_cap() {
             let usages = model.check(rig.now(), id, &[ONLY], 1);
             assert!(usages[0].1.allowed());
         }
-        // The last growth before the cap may have doubled what a log takes.
+        // The last growth before the cap may have doubled the memory of a log.
         assert!(
             rig.stats().bytes - empty < 2 * KEYS * 64,
             "{:?}",

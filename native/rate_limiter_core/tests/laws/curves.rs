@@ -1,4 +1,4 @@
-//! Never more than the limit says, looked at from outside: all that was admitted, over every span of time.
+//! Every span of time admits at most what the limit allows: measured from outside, over all admitted calls.
 
 use proptest::prelude::*;
 use rate_limiter_core::{Algorithm, Limit, Usage};
@@ -7,11 +7,11 @@ use crate::given::{self, Step};
 use crate::model::Call;
 use crate::player::Player;
 
-/// What was admitted when. A clock that was set back counts as standing still where it last let something through:
-/// time does not come twice.
+/// The admitted amounts and their times. A clock that was set back counts as standing still at the last admission:
+/// so no time passes twice.
 type Admitted = Vec<(u64, u64)>;
 
-/// Takes the steps that `keeps` says, as one id that says nothing of windows.
+/// Takes the steps that satisfy `keeps`, for one id and all windows.
 fn admitted(limit: &Limit, start: u64, history: &[Step], keeps: fn(&Step) -> bool) -> Admitted {
     let mut player = Player::new(std::slice::from_ref(limit), start);
     let mut admitted = Vec::new();
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn a_clock_that_goes_back_and_forth_mints_nothing(
+    fn a_clock_that_moves_back_and_forth_adds_no_room(
         limit in given::token_buckets(),
         start in given::starts(),
         history in given::histories(),
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sliding_window_denies_for_what_was_used_at_most_a_sub_window_too_long_ago(
+    fn a_use_counts_at_most_one_sub_window_too_long(
         limit in given::sliding_windows(),
         start in given::starts(),
         history in given::histories(),

@@ -1,4 +1,4 @@
-//! What other limiters got wrong, each as they did it.
+//! Defects of other limiters, each reproduced.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ fn each(limit: u64, per: Duration) -> [Limit; 5] {
     ]
 }
 
-/// How many of so many single calls at once are let through.
+/// Returns how many of so many single calls at one time are admitted.
 fn admitted(rig: &Rig, calls: u32) -> usize {
     (0..calls).filter(|_| rig.check(ID, 1).allowed()).count()
 }
 
 #[test]
-fn idling_saves_up_no_more_than_a_full_bucket() {
+fn an_idle_bucket_is_at_most_full() {
     // Floored at now less a full bucket, instead of at now, GCRA admitted 15 of 10 after a pause.
     let rig = Rig::of(Limit::token_bucket(10, second()));
     assert_eq!(admitted(&rig, 20), 10);
@@ -43,8 +43,8 @@ fn idling_saves_up_no_more_than_a_full_bucket() {
 }
 
 #[test]
-fn tokens_come_one_by_one_and_not_once_a_second() {
-    // A bucket that ticks in whole seconds let 40 of these through.
+fn tokens_refill_one_by_one_and_not_once_a_second() {
+    // A bucket that ticks in whole seconds admitted 40 of these.
     let rig = Rig::of(Limit::token_bucket(100, second()).with_burst(10));
     let mut through = 0;
     for call in 0..310 {
@@ -69,8 +69,8 @@ fn denied_calls_are_not_counted_so_a_persistent_client_recovers() {
 }
 
 #[test]
-fn the_wait_that_is_told_is_the_wait() {
-    // Whatever it was, one limiter said "in a second".
+fn the_returned_wait_is_the_wait() {
+    // One limiter always returned "in a second".
     let rig = Rig::of(Limit::token_bucket(4, second()));
     rig.check(ID, 4);
     let waits = [(1, 250), (2, 500), (4, 1_000)];
@@ -105,7 +105,7 @@ fn windows_shorter_than_a_second_do_limit() {
 
 #[test]
 fn the_first_of_ten_leaves_nine_at_today_s_time_too() {
-    // In float seconds since 1970, there is no room left for a fraction of a second: it left 8.
+    // Floating-point seconds since 1970 lose the fraction of a second: 8 were left.
     for now in [0, 1_750_000_000 * SECOND, 1_750_000_000_123_456_789] {
         for limit in each(10, second()) {
             let rig = Rig::of(limit);
@@ -119,7 +119,7 @@ fn the_first_of_ten_leaves_nine_at_today_s_time_too() {
 
 #[test]
 fn a_call_that_costs_more_than_is_left_is_denied_and_takes_nothing() {
-    // A bucket that went below zero let it through.
+    // A bucket that went below zero admitted it.
     for limit in each(10, second()) {
         let rig = Rig::of(limit);
         rig.check(ID, 8);
@@ -144,8 +144,8 @@ fn every_algorithm_counts_the_cost() {
 }
 
 #[test]
-fn a_key_that_owes_nothing_any_more_does_not_stay() {
-    // Keys without a time to live stayed for ever.
+fn a_key_without_a_use_that_counts_does_not_stay() {
+    // Keys without a time to live stayed forever.
     for limit in each(10, second()) {
         let rig = Rig::of(limit);
         for id in 0..1_000 {
@@ -160,7 +160,7 @@ fn a_key_that_owes_nothing_any_more_does_not_stay() {
 
 #[test]
 fn around_a_boundary_a_sliding_window_admits_its_limit_once() {
-    // An estimate from two counters lets through up to 1.98 times the limit.
+    // An estimate from two counters admits up to 1.98 times the limit.
     for sub_windows in [1, 2, 10, 60, 120] {
         let limit = Limit::sliding_window(100, second()).with_sub_windows(sub_windows);
         let rig = Rig::of(limit);
@@ -180,8 +180,8 @@ fn around_a_boundary_a_sliding_window_admits_its_limit_once() {
 }
 
 #[test]
-fn one_that_is_denied_by_one_window_costs_the_others_nothing() {
-    // Windows asked one after the other: the first had taken already.
+fn a_call_that_one_window_denies_takes_nothing_from_the_others() {
+    // Windows were checked one after the other: the first had already taken.
     let limits = [
         (1, Limit::token_bucket(100, second())),
         (2, Limit::fixed_window(2, second())),
@@ -197,7 +197,7 @@ fn one_that_is_denied_by_one_window_costs_the_others_nothing() {
 }
 
 #[test]
-fn what_is_given_back_goes_no_further_than_full() {
+fn a_refund_never_exceeds_a_full_bucket() {
     for limit in each(10, second()) {
         let rig = Rig::of(limit);
         rig.check(ID, 3);
@@ -208,8 +208,8 @@ fn what_is_given_back_goes_no_further_than_full() {
 }
 
 #[test]
-fn a_slow_limit_that_was_made_fast_lets_a_waiting_client_through() {
-    // Converted at each denial anew, the debt went on draining at the old rate: for ten days, here.
+fn a_raised_limit_admits_a_waiting_client() {
+    // Converted again at each denial, the debt drained at the old rate: for ten days here.
     let day = nanos(86_400 * SECOND);
     for limit in each(10, day) {
         let rig = Rig::of(limit.clone());

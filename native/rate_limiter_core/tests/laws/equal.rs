@@ -1,4 +1,4 @@
-//! The limiter answers what the naive model answers, call by call.
+//! The limiter returns the answers of the naive model, call by call.
 
 use proptest::prelude::*;
 use rate_limiter_core::Limit;

@@ -1,4 +1,4 @@
-//! The edges of what can be said: they are kept exactly, or refused with a reason.
+//! Extreme limits are kept exactly, or rejected with a reason.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn refusal(limit: &Limit) -> String {
 }
 
 #[test]
-fn one_a_day_one_a_year_and_one_a_nanosecond() {
+fn keeps_one_a_day_one_a_year_and_one_a_nanosecond() {
     for per in [1, DAY, YEAR, 9 * YEAR] {
         for limit in each(1, nanos(per)) {
             let rig = Rig::of(limit.clone());
@@ -115,12 +115,12 @@ proptest! {
 }
 
 #[test]
-fn a_rate_beyond_counting_is_refused_and_says_so() {
+fn a_rate_that_cannot_be_counted_is_an_error() {
     let refused = refusal(&Limit::token_bucket(u64::MAX, nanos(SECOND)));
     let told = "limit: 18446744073709551615 per 1000000000 ns is more than 8,000,000 per ns, \
         which cannot be kept to 0.001 %";
     assert_eq!(refused, told);
-    // The highest that is a power of two: exact, so it is kept.
+    // The highest power of two: exact, so it is kept.
     let rig = Rig::of(Limit::token_bucket(1 << 40, nanos(1)));
     assert!(rig.check(ID, 1 << 40).allowed());
     assert_eq!(rig.check(ID, 1).retry, Retry::After(Nanos(1)));
@@ -129,7 +129,7 @@ fn a_rate_beyond_counting_is_refused_and_says_so() {
 }
 
 #[test]
-fn a_burst_beyond_counting_is_refused_with_the_largest_that_is_not() {
+fn a_burst_that_cannot_be_counted_is_an_error_with_the_largest_burst() {
     for (amount, per) in [
         (1, YEAR),
         (100, SECOND),
@@ -158,7 +158,7 @@ fn a_burst_beyond_counting_is_refused_with_the_largest_that_is_not() {
 }
 
 #[test]
-fn the_largest_limits_of_windows_are_kept_or_refused() {
+fn the_largest_limits_of_windows_are_kept_and_larger_ones_are_errors() {
     let second = nanos(SECOND);
     for aligned in [true, false] {
         let limit = Limit::new(u64::MAX, second, Algorithm::FixedWindow { aligned });
@@ -180,7 +180,7 @@ fn the_largest_limits_of_windows_are_kept_or_refused() {
 }
 
 #[test]
-fn what_is_no_limit_is_refused_and_says_so() {
+fn an_invalid_limit_is_an_error() {
     for limit in each(0, nanos(SECOND)) {
         assert_eq!(refusal(&limit), "limit: expected at least 1, got: 0");
     }
@@ -207,7 +207,7 @@ fn what_is_no_limit_is_refused_and_says_so() {
 }
 
 #[test]
-fn a_plan_has_one_to_so_many_windows_each_once() {
+fn a_limiter_has_one_to_32_different_windows() {
     let limit = Limit::token_bucket(1, nanos(SECOND));
     let made = |tags: &[Tag]| {
         let limits: Vec<_> = tags.iter().map(|tag| (*tag, limit.clone())).collect();
@@ -223,8 +223,8 @@ fn a_plan_has_one_to_so_many_windows_each_once() {
 }
 
 #[test]
-fn at_the_end_of_time_nothing_is_minted() {
-    // Past the last time that a clock shows, it stands still; what comes after it could not be told.
+fn the_last_time_of_a_clock_adds_no_room() {
+    // A clock stops at its last time, since later times could not be represented.
     for start in [
         u64::MAX,
         u64::MAX - 1,
@@ -247,7 +247,7 @@ fn at_the_end_of_time_nothing_is_minted() {
 
 #[test]
 fn at_the_smallest_scale_a_slow_limit_still_admits_one_and_only_one() {
-    // An interval that was cut off to what a word holds made any debt look like room.
+    // An interval that was cut to a word made any debt look like room.
     for per in [SECOND, DAY, YEAR] {
         let rig = Rig::of(Limit::token_bucket(1, nanos(per)));
         for ppm in [0, 1, 4] {
@@ -278,7 +278,7 @@ fn at_the_largest_scale_nothing_overflows() {
 }
 
 #[test]
-fn a_clock_set_back_further_than_ticks_can_count_still_tells_the_truth() {
+fn answers_stay_exact_after_a_clock_is_set_back_further_than_ticks_can_count() {
     // Three in a nanosecond are counted in ticks of 2^-17 ns: a word holds 39 hours of them.
     let limit = Limit::token_bucket(3, nanos(1)).with_burst(3_000_000);
     let start = 100 * DAY;
@@ -291,7 +291,7 @@ fn a_clock_set_back_further_than_ticks_can_count_still_tells_the_truth() {
         };
         assert!(!rig.at(now + wait.0 - 1).peek(ID, 1).allowed());
         assert!(rig.at(now + wait.0).peek(ID, 1).allowed());
-        // What is given back then is not days of debt.
+        // What is refunded then is not days of debt.
         rig.at(now).refund(ID, 1);
     }
     assert_eq!(rig.at(start).peek(ID, 0).remaining, 3);

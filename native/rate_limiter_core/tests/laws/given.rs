@@ -1,4 +1,4 @@
-//! What the laws are tried on: limits, and histories of calls.
+//! Inputs of the laws: limits, and histories of calls.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ pub(crate) enum Step {
     /// The clock is set back.
     Back(Span),
     Scale(u32),
-    /// Another limit for the window in this place: its amount, its period and its burst change.
+    /// Changes the limit of the window in this place: its amount, its period and its burst.
     Update(usize, Change),
     Sweep,
 }
 
-/// Which windows, as bits by place; none means all.
+/// The windows, as bits by place; 0 means all.
 pub(crate) type Windows = u8;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Cost {
     Units(u64),
-    /// What the last answer said was left, and so much more.
+    /// `remaining` of the last answer, and so much more.
     Left(u64),
     /// The most that can be taken at once, and so much more.
     Max(u64),
@@ -40,9 +40,9 @@ pub(crate) enum Span {
     Nanos(u64),
     /// So many thousandths of the first window's period.
     Periods(u64),
-    /// What the last denial said, less so much.
+    /// The wait of the last denial, minus so much.
     Retry(u64),
-    /// What the last answer said of the reset, less so much.
+    /// `reset_after` of the last answer, minus so much.
     Reset(u64),
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Change {
     burst: Option<u64>,
 }
 
-/// Histories that each law is tried on, where nothing else is said.
+/// The default number of histories that each law is tried on.
 const CASES: u32 = 1_000;
 
 /// Failures are printed at their shortest, and not kept in a file.
@@ -117,7 +117,7 @@ pub(crate) fn limits() -> impl Strategy<Value = Limit> {
     ]
 }
 
-/// When a history begins.
+/// The start of a history.
 pub(crate) fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 4 => 0..=u64::MAX / 8]
 }

@@ -1,4 +1,4 @@
-//! What takes nothing leaves everything as it was, and what changes a limit mints nothing.
+//! Calls that take nothing change nothing, and a change of a limit adds no room.
 
 use proptest::prelude::*;
 use rate_limiter_core::{Algorithm, Answer, Limit, Usage};
@@ -25,7 +25,7 @@ fn state(player: &Player) -> Answer {
     player.rig.peek_all(ID, &player.tags(), 0)
 }
 
-/// Calls of which nothing is to be remembered.
+/// Calls that must leave no trace.
 fn takes_nothing(call: &Call, usages: &[(u64, Usage)]) -> bool {
     match call {
         Call::Check(_, _, cost) => *cost == 0 || usages.iter().any(|(_, usage)| !usage.allowed()),
@@ -38,7 +38,7 @@ proptest! {
     #![proptest_config(given::config())]
 
     #[test]
-    fn a_denied_call_takes_nothing_of_any_window(
+    fn a_denied_call_takes_nothing_from_any_window(
         limits in windows(),
         start in given::starts(),
         history in given::histories(),
@@ -62,12 +62,13 @@ proptest! {
     }
 
     #[test]
-    fn what_takes_nothing_changes_no_later_answer(
+    fn a_call_that_takes_nothing_changes_no_later_answer(
         limits in windows(),
         start in given::starts(),
         history in given::histories(),
     ) {
-        // A change of limit is converted at the first touch, and a touch may take nothing: no changes here.
+        // A change of limit is converted at the first touch, which may be a call that takes nothing: so no changes
+        // here.
         let steady = history.iter().filter(|step| !matches!(step, Step::Update(..)));
         let mut player = Player::new(&limits, start);
         let silent = Player::new(&limits, start);
@@ -84,14 +85,14 @@ proptest! {
     }
 
     #[test]
-    fn a_refund_gives_back_what_was_taken_and_never_above_full(
+    fn a_refund_restores_what_was_taken_and_never_exceeds_full(
         limits in windows(),
         start in given::starts(),
         history in given::histories(),
         cost in 1..=5_u64,
         more in given::costs(),
     ) {
-        // A refund gives back what a unit costs unscaled; and a clock set back adds to a debt without any cost.
+        // A refund counts at full scale; and a clock that is set back raises a debt without a cost.
         let plain = |step: &&Step| !matches!(step, Step::Scale(_) | Step::Back(_));
         let history: Vec<Step> = history.iter().filter(plain).cloned().collect();
         let player = played(&limits, start, &history);
@@ -113,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn a_limit_that_breathes_mints_nothing(
+    fn changes_of_scale_add_no_room(
         limits in windows(),
         start in given::starts(),
         history in given::histories(),
@@ -151,7 +152,7 @@ proptest! {
         let new = &player.limits[0].1;
         let used = (before.max - before.remaining).min(after.max);
         let is_bucket = matches!(new.algorithm(), Algorithm::TokenBucket { .. });
-        // Some of it may lie outside of a shorter window; and of a debt above the maximum, only what fits was seen.
+        // Some of it may lie outside of a shorter window; and of a debt above the maximum only the maximum is visible.
         if new.per() >= old || is_bucket {
             prop_assert!(after.max - after.remaining >= used);
         }
@@ -161,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn setting_the_clock_back_gives_nothing(
+    fn setting_the_clock_back_adds_no_room(
         limits in windows(),
         start in given::starts(),
         history in given::histories(),

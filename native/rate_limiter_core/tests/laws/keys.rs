@@ -1,4 +1,4 @@
-//! Keys are judged each by itself, whatever becomes of the others, and an idle key that is forgotten is not missed.
+//! Each key is decided alone, whatever happens to others, and to forget an idle key changes no answer.
 
 use proptest::prelude::*;
 use rate_limiter_core::{Limit, ManualClock};
@@ -8,7 +8,7 @@ use crate::model::{Call, Model};
 use crate::player::Player;
 use crate::rig::Rig;
 
-/// Forward only: who sets the clock back asks about times of which an idle key's state was forgotten.
+/// Forward only: after the clock is set back, a forgotten idle key could count again.
 fn goes_on(step: &Step) -> bool {
     !matches!(step, Step::Back(_) | Step::Sweep)
 }
@@ -32,13 +32,13 @@ proptest! {
                 prop_assert_eq!(swept.call(&call), usages, "{:?}", call);
             }
         }
-        // In the end nothing is left of anybody.
+        // In the end no key is left.
         swept.at(ManualClock::END.0).sweep();
         prop_assert!(swept.stats().keys <= player.rig.stats().keys);
     }
 
     #[test]
-    fn what_others_do_changes_no_answer(
+    fn calls_for_other_keys_change_no_answer(
         limits in proptest::collection::vec(given::limits(), 1..=2),
         start in given::starts(),
         history in given::histories(),
@@ -53,7 +53,7 @@ proptest! {
             if let Some((call, usages)) = played {
                 prop_assert_eq!(alone.call(&call), usages);
             }
-            // Somebody else's turn, at the same time.
+            // A call for another key, at the same time.
             match others.next() {
                 Some(Step::Check(id, _, cost)) => {
                     let cost = cost.units(&player.rig.peek_one(id + 100, 1, 0));
@@ -67,9 +67,9 @@ proptest! {
     }
 }
 
-/// Enough keys that stripes split, segments grow, keys go and others come.
+/// Enough keys that stripes split, segments grow, and keys leave and enter.
 #[test]
-fn each_of_many_keys_is_judged_like_its_own_model() {
+fn each_of_many_keys_is_decided_as_by_its_own_model() {
     const KEYS: u64 = 20_000;
     let second = std::time::Duration::from_secs(1);
     let limits = [
@@ -80,7 +80,7 @@ fn each_of_many_keys_is_judged_like_its_own_model() {
     ];
     let rig = Rig::new(&limits);
     let mut model = Model::new(&limits);
-    // Any number from a few bits: which keys are asked about when is arbitrary, but the same in each run.
+    // The order of the calls is arbitrary, but the same in each run.
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for round in 0..8 {
         for turn in 0..KEYS {
@@ -116,7 +116,7 @@ fn each_of_many_keys_is_judged_like_its_own_model() {
 }
 
 #[test]
-fn a_step_of_a_sweep_is_small_also_where_a_flood_has_left_nothing() {
+fn a_step_of_a_sweep_is_small_also_after_a_flood() {
     let limit = Limit::token_bucket(1, std::time::Duration::from_secs(1));
     let rig = Rig::new(&[(1, limit)]);
     for id in 0..100_000 {
@@ -124,7 +124,7 @@ fn a_step_of_a_sweep_is_small_also_where_a_flood_has_left_nothing() {
     }
     rig.advance(1_000_000_000);
     assert_eq!(rig.sweep(), 100_000);
-    // One key among the many places that are left: a step comes upon it by chance, and none looks at all of them.
+    // One key among the many slots that are left: a step finds it by chance, and no step visits all slots.
     rig.check(0, 1);
     rig.advance(1_000_000_000);
     let steps = (1..1_000_000).find(|_| rig.sweep_step(10) > 0);

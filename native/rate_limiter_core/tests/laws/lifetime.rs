@@ -1,4 +1,4 @@
-//! Openings of a limiter, and calls that name what is not there.
+//! Openings of a limiter, and calls that name an unknown limiter or window.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn open(limiter: &Limiter, limit: u64) -> Epoch {
     opened.expect("valid limits")
 }
 
-/// What every kind of call says to this epoch.
+/// The result of every kind of call for this epoch.
 fn every_call(limiter: &Limiter, epoch: Epoch) -> Vec<Result<(), CallError>> {
     let key = Seed::fixed(1).key(b"somebody");
     let updated = limiter.update_limit(epoch, BURST, &Limit::sliding_log(1, SECOND));
@@ -43,7 +43,7 @@ fn every_call(limiter: &Limiter, epoch: Epoch) -> Vec<Result<(), CallError>> {
 }
 
 #[test]
-fn calls_of_an_earlier_epoch_are_refused_and_change_nothing() {
+fn calls_of_an_earlier_epoch_are_errors_and_change_nothing() {
     let limiter = Limiter::closed();
     let unknown = |epoch| {
         for (call, answer) in every_call(&limiter, epoch).into_iter().enumerate() {
@@ -61,7 +61,7 @@ fn calls_of_an_earlier_epoch_are_refused_and_change_nothing() {
 
     let second = open(&limiter, 3);
     unknown(first);
-    // Opened over the second, which ends it, and forgets what was used.
+    // Opens it again, which ends the second epoch and forgets what was used.
     let key = Seed::fixed(1).key(b"somebody");
     assert_eq!(
         limiter
@@ -82,7 +82,7 @@ fn calls_of_an_earlier_epoch_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn windows_that_a_limiter_does_not_have_are_refused() {
+fn unknown_windows_are_errors() {
     let (limiter, epoch) = Limiter::new(&limits(3), Options::default()).expect("valid limits");
     let key = Seed::fixed(1).key(b"somebody");
     assert_eq!(
@@ -106,7 +106,7 @@ fn windows_that_a_limiter_does_not_have_are_refused() {
 }
 
 #[test]
-fn a_window_named_twice_is_asked_once() {
+fn a_window_named_twice_is_charged_once() {
     let (limiter, epoch) = Limiter::new(&limits(3), Options::default()).expect("valid limits");
     let key = Seed::fixed(1).key(b"somebody");
     let answer = limiter.check_all(epoch, key, Select::Tags(&[BURST, BURST]), 1);
@@ -116,7 +116,7 @@ fn a_window_named_twice_is_asked_once() {
 }
 
 #[test]
-fn limits_that_cannot_be_kept_leave_everything_as_it_was() {
+fn limits_that_cannot_be_kept_change_nothing() {
     let limiter = Limiter::closed();
     let epoch = open(&limiter, 3);
     let key = Seed::fixed(1).key(b"somebody");
@@ -153,7 +153,7 @@ fn a_sliding_window_keeps_its_number_of_sub_windows() {
 }
 
 #[test]
-fn a_limiter_tells_its_limits_and_what_they_admit_at_its_scale() {
+fn a_limiter_returns_its_limits_and_what_they_admit_at_its_scale() {
     let windows = [
         (1, Limit::token_bucket(10, SECOND).with_burst(20)),
         (2, Limit::sliding_window(10, SECOND)),
@@ -175,7 +175,7 @@ fn a_limiter_tells_its_limits_and_what_they_admit_at_its_scale() {
         .expect("open");
     assert_eq!(limiter.scale().ppm(), 150_000);
     assert_eq!(maxima(), [2, 1, 1, 1]);
-    // The next tenant begins unscaled.
+    // The next opening begins at full scale.
     let epoch = limiter
         .open(&windows, Options::default())
         .expect("valid limits");

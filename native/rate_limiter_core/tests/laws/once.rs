@@ -1,4 +1,4 @@
-//! A call that is made again under its name is charged once.
+//! A call that is repeated with its id is charged once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ proptest! {
     #![proptest_config(given::config())]
 
     #[test]
-    fn and_otherwise_answers_as_one_without_a_name(
+    fn a_first_call_with_an_id_has_the_answer_of_a_call_without(
         limit in given::limits(),
         start in 0..1_u64 << 60,
         calls in proptest::collection::vec(
@@ -55,12 +55,12 @@ proptest! {
 }
 
 #[test]
-fn a_name_takes_room_as_a_key_does_and_gives_it_back() {
+fn an_id_takes_room_as_a_key_does_and_frees_it() {
     let rig = Rig::capped(&[(ONLY, bucket())], 3);
     rig.check_once(1, 1, KEEP, 1);
     rig.check_once(1, 2, KEEP, 1);
     assert_eq!((rig.stats().keys, rig.stats().names), (1, 2));
-    // A newcomer finds no room, and a third name none either: made again, that call is charged again.
+    // Neither a new key nor a third id finds room: that call, repeated, is charged again.
     rig.check(2, 1);
     assert_eq!(rig.stats().overflowed, 1);
     rig.check_once(1, 3, KEEP, 1);
@@ -69,13 +69,13 @@ fn a_name_takes_room_as_a_key_does_and_gives_it_back() {
     rig.at(KEEP);
     assert_eq!(rig.sweep(), 2);
     assert_eq!(rig.stats().names, 0);
-    // 5 s gave less than one token back.
+    // 5 s refill less than one token.
     assert_eq!(rig.check_once(1, 1, KEEP, 1).binding().1.remaining, 5);
     assert_eq!(rig.stats().names, 1);
 }
 
 #[test]
-fn thousands_of_names_find_their_places() {
+fn thousands_of_ids_are_found_again() {
     let rig = Rig::of(Limit::token_bucket(1_000_000, Duration::from_mins(1)));
     for _ in 0..2 {
         for request in 0..20_000 {
@@ -87,7 +87,7 @@ fn thousands_of_names_find_their_places() {
 }
 
 #[test]
-fn of_many_at_once_one_is_charged() {
+fn one_of_many_concurrent_repetitions_is_charged() {
     let rig = Rig::of(Limit::token_bucket(10_000, Duration::from_mins(1)));
     std::thread::scope(|scope| {
         for _ in 0..4 {

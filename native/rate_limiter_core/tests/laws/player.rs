@@ -35,7 +35,7 @@ impl Player {
         Self { rig, limits, last }
     }
 
-    /// Takes a step. The call that it was, if it was one, and what it answered.
+    /// Takes a step. Returns its call and the answer, if it was a call.
     pub(crate) fn step(&mut self, step: &Step) -> Option<(Call, Vec<(Tag, Usage)>)> {
         let call = self.call(step)?;
         let usages = self.rig.call(&call);
@@ -49,7 +49,7 @@ impl Player {
         self.limits.iter().map(|(tag, _)| *tag).collect()
     }
 
-    /// The call that a step means now. One that moves the clock, or cannot be done, is none.
+    /// Returns the call of a step now. `None` for a step that moves the clock, or is not possible.
     fn call(&mut self, step: &Step) -> Option<Call> {
         let per = self.limits[0].1.per();
         Some(match step {

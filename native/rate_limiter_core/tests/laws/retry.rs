@@ -1,5 +1,5 @@
-//! What an answer says of the future is true: a call succeeds exactly at `retry`, not before, and what is left can be
-//! taken, but no more. Whatever happened before, and with nobody else about.
+//! The prediction of an answer is exact: a call succeeds at `retry` and not before, and what is left can be
+//! taken, but no more. After any history, without other callers.
 
 use proptest::prelude::*;
 use rate_limiter_core::{Limit, ManualClock, Retry};
@@ -56,7 +56,7 @@ proptest! {
                 }
             }
         }
-        // The longest wait is that of the call.
+        // The longest wait is the wait of the call.
         if let Retry::After(wait) = answer.binding().1.retry {
             rig.at(now + wait.0 - 1);
             prop_assert!(!rig.check_all(ID, &tags, cost).allowed());

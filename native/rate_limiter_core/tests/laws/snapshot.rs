@@ -1,4 +1,4 @@
-//! A state that has travelled from one limiter to another answers there as it would have here.
+//! A state that was exported from one limiter and imported into another has the same answers there.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::rig::{Rig, ONLY};
 
 const IDS: u64 = 3;
 
-/// Whether a bucket of this limit counts in whole nanoseconds, so that nothing is rounded on the way.
+/// Returns whether a bucket of this limit counts in whole nanoseconds, so that the snapshot rounds nothing.
 fn counts_in_nanos(limit: &Limit) -> bool {
     let (amount, per) = (u128::from(limit.limit()), limit.per().as_nanos());
     let rounding = per.div_ceil(amount) * amount - per;
     !matches!(limit.algorithm(), Algorithm::TokenBucket { .. }) || rounding * 100_000 <= per
 }
 
-/// A limiter of the same limits at the same time, to which every key has moved.
+/// Returns a limiter with the same limits at the same time, into which every key was imported.
 fn moved(player: &Player, ppm: u32) -> Rig {
     let there = Rig::new(&player.limits);
     there.at(player.rig.now());
@@ -31,7 +31,7 @@ fn moved(player: &Player, ppm: u32) -> Rig {
     there
 }
 
-/// The factor that a history ends with.
+/// The scale at the end of a history.
 fn last_scale(history: &[Step]) -> u32 {
     let mut scales = history.iter().rev().filter_map(|step| match step {
         Step::Scale(ppm) => Some(*ppm),
@@ -40,12 +40,12 @@ fn last_scale(history: &[Step]) -> u32 {
     scales.next().unwrap_or(1_000_000)
 }
 
-/// What is left now, and when `cost` can be taken.
+/// Returns what is left now, and when `cost` can be taken.
 fn room(rig: &Rig, id: u64, cost: u64) -> (u64, Retry) {
     (rig.peek(id, 0).remaining, rig.peek(id, cost).retry)
 }
 
-/// Whether there is more room, or room earlier.
+/// Returns whether there is more room, or room earlier.
 fn is_laxer((remaining, retry): (u64, Retry), than: (u64, Retry)) -> bool {
     remaining > than.0 || retry < than.1
 }
@@ -68,8 +68,8 @@ proptest! {
         let there = moved(&player, last_scale(&before));
         for step in &after {
             match step {
-                // What was over when it travelled cannot come back there, as it could here; and a change of limit may
-                // leave a fraction of a nanosecond here.
+                // A use that had expired at the export does not return there, as it could here; and a change of limit
+                // may leave a fraction of a nanosecond here.
                 Step::Back(_) | Step::Update(..) => continue,
                 _ => (),
             }
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn or_is_rounded_up_by_less_than_a_nanosecond(
+    fn an_imported_bucket_is_rounded_up_by_less_than_a_nanosecond(
         limit in given::limits(),
         start in given::starts(),
         history in given::histories(),
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn and_makes_no_stricter_one_laxer(
+    fn an_import_at_least_never_makes_a_state_laxer(
         limit in given::limits(),
         start in given::starts(),
         one in given::histories(),
@@ -143,7 +143,7 @@ proptest! {
 }
 
 #[test]
-fn a_newcomer_without_room_is_not_kept_and_leaves_nothing() {
+fn a_new_key_without_room_is_not_stored_and_changes_nothing() {
     let limit = Limit::token_bucket(10, Duration::from_secs(1));
     let here = Rig::of(limit.clone());
     let there = Rig::capped(&[(ONLY, limit)], 1);
@@ -153,10 +153,10 @@ fn a_newcomer_without_room_is_not_kept_and_leaves_nothing() {
     assert!(!there.import(1, &known, Import::Replace));
     assert_eq!(there.snapshot(1), None);
     assert_eq!((there.stats().keys, there.stats().overflowed), (1, 0));
-    // Who is there already needs no room.
+    // A known key needs no room.
     assert!(there.import(2, &known, Import::AtLeast));
     assert_eq!(there.peek(2, 1).remaining, 5);
-    // Nor does who has used nothing; and who has nothing left to owe makes some.
+    // A key without uses needs none either; and a key whose state becomes blank frees its room.
     let nothing = there.snapshot(2).map(|known| known.moved(Nanos(1 << 40)));
     assert!(there.import(1, nothing.as_ref().expect("a key"), Import::Replace));
     assert!(there.import(2, nothing.as_ref().expect("a key"), Import::Replace));
@@ -165,7 +165,7 @@ fn a_newcomer_without_room_is_not_kept_and_leaves_nothing() {
 }
 
 #[test]
-fn a_log_that_arrives_counts_towards_the_cap() {
+fn an_imported_log_counts_towards_the_cap() {
     let limit = Limit::sliding_log(100, Duration::from_mins(1));
     let here = Rig::of(limit.clone());
     let there = Rig::capped(&[(ONLY, limit)], 20);

@@ -1,4 +1,4 @@
-//! The token bucket as a bucket: what it lacks to be full, in time, and when that was so.
+//! The token bucket as a bucket: what it lacks to be full, as a time, at a moment.
 
 use rate_limiter_core::{Algorithm, Limit, Nanos, Retry, Usage};
 
@@ -14,7 +14,7 @@ const LONGEST: u128 = 1 << 62;
 pub(crate) struct Bucket {
     rate: Rate,
     burst: u64,
-    /// What is owed, and when it was so. Nobody who never took owes anything, whatever the clock does.
+    /// The debt at a moment. A key that never took has no debt, whatever the clock does.
     debt: Option<(u128, u128)>,
 }
 
@@ -63,7 +63,7 @@ impl Bucket {
         }
     }
 
-    /// So many tokens are owed after the change as before, rounded up to a tick.
+    /// The debt is as many tokens after the change as before, rounded up to a tick.
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         let old = std::mem::replace(self, Self::new(limit));
         if old.rate == self.rate {
@@ -72,7 +72,7 @@ impl Bucket {
             let tick = self.rate.fine(1);
             let (to, from) = (self.rate.interval(ONE), old.rate.interval(ONE));
             let debt = multiplied_and_divided(debt, to / tick, from).saturating_mul(tick);
-            // No time is told after the last.
+            // Times saturate at the last one.
             let debt = debt.min(fine(u64::MAX - now));
             self.debt = Some((debt, fine(now)));
         }
@@ -113,7 +113,7 @@ impl Bucket {
         self.debt = Some((debt, fine(now)));
     }
 
-    /// What was taken at any scale is given back at the full one.
+    /// A refund counts at full scale, whatever the scale of the take.
     pub(crate) fn refund(&mut self, now: u64, cost: u64) {
         let owed = self.owed(now);
         if owed > 0 {

@@ -1,4 +1,4 @@
-//! One call, as a limiter and its model both understand it.
+//! One call to a limiter or its model.
 
 use rate_limiter_core::{Limit, Tag, Usage};
 
@@ -16,7 +16,7 @@ pub(crate) enum Call {
 }
 
 impl Model {
-    /// What it answers at this time; nothing to a call that is no question.
+    /// The answer at this time; `None` for a call without an answer.
     pub(crate) fn call(&mut self, now: u64, call: &Call) -> Vec<(Tag, Usage)> {
         match call {
             Call::Check(id, tags, cost) => return self.check(now, *id, tags, *cost),

@@ -1,4 +1,4 @@
-//! The fixed window: a count from its start until it is over.
+//! The fixed window: a count from its start to its end.
 
 use rate_limiter_core::{Algorithm, Limit, Nanos, Retry, Usage};
 
@@ -26,8 +26,8 @@ impl FixedWindow {
         }
     }
 
-    /// What the open window has counted counts in the one of the new length: in that which began at the same time, or
-    /// if they are aligned, in that of now (or of the open one's start, if the clock was set back to before it).
+    /// The count of the open window counts in one of the new length: in the one that began at the same time, or if
+    /// windows are aligned, in the one of now (or of the start of the open one, if the clock was set back before it).
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         let old = std::mem::replace(self, Self::new(limit));
         if old.per == self.per {
@@ -75,7 +75,7 @@ impl FixedWindow {
         self.open = (used > 0).then_some((self.start(now), used));
     }
 
-    /// A window of which all was given back is not open any more.
+    /// A window whose whole count was refunded is not open any more.
     pub(crate) fn refund(&mut self, now: u64, cost: u64) {
         if self.used(now) > 0 {
             let used = self.used(now).saturating_sub(cost);
@@ -83,7 +83,8 @@ impl FixedWindow {
         }
     }
 
-    /// When the window that counts now began, or begins by a use now. A clock that was set back stays in its window.
+    /// The start of the window that counts now, or that a use now would open. If the clock was set back, its window
+    /// stays open.
     fn start(&self, now: u64) -> u64 {
         match self.open {
             Some((start, _)) if self.used(now) > 0 => start,

@@ -1,8 +1,8 @@
-//! What the limits mean, written down from their definitions alone and as plainly as possible: nothing is fast here,
+//! The definitions of the limits, as plainly as possible: nothing is fast here,
 //! nothing is shared with the crate's own arithmetic, and numbers are wide enough never to overflow.
 //!
-//! A state is renewed at the first touch after a change of limit (a touch is any question about that key and window),
-//! since that is when the definition converts what was used.
+//! A state is renewed at the first touch after a change of limit (a touch is any call for that key and window),
+//! since the definition converts what was used at that time.
 #![allow(dead_code)] // each test binary that includes this uses a part of it
 
 mod bucket;
@@ -45,7 +45,7 @@ impl Window {
         }
     }
 
-    /// Brings what was used under the limit of the last touch to this one.
+    /// Converts what was used under the limit of the last touch to this one.
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         match self {
             Self::Bucket(bucket) => bucket.touch(limit, now),
@@ -65,7 +65,7 @@ impl Window {
         }
     }
 
-    /// Takes what was allowed.
+    /// Takes an admitted cost.
     pub(crate) fn take(&mut self, now: u64, cost: u64, ppm: u32) {
         match self {
             Self::Bucket(bucket) => bucket.take(now, cost, ppm),
@@ -75,7 +75,7 @@ impl Window {
         }
     }
 
-    /// Gives back, never more than is used.
+    /// Refunds, never more than is used.
     pub(crate) fn refund(&mut self, now: u64, cost: u64) {
         match self {
             Self::Bucket(bucket) => bucket.refund(now, cost),

@@ -1,4 +1,4 @@
-//! The sliding log: a list of what was admitted when.
+//! The sliding log: a list of the admitted amounts and their moments.
 
 use rate_limiter_core::{Limit, Nanos, Retry, Usage};
 
@@ -8,7 +8,7 @@ use super::{per_nanos, scaled};
 pub(crate) struct SlidingLog {
     limit: u64,
     per: u64,
-    /// When, and how much.
+    /// Moments and amounts.
     uses: Vec<(u64, u64)>,
 }
 
@@ -21,7 +21,7 @@ impl SlidingLog {
         }
     }
 
-    /// What had left the old window does not come back into a longer one.
+    /// A use that had left the old window does not return in a longer one.
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         let mut old = std::mem::replace(self, Self::new(limit));
         if old.per != self.per {
@@ -61,7 +61,7 @@ impl SlidingLog {
         }
     }
 
-    /// Never before an earlier use, though the clock may have been set back.
+    /// Never before an earlier use, even if the clock was set back.
     pub(crate) fn take(&mut self, now: u64, cost: u64) {
         if cost > 0 {
             self.forget(now);

@@ -32,8 +32,8 @@ impl SlidingWindow {
         }
     }
 
-    /// Each use that counts is put where it can last have been: at the end of its sub-window, or now if that is not
-    /// over. (Unless the clock was set back to before it: then its end it is.)
+    /// Each use that counts moves to the last moment at which it can have been: the end of its sub-window, or now if
+    /// that is not over. (If the clock was set back before it: the end.)
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         let old = std::mem::replace(self, Self::new(limit));
         if old.width == self.width {
@@ -46,7 +46,7 @@ impl SlidingWindow {
             let at = if first > now { last } else { last.min(now) };
             self.uses.push(Use { at, ..*counted });
         }
-        // What the new window would not count is gone.
+        // Uses that the new window does not count are dropped.
         self.uses = self.counted(now).copied().collect();
         self.reach(now);
     }
@@ -82,7 +82,7 @@ impl SlidingWindow {
         }
     }
 
-    /// A clock that was set back stays in the sub-window that it has reached.
+    /// If the clock was set back, the sub-window that it had reached stays the present one.
     pub(crate) fn take(&mut self, now: u64, cost: u64) {
         if cost > 0 {
             let at = now.max(self.present(now) * self.width);
@@ -104,7 +104,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Where something is in use, what the clock has shown is remembered: it may be set back.
+    /// While something is used, the latest time is remembered, since the clock may be set back.
     fn reach(&mut self, now: u64) {
         if self.used(now) > 0 {
             let at = self.present(now) * self.width;
@@ -130,7 +130,7 @@ impl SlidingWindow {
 }
 
 /// The shortest width of at least so many nanoseconds that has at most 28 significant bits before its decimal zeros:
-/// any number of seconds, minutes, hours or days is one, and none is lengthened by more than 0.000004 %.
+/// any number of seconds, minutes, hours or days is exact, and no width is lengthened by more than 0.000004 %.
 fn width(nanos: u64) -> u64 {
     let mut unit = 1;
     while nanos.div_ceil(unit) >= 1 << 28 {

@@ -24,7 +24,7 @@ impl Model {
         }
     }
 
-    /// Takes from all of these windows, or from none; and what each says, in the order of the limits.
+    /// Takes from all of these windows, or from none. Returns the usage of each, in the order of the limits.
     pub(crate) fn check(&mut self, now: u64, id: Id, tags: &[Tag], cost: u64) -> Vec<(Tag, Usage)> {
         let usages = self.peek(now, id, tags, cost);
         if usages.iter().all(|(_, usage)| usage.allowed()) && cost > 0 {
@@ -39,7 +39,7 @@ impl Model {
         if asked.iter().all(|(_, usage)| usage.allowed()) {
             return asked;
         }
-        // Nothing is taken, so those that would allow it say what they have.
+        // Nothing is taken, so the windows that admit the call report what they have.
         let free = self.ask(now, id, tags, 0);
         let chosen = asked.into_iter().zip(free);
         chosen
@@ -84,7 +84,7 @@ impl Model {
         self.keys.retain(|_, windows| !unused(windows));
     }
 
-    /// How many keys it remembers: those that were asked about and are not unused.
+    /// Returns how many keys it remembers: those with a call and a use that still counts.
     pub(crate) fn keys(&self) -> usize {
         self.keys.len()
     }

@@ -60,10 +60,10 @@ impl Rig {
         self.clock.advance(Nanos(span));
     }
 
-    /// What it answers; nothing to a call that is no question.
+    /// Returns the answer; `None` for a call without an answer.
     pub(crate) fn call(&self, call: &Call) -> Vec<(Tag, Usage)> {
         match call {
-            // The way that nearly all calls take is another one.
+            // Nearly all calls use another function.
             Call::Check(id, tags, cost) if tags.len() == 1 => {
                 return vec![(tags[0], self.check_one(*id, tags[0], *cost))];
             }
@@ -164,7 +164,7 @@ impl Rig {
         self.sweep_step(usize::MAX)
     }
 
-    /// Looks at about so many places.
+    /// Sweeps about so many slots.
     pub(crate) fn sweep_step(&self, max_slots: usize) -> usize {
         self.limiter.sweep(self.epoch, max_slots).expect("open")
     }
@@ -178,7 +178,7 @@ impl Rig {
     }
 }
 
-/// The usages of an answer, which binds by the one that denies it for longest, or if all allow it, has least left.
+/// Returns the usages of an answer, and checks that the right one binds.
 fn bound(answer: &Answer) -> Vec<(Tag, Usage)> {
     let usages = answer.usages();
     let longest = usages.iter().map(|(_, usage)| usage.retry).max();

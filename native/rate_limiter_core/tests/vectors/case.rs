@@ -1,10 +1,10 @@
-//! A case: a limiter, and what it answers to one call after the other.
+//! A case: a limiter, and its answers to one call after the other.
 
 use rate_limiter_core::{Limit, Tag, Usage};
 
 use crate::model::Call;
 
-/// What each window answered.
+/// The answer of each window.
 pub(crate) type Asked = Vec<(Tag, Usage)>;
 
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub(crate) struct Step {
     pub(crate) line: usize,
     pub(crate) at_ms: u64,
     pub(crate) call: Call,
-    /// As in the file: empty for a call that is no question.
+    /// As in the file: empty for a call without an answer.
     pub(crate) expected: String,
 }
 
-/// Where the window of this tag stands in its case.
+/// The place of the window of a tag in its case.
 pub(crate) fn place(tag: Tag) -> usize {
     usize::try_from(tag).expect("few windows")
 }

@@ -1,7 +1,7 @@
 //! The cases that every implementation answers alike (`test/vectors/`, see its README), run by the core and, so that
-//! nobody's mistake becomes everybody's truth, by the naive model.
+//! a mistake of the core does not become the expected value, by the naive model.
 //!
-//! `BLESS=1` writes the file of those that the model tells.
+//! `BLESS=1` writes the file of the cases that the model answers.
 
 #[path = "../model/mod.rs"]
 mod model;
@@ -29,7 +29,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Takes every step of a case by `ask`, which is told the time and a call, and compares the answers.
+/// Takes every step of a case by `ask`, which gets the time and a call, and compares the answers.
 fn run(case: &Case, mut ask: impl FnMut(u64, &Call) -> Asked) {
     for Step {
         line,
@@ -68,12 +68,12 @@ fn run_all(name: &str) {
 }
 
 #[test]
-fn derived_cases_are_answered_as_they_were_worked_out() {
+fn derived_cases_have_the_answers_worked_out_by_hand() {
     run_all("derived.txt");
 }
 
 #[test]
-fn modelled_cases_are_answered_as_the_model_told() {
+fn modelled_cases_have_the_answers_of_the_model() {
     let told = writer::file();
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path("modelled.txt"), &told).expect("a directory to write to");

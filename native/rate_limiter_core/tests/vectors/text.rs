@@ -9,7 +9,7 @@ use rate_limiter_core::{Algorithm, Limit, Retry, Tag, Usage};
 use crate::case::{place, Asked, Case, Step};
 use crate::model::Call;
 
-/// A line's words, and where it stands, for whoever has to look for it.
+/// The words of a line, and its number for messages.
 struct Line<'a> {
     number: usize,
     words: Vec<&'a str>,
@@ -151,7 +151,7 @@ pub(crate) fn options(limit: &Limit) -> String {
     text
 }
 
-/// An answer as text: the verdict, the window that binds, and what each says.
+/// An answer as text: the verdict, the window that binds, and the usage of each window.
 pub(crate) fn answer(names: &[String], asked: &Asked) -> String {
     let Some(binding) = binding(asked) else {
         return String::new();
@@ -173,7 +173,7 @@ pub(crate) fn answer(names: &[String], asked: &Asked) -> String {
     text
 }
 
-/// Of those that wait longest the one with the least left, and of equals the first.
+/// Of the windows with the longest wait the one with the least left, and of equal ones the first.
 fn binding(asked: &Asked) -> Option<Tag> {
     let longest = asked.iter().map(|(_, usage)| usage.retry).max()?;
     let waiting = asked.iter().filter(|(_, usage)| usage.retry == longest);

@@ -1,4 +1,4 @@
-//! The file of cases that the naive model tells: arbitrary histories, but the same ones in each run.
+//! The file of cases that the naive model answers: arbitrary histories, but the same ones in each run.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const IDS: [&str; 2] = ["ann", "bob"];
 /// Intervals of a token, in ms; periods are multiples, so that every rate has whole milliseconds, and so has half of
 /// it, and a quarter.
 const INTERVALS: [u64; 5] = [1, 4, 100, 250, 60_000];
-/// What windows last, in ms: whole milliseconds for each number of sub-windows.
+/// The periods of windows, in ms: whole milliseconds for each number of sub-windows.
 const PERIODS: [u64; 4] = [600, 1_000, 60_000, 86_400_000];
 const SUB_WINDOWS: [u32; 5] = [1, 2, 4, 5, 10];
 const SCALES: [u32; 4] = [1_000_000, 500_000, 250_000, 1_000_000];
@@ -154,7 +154,7 @@ fn words(names: &[String], call: &Call) -> String {
         Call::Scale(ppm) => format!("set_scale {ppm}"),
         Call::Update(tag, limit) => {
             let changed = text::options(limit);
-            // The shape of a state is not for a change.
+            // A change keeps the shape of a state.
             let kept = changed.split(' ').filter(|option| {
                 !option.starts_with("sub_windows") && !option.starts_with("aligned")
             });

@@ -1,6 +1,6 @@
-//! Numbers as text writes them, without a float in between.
+//! Decimal numbers in text, without a conversion to floating point.
 
-/// A number as text writes it, exactly: `mantissa * 10^exponent`.
+/// A decimal number, exactly: `mantissa * 10^exponent`.
 pub(super) struct Decimal {
     mantissa: u128,
     exponent: i32,
@@ -16,7 +16,7 @@ impl Decimal {
             Some(at) => (&number[..at], &number[at + 1..]),
             None => (number, &[][..]),
         };
-        // More digits than these change no nanosecond of any year, and would not fit.
+        // More digits do not change a nanosecond of any year, and would not fit.
         if whole.is_empty() || whole.len() > 20 {
             return None;
         }
@@ -36,12 +36,12 @@ impl Decimal {
         })
     }
 
-    /// Its whole part, as large as it can be told.
+    /// Returns its whole part, saturating.
     pub(super) fn whole(&self) -> u128 {
         self.scaled(0).unwrap_or(u128::MAX)
     }
 
-    /// Times `10^exponent`, cut to a whole number.
+    /// Returns the number times `10^exponent`, cut to a whole number.
     pub(super) fn scaled(&self, exponent: i32) -> Option<u128> {
         let exponent = self.exponent + exponent;
         let power = 10u128.checked_pow(exponent.unsigned_abs());
@@ -53,7 +53,7 @@ impl Decimal {
     }
 }
 
-/// An exponent: at most two digits.
+/// Parses an exponent of at most two digits.
 fn signed(text: &[u8]) -> Option<i32> {
     let (sign, digits) = match text {
         [b'-', rest @ ..] => (-1, rest),

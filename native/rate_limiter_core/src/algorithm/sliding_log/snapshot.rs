@@ -7,8 +7,8 @@ use crate::clock::Nanos;
 use super::{Log, SlidingLog, Stamp};
 
 impl SlidingLog {
-    /// Returns the moment of each unit that counts, since 1970, oldest first. `offset` added to the clock's time is time
-    /// since 1970.
+    /// Returns the moment of each unit that counts, since 1970, oldest first. `offset` added to the clock's time is
+    /// time since 1970.
     pub(crate) fn export(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<Nanos> {
         let gone = log.expired(now, self.per).count();
         let live = log.stamps.iter().skip(gone);

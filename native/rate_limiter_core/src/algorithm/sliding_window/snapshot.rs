@@ -9,8 +9,8 @@ use crate::snapshot::Snapshot;
 use super::{newest, set_newest, SlidingWindow, COUNTS, WIDTH};
 
 impl SlidingWindow {
-    /// Returns the live counts of a state of this width; `None` if nothing is used. `offset` added to the clock's time is
-    /// time since 1970.
+    /// Returns the live counts of a state of this width; `None` if nothing is used. `offset` added to the clock's time
+    /// is time since 1970.
     pub(crate) fn export(&self, state: &[u64], now: Nanos, offset: Nanos) -> Option<Snapshot> {
         if self.is_idle(state, now) {
             return None;

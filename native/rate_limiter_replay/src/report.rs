@@ -1,22 +1,22 @@
-//! What one limit did.
+//! What one limit did to a log.
 
 use crate::ids::Ids;
 use crate::judge::{Denials, Judge};
 use crate::record::key_parts;
-use crate::timeline::{Counts, Timeline};
+use crate::timeline::{Decisions, Timeline};
 
 /// What one limit did to all requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Admitted and denied in all.
-    pub totals: Counts,
+pub struct LimitReport {
+    /// Admitted and denied requests in total.
+    pub totals: Decisions,
     /// How many ids were denied at least once.
     pub ids_denied: u64,
-    /// The ids that were denied most often, most denied first; then who asked more, then who came first.
+    /// The ids that were denied most often, most denied first; then with more requests, then the earlier id.
     pub top: Vec<TopId>,
-    /// By hour of the day, 0 to 23, on the log's own clock.
-    pub hours: [Counts; 24],
-    /// How long a column of `columns` is, in seconds.
+    /// By hour of the day, 0 to 23, on the clock of the log.
+    pub hours: [Decisions; 24],
+    /// The width of each of `columns`, in seconds.
     pub column_seconds: i64,
     /// Admitted and denied over time, without gaps.
     pub columns: Vec<TimeColumn>,
@@ -25,26 +25,26 @@ pub struct Outcome {
 /// An id that was denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopId {
-    /// Its parts; `None` for one that its lines do not have.
+    /// Its parts; `None` for a part that its lines do not have.
     pub parts: Vec<Option<Vec<u8>>>,
-    /// How often it asked.
+    /// The number of its requests.
     pub requests: u64,
-    /// How often it was denied.
+    /// How many of them were denied.
     pub denied: u64,
-    /// The longest that it was told to wait, in nanoseconds; `None` if a cost was above the maximum: for ever.
+    /// The longest wait of a denial, in nanoseconds; `None` (forever) if a cost was above the maximum.
     pub longest_wait_ns: Option<u64>,
 }
 
 /// One stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeColumn {
-    /// When it begins, in seconds since 1970.
+    /// Its start, in seconds since 1970.
     pub start_seconds: i64,
-    /// What happened in it.
-    pub counts: Counts,
+    /// The decisions in it.
+    pub counts: Decisions,
 }
 
-impl Outcome {
+impl LimitReport {
     pub(crate) fn new(judge: &Judge, ids: &Ids, requests: &[u64], top: usize) -> Self {
         let mut denied: Vec<(u32, Denials)> = (0u32..)
             .zip(judge.denials().iter().copied())
@@ -52,8 +52,8 @@ impl Outcome {
             .collect();
         let ids_denied = denied.len() as u64;
         let rank = |&(id, denials): &(u32, Denials)| {
-            let asked = requests[id as usize];
-            (std::cmp::Reverse((denials.count, asked)), id)
+            let requests = requests[id as usize];
+            (std::cmp::Reverse((denials.count, requests)), id)
         };
         if top > 0 && top < denied.len() {
             denied.select_nth_unstable_by_key(top - 1, rank);
