@@ -11,6 +11,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long it has to stay closed until its next pause is the first one again. Longer than [`LONGEST_PAUSE`], so that one
+/// that opens again and again does so after ever longer pauses, and not at full speed.
+const STABLE: Duration = Duration::from_secs(5);
+
 /// What a breaker admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -39,8 +43,10 @@ pub enum State {
 pub struct Breaker {
     phase: Phase,
     failures: u32,
-    /// Failed probes since it opened.
-    failed_probes: u32,
+    /// Pauses since it was last stable.
+    pauses: u32,
+    /// When a probe last closed it.
+    closed_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +109,7 @@ impl Breaker {
     pub fn hurry(&mut self, now: Instant) {
         if let Phase::Open { until } = &mut self.phase {
             *until = now;
-            self.failed_probes = 0;
+            self.pauses = 0;
         }
     }
 
@@ -116,11 +122,13 @@ impl Breaker {
     }
 
     /// Reports that the probe succeeded.
-    pub fn probe_succeeded(&mut self) -> Change {
+    pub fn probe_succeeded(&mut self, now: Instant) -> Change {
         self.failures = 0;
-        self.failed_probes = 0;
         match self.phase {
-            Phase::HalfOpen => Some(self.turn(Phase::Closed)),
+            Phase::HalfOpen => {
+                self.closed_at = Some(now);
+                Some(self.turn(Phase::Closed))
+            }
             _ => None,
         }
     }
@@ -128,16 +136,21 @@ impl Breaker {
     /// Reports that the probe failed.
     pub fn probe_failed(&mut self, now: Instant, jitter: u64) -> Change {
         match self.phase {
-            Phase::HalfOpen => {
-                self.failed_probes = self.failed_probes.saturating_add(1);
-                Some(self.open(now, jitter))
-            }
+            Phase::HalfOpen => Some(self.open(now, jitter)),
             _ => None,
         }
     }
 
     fn open(&mut self, now: Instant, jitter: u64) -> (State, State) {
-        let until = now + pause(self.failed_probes, jitter);
+        if self
+            .closed_at
+            .take()
+            .is_some_and(|closed| now.saturating_duration_since(closed) >= STABLE)
+        {
+            self.pauses = 0;
+        }
+        let until = now + pause(self.pauses, jitter);
+        self.pauses = self.pauses.saturating_add(1);
         self.turn(Phase::Open { until })
     }
 
@@ -148,10 +161,10 @@ impl Breaker {
     }
 }
 
-/// Returns a pause that doubles with each failed probe, up to a limit: between a half and all of it, so that many nodes
+/// Returns a pause that doubles with each one before it, up to a limit: between a half and all of it, so that many nodes
 /// do not connect at the same moment.
-fn pause(failed_probes: u32, jitter: u64) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(1 << failed_probes.min(16));
+fn pause(earlier: u32, jitter: u64) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << earlier.min(16));
     let full = doubled.min(LONGEST_PAUSE);
     let half = full / 2;
     let span = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -191,13 +204,13 @@ mod tests {
         let mut breaker = opened(now);
         breaker.succeed();
         assert_eq!(breaker.state(), State::Open);
-        assert_eq!(breaker.probe_succeeded(), None, "no probe was in flight");
+        assert_eq!(breaker.probe_succeeded(now), None, "no probe was in flight");
         let due = breaker.probe_at().unwrap();
         assert_eq!(breaker.probe(due), Some((State::Open, State::HalfOpen)));
         assert_eq!(breaker.probe(due), None, "one at a time");
         breaker.succeed();
         assert_eq!(breaker.state(), State::HalfOpen);
-        let change = breaker.probe_succeeded();
+        let change = breaker.probe_succeeded(due);
         assert_eq!(change, Some((State::HalfOpen, State::Closed)));
     }
 
@@ -218,6 +231,28 @@ mod tests {
             let full = FIRST_PAUSE.saturating_mul(1 << probes.min(16)).min(LONGEST_PAUSE);
             let pause = pause(probes, jitter);
             prop_assert!(pause >= full / 2 && pause < full);
+        }
+
+        /// The probe always succeeds, and calls fail at once: the case that its own probes do not show.
+        #[test]
+        fn a_breaker_that_flaps_opens_at_most_about_twice_a_second(
+            jitters in prop::collection::vec(any::<u64>(), 40),
+            closed_ms in 0_u64..3_000,
+        ) {
+            let start = Instant::now();
+            let (mut now, mut breaker) = (start, Breaker::default());
+            let mut opened = 0_u32;
+            for jitter in jitters {
+                prop_assert!(breaker.trip(now, jitter).is_some());
+                opened += 1;
+                now = breaker.probe_at().unwrap();
+                prop_assert!(breaker.probe(now).is_some());
+                prop_assert!(breaker.probe_succeeded(now).is_some());
+                now += Duration::from_millis(closed_ms);
+            }
+            prop_assert!((now - start).as_secs() * 2 + 8 >= u64::from(opened));
+            prop_assert!(breaker.trip(now + STABLE, 0).is_some());
+            prop_assert!(breaker.probe_at().unwrap() < now + STABLE + FIRST_PAUSE);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rate_limiter_distributed::{
     Authority,
@@ -177,6 +177,24 @@ fn a_user_without_permission_is_refused() {
     assert!(is_refused(&answer, "NOPERM"), "{:?}", answer.result);
     caller.check_until_open();
     server.run("ACL SETUSER default +evalsha");
+    assert_recovers(&caller);
+}
+
+#[test]
+fn a_breaker_whose_probe_works_and_whose_calls_fail_opens_after_ever_longer_pauses() {
+    let server = Server::start();
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    server.run("ACL SETUSER default resetkeys ~*:{!probe}*");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        caller.check("x", 1).result.unwrap_err();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let changes = caller.events.breaker.lock().unwrap().clone();
+    let opened = changes.iter().filter(|change| change.1 == Open).count();
+    // Five short pauses, and then at least half a second each.
+    assert!((2..=12).contains(&opened), "{opened} times: {changes:?}");
+    server.run("ACL SETUSER default allkeys");
     assert_recovers(&caller);
 }
 

@@ -58,7 +58,7 @@ impl Driver {
         self.watch_eviction(at);
         self.set_problem(None);
         self.report_connection(Change::Up);
-        let change = self.breaker.probe_succeeded();
+        let change = self.breaker.probe_succeeded(Instant::now());
         self.breaker_changed(change, "it was tried and works");
     }
 
