@@ -57,7 +57,7 @@ defmodule RateLimiter.VSM do
       default: false,
       doc:
         "whether the call first uses the budget for emergencies: the greater of one per second and 1 % of all limits, " <>
-          "of which one id gets a fifth. Each use is an event."
+          "of which one id gets a fifth, and each call consumes at least 1. Each use is an event."
     ],
     instance: [type: :any, default: RateLimiter, doc: "the instance of the subsystem."]
   ]

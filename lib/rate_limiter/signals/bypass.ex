@@ -26,8 +26,14 @@ defmodule RateLimiter.Signals.Bypass do
     ])
   end
 
-  @doc "Consumes an emergency call's cost. `:spent` means that the normal limit applies."
+  @doc """
+  Consumes an emergency call's cost. `:spent` means that the normal limit applies.
+
+  Each call costs at least 1. Otherwise calls that cost nothing would pass the gate and the guard without a limit.
+  """
   @spec take(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | :spent
+  def take(subsystem, id, 0), do: take(subsystem, id, 1)
+
   def take(%Subsystem{table: table} = subsystem, id, cost) do
     limiters = Table.get(table, :emergency) || raise(Errors.ended())
     answer = check(limiters, id, cost)

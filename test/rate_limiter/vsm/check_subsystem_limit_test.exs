@@ -160,6 +160,27 @@ defmodule RateLimiter.VSM.CheckSubsystemLimitTest do
       assert {:ok, %{window: :rate}} = VSM.check_subsystem_limit(:front, "a", emergency: true)
     end
 
+    test "a call of any cost is admitted by the budget at most as often as its units allow" do
+      {:ok, held} = Gate.enter(Tree.subsystem!(RateLimiter, :front), "holder", 1)
+
+      for cost <- [0, 1, -1, 2] do
+        Test.advance({20, :second})
+        before = VSM.subsystem_metrics().front.emergencies
+        # Without the budget no call passes, so that each one that runs has used it.
+        Gate.set_guard(gate(), 1)
+
+        ran =
+          for n <- 1..20,
+              match?({:ok, _}, VSM.run(:front, n, fn -> :ran end, cost: cost, emergency: true)),
+              do: n
+
+        assert length(ran) == if(cost in [0, 1], do: 1, else: 0)
+        assert VSM.subsystem_metrics().front.emergencies - before == length(ran)
+      end
+
+      Gate.finish(held, :ok)
+    end
+
     test "an emergency call is not shed, guarded or scaled" do
       Gate.set_open(gate(), 0.0)
       Gate.set_guard(gate(), 1)
