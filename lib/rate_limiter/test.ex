@@ -25,6 +25,9 @@ defmodule RateLimiter.Test do
         end
       end
 
+  Limiters that `setup_all` starts belong to the process of the module, which the tests share with its clock, if each of
+  them is allowed: `setup_all` returns `%{owner: self()}`, and `setup` calls `RateLimiter.Test.allow(owner, self())`.
+
   The clock stands still until the test moves it. The limiters end with the test process, and do not have to be stopped.
   Usage is counted in memory, independent of the application's store.
   """

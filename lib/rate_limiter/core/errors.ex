@@ -29,6 +29,14 @@ defmodule RateLimiter.Core.Errors do
     error("unknown limiter #{Options.show(limiter)}#{hint} Known limiters: #{known}")
   end
 
+  @spec elsewhere(atom) :: Exception.t()
+  def elsewhere(limiter) do
+    error(
+      "unknown limiter #{Options.show(limiter)} in this process: RateLimiter.Test has started one of this name for " <>
+        "another process. Start it in setup, not in setup_all, or let this process use it by RateLimiter.Test.allow/2"
+    )
+  end
+
   @spec unknown_window(atom, atom, [atom]) :: Exception.t()
   def unknown_window(window, limiter, known) do
     error(

@@ -131,7 +131,11 @@ defmodule RateLimiter.Instance.Registry do
 
   @doc "Returns the error for a limiter that no instance has."
   @spec unknown_limiter(atom) :: Exception.t()
-  def unknown_limiter(limiter), do: Errors.unknown_limiter(limiter, known())
+  def unknown_limiter(limiter) do
+    if Test.Registry.elsewhere?(limiter),
+      do: Errors.elsewhere(limiter),
+      else: Errors.unknown_limiter(limiter, known())
+  end
 
   @doc "Returns the instances of this node by name, also those that are still starting."
   @spec instances() :: [Instance.t()]

@@ -46,6 +46,16 @@ defmodule RateLimiter.Test.Registry do
          do: handle
   end
 
+  @doc "Returns whether a test that the calling process does not belong to has a limiter of this name."
+  @spec elsewhere?(atom) :: boolean
+  def elsewhere?(limiter) do
+    tests = :ets.match_object(RateLimiter.Registry, {{:test, :_}, :_, :_})
+    Enum.any?(tests, fn {_key, _pid, instance} -> Instance.fetch(instance, limiter) != nil end)
+  rescue
+    # The application was never started.
+    ArgumentError -> false
+  end
+
   # The calling process, those that called it and those that started it, the nearest first.
   defp family do
     ancestors = for parent <- Process.get(:"$ancestors", []), pid = pid(parent), do: pid
