@@ -7,11 +7,15 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
   or 5 seconds:
 
     * **cut** - reduces the scale by up to 30 %, but not below the rate that was recently answered well.
-    * **grow** - raises the scale after two calm windows: by 3 % near the last cut, then by 15 to 20 % per second.
+    * **grow** - raises the scale after two calm windows: by 3 % near the last cut, then by 15 to 50 % per second.
     * **audit** - takes a cut back if shedding did not help, or if there is no load to shed. Then latency or failures
       have another cause, and their present level counts as usual from now on.
     * **guard** - limits the calls in flight by Little's law: the rate times the time that callers can wait. A rate
-      limit alone cannot bound a queue, because the backlog grows at any rate above the capacity.
+      limit alone cannot bound a queue, because the backlog grows at any rate above the capacity. While the guard denies
+      calls although all are as fast as usual, it rises by up to three standard deviations.
+
+  If six or more calls finish and none succeeds, the law cuts once a second: while nothing is answered, it waits neither
+  for a full window nor for the effect of the last cut.
 
   The time that callers can wait is `:target`. Without one, it is learned from how long callers waited before they gave
   up, or else it is three times the usual duration of the work.
@@ -38,8 +42,11 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
 
   @hot 0.25
   @cool 0.10
+  @long_s 3.5
   # At least this long, and three times the median: calls that finish before then still belong to the load before the cut.
   @settle_ms 2_000
+  # Without any success, the next cut does not wait for the effect of the last one. The caller's clock may be a little early.
+  @no_answer_ms 900
 
   defstruct scale: 1.0,
             floor: 0.1,
@@ -61,6 +68,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
             pace: 0.15,
             ignored: %{},
             guard: :infinity,
+            # How many standard deviations the guard allows beyond the usual calls in flight.
+            room: 0.0,
             stress: 0.0,
             binding: nil,
             held: nil
@@ -104,6 +113,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     state = state |> learn(reading) |> count(reading)
 
     {state, decision} = act(state, reading, observation, now)
+    state = %{state | room: Step.room(state, reading)}
     guard = Step.guard(state, reading, observation.limit)
     {%{state | guard: guard}, %{decision | guard: guard}}
   end
@@ -119,11 +129,15 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
       state
       | hot: if(hot? and reading.by_load?, do: state.hot + 1, else: 0),
         steady: if(hot? and not reading.by_load?, do: state.steady + 1, else: 0),
-        cool: if(reading.stress <= @cool, do: state.cool + 1, else: 0),
+        cool: if(reading.stress <= @cool, do: state.cool + windows(reading), else: 0),
         stress: reading.stress,
         binding: reading.binding
     }
   end
+
+  # A window that took long to fill stands for two.
+  defp windows(%{seconds: seconds}) when seconds >= @long_s, do: 2
+  defp windows(_reading), do: 1
 
   defp act(state, reading, observation, now) do
     settled? = settled?(state, reading, now)
@@ -146,6 +160,9 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     do: state.hot >= 2 or (reading.stress > 0.9 and reading.errors > 0.2)
 
   defp settled?(%{cut_at: nil}, _reading, _now), do: true
+
+  defp settled?(state, %{errors: errors}, now) when errors >= 1.0,
+    do: now - state.cut_at >= @no_answer_ms
 
   defp settled?(state, reading, now) do
     median = if reading.latency, do: reading.latency.p50, else: 0.0
@@ -177,14 +194,15 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
 
   defp cut(state, reading, observation, now) do
     {to, held} = Step.cut(state, reading, observation.limit)
+    {near, pace} = Step.pace(held, to)
     chain = Audit.chain(state, reading)
 
     state = %{
       state
       | chain: chain,
         edge: Estimates.proven(state.estimates) / observation.limit,
-        near: 0,
-        pace: 0.15,
+        near: near,
+        pace: pace,
         hot: 0,
         cool: 0,
         cut_at: now
@@ -203,9 +221,9 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
     end
   end
 
-  # A cut that did not help is taken back, except for a tenth: the audit may be wrong.
+  # Cuts that did not help are taken back, except for a tenth: the audit may be wrong.
   defp audit(state, reading) do
-    to = if state.chain, do: max(state.scale, 0.9 * state.chain.scale), else: state.scale
+    to = if state.chain, do: max(state.scale, 0.9 * Audit.from(state, reading)), else: state.scale
     sentence = Explain.audit(state, reading, to)
     {estimates, ignored} = Audit.accept(state, reading)
 

@@ -86,6 +86,45 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
     end
   end
 
+  describe "a deep fall" do
+    # A second in which all calls fail.
+    defp failed(count), do: %{second(20, count: 1, failing: count) | fresh: failures(count)}
+
+    defp failures(count),
+      do: Enum.reduce(1..count, %Work{}, fn _, work -> Work.record(work, :timeout, 1_000_000) end)
+
+    test "is cut once a second while no call is answered, with few calls, too" do
+      {decisions, _} = run(repeat(second(20), 5) ++ repeat(failed(6), 9))
+      cuts = for %{action: :cut} = decision <- decisions, do: decision.scale / decision.from
+      assert length(cuts) >= 6
+      for share <- cuts, do: assert(share >= 0.7 - 1.0e-9)
+      assert List.last(decisions).scale <= 0.11
+    end
+
+    test "is not assumed for one failure among a few calls" do
+      one = second(20, count: 14, failing: 1, denied: 0, asked: 15)
+      {decisions, _} = run(repeat(second(20), 5) ++ repeat(one, 5))
+      for decision <- decisions, do: assert(decision.stress == 0.0)
+    end
+
+    test "ends with fast growth if the stress ends at the floor" do
+      {decisions, _} =
+        run(repeat(second(20), 5) ++ repeat(failed(20), 12) ++ repeat(second(20), 9))
+
+      scales = Enum.map(decisions, & &1.scale)
+      assert Enum.min(scales) == 0.1
+      assert List.last(scales) == 1.0
+    end
+
+    test "with slow calls at the floor is taken for the usual latency, and growth finds the capacity" do
+      slow = second(300, count: 20, denied: 20, asked: 40, in_flight: 4)
+      {decisions, _} = run(repeat(second(20), 5) ++ repeat(failed(20), 12) ++ repeat(slow, 12))
+      assert audit = Enum.find(decisions, &(&1.action == :audit))
+      assert audit.scale == 0.1
+      assert List.last(decisions).scale > 0.2
+    end
+  end
+
   describe "audit" do
     test "latency that rose without denied calls or a queue is explained as load-insensitive and not cut" do
       slow = second(420, denied: 0, asked: 80)
@@ -201,6 +240,16 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       {decisions, _} = run(repeat(second(20), 3) ++ [second(20, count: 79, failing: 1)])
       # They waited a second: a third of it.
       assert_in_delta List.last(decisions).guard, 34, 1
+    end
+
+    test "rises while it denies calls that are all as fast as usual, and falls with stress" do
+      full = second(50, denied: 0, guarded: 30)
+      {decisions, _} = run(repeat(second(50), 5) ++ repeat(full, 10) ++ [second(900)])
+      guards = Enum.map(decisions, & &1.guard)
+      assert_in_delta Enum.at(guards, 4), 15, 1
+      # Three standard deviations of 15.
+      assert_in_delta Enum.at(guards, 14), 27, 1
+      assert_in_delta List.last(guards), 15, 1
     end
 
     test "falls to four if nearly all calls fail" do

@@ -5,8 +5,12 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
 
   alias RateLimiter.Adaptive.ClosedLoop.Estimates
 
-  # A chain of cuts: the scale before the first cut, and a mark for each binding signal when it first led to a cut.
-  defstruct [:scale, marks: %{}]
+  # Above this share of failures, load is the cause.
+  @most 0.5
+
+  # A chain of cuts: the scale before the first cut, a mark for each binding signal when it led to a cut and was best, and
+  # whether most calls failed at a cut.
+  defstruct [:scale, marks: %{}, collapsed?: false]
 
   @type t :: %__MODULE__{}
   @type ignored :: %{optional(term) => float}
@@ -17,6 +21,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
     chain = state.chain || %__MODULE__{scale: state.scale}
 
     mark = %{
+      scale: state.scale,
       latency: reading.latency,
       in_flight: reading.in_flight,
       admitted: reading.admitted_rate,
@@ -24,7 +29,31 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
       stress: reading.stress
     }
 
-    %{chain | marks: Map.put_new(chain.marks, reading.binding, mark)}
+    marks = Map.update(chain.marks, reading.binding, mark, &later(reading.binding, &1, mark))
+    %{chain | marks: marks, collapsed?: chain.collapsed? or reading.errors > @most}
+  end
+
+  # Shedding helped: from now on, it has to help again.
+  defp later(:queue, %{latency: %{p25: before}}, %{latency: %{p25: now}} = mark)
+       when now < 0.9 * before,
+       do: mark
+
+  defp later(:errors, %{errors: before}, %{errors: now} = mark) when now < 0.8 * before, do: mark
+  defp later(_binding, before, _mark), do: before
+
+  @doc """
+  Returns the scale from which shedding did not help.
+
+  If most calls failed, that is the present one: only growth finds out what the resource can do.
+  """
+  @spec from(map, map) :: float
+  def from(%{chain: %{collapsed?: true}, scale: scale}, _reading), do: scale
+
+  def from(%{chain: chain}, %{binding: binding}) do
+    case chain.marks[binding] do
+      nil -> chain.scale
+      mark -> mark.scale
+    end
   end
 
   @doc "Adjusts a chain to `factor` times as much work."
@@ -53,16 +82,23 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
   # Fewer calls in flight mean a shorter queue: a latency that stays is not caused by the queue.
   defp unchanged?(:queue, %{latency: before} = mark, state, %{latency: now} = reading)
        when before != nil and now != nil do
-    reading.errors < 0.1 and state.scale < 0.8 * state.chain.scale and
-      reading.in_flight <= 0.7 * mark.in_flight and now.p25 >= 0.9 * before.p25
+    fewer? = state.scale < 0.8 * mark.scale and reading.in_flight <= 0.7 * mark.in_flight
+    # At the floor, no more can be shed.
+    least? = mark.scale <= state.floor and reading.errors <= @most
+
+    ((fewer? and not cut_off?(state, reading)) or least?) and now.p25 >= 0.9 * before.p25
   end
 
   # With many failures, slow calls and lost calls cannot be distinguished, so there is no audit.
   defp unchanged?(:errors, mark, state, reading) do
     errors = state.estimates.errors
 
-    errors < 0.3 and reading.queue <= 0.1 and reading.admitted_rate <= 0.85 * mark.admitted and
-      errors >= 0.8 * mark.errors
+    {few?, fewer} =
+      if reading.queue <= 0.1,
+        do: {errors < 0.3, 0.85},
+        else: {errors < @most and not cut_off?(state, reading), 0.7}
+
+    few? and reading.admitted_rate <= fewer * mark.admitted and errors >= 0.8 * mark.errors
   end
 
   # The work goes well, and the scale was halved: load is not the cause of pain that a source still reports.
@@ -73,13 +109,24 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
 
   defp unchanged?(_binding, _mark, _state, _reading), do: false
 
+  # If slow calls time out, the latency of the others does not show how slow the work is.
+  defp cut_off?(_state, %{errors: errors}) when errors < 0.1, do: false
+  defp cut_off?(_state, %{errors: errors}) when errors > @most, do: true
+  defp cut_off?(_state, %{latency: nil}), do: true
+  defp cut_off?(%{estimates: %{patience: nil}}, _reading), do: true
+
+  defp cut_off?(%{estimates: %{patience: patience}}, %{latency: %{p25: p25}}),
+    do: p25 > patience / 2
+
   @doc "Returns the estimates that count the reading as usual, and the sources to ignore."
   @spec accept(map, map) :: {Estimates.t(), ignored}
   def accept(%{estimates: estimates, ignored: ignored}, %{binding: {:pain, source}} = reading),
     do: {estimates, Map.put(ignored, source, reading.stress)}
 
-  def accept(%{estimates: estimates, ignored: ignored}, %{binding: :errors}),
-    do: {%{estimates | usual_errors: estimates.errors}, ignored}
+  def accept(%{estimates: estimates, ignored: ignored}, %{binding: :errors} = reading) do
+    base = if reading.queue > 0.1, do: reading.latency, else: estimates.base
+    {%{estimates | usual_errors: estimates.errors, base: base}, ignored}
+  end
 
   def accept(%{estimates: estimates, ignored: ignored}, reading),
     do: {%{estimates | base: reading.latency || estimates.base}, ignored}

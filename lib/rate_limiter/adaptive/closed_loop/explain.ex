@@ -42,7 +42,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
 
   def audit(state, reading, to) do
     "The fastest quarter of calls still takes #{ms(reading.latency.p25)} although #{was_cut(state)} and fewer calls are " <>
-      "in flight: the latency is load-insensitive. It counts as usual, and the scale is #{number(to)} again."
+      "in flight: the latency is load-insensitive. It counts as usual, and the scale is #{number(to)}."
   end
 
   @doc "Explains why the scale was held."

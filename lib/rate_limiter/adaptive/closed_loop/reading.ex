@@ -8,6 +8,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
   # Above this share of failures, calls that began before the last cut say nothing about the load after it.
   @drowned 0.3
   @min_bearable_ms 5.0
+  # One failure beside at least so many successes is taken for chance.
+  @several 4
 
   @curves %{queue: {0.5, 1.25, 2.0}, errors: {0.02, 0.135, 0.25}}
 
@@ -37,11 +39,12 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
   @spec take(map, map) :: t
   def take(%{window: window} = state, observation) do
     all = Window.work(window)
-    work = if Work.failure_ratio(all) > @drowned, do: window.fresh, else: all
+    # Without any success they count: a cut loses nothing.
+    work = if Work.failure_ratio(all) > @drowned and all.ok > 0, do: window.fresh, else: all
     latency = latency(work)
     errors = Work.failure_ratio(work)
     queue = queue(state, latency)
-    excess = max(0.0, errors - state.estimates.usual_errors)
+    excess = if chance?(work), do: 0.0, else: max(0.0, errors - state.estimates.usual_errors)
 
     {stress, binding} = Stress.greatest(%{queue: queue, errors: excess}, @curves)
     {pain, source} = Audit.strongest(observation.pain, state.ignored)
@@ -89,6 +92,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
     bearable = (Estimates.tolerable_ms(estimates, target) - base.p50) / 2
     max(0.0, latency.p25 - base.p25) / Enum.max([base.p50, @min_bearable_ms, bearable])
   end
+
+  defp chance?(work), do: Work.failed(work) == 1 and work.ok >= @several
 
   # More calls were admitted than finished, by more than chance explains with so many in flight.
   defp piles_up?(window, all, observation) do

@@ -7,6 +7,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Window do
 
   @enough 15
   @longest_ms 5_000
+  # So many failures without any success suffice, too.
+  @no_answer 6
   # The caller's clock may be a little early.
   @shortest_ms 800
 
@@ -33,7 +35,11 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Window do
     finished = Work.finished(window.fresh) + Work.finished(window.earlier)
 
     (finished > 0 and window.elapsed_ms >= @longest_ms) or
-      (finished >= @enough and window.elapsed_ms >= @shortest_ms)
+      ((finished >= @enough or no_answer?(window)) and window.elapsed_ms >= @shortest_ms)
+  end
+
+  defp no_answer?(%{fresh: fresh, earlier: earlier}) do
+    fresh.ok + earlier.ok == 0 and Work.failed(fresh) + Work.failed(earlier) >= @no_answer
   end
 
   @doc "Returns all finished work of the window."
