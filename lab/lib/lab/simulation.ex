@@ -3,7 +3,7 @@ defmodule Lab.Simulation do
   # The control law beside those of others, on the same arrivals, for `mix simulate` and `bench/adaptive.exs`. A cell is
   # one controller in one scenario on one size of resource; its score is the mean over the seeds.
 
-  alias Lab.Simulation.{Controllers, Plant, Scenario, Score, Shared, Size}
+  alias Lab.Simulation.{Controllers, Grammar, Plant, Scenario, Score, Shared, Size}
 
   @enforce_keys [:controller, :scenario, :size, :score]
   defstruct [:controller, :scenario, :size, :score, decisions: []]
@@ -42,8 +42,23 @@ defmodule Lab.Simulation do
         {controller, size, scenario}
       end
 
+    each(cells, options, &cell(&1, options))
+  end
+
+  @doc "Returns the random cells of these numbers, for each controller of the options."
+  @spec random(Enumerable.t(), options) :: [cell]
+  def random(numbers, options) do
+    cells = for number <- numbers, controller <- options[:controllers], do: {number, controller}
+
+    each(cells, options, fn {number, controller} ->
+      {scenario, size, law} = Grammar.cell(number)
+      cell({controller, size, scenario}, Keyword.put(options, :law, law))
+    end)
+  end
+
+  defp each(cells, options, fun) do
     cells
-    |> Task.async_stream(&cell(&1, options),
+    |> Task.async_stream(fun,
       timeout: :infinity,
       ordered: true,
       max_concurrency: options[:jobs] || System.schedulers_online()

@@ -14,6 +14,7 @@ defmodule Lab.Simulation.Arguments do
     target: :boolean,
     further: :boolean,
     held_out: :boolean,
+    random: :integer,
     quick: :boolean,
     html: :string,
     jobs: :integer,
@@ -40,7 +41,8 @@ defmodule Lab.Simulation.Arguments do
          {:ok, scenarios} <- scenarios(given),
          {:ok, sizes} <- sizes(given),
          {:ok, controllers} <- controllers(given),
-         :ok <- jobs(given[:jobs]),
+         :ok <- positive(given[:jobs], "jobs"),
+         :ok <- positive(given[:random], "random"),
          :ok <- one_cell(given[:html], scenarios, sizes) do
       {:ok,
        [
@@ -51,6 +53,7 @@ defmodule Lab.Simulation.Arguments do
          controllers: controllers,
          target: given[:target] || false,
          quick: given[:quick] || false,
+         random: given[:random],
          jobs: given[:jobs],
          html: given[:html]
        ]}
@@ -130,9 +133,11 @@ defmodule Lab.Simulation.Arguments do
     end
   end
 
-  defp jobs(nil), do: :ok
-  defp jobs(jobs) when jobs > 0, do: :ok
-  defp jobs(jobs), do: {:error, "--jobs: expected a positive number, got: #{jobs}"}
+  defp positive(nil, _switch), do: :ok
+  defp positive(number, _switch) when number > 0, do: :ok
+
+  defp positive(number, switch),
+    do: {:error, "--#{switch}: expected a positive number, got: #{number}"}
 
   defp one_cell(nil, _scenarios, _sizes), do: :ok
   defp one_cell(_html, [_], [_]), do: :ok

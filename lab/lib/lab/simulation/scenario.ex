@@ -14,6 +14,7 @@ defmodule Lab.Simulation.Scenario do
     retries: 0,
     pain: [],
     overload: nil,
+    timeline: nil,
     demand: 0.9
   ]
 
@@ -23,6 +24,7 @@ defmodule Lab.Simulation.Scenario do
   #   retries    of a client
   #   pain       {from second, to second, source, level}
   #   overload   {from, to} in seconds: the constant overload
+  #   timeline   {end in seconds, demand / capacity, other fields of the segment}, if the scenario has its own
   @type t :: %__MODULE__{
           key: atom,
           title: String.t(),
@@ -32,6 +34,7 @@ defmodule Lab.Simulation.Scenario do
           retries: non_neg_integer,
           pain: [{number, number, term, number}],
           overload: nil | {number, number},
+          timeline: nil | [{number, number, keyword}],
           demand: number
         }
 
@@ -68,8 +71,10 @@ defmodule Lab.Simulation.Scenario do
   @doc "Returns its segments on a resource of this size. The seed decides the times of stalls."
   @spec segments(t, Size.t(), integer) :: [Segment.t()]
   def segments(%__MODULE__{key: key, seconds: seconds} = scenario, size, seed) do
-    Enum.map(timeline(key, seconds, seed) || [{seconds, scenario.demand, []}], fn {until, demand,
-                                                                                   changes} ->
+    timeline =
+      scenario.timeline || timeline(key, seconds, seed) || [{seconds, scenario.demand, []}]
+
+    Enum.map(timeline, fn {until, demand, changes} ->
       struct!(
         %Segment{until_ms: until * 1_000, demand: demand * size.capacity},
         changes

@@ -18,6 +18,37 @@ defmodule Lab.Simulation.Table do
     if length(sizes) > 1, do: [blocks, together(cells)], else: blocks
   end
 
+  @doc """
+  Returns the goodput of every controller over random cells: mean, worst, and the least difference from the best other
+  controller in a cell, with the title of that cell.
+  """
+  @spec random([Simulation.cell()]) :: iodata
+  def random(cells) do
+    rows =
+      for {{_key, title, _module} = controller, own} <- by_controller(cells) do
+        values = Enum.map(own, & &1.score.goodput)
+        {least, cell} = own |> Enum.map(&{ahead(&1, cells), &1}) |> Enum.min_by(&elem(&1, 0))
+        {controller, [title, number(mean(values)), number(Enum.min(values)), number(least)], cell}
+      end
+
+    table = lines(["", "mean", "worst", "beside the best"], Enum.map(rows, &elem(&1, 1)))
+
+    furthest =
+      for {{:ours, title, _module}, _row, %{scenario: scenario, size: size}} <- rows,
+          do: "\nFurthest behind, #{title}: #{scenario.key}, #{size.name}, #{scenario.title}\n"
+
+    [table, furthest]
+  end
+
+  defp ahead(cell, cells) do
+    others =
+      for %{scenario: %{key: key}} = other <- cells,
+          key == cell.scenario.key and other.controller != cell.controller,
+          do: other.score.goodput
+
+    cell.score.goodput - Enum.max(others, fn -> 0.0 end)
+  end
+
   @doc "Returns settling, variation and needless denials of every controller, over all sizes of these cells."
   @spec conduct([Simulation.cell()]) :: iodata
   def conduct(cells) do

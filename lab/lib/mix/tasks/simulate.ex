@@ -36,6 +36,9 @@ defmodule Mix.Tasks.Simulate do
     * `--further` - also I, J and L
     * `--held-out` - the sizes that the law was not designed with
     * `--service LAW` - the service times: `exponential` (the default), `constant`, `erlang`, `lognormal`. E has its own
+    * `--random N` - instead of these, N random cells: sizes, service times, and falls of capacity of any depth and length,
+      ramps, bursts, additive latency and two of them at once, each from a seed. One table is for the cells 1 to N, with
+      which the law was improved; the other for N cells that were kept aside
     * `--target` - gives the law a target: half of the time that clients wait
     * `--quick` - the nominal size, one seed
     * `--html FILE` - draws one scenario on one size, second by second, as a page
@@ -60,9 +63,25 @@ defmodule Mix.Tasks.Simulate do
   @impl true
   def run(argv) do
     case Arguments.parse(argv) do
-      {:ok, options} -> if options[:html], do: draw(options), else: show(options)
+      {:ok, options} -> run_with(options)
       :help -> IO.puts(@moduledoc)
       {:error, message} -> misuse(message)
+    end
+  end
+
+  defp run_with(options) do
+    cond do
+      options[:html] -> draw(options)
+      options[:random] -> random(options)
+      true -> show(options)
+    end
+  end
+
+  defp random(options) do
+    for {title, first} <- [{"Cells for the design", 1}, {"Cells kept aside", 1_001}] do
+      cells = Simulation.random(first..(first + options[:random] - 1), options)
+      IO.puts("#{title}: #{first} to #{first + options[:random] - 1}\n")
+      IO.write([Table.random(cells), "\n"])
     end
   end
 

@@ -5,7 +5,7 @@ defmodule Mix.Tasks.SimulateTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.Simulate
-  alias Lab.Simulation.Arguments
+  alias Lab.Simulation.{Arguments, Grammar, Scenario, Size}
 
   @moduletag :tmp_dir
 
@@ -28,6 +28,40 @@ defmodule Mix.Tasks.SimulateTest do
     assert out =~ ~r/This library: (\d+) changes, \1 with a reason/
   end
 
+  test "--random prints a table of cells for the design and one of cells kept aside" do
+    argv = ~w(--random 2 --only ours --only fixed --seeds 5)
+    out = capture_io(fn -> Simulate.run(argv) end)
+    assert out =~ "Cells for the design: 1 to 2\n"
+    assert out =~ "Cells kept aside: 1001 to 1002\n"
+
+    assert [_, _] =
+             Regex.scan(
+               ~r/\| this library +\| +[01]\.\d\d \| +[01]\.\d\d \| +-?[01]\.\d\d \|/,
+               out
+             )
+
+    assert out =~ ~r/Furthest behind, this library: r\d, \d+w/
+  end
+
+  test "a random cell has faults between calm parts, and is the same for a number" do
+    for number <- 1..50 do
+      {scenario, size, _law} = cell = Grammar.cell(number)
+      assert cell == Grammar.cell(number)
+      assert size.capacity in 8..400
+      segments = Scenario.segments(scenario, size, 1)
+      ends = Enum.map(segments, & &1.until_ms)
+      assert ends == Enum.sort(ends)
+      assert List.last(ends) <= scenario.seconds * 1_000
+
+      for at <- [hd(segments), List.last(segments)],
+          do: assert({at.speed, at.workers} == {1.0, 1.0})
+
+      # A call with the mean work can be answered.
+      for %{speed: speed} <- segments,
+          do: assert(Size.mean_ms(size) / speed <= size.deadline_ms + 1)
+    end
+  end
+
   test "--html writes a page", %{tmp_dir: dir} do
     path = Path.join(dir, "f.html")
     argv = ["--scenario", "F", "--size", "1w/20", "--only", "ours", "--html", path]
@@ -45,6 +79,7 @@ defmodule Mix.Tasks.SimulateTest do
            "--service: expected one of constant, erlang, exponential, lognormal, got: slow"},
           {~w(--html x.html), "--html: expected one --scenario and one --size with it"},
           {~w(--jobs 0), "--jobs: expected a positive number, got: 0"},
+          {~w(--random 0), "--random: expected a positive number, got: 0"},
           {~w(--jobs many), "--jobs: expected a whole number, got: \"many\""},
           {~w(--jobs), "--jobs: expected a value"},
           {~w(--quik), "--quik: no such option. Did you mean --quick?"},
