@@ -326,6 +326,9 @@ defmodule RateLimiter do
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
+    * `{:clock, ms}` - UTC has moved by so many milliseconds against the monotonic clock since the start, more than two
+      seconds: the machine was suspended, or its clock was set. Aligned windows in memory begin that much late until a
+      restart.
 
   ## Examples
 
@@ -336,7 +339,11 @@ defmodule RateLimiter do
   """
   @spec health_check(instance :: term) ::
           :ok
-          | {:degraded, {:redis, [map] | String.t()} | {:full, [limiter]} | {:evicts, [map]}}
+          | {:degraded,
+             {:redis, [map] | String.t()}
+             | {:full, [limiter]}
+             | {:evicts, [map]}
+             | {:clock, ms :: integer}}
           | {:error, :not_running}
   def health_check(instance \\ __MODULE__),
     do: instance |> Registry.instance() |> Reporter.health()

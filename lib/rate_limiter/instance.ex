@@ -14,6 +14,7 @@ defmodule RateLimiter.Instance do
     subsystems: nil,
     clock: :monotonic,
     store: :local,
+    utc_ahead_ms: nil,
     ready?: false
   ]
 
@@ -26,6 +27,7 @@ defmodule RateLimiter.Instance do
           subsystems: RateLimiter.VSM.Table.t() | nil,
           clock: :monotonic | RateLimiter.Core.Native.clock(),
           store: :local | {:redis, RateLimiter.Core.Native.store()},
+          utc_ahead_ms: integer | nil,
           ready?: boolean
         }
   @type limiter :: {RateLimiter.Core.Native.handle(), RateLimiter.Instance.Config.limiter()}

@@ -7,6 +7,7 @@ defmodule RateLimiter.Telemetry do
   | `[:rate_limiter, :check]` | a call was decided |
   | `[:rate_limiter, :violation]` | a call was denied |
   | `[:rate_limiter, :stats]` | every `:stats_interval` |
+  | `[:rate_limiter, :clock]` | UTC and the monotonic clock have parted |
   | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
   | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
   | `[:rate_limiter, :redis, :eviction]` | a Redis server is configured to evict keys |
@@ -76,6 +77,21 @@ defmodule RateLimiter.Telemetry do
     * `:store` - `:local` or `:redis`
     * `:limiters` - a map from each limiter to its own numbers
     * `:redis` and `:breaker` - with Redis, as in `RateLimiter.stats/1`
+
+  ## `[:rate_limiter, :clock]`
+
+  Emitted within about ten seconds when UTC has moved by more than two seconds against the monotonic clock since the start
+  of the instance: the machine was suspended, a snapshot was restored, or the clock was set. Emitted again for each
+  further move, and when it is undone.
+
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:apart_ms` | milliseconds | how far UTC has moved ahead, negative for backward, 0 when it is undone |
+
+  Metadata:
+
+    * `:instance`
+    * `:reason` - in words, with what to change
 
   ## `[:rate_limiter, :redis, :command]`
 
@@ -214,6 +230,7 @@ defmodule RateLimiter.Telemetry do
   @command [:rate_limiter, :redis, :command]
   @connection [:rate_limiter, :redis, :connection]
   @eviction [:rate_limiter, :redis, :eviction]
+  @clock [:rate_limiter, :clock]
 
   @secret {__MODULE__, :secret}
 
@@ -295,6 +312,19 @@ defmodule RateLimiter.Telemetry do
   @doc false
   @spec commands_listened?() :: boolean
   def commands_listened?, do: listened?(@command)
+
+  @doc false
+  @spec clock(term, integer) :: :ok
+  def clock(instance, apart_ms) do
+    reason =
+      if apart_ms == 0,
+        do: "UTC and the monotonic clock are as far apart as at the start again",
+        else:
+          "UTC has moved by #{apart_ms} ms against the monotonic clock since the start: the machine was suspended, or its " <>
+            "clock was set. Restart the instance, so that aligned windows begin with the day again"
+
+    :telemetry.execute(@clock, %{apart_ms: apart_ms}, %{instance: instance, reason: reason})
+  end
 
   @doc false
   # Emits an event of the native Redis client.

@@ -7,6 +7,7 @@ defmodule RateLimiter.Instance.Reporter do
 
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.Limit
+  alias RateLimiter.Instance.Clock
 
   @zero %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
@@ -79,7 +80,11 @@ defmodule RateLimiter.Instance.Reporter do
   @doc "Returns whether the instance works without restrictions."
   @spec health(Instance.t() | nil) ::
           :ok
-          | {:degraded, {:redis, [map] | String.t()} | {:full, [atom]} | {:evicts, [map]}}
+          | {:degraded,
+             {:redis, [map] | String.t()}
+             | {:full, [atom]}
+             | {:evicts, [map]}
+             | {:clock, ms :: integer}}
           | {:error, :not_running}
   def health(nil), do: {:error, :not_running}
 
@@ -88,8 +93,12 @@ defmodule RateLimiter.Instance.Reporter do
     with {:ok, servers} <- servers(store),
          :ok <- servers |> Enum.reject(&healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),
-         do: servers |> Enum.filter(& &1.evicts) |> degraded(:evicts)
+         :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
+         do: instance |> Clock.apart_ms() |> parted()
   end
+
+  defp parted(0), do: :ok
+  defp parted(ms), do: {:degraded, {:clock, ms}}
 
   defp servers(:local), do: {:ok, []}
 

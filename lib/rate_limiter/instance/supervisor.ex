@@ -8,7 +8,7 @@ defmodule RateLimiter.Instance.Supervisor do
 
   alias RateLimiter.{Agreement, Instance, Redis, VSM}
   alias RateLimiter.Core.{Errors, Options}
-  alias RateLimiter.Instance.{Config, Registry, Reporter, Sweeper, Writer}
+  alias RateLimiter.Instance.{Clock, Config, Registry, Reporter, Sweeper, Writer}
 
   @doc false
   @spec start_link(Config.t()) :: Supervisor.on_start()
@@ -27,7 +27,8 @@ defmodule RateLimiter.Instance.Supervisor do
 
   @impl true
   def init(%Config{name: name} = config) do
-    instance = [name: name] |> Instance.new() |> connect!(config.store)
+    instance = Instance.new(name: name, utc_ahead_ms: Clock.utc_ahead_ms())
+    instance = connect!(instance, config.store)
     Registry.publish(instance)
     for {limiter, options} <- config.limiters, do: Writer.add!(instance, limiter, options)
 

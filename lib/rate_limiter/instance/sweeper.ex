@@ -1,6 +1,6 @@
 defmodule RateLimiter.Instance.Sweeper do
   @moduledoc false
-  # Removes expired keys, in small steps.
+  # Removes expired keys, in small steps, and reports at each pass when UTC and the monotonic clock have parted.
   #
   # A pass over all limiters takes about ten seconds, independent of their size: its steps are counted at the start and
   # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so neither schedulers nor
@@ -8,7 +8,8 @@ defmodule RateLimiter.Instance.Sweeper do
 
   use GenServer
 
-  alias RateLimiter.{Instance, Store}
+  alias RateLimiter.{Instance, Store, Telemetry}
+  alias RateLimiter.Instance.Clock
 
   @tick_ms 100
   @ticks 100
@@ -42,7 +43,7 @@ defmodule RateLimiter.Instance.Sweeper do
   @impl true
   def init(instance) do
     schedule()
-    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0}}
+    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0, apart_ms: 0}}
   end
 
   @impl true
@@ -55,10 +56,21 @@ defmodule RateLimiter.Instance.Sweeper do
   defp begin(%{ticks: 0, instance: instance} = state) do
     work = instance |> sizes() |> plan()
     steps = work |> Enum.map(&elem(&1, 1)) |> Enum.sum()
-    %{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks}
+    report_clock(%{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks})
   end
 
   defp begin(state), do: state
+
+  defp report_clock(%{instance: instance, apart_ms: last} = state) do
+    apart_ms = Clock.apart_ms(instance)
+
+    if Clock.changed?(apart_ms, last) do
+      Telemetry.clock(instance.name, apart_ms)
+      %{state | apart_ms: apart_ms}
+    else
+      state
+    end
+  end
 
   defp sweep(%{work: work, steps: steps, ticks: ticks} = state) do
     {now, later} = split(work, steps)
