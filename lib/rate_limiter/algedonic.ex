@@ -122,7 +122,7 @@ defmodule RateLimiter.Algedonic do
   """
   @spec subscribe(kind, keyword) :: :ok
   def subscribe(kind, options \\ []),
-    do: kind |> topic(options) |> Instance.Registry.subscribe()
+    do: kind |> topic(options) |> Instance.Names.subscribe()
 
   @doc """
   Unsubscribes the calling process. Returns `:ok`, also if it was not subscribed.
@@ -134,7 +134,7 @@ defmodule RateLimiter.Algedonic do
   """
   @spec unsubscribe(kind, keyword) :: :ok
   def unsubscribe(kind, options \\ []),
-    do: kind |> topic(options) |> Instance.Registry.unsubscribe()
+    do: kind |> topic(options) |> Instance.Names.unsubscribe()
 
   @doc false
   # Reports a signal of this library's own, such as a child's pain to its parent.
@@ -192,7 +192,7 @@ defmodule RateLimiter.Algedonic do
   defp notify(%{instance: instance, name: name}, kind, alarm) do
     alarm = Map.merge(alarm, %{instance: instance, subsystem: name})
 
-    for pid <- Instance.Registry.subscribers({kind, instance}),
+    for pid <- Instance.Names.subscribers({kind, instance}),
         do: send(pid, {:algedonic, kind, alarm})
   end
 

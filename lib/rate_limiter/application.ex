@@ -7,7 +7,7 @@ defmodule RateLimiter.Application do
   @impl true
   def start(_type, _args) do
     RateLimiter.Telemetry.start()
-    RateLimiter.Instance.Registry.open()
+    RateLimiter.Instance.Names.open()
 
     children = [{DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
     Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)

@@ -88,7 +88,7 @@ defmodule RateLimiter.TopTest do
     gone = :ets.new(:gone, [])
     :ets.delete(gone)
     limiters = Instance.new(name: :top_gone, subsystems: gone, ready?: true)
-    :ok = Instance.Registry.register({:instance, :top_gone}, self(), limiters)
+    :ok = Instance.Names.register({:instance, :top_gone}, self(), limiters)
 
     names = for %{name: name} <- Snapshot.take().instances, do: name
     assert ":top_shown" in names

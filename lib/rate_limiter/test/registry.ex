@@ -3,6 +3,7 @@ defmodule RateLimiter.Test.Registry do
   # The limiters of tests, by the processes that may use them.
 
   alias RateLimiter.Instance
+  alias RateLimiter.Instance.Names
 
   # Set when the first test has subsystems of its own, and never cleared: before, calls on subsystems skip the search.
   @subsystems {__MODULE__, :subsystems}
@@ -10,17 +11,15 @@ defmodule RateLimiter.Test.Registry do
   @doc "Lets `pid` use the instance of the calling process."
   @spec register(pid, Instance.t()) :: :ok | {:error, {:already_registered, pid}}
   def register(pid, %Instance{} = instance),
-    do: Instance.Registry.register({:test, pid}, self(), instance)
+    do: Names.register({:test, pid}, self(), instance)
 
   @doc "Replaces the instance of the calling process by one that has subsystems."
   @spec publish(Instance.t()) :: :ok
   def publish(%Instance{} = instance) do
     unless subsystems?(), do: :persistent_term.put(@subsystems, true)
 
-    for {key, pid, _old} <- :ets.tab2list(RateLimiter.Registry),
-        pid == self(),
-        do: :ets.update_element(RateLimiter.Registry, key, {3, instance})
-
+    owner = self()
+    for {pid, ^owner, _old} <- Names.all(:test), do: Names.put({:test, pid}, instance)
     :ok
   end
 
@@ -35,7 +34,7 @@ defmodule RateLimiter.Test.Registry do
   @doc "Returns the instance that a process started, or is allowed to use."
   @spec instance(pid) :: Instance.t() | nil
   def instance(pid) do
-    with {_owner, instance} <- Instance.Registry.lookup({:test, pid}), do: instance
+    with {_owner, instance} <- Names.lookup({:test, pid}), do: instance
   end
 
   @doc "Returns the handle of the calling test's own limiter of this name."
@@ -49,11 +48,9 @@ defmodule RateLimiter.Test.Registry do
   @doc "Returns whether a test that the calling process does not belong to has a limiter of this name."
   @spec elsewhere?(atom) :: boolean
   def elsewhere?(limiter) do
-    tests = :ets.match_object(RateLimiter.Registry, {{:test, :_}, :_, :_})
-    Enum.any?(tests, fn {_key, _pid, instance} -> Instance.fetch(instance, limiter) != nil end)
-  rescue
-    # The application was never started.
-    ArgumentError -> false
+    Enum.any?(Names.all(:test), fn {_pid, _owner, instance} ->
+      Instance.fetch(instance, limiter) != nil
+    end)
   end
 
   # The calling process, those that called it and those that started it, the nearest first.

@@ -18,7 +18,7 @@ defmodule RateLimiter.Instance.RegistryTest do
 
     test "returns an instance only when it is ready, instances/0 also before" do
       name = {:registry, make_ref()}
-      :ok = Registry.register({:instance, name}, self(), nil)
+      :ok = Instance.Names.register({:instance, name}, self(), nil)
       assert Registry.instance(name) == nil
       refute name in names()
       :ok = Registry.publish(Instance.new(name: name))
