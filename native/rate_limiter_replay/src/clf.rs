@@ -4,8 +4,8 @@
 //! host ident user [day/Mon/year:hh:mm:ss +zzzz] "METHOD /path?query HTTP/1.1" status bytes "referer" "agent"
 //! ```
 
+use crate::error::LineError;
 use crate::moment::Moment;
-use crate::record::LineError;
 
 /// A field of a line that can identify the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

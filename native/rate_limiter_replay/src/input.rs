@@ -1,7 +1,7 @@
 //! What was read, and what could not be used.
 
+use crate::error::LineError;
 use crate::moment::Moment;
-use crate::record::LineError;
 
 /// How many broken lines are kept as examples.
 const SHOWN: usize = 5;

@@ -36,6 +36,7 @@
 
 mod clf;
 mod curve;
+mod error;
 mod events;
 mod fit;
 mod ids;
@@ -51,7 +52,7 @@ mod timeline;
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Limit, LimitError, ManualClock, Nanos, Seed};
+use rate_limiter_core::{Limit, ManualClock, Nanos, Seed};
 
 use events::{ById, Events};
 use ids::Ids;
@@ -62,29 +63,13 @@ use record::RecordReader;
 
 pub use clf::ClfField;
 pub use curve::{Fit, Point};
+pub use error::{LineError, ReplayError};
 pub use fit::with_limit;
 pub use input::{Broken, Input};
 pub use moment::{Moment, TimeUnit};
-pub use record::{Format, LineError, Part, Schema};
+pub use record::{Format, Part, Schema};
 pub use report::{LimitReport, TimeColumn, TopId};
 pub use timeline::Decisions;
-
-/// Why a replay cannot be created.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReplayError {
-    /// A limit cannot be kept exactly.
-    #[error("limit {index}: {error}")]
-    Limit {
-        /// The number of the limit, from 0.
-        index: usize,
-        /// The reason.
-        error: LimitError,
-    },
-    /// The schema has more JSON names than can be searched at once.
-    #[error("expected at most 64 field names in all")]
-    TooManyNames,
-}
 
 /// The options of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,35 +3,9 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::clf::{self, ClfField, ClfLine};
+use crate::error::LineError;
 use crate::json::{self, Source, Value};
 use crate::moment::{Moment, TimeUnit};
-
-/// Why a line cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineError {
-    /// It is too long.
-    TooLong,
-    /// It does not have the shape of a Common Log Format line.
-    Shape,
-    /// Its time is invalid, or outside of 1970 to 2262.
-    Time,
-    /// Its request is not in quotes.
-    Request,
-    /// Its status or size is not a number.
-    Status,
-    /// It is not a JSON object.
-    Json,
-    /// A JSON object without a time.
-    NoTime,
-    /// A field of the id is an array or an object.
-    Nested,
-    /// The cost is not a whole number.
-    Cost,
-    /// A line of the Common Log Format, which does not have the requested field.
-    NoField,
-    /// More than four billion ids.
-    TooManyIds,
-}
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
