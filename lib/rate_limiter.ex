@@ -363,7 +363,7 @@ defmodule RateLimiter do
     * `:fallbacks` and `:unavailable` - calls that this node decided alone, and calls that were not decided.
     * `:pending` - calls that wait for their answer.
     * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
-    * `:away?` - in each limiter, whether this node decides alone.
+    * `:away?` - in each limiter, whether this node decides alone, in a Cluster about the keys of a server at least.
     * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
     * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
       the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,

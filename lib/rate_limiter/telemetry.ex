@@ -154,7 +154,8 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :fallback, :started]` and `:stopped`
 
-  Emitted when a limiter starts to decide without Redis, by its `:on_outage`, and when it uses Redis again.
+  Emitted when a limiter starts to decide without Redis, by its `:on_outage`, and when it uses Redis again. In a Cluster,
+  `:started` is for the first server that is away, and `:stopped` for the last one that is back.
 
   Measurements: `:count`, always 1.
 

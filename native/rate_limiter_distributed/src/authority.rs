@@ -39,6 +39,11 @@ pub trait Authority: Send + Sync {
     /// A state that was reported under an earlier epoch is sent along with the next call about its key as "at least",
     /// so an epoch too many costs some bytes, and one too few costs what was lost.
     fn epoch(&self) -> u64;
+
+    /// Whether one server decides both keys now, so that both are away at the same time.
+    fn same_server(&self, _one: &[u8], _other: &[u8]) -> bool {
+        true
+    }
 }
 
 /// Receives the result of a call, exactly once, on any thread. Must not block.

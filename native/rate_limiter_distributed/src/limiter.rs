@@ -2,6 +2,7 @@
 
 mod in_flight;
 mod inner;
+mod outages;
 mod plan;
 mod reconcile;
 mod request;
@@ -204,7 +205,7 @@ impl SharedLimiter {
             remembered: known.keys,
             backlog: inner.fallback.backlog(),
             bytes: known.bytes + counted.bytes + denials,
-            away: inner.away.load(Ordering::Relaxed),
+            away: inner.outages.any(),
         }
     }
 

@@ -24,7 +24,7 @@ pub struct SharedStats {
     pub backlog: u64,
     /// Bytes in use.
     pub bytes: u64,
-    /// Whether the last call that ended was answered by this node alone.
+    /// Whether a server of the authority is away, so that this node decides some or all calls alone.
     pub away: bool,
 }
 

@@ -155,6 +155,10 @@ impl Authority for Client {
     fn epoch(&self) -> u64 {
         self.context.epoch()
     }
+
+    fn same_server(&self, one: &[u8], other: &[u8]) -> bool {
+        self.routes.load().same_server(one, other)
+    }
 }
 
 impl Drop for Client {

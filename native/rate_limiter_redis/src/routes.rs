@@ -42,6 +42,17 @@ impl Routes {
         }
     }
 
+    /// Whether both keys have the same server now, or none.
+    pub(crate) fn same_server(&self, one: &[u8], other: &[u8]) -> bool {
+        match self {
+            Self::Cluster { by_slot, .. } => {
+                let number = |key| by_slot.get(usize::from(slot::of(key)));
+                number(one) == number(other)
+            }
+            Self::Single(_) | Self::Unknown | Self::Stopped => true,
+        }
+    }
+
     /// Submits calls that are sent together, as far as they go to the same server. Returns those that were not
     /// accepted.
     pub(crate) fn submit_all(&self, calls: Vec<Pending>) -> Vec<(Pending, Failure)> {

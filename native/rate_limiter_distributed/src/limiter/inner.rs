@@ -1,6 +1,6 @@
 //! The parts of a shared limiter.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use crate::meter::MeterError;
 use crate::options::{OnOutage, SharedOptions};
 use crate::stats::Counters;
 
+use super::outages::Outages;
 use super::plan::Plan;
 
 pub(super) struct Inner {
@@ -31,8 +32,7 @@ pub(super) struct Inner {
     pub(super) last_known: LastKnown,
     pub(super) fallback: Fallback,
     pub(super) denials: Option<Denials>,
-    /// Whether responses come from this node.
-    pub(super) away: AtomicBool,
+    pub(super) outages: Outages,
     /// Background calls in flight, and the earliest time of the next ones after a failure.
     pub(super) reconciling: AtomicUsize,
     pub(super) reconcile_from: AtomicU64,
@@ -68,7 +68,7 @@ impl Inner {
             plan: ArcSwap::from_pointee(plan),
             changing: Mutex::new(()),
             clock,
-            away: AtomicBool::new(false),
+            outages: Outages::default(),
             reconciling: AtomicUsize::new(0),
             reconcile_from: AtomicU64::new(0),
             seed: Seed::random(),

@@ -1,7 +1,5 @@
 //! From the authority's reply, or from its absence, to a response.
 
-use std::sync::atomic::Ordering;
-
 use rate_limiter_core::{Answer, Known, Retry};
 
 use crate::authority::Failure;
@@ -40,15 +38,12 @@ impl Inner {
             self.counters.denials.add();
             self.remember_denial(in_flight, &answer);
         }
-        // Read first, since most calls find nothing to write in a word that all threads share.
-        let was_away =
-            self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed);
         Response {
             verdict,
             source: Source::Authority,
             answer: Some(answer),
             scale: in_flight.scale,
-            switched_to: was_away.then_some(Source::Authority),
+            switched_to: self.ends_outage(in_flight).then_some(Source::Authority),
         }
     }
 
@@ -123,7 +118,9 @@ impl Inner {
             source: Source::Fallback,
             answer,
             scale: in_flight.scale,
-            switched_to: self.begins_outage(failure).then_some(Source::Fallback),
+            switched_to: self
+                .begins_outage(in_flight, failure)
+                .then_some(Source::Fallback),
         }
     }
 
@@ -137,10 +134,16 @@ impl Inner {
     }
 
     /// Whether this is the first failure of an outage. A single lost call, or a key that another program uses, is none.
-    fn begins_outage(&self, failure: &Failure) -> bool {
+    fn begins_outage(&self, in_flight: &InFlight, failure: &Failure) -> bool {
+        let name = &in_flight.name;
+        let same = |other: &[u8]| self.authority.same_server(name, other);
         matches!(failure, Failure::Away | Failure::Refused { .. })
-            && !self.away.load(Ordering::Relaxed)
-            && !self.away.swap(true, Ordering::Relaxed)
+            && self.outages.failed(name, self.elapsed(), same)
+    }
+
+    fn ends_outage(&self, in_flight: &InFlight) -> bool {
+        let same = |other: &[u8]| self.authority.same_server(&in_flight.name, other);
+        self.outages.any() && self.outages.answered(self.elapsed(), same)
     }
 }
 

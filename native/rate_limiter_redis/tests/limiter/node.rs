@@ -41,7 +41,16 @@ impl Node {
         limit: &Limit,
         clock: Clock,
     ) -> Self {
-        let mut config = Config::new(Topology::Server(endpoint));
+        Self::with_topology(name, Topology::Server(endpoint), limit, clock)
+    }
+
+    pub(crate) fn with_topology(
+        name: &str,
+        topology: Topology,
+        limit: &Limit,
+        clock: Clock,
+    ) -> Self {
+        let mut config = Config::new(topology);
         config.timeout = Duration::from_secs(5);
         let client = Client::start(config, Arc::new(())).unwrap();
         let members = Arc::new(Members::new(name, 1, Duration::from_secs(15)));

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rate_limiter_core::Limit;
+use rate_limiter_core::{Clock, Limit};
 use rate_limiter_distributed::{Op, Source, Verdict};
+use rate_limiter_redis::Topology;
 
 use crate::node::{Node, MAX_WAIT};
-use crate::servers::{until, Server};
+use crate::servers::{until, Cluster, Server};
 
 /// Long enough that nothing expires during a test.
 const DAY: Duration = Duration::from_hours(24);
@@ -53,4 +54,49 @@ fn usage_before_and_during_an_outage_is_restored_after_it() {
         });
         assert_eq!(node.limiter.stats().backlog, 0);
     }
+}
+
+/// Its keys are spread over three servers, so that each call finds another one than the last.
+#[test]
+fn a_dead_shard_is_one_outage_and_a_promoted_replica_ends_it() {
+    let mut cluster = Cluster::start();
+    let topology = Topology::Cluster {
+        seeds: cluster.endpoints(),
+    };
+    let limit = Limit::fixed_window(1_000_000, DAY);
+    let node = Node::with_topology("a", topology, &limit, Clock::Monotonic);
+    node.wait_until_connected();
+    let mut changes = Vec::new();
+    let mut call = |number: usize| {
+        let response = node.call(&format!("id{}", number % 60), Op::Take, 1);
+        changes.extend(response.switched_to);
+        response.source
+    };
+    assert!((0..60).all(|number| call(number) == Source::Authority));
+    for other in 1..6 {
+        cluster.nodes[other].run("CONFIG SET cluster-require-full-coverage no");
+    }
+    cluster.lose(0);
+    let mut answers = (0, 0);
+    for number in 0..3_000 {
+        match call(number) {
+            Source::Authority => answers.0 += 1,
+            Source::Fallback => answers.1 += 1,
+        }
+    }
+    assert!(answers.0 > 500 && answers.1 > 100, "{answers:?}");
+    cluster.wait_until_promoted(3);
+    let mut number = 0;
+    until("the limiter is back", MAX_WAIT, || {
+        number += 1;
+        call(number);
+        !node.limiter.stats().away
+    });
+    // An outage more, if the cluster refuses calls while it votes.
+    assert!(changes.len() <= 4 && changes.len() % 2 == 0, "{changes:?}");
+    let expected = [Source::Fallback, Source::Authority];
+    assert!(
+        changes.chunks(2).all(|pair| pair == expected),
+        "{changes:?}"
+    );
 }
