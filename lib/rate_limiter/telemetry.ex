@@ -114,13 +114,15 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :redis, :connection]`
 
-  Emitted when a connection to Redis was opened, was lost, or could not be opened.
+  Emitted when a connection to Redis was opened, was lost, or could not be opened. Also when no Sentinel and no node of a
+  Cluster names the servers, once for each reason.
 
   Measurements: `:count`, always 1.
 
   Metadata:
 
-    * `:instance` and `:server` - as above, the server is `nil` if the credentials or certificates could not be read
+    * `:instance` and `:server` - as above, the server is `nil` if the credentials or certificates could not be read, and
+      all Sentinels or configured nodes, as `"host:port, host:port"`, if the servers could not be found
     * `:change` - `:up`, `:down`, `:failed`, or `:refused` if the server rejects the credentials
     * `:reason` - in words, `nil` for `:up`
 

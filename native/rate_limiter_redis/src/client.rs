@@ -60,6 +60,7 @@ impl Client {
             context: Arc::clone(&context),
             routes: Arc::clone(&routes),
             problem,
+            reported: Vec::new(),
         };
         // Servers spawn tasks, which belong to the runtime.
         let entered = runtime.enter();

@@ -40,7 +40,7 @@ pub struct BreakerEvent<'a> {
 /// A change of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionEvent<'a> {
-    /// The server, as `host:port` or a path.
+    /// The server, as `host:port` or a path. If no server is known: all Sentinels, or all configured nodes of the cluster.
     pub server: &'a str,
     /// The change.
     pub change: Change<'a>,
@@ -54,7 +54,7 @@ pub enum Change<'a> {
     Up,
     /// A connection that was up is lost.
     Down(&'a str),
-    /// An attempt to connect failed.
+    /// An attempt to connect failed, or one to find the servers.
     Failed(&'a str),
     /// The server refused the credentials. They should be replaced.
     Refused(&'a str),

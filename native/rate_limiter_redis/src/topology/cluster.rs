@@ -142,7 +142,7 @@ impl Cluster {
         let ranges = match found {
             Ok(ranges) => ranges,
             Err(problem) => {
-                self.discovery.problem.send_replace(Some(problem));
+                self.discovery.failed(&self.seeds, problem);
                 return;
             }
         };
@@ -155,8 +155,12 @@ impl Cluster {
             }
         }
         let missing = owners.iter().filter(|owner| owner.is_none()).count();
-        let problem = (missing > 0).then(|| format!("{missing} slots have no server"));
-        self.discovery.problem.send_replace(problem);
+        if missing > 0 {
+            let problem = format!("{missing} slots have no server");
+            self.discovery.failed(&self.seeds, problem);
+        } else {
+            self.discovery.succeeded();
+        }
         if owners != self.owners {
             self.change_owners(owners);
         }

@@ -90,13 +90,15 @@ impl Sentinel {
                 Ok(primary) => {
                     self.sentinels[..=at].rotate_right(1);
                     self.follow(primary);
-                    self.discovery.problem.send_replace(None);
+                    self.discovery.succeeded();
                     return;
                 }
                 Err(reason) => problem = format!("{}: {reason}", self.sentinels[at]),
             }
         }
-        self.discovery.problem.send_replace(Some(problem));
+        let mut queried = self.sentinels.clone();
+        queried.sort_by_cached_key(Endpoint::to_string);
+        self.discovery.failed(&queried, problem);
     }
 
     async fn query(&self, sentinel: &Endpoint) -> Result<Endpoint, String> {

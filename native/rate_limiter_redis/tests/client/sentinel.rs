@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::thread;
+use std::time::Duration;
 
 use rate_limiter_distributed::{Authority, Failure};
 use rate_limiter_redis::{Config, Credentials, Endpoint, Topology};
@@ -79,6 +80,54 @@ fn an_unknown_group_is_shown_as_a_problem() {
     };
     until("the problem is shown", MAX_WAIT, is_shown);
     assert_eq!(caller.check("x", 1).result, Err(Failure::Away));
+    assert_reports_once(&caller, "does not know the group \"others\"");
+}
+
+/// Checks that a failed discovery is one event for each reason, and not one for each attempt.
+fn assert_reports_once(caller: &Caller, reason: &str) {
+    caller.wait_for_connection_event(reason);
+    // Several attempts.
+    thread::sleep(Duration::from_secs(1));
+    let mut events = caller.events.connections.lock().unwrap().clone();
+    assert!(
+        events.iter().all(|event| event.starts_with("failed: ")),
+        "{events:?}"
+    );
+    let all = events.len();
+    events.sort();
+    events.dedup();
+    assert_eq!(all, events.len(), "{events:?}");
+}
+
+#[test]
+fn servers_that_cannot_be_found_are_reported() {
+    let missing = || Endpoint::tcp("127.0.0.1", crate::servers::free_port());
+    let sentinels = Topology::Sentinel {
+        sentinels: vec![missing(), missing()],
+        group: "primary".to_owned(),
+        credentials: Credentials::default(),
+    };
+    let cluster = Topology::Cluster {
+        seeds: vec![missing()],
+    };
+    // A cluster without slots, and a server that is no node of one.
+    let bus = crate::servers::free_port().to_string();
+    let empty = Server::with(&[&["cluster-enabled", "yes"], &["cluster-port", &bus]]);
+    let without_slots = Topology::Cluster {
+        seeds: vec![empty.endpoint()],
+    };
+    let single = Server::start();
+    let no_cluster = Topology::Cluster {
+        seeds: vec![single.endpoint()],
+    };
+    for (topology, reason) in [
+        (sentinels, "refused"),
+        (cluster, "refused"),
+        (without_slots, "expected slots with an owner, got: none"),
+        (no_cluster, "cluster support disabled"),
+    ] {
+        assert_reports_once(&Caller::with(Config::new(topology)), reason);
+    }
 }
 
 /// Starts a Sentinel that is behind: it names the same server until the test ends.
