@@ -149,7 +149,14 @@ impl Connection {
         let command = wire::encode(std::iter::once(health_check), None);
         let mut result = self.query(&command).await;
         // With `MOVED` the server may lack the script, too: it checks the slot first.
-        if has_code(&result, "NOSCRIPT") || has_code(&result, "MOVED") {
+        let may_lack_script = has_code(&result, "NOSCRIPT") || has_code(&result, "MOVED");
+        if has_code(&result, "NOSCRIPT") {
+            // First, since a proxy may close the connection at a `SCRIPT`. Others refuse `EVAL`.
+            let command = wire::encode_with_source(std::iter::once(health_check));
+            result = self.query(&command).await;
+        }
+        let is_refused = |error: &RedisError| error.code().is_some();
+        if may_lack_script && result.as_ref().is_err_and(is_refused) {
             let mut load = redis::cmd("SCRIPT");
             self.query(load.arg("LOAD").arg(script::source())).await?;
             result = self.query(&command).await;

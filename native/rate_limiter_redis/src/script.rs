@@ -24,7 +24,7 @@ static CHECK: LazyLock<(String, Script)> = LazyLock::new(|| {
 pub(crate) static MEMBERS: LazyLock<String> =
     LazyLock::new(|| minify(include_str!("../lua/members.lua")));
 
-/// Returns the source of the script that decides calls, for `SCRIPT LOAD`.
+/// Returns the source of the script that decides calls, for `EVAL` and `SCRIPT LOAD`.
 #[must_use]
 pub fn source() -> &'static str {
     &CHECK.0

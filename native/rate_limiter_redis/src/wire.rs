@@ -35,6 +35,21 @@ struct Run<'a> {
 pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nanos>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(script::hash());
+    complete(command, calls, now)
+}
+
+/// Encodes calls as one `EVAL`, by which the server learns the script.
+pub(crate) fn encode_with_source<'a>(calls: impl Iterator<Item = &'a Call> + Clone) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(script::source());
+    complete(command, calls, None)
+}
+
+fn complete<'a>(
+    mut command: Cmd,
+    calls: impl Iterator<Item = &'a Call> + Clone,
+    now: Option<Nanos>,
+) -> Cmd {
     let keys = |call: &Call| call.windows.len() + usize::from(call.request_id.is_some());
     command.arg(calls.clone().map(keys).sum::<usize>());
     let (runs, meters) = runs(calls.clone());

@@ -1,7 +1,7 @@
 //! TLS, users with few permissions, and secrets that change and are never printed.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use rate_limiter_distributed::{
@@ -44,6 +44,69 @@ fn a_user_with_least_privileges_is_answered_over_tls() {
     assert!(is_reply_to(&caller.check("x", 5).result.unwrap(), 5));
     secured.server.run("SCRIPT FLUSH");
     assert!(is_reply_to(&caller.check("y", 6).result.unwrap(), 6));
+}
+
+#[test]
+fn one_of_eval_and_script_load_is_enough() {
+    let server = Server::start();
+    let rights = "~test:* -@all +evalsha +mget +exists +set +del +time";
+    for load in ["+eval", "+script|load"] {
+        server.run("SCRIPT FLUSH");
+        server.run(&format!(
+            "ACL SETUSER limiter reset on >{PASSWORD} {rights} {load}"
+        ));
+        let caller = Caller::connected(Config {
+            credentials: Credentials::new(Some("limiter"), Some(PASSWORD)),
+            prefix: "test".into(),
+            ..with_long_timeout(server.endpoint())
+        });
+        assert!(is_reply_to(&caller.check(load, 5).result.unwrap(), 5));
+        server.run("SCRIPT FLUSH");
+        let again = format!("{load} again");
+        assert!(is_reply_to(&caller.check(&again, 6).result.unwrap(), 6));
+        assert!(!caller.events.has_connection_event("down"), "{load}");
+    }
+}
+
+/// Starts a proxy that closes a connection at the first `SCRIPT`, as twemproxy does.
+fn without_script(server: &Server) -> Endpoint {
+    let (listener, port) = (TcpListener::bind(("127.0.0.1", 0)).unwrap(), server.port);
+    let endpoint = Endpoint::tcp("127.0.0.1", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut replies, mut back) =
+                (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut replies, &mut back));
+            thread::spawn(move || forward(client, server));
+        }
+    });
+    endpoint
+}
+
+fn forward(mut client: TcpStream, mut server: TcpStream) {
+    let mut bytes = [0; 65_536];
+    while let Ok(read @ 1..) = client.read(&mut bytes) {
+        let refused = b"\r\nSCRIPT\r\n";
+        let is_refused = bytes[..read]
+            .windows(refused.len())
+            .any(|part| part == refused);
+        if is_refused || server.write_all(&bytes[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn a_proxy_that_closes_the_connection_at_a_script_command_is_usable() {
+    let server = Server::start();
+    let caller = Caller::connected(with_long_timeout(without_script(&server)));
+    assert!(is_reply_to(&caller.check("x", 5).result.unwrap(), 5));
+    server.run("SCRIPT FLUSH");
+    assert!(is_reply_to(&caller.check("y", 6).result.unwrap(), 6));
+    assert!(!caller.events.has_connection_event("down"));
 }
 
 #[test]
