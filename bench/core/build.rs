@@ -1,4 +1,4 @@
-//! Tells the benchmark which compiler built it.
+//! Passes the version of the compiler to the benchmark.
 
 use std::process::Command;
 

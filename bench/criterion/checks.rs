@@ -31,7 +31,7 @@ fn checks(criterion: &mut Criterion) {
     }
 }
 
-/// Fewer where criterion is asked for a glance.
+/// Fewer for a quick run of criterion.
 fn most_keys() -> u32 {
     let brief = |word: String| word == "--test" || word == "--quick";
     if std::env::args().any(brief) {

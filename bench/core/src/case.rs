@@ -1,4 +1,4 @@
-//! The cases: who is compared with whom, under which load.
+//! The cases: which subjects are compared, under which load.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use crate::load::Load;
 use crate::peer::{quota, GovernorDirect, GovernorKeyed, GovernorTelling};
 use crate::subject::{Loop, Ours, Subject};
 
-/// Who the others are compared with.
+/// The subject that the others are compared with.
 pub const BASE: &str = "ours: token bucket";
 
-/// What all figures include.
+/// The loop, which all figures include.
 pub const LOOP: &str = "the loop alone";
 
-/// An hour: nothing drains while a run lasts.
+/// An hour: nothing drains during a run.
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Tokens an hour and a burst. The first is for one key that takes every call of a run; the other for many keys, which
-/// must keep their debt from one visit to the next: a bucket that is full again is a cheaper case, and not the usual one.
+/// Tokens an hour and a burst. The first is for one key with all calls of a run, the other for many keys, which
+/// must keep their debt between calls: a bucket that is full again is a cheaper case, and rare.
 const FOR_ONE: (u32, u32) = (3_600, 4_000_000_000);
 const FOR_EACH: (u32, u32) = (1, 100_000);
 
-/// Some subjects under one load.
+/// Subjects under one load.
 #[derive(Debug)]
 pub struct Case {
-    /// What a table calls it.
+    /// Its name in a table.
     pub name: &'static str,
-    /// How many ids there are.
+    /// The number of ids.
     pub keys: u32,
-    /// How many threads ask at once.
+    /// The number of threads.
     pub threads: u32,
-    /// Who takes part.
+    /// The subjects.
     pub contenders: Vec<Contender>,
 }
 
-/// A subject with a name, whatever its type: only a whole run goes through a pointer, never a single check.
+/// A subject with a name, of any type: only a whole run is a call through a pointer, never a single check.
 pub struct Contender {
-    /// What a table calls it.
+    /// Its name in a table.
     pub name: &'static str,
     subject: Box<dyn Run>,
 }
@@ -63,13 +63,13 @@ impl Contender {
         Self { name, subject }
     }
 
-    /// How long a run took.
+    /// Runs the load, and returns its duration.
     #[must_use]
     pub fn run(&self, load: &Load) -> Duration {
         self.subject.run(load)
     }
 
-    /// Makes all ids of the load present.
+    /// Checks each id of the load once.
     pub fn fill(&self, load: &Load) {
         self.subject.fill(load);
     }
@@ -81,8 +81,8 @@ impl std::fmt::Debug for Contender {
     }
 }
 
-/// The cases with at most so many keys and these words in their name. Each is made when it is its turn, and its memory
-/// freed after it.
+/// Returns the cases with at most so many keys and these words in their name. Each is created when it runs, and its
+/// memory is freed after it.
 pub fn cases(most_keys: u32, words: &str) -> impl Iterator<Item = Case> + '_ {
     type Makes = fn() -> Vec<Contender>;
     const CASES: [(&str, u32, Makes); 5] = [
@@ -141,13 +141,13 @@ fn allowed(rate: (u32, u32)) -> Vec<Contender> {
     ]
 }
 
-/// So short that stamps leave as fast as they come: no call is denied, and the log stays of one length.
+/// So short that stamps expire as fast as they are added: no call is denied, and the log keeps its length.
 fn sliding_log() -> Contender {
     let log = Limit::sliding_log(10_000, Duration::from_micros(100));
     Contender::new("ours: sliding log", Ours::new(log))
 }
 
-/// One each an hour, which filling has used up.
+/// One an hour, which the preparation has used.
 fn denied() -> Vec<Contender> {
     vec![
         Contender::new(LOOP, Loop),

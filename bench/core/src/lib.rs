@@ -1,7 +1,7 @@
-//! What the benchmarks of the core share: the subjects, the loads that they are put under, and how a run is told.
+//! What the benchmarks of the core share: subjects, loads, and the report of a run.
 //!
-//! Two programs use it. `versus` (the binary) takes turns between the subjects, round by round, and prints one table of
-//! medians and ratios: what else the machine does falls on all of them alike. The criterion bench `checks` looks at one
+//! Two programs use it. `versus` (the binary) runs the subjects in turns, round by round, and prints one table of
+//! medians and ratios: other load of the machine affects all of them alike. The criterion bench `checks` measures one
 //! subject after the other, with criterion's statistics.
 
 mod case;

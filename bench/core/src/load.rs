@@ -1,4 +1,4 @@
-//! How a subject is asked: which ids, in which order, by how many threads.
+//! The load of a subject: ids, their order, and threads.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use crate::subject::Subject;
 
-/// So many checks about these ids by each of these threads at once.
+/// So many checks for these ids by each of these threads at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
-    /// Who asks, one after the other and from the beginning again.
+    /// The ids, in turn and repeated.
     pub ids: &'a [String],
-    /// How many threads ask at once.
+    /// The number of threads.
     pub threads: u32,
-    /// How many checks each of them makes.
+    /// The number of checks of each thread.
     pub checks: u32,
 }
 
 /// Ids as a service would have them, short strings, in random order.
 ///
-/// They lie in memory in the order in which they are asked about, so that the processor has the next ones in its cache
-/// when their turn comes: as it has the id of a request that was just read. Where their states lie is another matter.
+/// They lie in memory in the order of the checks, so that the processor has the next ones in its cache,
+/// as it has the id of a request that was just read. Their states lie in another order.
 #[must_use]
 pub fn ids(count: u32) -> Vec<String> {
     let mut numbers: Vec<u32> = (0..count).collect();
@@ -30,7 +30,7 @@ pub fn ids(count: u32) -> Vec<String> {
     numbers.into_iter().map(id).collect()
 }
 
-/// Into an order that is the same for the same seed, which is odd.
+/// Shuffles into an order that is the same for the same seed, which must be odd.
 fn shuffle<T>(all: &mut [T], seed: u64) {
     let mut state = seed;
     for left in (2..=all.len()).rev() {
@@ -45,7 +45,7 @@ fn shuffle<T>(all: &mut [T], seed: u64) {
 }
 
 impl Load<'_> {
-    /// The time from the common start until a thread is done, the threads' mean.
+    /// Returns the time from the common start to the end of a thread, as the mean of the threads.
     pub(crate) fn run(&self, subject: &impl Subject) -> Duration {
         if self.threads == 1 {
             return self.one(subject, 0);
@@ -69,9 +69,9 @@ impl Load<'_> {
         total / self.threads
     }
 
-    /// Asks once about each id, so that all are present.
+    /// Checks each id once, so that all are known.
     ///
-    /// In another order than that of the run: whoever keeps a copy of each id, one behind the other, would find them
+    /// In another order than that of the run: a subject that stores copies of the ids in this order would find them
     /// in the cache as well.
     pub(crate) fn fill(&self, subject: &impl Subject) {
         let mut ids: Vec<&String> = self.ids.iter().collect();
@@ -95,7 +95,7 @@ impl Load<'_> {
     }
 }
 
-/// A barrier that spins: who sleeps in one wakes up when a short run is over already.
+/// A barrier that spins: a thread that slept would wake up after the end of a short run.
 fn wait_for_all(missing: &AtomicU32) {
     missing.fetch_sub(1, Ordering::AcqRel);
     while missing.load(Ordering::Acquire) > 0 {

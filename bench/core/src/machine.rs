@@ -1,4 +1,4 @@
-//! Where a run took place, and what it was made of.
+//! The machine and the versions of a run.
 
 use std::fs::read_to_string;
 
@@ -7,20 +7,20 @@ const LOCK: &str = include_str!("../../Cargo.lock");
 /// The machine and the versions.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// What its processor calls itself.
+    /// The model name of its processor.
     pub cpu: String,
-    /// How many threads run at once.
+    /// The number of hardware threads.
     pub cores: usize,
     /// The operating system's kernel.
     pub kernel: String,
-    /// Load averages when this was asked: more than the benchmark's own threads is noise.
+    /// Load averages at this time: more than the benchmark's own threads is noise.
     pub load: String,
     /// The compiler.
     pub rustc: &'static str,
 }
 
 impl Machine {
-    /// This one.
+    /// Returns the present machine.
     #[must_use]
     pub fn this() -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Machine {
         }
     }
 
-    /// The version of a crate that the workspace is locked to.
+    /// Returns the version of a crate in the lock file.
     #[must_use]
     pub fn version(crate_name: &str) -> &'static str {
         let head = format!("name = \"{crate_name}\"\nversion = \"");

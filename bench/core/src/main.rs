@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 
 const PEERS: [&str; 4] = ["governor", "dashmap", "ahash", "quanta"];
 
-/// What the command line asks for.
+/// The options of the command line.
 struct Asked {
     size: Size,
     only: String,
@@ -35,7 +35,7 @@ impl Asked {
     }
 }
 
-/// How much is measured.
+/// The size of a measurement.
 struct Size {
     rounds: usize,
     checks: u32,
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the cases, prints each as it is done, and returns what was printed.
+/// Runs the cases, prints each when it is done, and returns the results.
 fn run(asked: &Asked) -> Value {
     let size = &asked.size;
     let machine = Machine::this();
@@ -174,7 +174,7 @@ fn print_verdicts(verdicts: &[Verdict]) {
     println!("{table}");
 }
 
-/// With the thousands apart.
+/// Formats a number with separators of thousands.
 fn thousands(number: u32) -> String {
     let digits = number.to_string();
     let parts: Vec<&str> = digits

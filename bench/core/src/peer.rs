@@ -1,4 +1,4 @@
-//! Governor, each way of using it.
+//! Governor, in each form.
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use crate::subject::Subject;
 type Direct = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 type Keyed<S, M> = RateLimiter<String, DashMapStateStore<String, S>, DefaultClock, M>;
 
-/// Not keyed: one state in all, whoever asks.
+/// Not keyed: one state for all ids.
 pub(crate) struct GovernorDirect(Direct);
 
 /// Keyed by `String` in a `DashMap`, hashed by `S`.
@@ -23,7 +23,7 @@ pub(crate) struct GovernorKeyed<S>(Keyed<S, NoOpMiddleware<QuantaInstant>>)
 where
     S: BuildHasher + Clone;
 
-/// The same with governor's own answer to "how much is left".
+/// As `Keyed`, with governor's own report of what is left.
 pub(crate) struct GovernorTelling(Keyed<DefaultHasher, StateInformationMiddleware>);
 
 impl GovernorDirect {
@@ -66,7 +66,7 @@ impl Subject for GovernorTelling {
     }
 }
 
-/// So much an hour, and so much at once.
+/// Returns a quota of so much an hour, with a burst.
 pub(crate) fn quota((limit, burst): (u32, u32)) -> Quota {
     let [limit, burst] = [limit, burst].map(|n| NonZeroU32::new(n).expect("quotas are not zero"));
     Quota::per_hour(limit).allow_burst(burst)

@@ -1,9 +1,9 @@
-//! Taking turns, and what comes out of it.
+//! Runs in turns, and their results.
 
 use crate::case::Contender;
 use crate::load::Load;
 
-/// What was measured of one subject: nanoseconds a check, one figure a round.
+/// The results of one subject: nanoseconds a check, one figure for each round.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// In the order of the rounds.
@@ -11,13 +11,13 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// The middle one.
+    /// Returns the median.
     #[must_use]
     pub fn median(&self) -> f64 {
         median(self.rounds.clone())
     }
 
-    /// The quartiles around it: between them lies half of the rounds.
+    /// Returns the quartiles, between which lies half of the rounds.
     #[must_use]
     pub fn quartiles(&self) -> (f64, f64) {
         let mut sorted = self.rounds.clone();
@@ -26,7 +26,7 @@ impl Figures {
         (sorted[last / 4], sorted[last - last / 4])
     }
 
-    /// How many times as long as `other` it took: the median of the ratios within each round.
+    /// Returns the time relative to `other`: the median of the ratios within each round.
     #[must_use]
     pub fn ratio_to(&self, other: &Self) -> f64 {
         let pairs = self.rounds.iter().zip(&other.rounds);
@@ -34,16 +34,16 @@ impl Figures {
     }
 }
 
-/// The middle of some figures; the mean of the middle two where their number is even.
+/// Returns the median of some figures; of an even number, the mean of the middle two.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let (low, high) = (figures[(figures.len() - 1) / 2], figures[figures.len() / 2]);
     f64::midpoint(low, high)
 }
 
-/// Lets every contender run once a round, each round another one first.
+/// Runs every contender once a round, each round another one first.
 ///
-/// An untimed run of half the length goes before each timed one: what the others left in the caches is not measured.
+/// An untimed run of half the length precedes each timed one, so that the caches hold the contender's own data.
 #[must_use]
 pub fn measure(contenders: &[Contender], load: &Load, rounds: usize) -> Vec<Figures> {
     let warm_up = Load {
@@ -62,7 +62,7 @@ pub fn measure(contenders: &[Contender], load: &Load, rounds: usize) -> Vec<Figu
     for round in 0..rounds {
         for turn in 0..contenders.len() {
             let at = (round + turn) % contenders.len();
-            // Only for what it leaves in the caches.
+            // Fills the caches.
             let _ = contenders[at].run(&warm_up);
             let time = contenders[at].run(load);
             figures[at].rounds[round] = time.as_secs_f64() * 1e9 / f64::from(load.checks);

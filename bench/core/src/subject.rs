@@ -1,4 +1,4 @@
-//! What is measured: something that decides about an id. Ours, and the loop alone.
+//! The subjects of measurement: our limiter, and the loop alone.
 
 use std::hint::black_box;
 
@@ -6,15 +6,15 @@ use rate_limiter_core::{Epoch, Limit, Limiter, Options, Seed, Tag};
 
 const WINDOW: Tag = 1;
 
-/// Something that decides about an id.
+/// A subject that admits or denies a call for an id.
 pub(crate) trait Subject: Send + Sync {
-    /// Whether it may go on; takes one.
-    // Governor finds a `String` by nothing but a `String`.
+    /// Takes one, and returns whether the call is admitted.
+    // Governor looks a `String` up only by a `String`.
     #[allow(clippy::ptr_arg)]
     fn check(&self, id: &String) -> bool;
 }
 
-/// The loop, with a look at the id's first byte: what every subject's figure includes.
+/// The loop, which reads the first byte of the id: every figure includes it.
 pub(crate) struct Loop;
 
 impl Subject for Loop {
@@ -52,7 +52,7 @@ impl Subject for Ours {
             .limiter
             .check(self.epoch, key, WINDOW, 1)
             .expect("the limiter stays open");
-        // The whole answer is the product: without this the compiler would leave out what is not looked at.
+        // The whole answer is the product: otherwise the compiler would drop the unused parts.
         black_box(&usage).allowed()
     }
 }

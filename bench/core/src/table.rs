@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-/// Rows of words under a heading row; the first column is text, all others are figures.
+/// Rows of cells under a heading; the first column is text, the others are figures.
 #[derive(Clone, Debug)]
 pub struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    /// Only the headings so far.
+    /// Returns a table without rows.
     #[must_use]
     pub fn new(headings: [&str; COLUMNS]) -> Self {
         let rows = vec![headings.map(str::to_owned)];
         Self { rows }
     }
 
-    /// One row more.
+    /// Appends a row.
     pub fn push(&mut self, row: [String; COLUMNS]) {
         self.rows.push(row);
     }

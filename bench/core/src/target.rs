@@ -1,8 +1,8 @@
-//! What a run is held against.
+//! The targets of a run.
 
 use crate::case::BASE;
 
-/// Our time is to be at most `most` times that of `peer` in a case.
+/// Our time must be at most `most` times that of `peer` in a case.
 struct Target {
     case: &'static str,
     threads: u32,
@@ -27,26 +27,26 @@ const TARGETS: [Target; 5] = [
     target("hot key", 2, "governor, String", 1.0),
 ];
 
-/// One target, and how a run did.
+/// One target, and the result of a run.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Case, threads and peer.
     pub what: String,
     /// The most that our time may be, as a multiple of the peer's.
     pub most: f64,
-    /// What it was.
+    /// The measured multiple.
     pub ratio: f64,
 }
 
 impl Verdict {
-    /// Whether that is good enough.
+    /// Returns whether the target is met.
     #[must_use]
     pub fn met(&self) -> bool {
         self.ratio <= self.most
     }
 }
 
-/// Holds one comparison of a case, ours to a peer's, against the targets that there are for it.
+/// Compares one ratio of a case with its targets.
 #[must_use]
 pub fn judge(case: &str, threads: u32, peer: &str, ratio: f64) -> Option<Verdict> {
     let of = |target: &&Target| (target.case, target.threads, target.peer) == (case, threads, peer);
