@@ -85,7 +85,7 @@ fn without_script(server: &Server) -> Endpoint {
 }
 
 fn forward(mut client: TcpStream, mut server: TcpStream) {
-    let mut bytes = [0; 65_536];
+    let mut bytes = vec![0; 65_536];
     while let Ok(read @ 1..) = client.read(&mut bytes) {
         let refused = b"\r\nSCRIPT\r\n";
         let is_refused = bytes[..read]
