@@ -47,6 +47,22 @@ defmodule RateLimiter.SchedulerTest do
     end
   end
 
+  test "the windows of a batch count, too" do
+    windows = [w: [limit: 10, per: :day], v: [limit: 10, per: :day]]
+    config = Instance.Config.limiter!([windows: windows], [:limiters, :busy])
+    {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
+
+    for {windows, most} <- [{[:w], 128}, {[:w, :v], 64}, {[], 64}] do
+      entries = List.duplicate({"u", 0}, most)
+      assert length(Native.request_batch(handle, entries, windows, :peek)) == most
+      entries = [{"u", 0} | entries]
+      assert Native.request_batch(handle, entries, windows, :peek) == :dirty
+      assert length(Native.request_batch_dirty(handle, entries, windows, :peek)) == most + 1
+    end
+
+    Native.drop(owner)
+  end
+
   defp seen_running(pid) do
     case Process.info(pid, [:status, :current_function]) do
       nil -> false

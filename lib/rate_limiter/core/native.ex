@@ -17,7 +17,7 @@ defmodule RateLimiter.Core.Native do
   @type handle :: non_neg_integer
   @type owner :: reference
   @type window :: atom
-  @type windows :: [window, ...] | :all
+  @type windows :: window | [window]
   @type events :: :all | :denials | :none
   @type window_spec ::
           {window, algorithm :: atom, limit :: pos_integer, per_ns :: pos_integer,
@@ -73,7 +73,7 @@ defmodule RateLimiter.Core.Native do
   @spec sweep(limiter, pos_integer) :: non_neg_integer | refusal
   def sweep(_limiter, _max_slots), do: not_loaded()
 
-  ## RateLimiter.Store: calls. A shared limiter may answer `t:sent/0`: then `await/2` has the answer
+  ## RateLimiter.Store, RateLimiter.VSM.Gate: calls. A shared limiter may answer `t:sent/0`: then `await/2` has the answer
 
   @type id :: RateLimiter.id()
   @type cost :: integer
@@ -146,7 +146,7 @@ defmodule RateLimiter.Core.Native do
   @spec manual_clock_now(clock) :: non_neg_integer
   def manual_clock_now(_clock), do: not_loaded()
 
-  ## RateLimiter.VSM.Engine: gates, which limit the calls at work, shed a share of them, and measure how the work went
+  ## RateLimiter.VSM.Gate: gates, which limit the calls at work, shed a share of them, and measure how the work went
 
   @type gate :: reference
   @type permit :: reference

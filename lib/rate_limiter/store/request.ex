@@ -21,7 +21,7 @@ defmodule RateLimiter.Store.Request do
   @spec one(atom, RateLimiter.id(), Selection.t(), Native.request()) :: Native.answer()
   def one(limiter, id, windows, request) do
     limiter
-    |> Native.request(id, Selection.native!(windows), request)
+    |> Native.request(id, Selection.valid!(windows), request)
     |> answer(limiter, id, windows, request)
   end
 
@@ -44,7 +44,7 @@ defmodule RateLimiter.Store.Request do
   def answer(:test_owned, limiter, id, windows, request) do
     limiter
     |> Lookup.handle!()
-    |> Native.request(id, Selection.native!(windows), request)
+    |> Native.request(id, windows, request)
     |> answer(limiter, id, windows, request)
   end
 
@@ -60,20 +60,20 @@ defmodule RateLimiter.Store.Request do
   @spec batch(atom, [{RateLimiter.id(), Native.cost()}], Selection.t(), Native.op()) ::
           [Native.answer()]
   def batch(limiter, entries, windows, op) do
-    selection = Selection.native!(windows)
+    windows = Selection.valid!(windows)
 
-    with :test_owned <- send_batch(limiter, entries, selection, op) do
-      limiter |> Lookup.handle!() |> send_batch(entries, selection, op)
+    with :test_owned <- send_batch(limiter, entries, windows, op) do
+      limiter |> Lookup.handle!() |> send_batch(entries, windows, op)
     end
     |> answers(limiter, entries, windows, op)
   end
 
-  defp send_batch(limiter, entries, selection, op) do
+  defp send_batch(limiter, entries, windows, op) do
     with false <- length(entries) > @max_normal_batch,
-         answers when answers != :dirty <- Native.request_batch(limiter, entries, selection, op) do
+         answers when answers != :dirty <- Native.request_batch(limiter, entries, windows, op) do
       answers
     else
-      _large -> Native.request_batch_dirty(limiter, entries, selection, op)
+      _large -> Native.request_batch_dirty(limiter, entries, windows, op)
     end
   end
 
@@ -115,7 +115,7 @@ defmodule RateLimiter.Store.Request do
 
   defp alone(limiter, id, windows, request) do
     limiter
-    |> Native.request_alone(id, Selection.native!(windows), request)
+    |> Native.request_alone(id, windows, request)
     |> answer(limiter, id, windows, request)
   end
 

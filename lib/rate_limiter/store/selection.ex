@@ -2,16 +2,15 @@ defmodule RateLimiter.Store.Selection do
   @moduledoc false
   # The windows of a call: one name, or a list of names. The empty list means every window.
 
-  alias RateLimiter.Core.{Errors, Native}
+  alias RateLimiter.Core.Errors
 
   @type t :: atom | [atom]
 
-  @doc "Returns the windows as the native library takes them."
-  @spec native!(t) :: Native.windows()
-  def native!([]), do: :all
-  def native!(window) when is_atom(window), do: [window]
+  @doc "Returns the windows of a call, or raises if they are not atoms, each once."
+  @spec valid!(t) :: t
+  def valid!(window) when is_atom(window), do: window
 
-  def native!(windows) do
+  def valid!(windows) do
     if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))
   end
 

@@ -8,7 +8,6 @@ rustler::atoms! {
     unavailable,
     error,
     nil,
-    all,
     infinity,
     monotonic,
     taken,

@@ -3,7 +3,7 @@
 use rate_limiter_core::{Select, Tag};
 use rustler::{Atom, Decoder, Error, NifResult, Term};
 
-use crate::{atom_bits, atoms};
+use crate::atom_bits;
 
 /// A proper list. Rustler's own decoding panics at the tail of an improper one.
 pub(crate) struct List<T>(pub(crate) Vec<T>);
@@ -11,10 +11,10 @@ pub(crate) struct List<T>(pub(crate) Vec<T>);
 /// A value of a derived type. Rustler's derived decoders raise errors of their own.
 pub(crate) struct Arg<T>(pub(crate) T);
 
-/// The windows of a call: `:all`, or a non-empty list of names.
+/// The windows of a call: one name, or a list of names. The empty list means every window.
 pub(crate) enum Windows {
-    All,
-    Named(Vec<Tag>),
+    One([Tag; 1]),
+    Several(Vec<Tag>),
 }
 
 impl<'a, T: Decoder<'a>> Decoder<'a> for List<T> {
@@ -36,24 +36,21 @@ impl<'a, T: Decoder<'a>> Decoder<'a> for Arg<T> {
 
 impl<'a> Decoder<'a> for Windows {
     fn decode(term: Term<'a>) -> NifResult<Self> {
-        if atoms::all() == term {
-            return Ok(Self::All);
+        if term.is_atom() {
+            return Ok(Self::One([atom_bits::of(term)]));
         }
         let List(names) = term.decode::<List<Atom>>()?;
-        if names.is_empty() {
-            return Err(Error::BadArg);
-        }
-        Ok(Self::Named(
-            names.into_iter().map(atom_bits::of_atom).collect(),
-        ))
+        let tags = names.into_iter().map(atom_bits::of_atom);
+        Ok(Self::Several(tags.collect()))
     }
 }
 
 impl Windows {
     pub(crate) fn select(&self) -> Select<'_> {
         match self {
-            Self::All => Select::All,
-            Self::Named(tags) => Select::Tags(tags),
+            Self::One(tag) => Select::Tags(tag),
+            Self::Several(tags) if tags.is_empty() => Select::All,
+            Self::Several(tags) => Select::Tags(tags),
         }
     }
 }

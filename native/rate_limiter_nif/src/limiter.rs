@@ -310,13 +310,14 @@ fn sweep<'a>(env: Env<'a>, limiter: Term<'a>, max_slots: usize) -> NifResult<Ter
 }
 
 impl Limiter {
-    /// Fails unless the limiter has all these windows.
-    pub(crate) fn has_windows(&self, select: Select) -> Result<(), CallError> {
+    /// The number of selected windows, if the limiter has them all.
+    pub(crate) fn windows(&self, select: Select) -> Result<usize, CallError> {
         let limits = self.limits()?;
         let has = |tag: &Tag| limits.iter().any(|(known, ..)| known == tag);
         match select {
-            Select::Tags(tags) if !tags.iter().all(has) => Err(CallError::UnknownWindow),
-            _ => Ok(()),
+            Select::All => Ok(limits.len()),
+            Select::Tags(tags) if tags.iter().all(has) => Ok(tags.len()),
+            Select::Tags(_) => Err(CallError::UnknownWindow),
         }
     }
 

@@ -27,9 +27,11 @@ struct Request<'a> {
     id: Option<(Binary<'a>, u64)>,
 }
 
-/// The most entries of a shared batch that a normal scheduler takes: some ten microseconds. For a local batch, see
-/// `RateLimiter.Store`.
-const MAX_NORMAL_BATCH: usize = 64;
+/// The most decisions of a local batch on a normal scheduler: some ten microseconds. One for each entry and window.
+const MAX_LOCAL_DECISIONS: usize = 128;
+
+/// The most entries of a shared batch on a normal scheduler.
+const MAX_SHARED_ENTRIES: usize = 64;
 
 /// Takes `cost` from one window. This is the hot path of a local limiter.
 #[rustler::nif]
@@ -80,7 +82,8 @@ fn request_alone<'a>(
     })
 }
 
-/// Each entry by itself, in order. Decides none of them if one has an invalid id.
+/// Each entry by itself, in order. Decides none of them if one has an invalid id. `:dirty` means that the batch is too
+/// large for a normal scheduler.
 #[rustler::nif]
 fn request_batch<'a>(
     env: Env<'a>,
@@ -89,10 +92,16 @@ fn request_batch<'a>(
     windows: Windows,
     Arg(op): Arg<OpTerm>,
 ) -> NifResult<Term<'a>> {
-    answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.batch(env, &entries.0, windows.select(), op),
-        Limiter::Shared(_) if entries.0.len() > MAX_NORMAL_BATCH => Err(atoms::dirty().into()),
-        Limiter::Shared(shared) => shared.batch(env, &entries.0, windows.select(), op),
+    answer(env, || {
+        let limiter = registry::find(limiter)?;
+        let most = match &limiter {
+            Limiter::Local(_) => MAX_LOCAL_DECISIONS / limiter.windows(windows.select())?,
+            Limiter::Shared(_) => MAX_SHARED_ENTRIES,
+        };
+        if entries.0.len() > most {
+            return Err(atoms::dirty().into());
+        }
+        batch(env, &limiter, &entries.0, windows.select(), op)
     })
 }
 
@@ -104,10 +113,26 @@ fn request_batch_dirty<'a>(
     windows: Windows,
     Arg(op): Arg<OpTerm>,
 ) -> NifResult<Term<'a>> {
-    answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.batch(env, &entries.0, windows.select(), op),
-        Limiter::Shared(shared) => shared.batch(env, &entries.0, windows.select(), op),
+    answer(env, || {
+        let limiter = registry::find(limiter)?;
+        batch(env, &limiter, &entries.0, windows.select(), op)
     })
+}
+
+fn batch<'a>(
+    env: Env<'a>,
+    limiter: &Limiter,
+    entries: &[(Term<'a>, i64)],
+    select: Select,
+    op: OpTerm,
+) -> Result<Term<'a>, Refusal> {
+    if entries.is_empty() {
+        limiter.windows(select)?;
+    }
+    match limiter {
+        Limiter::Local(local) => local.batch(env, entries, select, op),
+        Limiter::Shared(shared) => shared.batch(env, entries, select, op),
+    }
 }
 
 impl Local {
@@ -162,9 +187,6 @@ impl Local {
             .iter()
             .map(|(id, _)| key(*id))
             .collect::<Result<_, _>>()?;
-        if keys.is_empty() {
-            Limiter::Local(self).has_windows(select)?;
-        }
         let answers = keys.into_iter().zip(entries);
         let answers =
             answers.map(|(key, (_, cost))| self.decide(env, key, select, op, *cost, None));
@@ -248,9 +270,6 @@ impl Shared {
         select: Select,
         op: OpTerm,
     ) -> Result<Term<'a>, Refusal> {
-        if entries.is_empty() {
-            Limiter::Shared(Arc::clone(self)).has_windows(select)?;
-        }
         let ticket = Ticket::batch(self, op, entries.len());
         let mut requests = Vec::with_capacity(entries.len());
         for (at, &(id, cost)) in entries.iter().enumerate() {

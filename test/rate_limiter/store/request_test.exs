@@ -27,7 +27,7 @@ defmodule RateLimiter.Store.RequestTest do
   defp mailbox, do: self() |> Process.info(:messages) |> elem(1)
 
   defp in_flight(limiter) do
-    assert {:sent, ticket, wait_ms} = Native.request(limiter, "u", :all, @take)
+    assert {:sent, ticket, wait_ms} = Native.request(limiter, "u", [], @take)
     # The wait is longer than the deadline, by which the native library answers.
     assert wait_ms > 20_000
     ticket
@@ -72,7 +72,7 @@ defmodule RateLimiter.Store.RequestTest do
   test "a batch waits for the last of its answers", %{limiter: limiter, server: server} do
     Redis.freeze(server)
     entries = [{"u", 1}, {"v", 2}, {"u", 3}]
-    assert {:sent, ticket, _wait_ms} = Native.request_batch(limiter, entries, :all, :take)
+    assert {:sent, ticket, _wait_ms} = Native.request_batch(limiter, entries, [], :take)
     reference = make_ref()
     assert Native.await(ticket, reference) == :waiting
     Redis.thaw(server)
@@ -84,7 +84,7 @@ defmodule RateLimiter.Store.RequestTest do
 
   test "a large shared batch is left to a dirty scheduler", %{limiter: limiter} do
     entries = List.duplicate({"u", 0}, 65)
-    assert Native.request_batch(limiter, entries, :all, :peek) == :dirty
+    assert Native.request_batch(limiter, entries, [], :peek) == :dirty
     assert length(Request.batch(limiter, entries, [], :peek)) == 65
   end
 
@@ -95,7 +95,7 @@ defmodule RateLimiter.Store.RequestTest do
     assert Native.cancel(ticket) == :cancelled
 
     assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, 0}]} =
-             Native.request_alone(limiter, "u", :all, @take)
+             Native.request_alone(limiter, "u", [], @take)
 
     Redis.thaw(server)
     # Both count, because it is unknown which of them the caller used.
@@ -110,9 +110,9 @@ defmodule RateLimiter.Store.RequestTest do
 
     for removed <- [limiter, handle, 2 ** 61 + 2 ** 40] do
       assert Native.check(removed, "u", :w, 1) == :unknown_limiter
-      assert Native.request(removed, "u", :all, @take) == :unknown_limiter
-      assert Native.request_batch(removed, [], :all, :take) == :unknown_limiter
-      assert Native.request_alone(removed, "u", :all, @take) == :unknown_limiter
+      assert Native.request(removed, "u", [], @take) == :unknown_limiter
+      assert Native.request_batch(removed, [], [], :take) == :unknown_limiter
+      assert Native.request_alone(removed, "u", [], @take) == :unknown_limiter
       assert Native.plan(removed) == :unknown_limiter
       assert Native.stats(removed) == :unknown_limiter
     end
