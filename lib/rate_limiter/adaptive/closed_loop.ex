@@ -57,6 +57,8 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
             # Consecutive windows that were hot because of load, hot without load, and cool.
             hot: 0,
             steady: 0,
+            # The calls in flight in the first of the consecutive hot windows.
+            hot_from: 0,
             cool: 0,
             cut_at: nil,
             algedonic_at: nil,
@@ -129,6 +131,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop do
       state
       | hot: if(hot? and reading.by_load?, do: state.hot + 1, else: 0),
         steady: if(hot? and not reading.by_load?, do: state.steady + 1, else: 0),
+        hot_from: if(state.hot + state.steady == 0, do: reading.in_flight, else: state.hot_from),
         cool: if(reading.stress <= @cool, do: state.cool + windows(reading), else: 0),
         stress: reading.stress,
         binding: reading.binding

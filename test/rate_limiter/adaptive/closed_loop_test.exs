@@ -139,6 +139,16 @@ defmodule RateLimiter.Adaptive.ClosedLoopTest do
       assert_in_delta state.estimates.base.p25, 420, 10
     end
 
+    test "latency that rises with a slowly growing number of calls in flight is load" do
+      # In each second a tenth more than finished, which chance explains. In three seconds it does not.
+      slow =
+        for n <- 0..3, do: second(420, denied: 0, asked: 88, count: 80, in_flight: 60 + 10 * n)
+
+      {decisions, _} = run(repeat(second(20, denied: 0, asked: 80), 5) ++ slow)
+      refute Enum.any?(decisions, &(&1.action == :audit))
+      assert %{action: :cut, binding: :queue} = List.last(decisions)
+    end
+
     test "failures that stay although fewer calls are admitted count as usual, and the cut is taken back" do
       # One call in ten fails, however few there are.
       failing = fn count ->

@@ -78,7 +78,7 @@ defmodule Mix.Tasks.Simulate do
   end
 
   defp random(options) do
-    for {title, first} <- [{"Cells for the design", 1}, {"Cells kept aside", 1_001}] do
+    for {title, first} <- [{"Cells for the design", 1}, {"Cells kept aside", 2_001}] do
       cells = Simulation.random(first..(first + options[:random] - 1), options)
       IO.puts("#{title}: #{first} to #{first + options[:random] - 1}\n")
       IO.write([Table.random(cells), "\n"])

@@ -32,7 +32,7 @@ defmodule Mix.Tasks.SimulateTest do
     argv = ~w(--random 2 --only ours --only fixed --seeds 5)
     out = capture_io(fn -> Simulate.run(argv) end)
     assert out =~ "Cells for the design: 1 to 2\n"
-    assert out =~ "Cells kept aside: 1001 to 1002\n"
+    assert out =~ "Cells kept aside: 2001 to 2002\n"
 
     assert [_, _] =
              Regex.scan(

@@ -62,7 +62,7 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
       latency: latency,
       opinion?: Work.finished(work) > 0 or pain > 0,
       held_back?: held_back?,
-      by_load?: held_back? or piles_up?(window, all, observation) or binding not in [nil, :queue],
+      by_load?: held_back? or piles_up?(state, all, observation) or binding not in [nil, :queue],
       guarded_share: window.guarded / max(1, window.asked),
       good_rate: Window.good_rate(window),
       admitted_rate: Window.admitted_rate(window),
@@ -95,10 +95,14 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
 
   defp chance?(work), do: Work.failed(work) == 1 and work.ok >= @several
 
-  # More calls were admitted than finished, by more than chance explains with so many in flight.
-  defp piles_up?(window, all, observation) do
+  # More calls were admitted than finished, by more than chance explains with so many in flight: in this window, or since
+  # the first of several hot ones.
+  defp piles_up?(%{window: window} = state, all, %{in_flight: in_flight}) do
     admitted = window.asked - window.denied - window.guarded
-    admitted - Work.finished(all) > 2 * :math.sqrt(max(1, observation.in_flight))
+
+    admitted - Work.finished(all) > 2 * :math.sqrt(max(1, in_flight)) or
+      (state.hot + state.steady > 0 and
+         in_flight - state.hot_from > 2 * :math.sqrt(max(1, state.hot_from)))
   end
 
   defp waited_ms(%Work{timeouts: 0}), do: nil
