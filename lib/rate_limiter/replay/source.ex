@@ -6,7 +6,7 @@ defmodule RateLimiter.Replay.Source do
   # `cat a.gz b.gz` makes them.
 
   @enforce_keys [:name, :device, :size]
-  defstruct [:name, :device, :size, :inflater, :first, :ended, read: 0]
+  defstruct [:name, :device, :size, :inflater, :first, :ended, read: 0, segments: [], held: ""]
 
   @type t :: %__MODULE__{
           name: String.t(),
@@ -15,7 +15,9 @@ defmodule RateLimiter.Replay.Source do
           inflater: :zlib.zstream() | nil,
           first: binary | nil,
           ended: :eof | {:eof, String.t()} | nil,
-          read: non_neg_integer
+          read: non_neg_integer,
+          segments: [binary],
+          held: binary
         }
 
   @piece 256 * 1024
@@ -28,6 +30,15 @@ defmodule RateLimiter.Replay.Source do
     {<<0xFD, "7zXZ", 0>>, "xz", "xz -dc"},
     {<<"PK", 3, 4>>, "zip", "unzip -p"}
   ]
+
+  @doc "Returns the same for two names of one file."
+  @spec identity(String.t()) :: term
+  def identity(path) do
+    case File.stat(path) do
+      {:ok, %{type: :regular, inode: inode} = stat} when inode > 0 -> {stat.major_device, inode}
+      _ -> path
+    end
+  end
 
   @doc "Opens `path`, or standard input for `-`."
   @spec open(String.t()) :: {:ok, t} | {:error, String.t()}
@@ -91,18 +102,33 @@ defmodule RateLimiter.Replay.Source do
     end
   end
 
+  # Text in UTF-16, with a mark of its byte order or with a zero byte in each of its first characters.
+  defp utf16?(<<mark::16, _rest::binary>>) when mark in [0xFFFE, 0xFEFF], do: true
+  defp utf16?(<<a, 0, b, 0, _rest::binary>>), do: a * b > 0
+  defp utf16?(<<0, a, 0, b, _rest::binary>>), do: a * b > 0
+  defp utf16?(_bytes), do: false
+
   defp unpacked(bytes, source) do
-    case Enum.find(@packed, fn {magic, _, _} -> String.starts_with?(bytes, magic) end) do
-      nil ->
+    packed = Enum.find(@packed, fn {magic, _, _} -> String.starts_with?(bytes, magic) end)
+
+    cond do
+      packed != nil ->
+        {_magic, name, command} = packed
+        refused(source, "text or gzip", name, "Decompress it first: #{command} FILE")
+
+      utf16?(bytes) ->
+        refused(source, "UTF-8", "UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8 FILE")
+
+      true ->
         {:ok, %{source | first: bytes}}
-
-      {_magic, name, command} ->
-        close(source)
-
-        {:error,
-         "#{source.name}: expected text or gzip, got: #{name}. Decompress it first: " <>
-           "#{command} FILE | mix rate_limiter.replay - ..."}
     end
+  end
+
+  defp refused(source, expected, got, command) do
+    close(source)
+
+    {:error,
+     "#{source.name}: expected #{expected}, got: #{got}. #{command} | mix rate_limiter.replay - ..."}
   end
 
   defp raw(%__MODULE__{first: bytes} = source) when is_binary(bytes),
@@ -147,7 +173,7 @@ defmodule RateLimiter.Replay.Source do
   end
 
   defp inflate_next(%__MODULE__{inflater: inflater} = source) do
-    with {:ok, bytes, source} <- raw(source),
+    with {:ok, bytes, source} <- segment(source),
          {_, more} <- safe_inflate(inflater, bytes) do
       {more, source}
     else
@@ -160,6 +186,42 @@ defmodule RateLimiter.Replay.Source do
       :eof ->
         if whole?(inflater), do: ended(source), else: ended(source, "its gzip data is cut off")
     end
+  end
+
+  # A wrong checksum makes zlib drop what it has just inflated. So the bytes that may be the checksum of a member, before
+  # the header of the next one and at the end of the file, are inflated alone, when all before them is read.
+  @checksum 8
+  @header <<0x1F, 0x8B, 8>>
+
+  defp segment(%__MODULE__{segments: [bytes | segments]} = source),
+    do: {:ok, bytes, %{source | segments: segments}}
+
+  defp segment(%__MODULE__{held: held} = source) do
+    case raw(source) do
+      {:ok, bytes, source} ->
+        {whole, held} = split_end(held <> bytes, @checksum + byte_size(@header) - 1)
+        segment(%{source | segments: split_members(whole, held), held: held})
+
+      :eof when held != "" ->
+        {before, checksum} = split_end(held, @checksum)
+        segment(%{source | segments: Enum.reject([before, checksum], &(&1 == "")), held: ""})
+
+      ended ->
+        ended
+    end
+  end
+
+  defp split_end(bytes, count) do
+    size = max(byte_size(bytes) - count, 0)
+    {binary_part(bytes, 0, size), binary_part(bytes, size, byte_size(bytes) - size)}
+  end
+
+  defp split_members(whole, held) do
+    headers = for {at, _} <- :binary.matches(whole <> held, @header), do: at
+    cuts = Enum.flat_map(headers, &[&1 - @checksum, &1])
+    ends = [byte_size(whole) | cuts] |> Enum.filter(&(&1 in 1..byte_size(whole)//1))
+    ends = Enum.sort(Enum.uniq(ends))
+    for {from, to} <- Enum.zip([0 | ends], ends), do: binary_part(whole, from, to - from)
   end
 
   defp ended(source), do: {[], %{source | ended: :eof}}

@@ -81,6 +81,38 @@ defmodule RateLimiter.Replay.SourceTest do
     assert String.starts_with?(text, binary_part(read, 0, 300_000))
   end
 
+  test "a wrong checksum loses no bytes, wherever its member ends", context do
+    for bytes <- [100, 300_000, 3_000_000], flipped <- [1, 5] do
+      text = noise(bytes)
+      packed = :zlib.gzip(text)
+      {head, tail} = String.split_at(Base.encode16(packed), -2 * flipped)
+      <<digit, rest::binary>> = tail
+      wrong = Base.decode16!(head <> if(digit == ?0, do: "1", else: "0") <> rest)
+
+      for {log, expected} <- [{wrong, text}, {[:zlib.gzip("a"), wrong, packed], "a" <> text}] do
+        path = file(context, log)
+        {read, ended} = read_all(path)
+        assert ended == {:eof, "#{path}: its gzip data is damaged"}
+        assert byte_size(read) == byte_size(expected)
+        assert read == expected
+      end
+    end
+  end
+
+  test "UTF-16 is refused with the command that converts it", context do
+    text = String.duplicate("10.0.0.1 - - \n", 9)
+
+    for encoding <- [{:utf16, :little}, {:utf16, :big}],
+        mark <- ["", :unicode.encoding_to_bom(encoding)] do
+      path = file(context, [mark, :unicode.characters_to_binary(text, :utf8, encoding)])
+
+      assert Source.open(path) ==
+               {:error,
+                "#{path}: expected UTF-8, got: UTF-16. Convert it first: " <>
+                  "iconv -f UTF-16 -t UTF-8 FILE | mix rate_limiter.replay - ..."}
+    end
+  end
+
   test "bytes after the end of gzip are damage", context do
     path = file(context, [:zlib.gzip("text\n"), "rubbish that is not gzip"])
     assert read_all(path) == {"text\n", {:eof, "#{path}: its gzip data is damaged"}}
