@@ -26,12 +26,16 @@ defmodule RateLimiter.Replay do
 
   **Order.** Servers log a request when it ends, so logs are slightly out of order. A request is put into its place if
   it is at most `:reorder_ms` behind the latest time of its log. Requests of the same time stay in the order of the log.
-  A request that is later still is counted as late and judged on arrival: the clock does not go back for it, so it
-  creates no extra budget. Several logs are merged by time, so the logs of a cluster can be replayed together, and rotated
+  A file with a request that is later still, such as a log written newest first, is read again and sorted by time, and
+  the report's `:sorted` is true. Standard input cannot be read again: there a later request is counted in `:late` and
+  judged on arrival, and the figures are wrong; the clock does not go back for it, so it creates no extra budget. A file
+  that is named twice is read once. Several logs are merged by time, so the logs of a cluster can be replayed together, and rotated
   logs in any order.
 
-  **Lines.** Common Log Format, Combined Log Format and one JSON object per line, plain or gzip, detected by their first
-  bytes. A line that cannot be read is counted, and the report keeps the first few. A line without an id (`by: ["user"]`
+  **Lines.** Common Log Format, Combined Log Format, one JSON object per line, W3C format (IIS, CloudFront), and the
+  formats of Envoy and of Amazon's load balancers, plain or gzip, detected line by line; also behind the prefix of syslog,
+  Docker Compose or Kubernetes, and inside the JSON object of a collector. The field `ip` is the client's address: behind
+  a virtual host, without its port, the first of a list. The report counts what was removed. A line that cannot be read is counted, and the report keeps the first few. A line without an id (`by: ["user"]`
   of an anonymous request) is counted apart, and not judged.
 
   **The smallest limit** that never denies an id is found by trial: the requests of each id are judged again, alone, under
@@ -42,7 +46,7 @@ defmodule RateLimiter.Replay do
   next smaller limit does not.
 
   **Memory.** For each id its text (at most about 280 bytes a field), about 50 bytes, and about 100 more for each limit;
-  the requests of the reorder span; and, unless `fit: false`, 12 bytes a request, 20 with `:cost`, twice that while the
+  40 bytes for each request of the reorder span, or for every request of a file that is sorted; and, unless `fit: false`, 12 bytes a request, 20 with `:cost`, twice that while the
   search begins. A file is never read whole, nor is a line longer than 1 MiB. Standard input is the exception: the Erlang
   runtime reads it as fast as it arrives, and unjudged input waits in memory.
 
@@ -76,10 +80,29 @@ defmodule RateLimiter.Replay do
   @spec run_prepared([String.t(), ...], {Settings.t(), Engine.t()}) ::
           {:ok, Report.t()} | {:error, String.t()}
   def run_prepared(paths, {settings, engine}) do
-    with {:ok, sources} <- open(paths, []) do
+    files = Enum.uniq_by(paths, &Source.identity/1)
+    in_order? = Enum.all?(files, &File.regular?/1)
+
+    with {:ok, problems} <- feed(engine, files, settings, in_order?) do
+      {engine, problems, sorted?} = sorted(engine, problems, files, settings)
+      report = Report.new(engine, settings, Enum.zip(files, problems))
+      {:ok, %{report | sorted: sorted?, repeated: Enum.uniq(paths -- files)}}
+    end
+  end
+
+  # A file that is not in order of time is read once more.
+  defp sorted(_engine, :late, files, settings) do
+    engine = Engine.new!(settings, true)
+    {:ok, problems} = feed(engine, files, settings, false)
+    {engine, problems, true}
+  end
+
+  defp sorted(engine, problems, _files, _settings), do: {engine, problems, false}
+
+  defp feed(engine, files, settings, in_order?) do
+    with {:ok, sources} <- open(files, []) do
       try do
-        problems = Engine.feed(engine, sources, settings.progress)
-        {:ok, Report.new(engine, settings, Enum.zip(paths, problems))}
+        {:ok, Engine.feed(engine, sources, settings.progress, in_order?)}
       after
         Enum.each(sources, &Source.close/1)
       end

@@ -126,10 +126,16 @@ defmodule RateLimiter.ReplayTest do
     end
 
     test "a line without an id is counted apart", context do
-      log = [clf(0, "a"), String.replace(clf(1, "a"), " - - ", " - anna ")]
+      log = [
+        clf(0, "a"),
+        String.replace(clf(1, "a"), " - - ", " - anna "),
+        ~s({"time":1431857100,"user":""}\n),
+        ~s({"time":1431857100,"user":"-"}\n)
+      ]
+
       report = replay!(file(context, log), by: "user")
       assert counts(report) == {1, 0, 1, 0}
-      assert %{without_id: 1, requests: 1, lines: 2} = report.input
+      assert %{without_id: 3, requests: 1, lines: 4} = report.input
     end
 
     test "a JSON field is found by its name, also with dots for nesting or in the name",
@@ -202,17 +208,42 @@ defmodule RateLimiter.ReplayTest do
       # In the order of the file the second is denied; in the order of time the first two are a minute apart.
       log = [clf(60, "a"), clf(0, "a"), clf(120, "a")]
       assert counts(replay!(file(context, log))) == {3, 0, 1, 0}
-      report = replay!(file(context, log), reorder_ms: 0)
-      assert counts(report) == {2, 1, 1, 1}
-      assert %{late: 1, first_late: {0, 2}} = report.input
+      refute replay!(file(context, log)).sorted
     end
 
-    test "a later request is counted, judged on arrival, and creates no budget", context do
+    test "a file that is out of order by more than that is sorted", context do
       log = [clf(0, "a"), clf(1_000, "a"), clf(2_000, "b"), clf(100, "a"), clf(101, "a")]
       report = replay!(file(context, log))
-      assert %{late: 2, requests: 5} = report.input
-      assert counts(report) == {3, 2, 2, 1}
-      assert [%{longest_wait_ns: 60_000_000_000}] = verdict(report).top
+      assert %{late: 0, requests: 5} = report.input
+      assert report.sorted
+      # Only the second of the two within a second.
+      assert counts(report) == {4, 1, 2, 1}
+    end
+
+    test "the order of lines changes no figure", context do
+      log =
+        for number <- 0..999,
+            do: clf(div(number * number, 40), "10.0.0.#{rem(number * 7, 13)}")
+
+      figures = fn lines ->
+        report = replay!(file(context, lines), limits: ["7/min", "30/h:sliding_log"])
+        for verdict <- report.verdicts, do: %{verdict | top: Enum.sort(verdict.top)}
+      end
+
+      expected = figures.(log)
+      assert figures.(Enum.reverse(log)) == expected
+      assert figures.(Enum.drop(log, 500) ++ Enum.take(log, 500)) == expected
+      :rand.seed(:exsss, {1, 2, 3})
+      for _ <- 1..3, do: assert(figures.(Enum.shuffle(log)) == expected)
+      assert replay!(file(context, :zlib.gzip(Enum.reverse(log)))).sorted
+    end
+
+    test "a number that is a duration is not the time", context do
+      line = ~s({"time":0.003,"timestamp":"2015-05-17T10:05:00Z","ip":"a"}\n)
+      report = replay!(file(context, line))
+      assert report.input.first == {@start * 1_000_000_000, 0}
+      report = replay!(file(context, ~s({"time":0.003,"ip":"a"}\n)))
+      assert %{broken: 1, requests: 0} = report.input
     end
 
     test "the columns over time have every request once", context do
@@ -237,6 +268,15 @@ defmodule RateLimiter.ReplayTest do
       assert Enum.all?(reports, &(&1.input.late == 0))
       # One per minute of the two logs together.
       assert counts(hd(reports)) == {68 + 16, 202 + 901 - 84, 2, 2}
+    end
+
+    test "a file that is named twice is read once", context do
+      path = file(context, clf(0, "a"))
+      link = Path.join(context.tmp_dir, "link.log")
+      File.ln_s!(path, link)
+      report = replay!([path, path, link])
+      assert counts(report) == {1, 0, 1, 0}
+      assert report.repeated == [path, link]
     end
 
     test "a broken line has the index of its log", context do

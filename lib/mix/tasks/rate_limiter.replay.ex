@@ -10,8 +10,10 @@ defmodule Mix.Tasks.RateLimiter.Replay do
       zcat app.ndjson.gz | mix rate_limiter.replay --limit 100/min --by user.id --html report.html
 
   The limiter that serves applications judges every request, at the time that the log gives it. Each limit is judged
-  alone. A log has Common or Combined Log Format, or one JSON object per line, plain or gzip. Several logs are merged by
-  time. `-` or no file is standard input. The guide "Choosing a limit" explains the report.
+  alone. A log has Common or Combined Log Format, one JSON object per line, W3C format, or that of Envoy or an Amazon load
+  balancer, plain or gzip. A virtual host before the address, a port, a list of proxies, and the prefix of syslog,
+  Docker or Kubernetes are recognised, and reported. Several logs are merged by time. `-` or no file is standard input.
+  The guide "Choosing a limit" explains the report.
 
   ## Limits
 
@@ -34,10 +36,12 @@ defmodule Mix.Tasks.RateLimiter.Replay do
     * `--format auto|clf|ndjson` - the format of the lines; `auto`, the default, detects it by the first byte of each
     * `--time-field NAME` - the JSON field with the time: ISO 8601, or a number since 1970; by default the first of
       `time`, `timestamp`, `@timestamp`, `ts` and some more
-    * `--time-unit s|ms|us|ns` - the unit of such a number; by default its magnitude decides
+    * `--time-unit s|ms|us|ns` - the unit of such a number; by default its magnitude decides, and a number before 1973 is
+      not a time
     * `--id-field NAME` - as `--by`, but always the JSON field of exactly this name
     * `--field FIELD=NAME` - another JSON name of `ip`, `user`, `path`, `method`, `status`, `bytes`, `referer` or `agent`
-    * `--reorder SPAN` - how late a line may be and still be put into its place; by default 60s
+    * `--reorder SPAN` - how late a line may be and still be put into its place at once; by default 60s. A file with later
+      lines, such as one written newest first, is read again and sorted
     * `--target P%` - also find the smallest limit that denies at most P % of the clients; by default 1%; may be repeated
     * `--no-fit` - do not search the smallest limit, and keep no requests in memory for it
     * `--top N` - how many of the clients denied most often to list; by default 10
@@ -49,7 +53,8 @@ defmodule Mix.Tasks.RateLimiter.Replay do
   ## Exit status
 
     * 0 - the logs were read. Lines that cannot be read are counted, and do not change the status
-    * 1 - a log could not be opened, was truncated, or had no line that could be judged
+    * 1 - a log could not be opened, was truncated, or had no line that could be judged; or standard input has lines that
+      are later than `--reorder`, so that the figures are wrong
     * 2 - the command line is invalid
 
   Files of any size need little memory. Standard input is read by the Erlang runtime as fast as it arrives, and waits in
@@ -59,7 +64,7 @@ defmodule Mix.Tasks.RateLimiter.Replay do
   use Mix.Task
 
   alias RateLimiter.Replay
-  alias RateLimiter.Replay.{Arguments, Json, Page, Progress, Table}
+  alias RateLimiter.Replay.{Arguments, Json, Notes, Page, Progress, Table}
   alias RateLimiter.Terminal.{Screen, Text}
 
   @requirements ["loadpaths"]
@@ -115,6 +120,9 @@ defmodule Mix.Tasks.RateLimiter.Replay do
     cond do
       Enum.any?(report.logs, fn {_name, problem} -> problem end) ->
         exit({:shutdown, 1})
+
+      late = Notes.late(report) ->
+        fail([late], 1)
 
       report.input.requests == 0 and report.input.lines > report.input.blank ->
         exit({:shutdown, 1})

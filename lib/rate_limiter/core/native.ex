@@ -289,7 +289,7 @@ defmodule RateLimiter.Core.Native do
   def replay_open(_replay), do: not_loaded()
 
   @spec replay_feed(replay, log :: non_neg_integer, binary) ::
-          {lines :: non_neg_integer, latest_ns :: non_neg_integer | nil}
+          {lines :: non_neg_integer, latest_ns :: non_neg_integer | nil, late :: non_neg_integer}
   def replay_feed(_replay, _log, _bytes), do: not_loaded()
 
   @spec replay_close(replay, log :: non_neg_integer) :: :ok

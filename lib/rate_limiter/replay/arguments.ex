@@ -128,12 +128,12 @@ defmodule RateLimiter.Replay.Arguments do
 
   defp reorder(text) do
     case LimitText.span(text) do
-      {:ok, ns} when ns <= 86_400_000_000_000 ->
+      {:ok, ns} when ns <= 31_536_000_000_000_000 ->
         {:ok, div(ns, 1_000_000)}
 
       _ ->
         {:error,
-         "--reorder: expected a span of at most a day, such as 60s or 5min, got: #{inspect(text)}"}
+         "--reorder: expected a span of at most 365 days, such as 60s or 5min, got: #{inspect(text)}"}
     end
   end
 

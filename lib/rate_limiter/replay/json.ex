@@ -85,6 +85,7 @@ defmodule RateLimiter.Replay.Json do
       broken: input.broken,
       without_id: input.without_id,
       late: input.late,
+      sorted: report.sorted,
       requests: input.requests,
       ids: input.ids,
       first: moment(input.first),

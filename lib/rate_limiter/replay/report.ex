@@ -6,8 +6,12 @@ defmodule RateLimiter.Replay.Report do
     * `:by`, `:cost` - the fields that held the id and the cost (`nil`: a cost of 1)
     * `:input` - a map of counts of the input: `:lines`, `:blank`, `:requests`, `:without_id`, `:late`, `:broken`,
       `:first_late` and `:first_broken` (with the log's index and the line's number), `:ids`, `:first` and `:last`
-      (`{unix_ns, zone_minutes}` or `nil`), `:zone_minutes`, `:mixed_zones`
+      (`{unix_ns, zone_minutes}` or `nil`), `:zone_minutes`, `:mixed_zones`,
+      `:steps` (requests later, and earlier, than the one before), `:layouts` (what stood around the fields, by name),
+      `:suspects` (ids that look wrong), `:first_fields` (of the first JSON line without id or time)
     * `:verdicts` - a `RateLimiter.Replay.Verdict` for each limit
+    * `:sorted` - whether the files were not in order of time, and were sorted
+    * `:repeated` - files that were named more than once, and read once
     * `:fitted` - whether the smallest limit was searched
   """
 
@@ -16,7 +20,7 @@ defmodule RateLimiter.Replay.Report do
   alias RateLimiter.Terminal.Text
 
   @enforce_keys [:logs, :by, :cost, :input, :verdicts, :fitted, :reorder_ms]
-  defstruct @enforce_keys
+  defstruct @enforce_keys ++ [sorted: false, repeated: []]
 
   @type t :: %__MODULE__{
           logs: [{String.t(), String.t() | nil}],
@@ -25,7 +29,9 @@ defmodule RateLimiter.Replay.Report do
           input: map,
           verdicts: [Verdict.t(), ...],
           fitted: boolean,
-          reorder_ms: non_neg_integer
+          reorder_ms: non_neg_integer,
+          sorted: boolean,
+          repeated: [String.t()]
         }
 
   @doc false

@@ -5,21 +5,38 @@ defmodule RateLimiter.Replay.Settings do
   alias RateLimiter.Core.{Limit, Native, Options}
   alias RateLimiter.Terminal.LimitText
 
-  # The fields that both formats have, with their names in JSON as servers and loggers write them.
+  # The fields of every format, with their names in JSON and in W3C format: of nginx, Caddy, Traefik, Envoy, loggers of
+  # applications, Elastic, Google, Cloudflare, IIS and CloudFront. The first name that a line has counts.
   @fields [
     ip:
-      ~w(ip client_ip clientip remote_addr remote_ip remote_host client.ip source.ip http.client_ip),
-    user: ~w(user user_id userid user.id user.name username remote_user),
-    path: ~w(path request_path url.path uri request_uri url),
-    method: ~w(method request_method http.request.method http_method verb),
-    status: ~w(status status_code http.response.status_code response),
-    bytes: ~w(bytes body_bytes_sent bytes_sent http.response.body.bytes),
-    referer: ~w(referer referrer http_referer http.request.referrer),
-    agent: ~w(agent user_agent user_agent.original http_user_agent)
+      ~w(ip client_ip clientip remote_addr remote_ip remote_host client.ip source.ip http.client_ip) ++
+        ~w(request.client_ip request.remote_ip ClientHost ClientIP httpRequest.remoteIp downstream_remote_address) ++
+        ~w(remote_address remoteIp clientIp req.remoteAddress c-ip),
+    user:
+      ~w(user user_id userid user.id user.name username remote_user ClientUsername cs-username),
+    path:
+      ~w(path request_path url.path uri request_uri url request.uri RequestPath httpRequest.requestUrl) ++
+        ~w(ClientRequestPath ClientRequestURI cs-uri-stem),
+    method:
+      ~w(method request_method http.request.method http_method verb request.method RequestMethod) ++
+        ~w(httpRequest.requestMethod ClientRequestMethod cs-method),
+    status:
+      ~w(status status_code http.response.status_code response response_code DownstreamStatus httpRequest.status) ++
+        ~w(EdgeResponseStatus sc-status),
+    bytes:
+      ~w(bytes body_bytes_sent bytes_sent http.response.body.bytes size DownstreamContentSize) ++
+        ~w(httpRequest.responseSize EdgeResponseBytes sc-bytes),
+    referer:
+      ~w(referer referrer http_referer http.request.referrer request_Referer httpRequest.referer) ++
+        ~w(ClientRequestReferer cs\(Referer\)),
+    agent:
+      ~w(agent user_agent user_agent.original http_user_agent request_User-Agent httpRequest.userAgent) ++
+        ~w(ClientRequestUserAgent cs\(User-Agent\))
   ]
   @field_list @fields |> Keyword.keys() |> Enum.join(", ")
   @by_name Map.new(@fields, fn {field, _names} -> {Atom.to_string(field), field} end)
-  @time_names ~w(time timestamp @timestamp ts date datetime time_iso8601 time_local)
+  @time_names ~w(time timestamp @timestamp ts date datetime time_iso8601 time_local StartUTC EdgeStartTimestamp) ++
+                ~w(start_time msec)
 
   @field {:custom, &is_binary/1, "a field's name"}
 
@@ -60,7 +77,9 @@ defmodule RateLimiter.Replay.Settings do
     time_unit: [
       type: {:in, [nil, :second, :millisecond, :microsecond, :nanosecond]},
       default: nil,
-      doc: "the unit of a time that is a number since 1970. Without it, the magnitude decides."
+      doc:
+        "the unit of a time that is a number since 1970. Without it, the magnitude decides, and a number before 1973 is " <>
+          "not a time."
     ],
     fields: [
       type: {:custom, &__MODULE__.renamed?/1, "a map from #{@field_list} to names in JSON"},
@@ -68,10 +87,11 @@ defmodule RateLimiter.Replay.Settings do
       doc: "other names of these fields in JSON, `%{\"ip\" => \"client.address\"}`."
     ],
     reorder_ms: [
-      type: {:in, 0..86_400_000},
+      type: {:in, 0..31_536_000_000},
       default: 60_000,
       doc:
-        "how many milliseconds behind the latest time of its log a line is still put into its place."
+        "how many milliseconds behind the latest time of its log a line is put into its place at once. A file with later " <>
+          "lines is read again and sorted."
     ],
     fit: [
       type: :boolean,

@@ -53,18 +53,20 @@ fn replay_open(replay: ResourceArc<SharedReplay>) -> NifResult<usize> {
     catch_panic(|| Ok(replay.0.lock().open()))
 }
 
-/// Returns the lines of all logs and the latest time of this one: `{lines, latest_ns | nil}`.
+/// Returns the lines of all logs, the latest time of this one, and the late requests of all:
+/// `{lines, latest_ns | nil, late}`.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn replay_feed(
     replay: ResourceArc<SharedReplay>,
     log: usize,
     bytes: Binary,
-) -> NifResult<(u64, Option<u64>)> {
+) -> NifResult<(u64, Option<u64>, u64)> {
     catch_panic(|| {
         let mut replay = replay.0.lock();
         known(log, replay.logs())?;
         replay.feed(log, &bytes);
-        Ok((replay.input().lines, replay.latest(log)))
+        let input = replay.input();
+        Ok((input.lines, replay.latest(log), input.late))
     })
 }
 
@@ -82,7 +84,7 @@ fn replay_close(replay: ResourceArc<SharedReplay>, log: usize) -> NifResult<Atom
 fn replay_input(env: Env<'_>, replay: ResourceArc<SharedReplay>) -> NifResult<Term<'_>> {
     catch_panic(|| {
         let replay = replay.0.lock();
-        Ok(InputTerm::new(env, replay.input(), replay.ids()).encode(env))
+        Ok(InputTerm::new(env, &replay).encode(env))
     })
 }
 

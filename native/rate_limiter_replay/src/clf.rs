@@ -4,7 +4,9 @@
 //! host ident user [day/Mon/year:hh:mm:ss +zzzz] "METHOD /path?query HTTP/1.1" status bytes "referer" "agent"
 //! ```
 
+use crate::address;
 use crate::error::LineError;
+use crate::layouts::Layouts;
 use crate::moment::Moment;
 
 /// A field of a line that can identify the client.
@@ -32,6 +34,7 @@ pub enum ClfField {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClfLine<'a> {
     pub(crate) moment: Moment,
+    pub(crate) layouts: Layouts,
     host: &'a [u8],
     user: &'a [u8],
     request: &'a [u8],
@@ -39,13 +42,14 @@ pub(crate) struct ClfLine<'a> {
     bytes: &'a [u8],
     /// The rest of the line: the referer and the agent, each in quotes.
     rest: &'a [u8],
+    /// Whether the referer is there; a load balancer writes the agent alone.
+    has_referer: bool,
 }
 
 impl<'a> ClfLine<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let (client, moment, rest) = split_time(line)?;
-        let (host, client) = split_at_space(client).ok_or(LineError::Shape)?;
-        let (_ident, user) = split_at_space(client).ok_or(LineError::Shape)?;
+        let (host, user, layouts) = names(client).ok_or(LineError::Shape)?;
         if host.is_empty() || user.is_empty() {
             return Err(LineError::Shape);
         }
@@ -61,12 +65,37 @@ impl<'a> ClfLine<'a> {
         }
         Ok(Self {
             moment,
+            layouts,
             host,
             user,
             request,
             status,
             bytes,
             rest,
+            has_referer: true,
+        })
+    }
+
+    /// The same fields out of the line of a proxy, which names the client by its address and has the agent in `rest`.
+    pub(crate) fn of_proxy(
+        moment: Moment,
+        client: &'a [u8],
+        request: &'a [u8],
+        status: &'a [u8],
+        bytes: &'a [u8],
+        rest: &'a [u8],
+    ) -> Option<Self> {
+        let (host, layouts) = address::client(client);
+        (is_status(status) && is_count(bytes)).then_some(Self {
+            moment,
+            layouts,
+            host,
+            user: b"-",
+            request,
+            status,
+            bytes,
+            rest,
+            has_referer: false,
         })
     }
 
@@ -79,8 +108,10 @@ impl<'a> ClfLine<'a> {
             ClfField::Path => path(self.target()?),
             ClfField::Status => self.status,
             ClfField::Bytes => self.bytes,
-            ClfField::Referer => self.quoted_rest()?.0,
-            ClfField::Agent => loosely_quoted(self.quoted_rest()?.1)?.0,
+            ClfField::Referer if self.has_referer => self.quoted_rest()?.0,
+            ClfField::Referer => return None,
+            ClfField::Agent if self.has_referer => loosely_quoted(self.quoted_rest()?.1)?.0,
+            ClfField::Agent => self.quoted_rest()?.0,
         };
         (!text.is_empty() && text != b"-").then_some(text)
     }
@@ -104,10 +135,56 @@ impl<'a> ClfLine<'a> {
     }
 }
 
-/// Returns the target of a request without its query.
+/// Returns the target of a request without its query, and without the server that a proxy puts before the path.
 pub(crate) fn path(target: &[u8]) -> &[u8] {
+    let target = if target.starts_with(b"http") {
+        without_server(target).unwrap_or(target)
+    } else {
+        target
+    };
     let end = target.iter().position(|&b| b == b'?');
     &target[..end.unwrap_or(target.len())]
+}
+
+fn without_server(target: &[u8]) -> Option<&[u8]> {
+    let rest = target.strip_prefix(b"http")?;
+    let rest = rest.strip_prefix(b"s").unwrap_or(rest);
+    let server = rest.strip_prefix(b"://")?;
+    let path = server.iter().position(|&byte| byte == b'/');
+    Some(path.map_or(b"/", |path| &server[path..]))
+}
+
+/// Returns the client and the user of what is before the time: `host ident user`, also behind the name of a virtual host, and
+/// where the host is a list of addresses.
+fn names(text: &[u8]) -> Option<(&[u8], &[u8], Layouts)> {
+    let (first, rest) = split_at_space(text)?;
+    let (host, found) = address::client(first);
+    if found == Layouts::NONE && address::is_address(host) {
+        return Some((host, split_at_space(rest)?.1, found));
+    }
+    let mut layouts = Layouts::NONE;
+    let text = if names_virtual_host(first, rest) {
+        layouts.add(Layouts::VIRTUAL_HOST);
+        rest
+    } else {
+        text
+    };
+    // The space that ends the host is the first one that is not behind a comma.
+    let end = (1..text.len()).find(|&at| text[at] == b' ' && text[at - 1] != b',')?;
+    let (host, found) = address::client(&text[..end]);
+    layouts.add(found);
+    Some((host, split_at_space(&text[end + 1..])?.1, layouts))
+}
+
+/// Whether the first word is a virtual host: the client's address is behind it, or it has a port and one more word than
+/// the format follows.
+fn names_virtual_host(first: &[u8], rest: &[u8]) -> bool {
+    let (second, after) = word(rest);
+    let port = memchr::memrchr(b':', first).map(|colon| &first[colon + 1..]);
+    let has_port = port.is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
+    let names_client = address::is_address(address::client(second).0);
+    let more = after.iter().filter(|&&byte| byte == b' ').count() >= 2;
+    more && second != b"-" && !first.ends_with(b",") && (names_client || has_port)
 }
 
 /// Returns what is before the time, the time, and what is after it. User names may contain brackets and spaces, so the
@@ -122,7 +199,8 @@ fn split_time(line: &[u8]) -> Result<(&[u8], Moment, &[u8]), LineError> {
         let close = inside.iter().take(48).position(|&b| b == b']');
         if open > 0 && line[open - 1] == b' ' {
             if let Some(close) = close {
-                if let Some(moment) = Moment::common(&inside[..close]) {
+                let time = &inside[..close];
+                if let Some(moment) = Moment::common(time).or_else(|| other_time(time)) {
                     return Ok((&line[..open - 1], moment, &inside[close + 1..]));
                 }
                 error = LineError::Time;
@@ -133,18 +211,23 @@ fn split_time(line: &[u8]) -> Result<(&[u8], Moment, &[u8]), LineError> {
     Err(error)
 }
 
+/// ISO 8601 or seconds since 1970, as servers can be told to write them. A user's name may hold a shorter number.
+fn other_time(text: &[u8]) -> Option<Moment> {
+    (text.len() >= 9).then(|| Moment::parse(text, None))?
+}
+
 fn split_at_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|&b| b == b' ')?;
     Some((&text[..at], &text[at + 1..]))
 }
 
-fn word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|&b| b == b' ');
     text.split_at(end.unwrap_or(text.len()))
 }
 
 /// Returns the content of a string in quotes, in which a backslash escapes the next byte, and what follows it.
-fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
     let mut at = 0;
     loop {
@@ -160,7 +243,7 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// As `quoted`, after a space. Without a closing quote (servers cut long lines), returns all that is left.
-fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b" ")?;
     match quoted(text) {
         Some(parts) => Some(parts),
@@ -205,6 +288,96 @@ mod tests {
         }
         let line = ClfLine::parse(COMBINED.as_bytes()).expect("a line");
         assert_eq!(line.moment.unix_ns, 971_211_336_000_000_000);
+    }
+
+    const REST: &str = r#"[10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.0" 200 1"#;
+
+    #[test]
+    fn the_client_is_found_behind_a_virtual_host_and_in_a_list() {
+        for (who, ip, user, layout) in [
+            (
+                "shop.example:443 203.0.113.7 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::VIRTUAL_HOST,
+            ),
+            (
+                "shop.example 203.0.113.7 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::VIRTUAL_HOST,
+            ),
+            (
+                "10.0.0.5:80 203.0.113.7 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::VIRTUAL_HOST,
+            ),
+            (
+                "localhost:80 client.example - anna",
+                "client.example",
+                "anna",
+                Layouts::VIRTUAL_HOST,
+            ),
+            (
+                "a:80 203.0.113.7, 10.0.0.1 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::LIST,
+            ),
+            (
+                "203.0.113.7, 10.0.0.1 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::LIST,
+            ),
+            (
+                "203.0.113.7,10.0.0.1 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::LIST,
+            ),
+            (
+                "203.0.113.7:5678 - anna",
+                "203.0.113.7",
+                "anna",
+                Layouts::PORT,
+            ),
+            (
+                "[2001:db8::1]:5678 - anna",
+                "2001:db8::1",
+                "anna",
+                Layouts::PORT,
+            ),
+            (
+                "client.example - anna",
+                "client.example",
+                "anna",
+                Layouts::NONE,
+            ),
+            (
+                "client.example ident a b",
+                "client.example",
+                "a b",
+                Layouts::NONE,
+            ),
+        ] {
+            let text = format!("{who} {REST}");
+            let line = ClfLine::parse(text.as_bytes()).expect("a line");
+            let field = |name| line.field(name).map(String::from_utf8_lossy);
+            assert_eq!(field(ClfField::Ip).as_deref(), Some(ip), "{who}");
+            assert_eq!(field(ClfField::User).as_deref(), Some(user), "{who}");
+            assert!(layout == line.layouts || line.layouts.has(layout), "{who}");
+        }
+    }
+
+    #[test]
+    fn the_time_may_be_iso_or_a_number() {
+        for time in ["2000-10-10T13:55:36-07:00", "971211336", "971211336.000"] {
+            let text = format!(r#"h - a [b] c [{time}] "GET / HTTP/1.0" 200 1"#);
+            let line = ClfLine::parse(text.as_bytes()).expect("a line");
+            assert_eq!(line.moment.unix_ns, 971_211_336_000_000_000, "{time}");
+        }
     }
 
     #[test]

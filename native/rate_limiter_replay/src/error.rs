@@ -15,7 +15,7 @@ pub enum ReplayError {
         error: LimitError,
     },
     /// The schema has more JSON names than can be searched at once.
-    #[error("expected at most 64 field names in all")]
+    #[error("expected at most 128 field names in all")]
     TooManyNames,
 }
 
@@ -42,6 +42,10 @@ pub enum LineError {
     Cost,
     /// A line of the Common Log Format, which does not have the requested field.
     NoField,
+    /// The text is UTF-16.
+    Utf16,
+    /// Several lines, which end in carriage returns alone.
+    CarriageReturns,
     /// More than four billion ids.
     TooManyIds,
 }

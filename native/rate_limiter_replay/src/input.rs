@@ -1,6 +1,7 @@
 //! What was read, and what could not be used.
 
 use crate::error::LineError;
+use crate::layouts::Layouts;
 use crate::moment::Moment;
 
 /// How many broken lines are kept as examples.
@@ -14,7 +15,7 @@ const SHOWN_BYTES: usize = 256;
 pub struct Input {
     /// Lines of all kinds.
     pub lines: u64,
-    /// Lines that are empty or white space.
+    /// Lines that are empty, white space, or a header.
     pub blank: u64,
     /// Lines that were checked, or wait for their check.
     pub requests: u64,
@@ -32,7 +33,12 @@ pub struct Input {
     pub span: Option<(Moment, Moment)>,
     /// Whether times were written under more than one offset.
     pub mixed_zones: bool,
+    /// Requests that came later than the one before them in their log, and those that came earlier.
+    pub steps: (u64, u64),
+    /// The fields of the first JSON line without an id or without a time, with their values.
+    pub first_fields: Vec<(String, String)>,
     zone_minutes: Option<i16>,
+    layouts: [u64; Layouts::NAMES.len()],
     lines_of: Vec<u64>,
 }
 
@@ -56,6 +62,12 @@ impl Input {
         self.zone_minutes
     }
 
+    /// How many requests stood in each of the layouts that are not the plain format, by name.
+    pub fn layouts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counted = Layouts::NAMES.into_iter().zip(self.layouts);
+        counted.filter(|&(_, count)| count > 0)
+    }
+
     pub(crate) fn open(&mut self) {
         self.lines_of.push(0);
     }
@@ -65,8 +77,21 @@ impl Input {
         self.lines_of[log] += 1;
     }
 
-    pub(crate) fn request(&mut self, log: usize, moment: Moment, late: bool) {
+    pub(crate) fn step(&mut self, before: Option<u64>, now: u64) {
+        match before {
+            Some(before) if now > before => self.steps.0 += 1,
+            Some(before) if now < before => self.steps.1 += 1,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn request(&mut self, log: usize, moment: Moment, late: bool, layouts: Layouts) {
         self.requests += 1;
+        if layouts != Layouts::NONE {
+            for at in layouts.positions() {
+                self.layouts[at] += 1;
+            }
+        }
         if late {
             self.late += 1;
             self.first_late.get_or_insert((log, self.lines_of[log]));

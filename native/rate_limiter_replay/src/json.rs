@@ -11,7 +11,31 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The most fields that can be wanted at once: one bit each.
-pub(crate) const MAX_WANTED: usize = 64;
+pub(crate) const MAX_WANTED: usize = 128;
+
+/// The names of fields, with an index by their first byte: nearly all keys of a line begin like none of them.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    names: Vec<Vec<u8>>,
+    by_first: Box<[u128; 256]>,
+}
+
+impl Wanted {
+    /// `None` where there are too many names.
+    pub(crate) fn new(names: Vec<Vec<u8>>) -> Option<Self> {
+        let mut by_first = Box::new([0; 256]);
+        for (at, name) in names.iter().enumerate() {
+            if let Some(&first) = name.first() {
+                by_first[usize::from(first)] |= 1 << at;
+            }
+        }
+        (names.len() <= MAX_WANTED).then_some(Self { names, by_first })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
 
 /// The line is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +71,12 @@ impl<'a> Source<'a> {
     }
 
     /// Finds the values of the fields `wanted`: a dot in a name leads into an object, or is part of the name. If a
-    /// name occurs twice, the last one counts. `found` has one place for each name.
+    /// name occurs twice, the last one counts. `found` has one empty place for each name.
     pub(crate) fn find<'s>(
         &'s self,
-        wanted: &[Vec<u8>],
+        wanted: &Wanted,
         found: &mut [Option<Value<'s>>],
     ) -> Result<(), NotJson> {
-        found.fill(None);
         let mut search = Search {
             wanted,
             found,
@@ -72,6 +95,15 @@ impl<'a> Value<'a> {
 
     pub(crate) fn is_null(self) -> bool {
         self.raw == "null"
+    }
+
+    /// Whether a log writes this where it has no value.
+    pub(crate) fn is_nothing(self) -> bool {
+        matches!(self.raw, "null" | "\"\"" | "\"-\"")
+    }
+
+    pub(crate) fn is_string(self) -> bool {
+        self.raw.starts_with('"')
     }
 
     /// The content of a string, or the digits of a number, `true` or `false`; `None` for an array or an object.
@@ -117,7 +149,7 @@ fn unescape(quoted: &[u8]) -> Option<Vec<u8>> {
 
 /// Walks one object. `path` holds the names of the objects around it, each with a dot.
 struct Search<'a, 'f> {
-    wanted: &'f [Vec<u8>],
+    wanted: &'f Wanted,
     found: &'f mut [Option<Value<'a>>],
     path: Vec<u8>,
     widened: bool,
@@ -130,13 +162,15 @@ impl<'a> Search<'a, '_> {
         deserializer.end()
     }
 
+    /// The names that may begin with the path to here and `key`, one bit each.
+    fn candidates(&self, key: &[u8]) -> u128 {
+        let first = self.path.first().or(key.first());
+        first.map_or(u128::MAX, |&first| self.wanted.by_first[usize::from(first)])
+    }
+
     /// What `key` leaves of a wanted name, if the name begins with the path to here and `key`.
     fn left<'n>(&self, name: &'n [u8], key: &[u8]) -> Option<&'n [u8]> {
         let left = name.get(self.path.len()..)?;
-        // Nearly all keys differ from a name in their first byte. To see that is cheaper than a call of memcmp.
-        if key.first().is_some_and(|first| left.first() != Some(first)) {
-            return None;
-        }
         left.strip_prefix(key)
             .filter(|_| name.starts_with(&self.path))
     }
@@ -153,12 +187,17 @@ impl<'a> Visitor<'a> for &mut Search<'a, '_> {
         while let Some(key) = members.next_key()? {
             // As raw text, since serde_json reads a key as text or bytes less or more strictly than it should.
             let key = Value::new(key, self.widened).text().unwrap_or_default();
-            let wanted = self.wanted;
-            let left = wanted.iter().map(|name| self.left(name, &key));
-            let (mut leads_below, mut ends_here) = (false, 0_u64);
-            for (at, left) in left.enumerate() {
+            let (mut leads_below, mut ends_here) = (false, 0_u128);
+            let mut candidates = self.candidates(&key);
+            while candidates != 0 {
+                let at = candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                let Some(name) = self.wanted.names.get(at) else {
+                    break;
+                };
+                let left = self.left(name, &key);
                 leads_below |= left.is_some_and(|left| left.first() == Some(&b'.'));
-                ends_here |= u64::from(left.is_some_and(<[u8]>::is_empty)) << at;
+                ends_here |= u128::from(left.is_some_and(<[u8]>::is_empty)) << at;
             }
             if !leads_below && ends_here == 0 {
                 members.next_value::<IgnoredAny>()?;
@@ -182,22 +221,110 @@ impl<'a> Visitor<'a> for &mut Search<'a, '_> {
     }
 }
 
+/// A line in which each `\xHH` of nginx is what JSON has for it: an escape, or the byte itself from 0x80 on. `None`
+/// where there is nothing to replace.
+pub(crate) fn without_hex_escapes(line: &[u8]) -> Option<Vec<u8>> {
+    let mut repaired = Vec::with_capacity(line.len() + 16);
+    let (mut rest, mut found) = (line, false);
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        repaired.extend_from_slice(&rest[..at]);
+        let hex = match &rest[at + 1..] {
+            [b'x', high, low, ..] => std::str::from_utf8(&[*high, *low])
+                .ok()
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok()),
+            _ => None,
+        };
+        let length = match hex {
+            Some(byte) if byte < 0x80 => {
+                repaired.extend_from_slice(format!("\\u00{byte:02x}").as_bytes());
+                4
+            }
+            Some(byte) => {
+                repaired.push(byte);
+                4
+            }
+            // A backslash takes the next byte along.
+            None => {
+                let length = 2.min(rest.len() - at);
+                repaired.extend_from_slice(&rest[at..at + length]);
+                length
+            }
+        };
+        found |= hex.is_some();
+        rest = &rest[at + length..];
+    }
+    repaired.extend_from_slice(rest);
+    found.then_some(repaired)
+}
+
+/// The fields of an object with their values, an inner object's with dots.
+pub(crate) fn fields(line: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(line) {
+        add_fields("", &object, &mut fields);
+    }
+    fields
+}
+
+fn add_fields(
+    around: &str,
+    object: &serde_json::Map<String, serde_json::Value>,
+    fields: &mut Vec<(String, String)>,
+) {
+    for (name, value) in object {
+        match value {
+            serde_json::Value::Object(inner) => {
+                add_fields(&format!("{around}{name}."), inner, fields);
+            }
+            serde_json::Value::String(text) => {
+                fields.push((format!("{around}{name}"), text.clone()));
+            }
+            other => fields.push((format!("{around}{name}"), other.to_string())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn wanted(names: &[&str]) -> Wanted {
+        let names = names.iter().map(|name| name.as_bytes().to_vec());
+        Wanted::new(names.collect()).expect("few names")
+    }
+
+    #[test]
+    fn hex_escapes_become_json() {
+        let repaired = |line: &str| without_hex_escapes(line.as_bytes());
+        let line = r#"{"a":"\\x22 \x22\x5C\xC3\xBC\n"}"#;
+        let json = repaired(line).expect("escapes");
+        let expected = "\\x22 \"\\ü\n".as_bytes().to_vec();
+        assert_eq!(text(&json, "a"), Some(expected));
+        assert_eq!(repaired(r#"{"a":"\\x22\n"}"#), None);
+        assert_eq!(repaired(r"\"), None);
+        assert_eq!(repaired(r"\x2"), None);
+    }
+
+    #[test]
+    fn fields_are_listed_with_dots() {
+        let line = br#"{"level":"info","request":{"remote_ip":"10.0.0.1","n":1}}"#;
+        let names: Vec<String> = fields(line).into_iter().map(|field| field.0).collect();
+        assert_eq!(names, ["level", "request.n", "request.remote_ip"]);
+        assert!(fields(b"no").is_empty());
+    }
+
     fn one(line: &[u8], name: &str) -> Result<Option<String>, NotJson> {
         let source = Source::new(line);
         let mut found = [None];
-        source.find(&[name.as_bytes().to_vec()], &mut found)?;
+        source.find(&wanted(&[name]), &mut found)?;
         Ok(found[0].map(|value| value.raw.to_owned()))
     }
 
     fn text(line: &[u8], name: &str) -> Option<Vec<u8>> {
         let source = Source::new(line);
         let mut found = [None];
-        source.find(&[name.as_bytes().to_vec()], &mut found).ok()?;
+        source.find(&wanted(&[name]), &mut found).ok()?;
         Some(found[0]?.text()?.into_owned())
     }
 

@@ -34,6 +34,8 @@
 //! # Ok::<(), rate_limiter_replay::ReplayError>(())
 //! ```
 
+mod address;
+mod balancer;
 mod clf;
 mod curve;
 mod error;
@@ -43,12 +45,16 @@ mod ids;
 mod input;
 mod json;
 mod judge;
+mod layouts;
 mod lines;
 mod moment;
 mod order;
+mod prefix;
 mod record;
 mod report;
+mod suspects;
 mod timeline;
+mod w3c;
 
 use std::sync::Arc;
 
@@ -69,12 +75,14 @@ pub use input::{Broken, Input};
 pub use moment::{Moment, TimeUnit};
 pub use record::{Format, Part, Schema};
 pub use report::{LimitReport, TimeColumn, TopId};
+pub use suspects::Suspects;
 pub use timeline::Decisions;
 
 /// The options of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How far behind the latest time of its log a line may be and still be sorted, in nanoseconds.
+    /// How far behind the latest time of its log a line may be and still be sorted, in nanoseconds. With `u64::MAX` all
+    /// requests wait for the end of the logs.
     pub reorder_ns: u64,
     /// Whether requests are kept, so that [`Replay::fit`] can try other limits on them.
     pub keep_requests: bool,
@@ -244,6 +252,13 @@ impl Replay {
         }
     }
 
+    /// What looks wrong about the ids that have asked.
+    #[must_use]
+    pub fn suspects(&self) -> Suspects {
+        let ids = (0..).take(self.ids.len()).map(|id| self.ids.key(id));
+        Suspects::new(ids, self.reader.ip_part())
+    }
+
     fn line(&mut self, log: usize, line: Line) {
         self.input.count_line(log);
         let (text, record) = match line {
@@ -251,27 +266,44 @@ impl Replay {
                 self.input.blank += 1;
                 return;
             }
-            Line::Whole(text) => (text, self.reader.read(text)),
-            Line::TooLong(text) => (text, Err(LineError::TooLong)),
+            Line::Whole(text) => (text, self.reader.read(log, text)),
+            Line::TooLong(text) => (text, Err(record::refined(text, LineError::TooLong))),
         };
         let record = match record {
-            Ok(record) if record.has_key => record,
-            Ok(_) => {
+            Ok(Some(record)) if record.has_key => record,
+            Ok(Some(_)) => {
                 self.input.without_id += 1;
+                return self.hint(text);
+            }
+            Ok(None) => {
+                self.input.blank += 1;
                 return;
             }
-            Err(error) => return self.input.broken(log, text, error),
+            Err(error) => {
+                if error == LineError::NoTime || error == LineError::Time {
+                    self.hint(text);
+                }
+                return self.input.broken(log, text, error);
+            }
         };
         let Some(id) = self.ids.number(self.reader.key()) else {
             return self.input.broken(log, text, LineError::TooManyIds);
         };
         let moment = record.moment;
+        self.input.step(self.order.last(log), moment.unix_ns);
         let late = self
             .order
             .push(log, moment.unix_ns, id, record.cost, moment.hour());
-        self.input.request(log, moment, late);
+        self.input.request(log, moment, late, record.layouts);
         // At once, so that the moment at which a late line is checked does not depend on the sizes of the pieces.
         self.judge_due();
+    }
+
+    /// Keeps the fields of the first line that lacks one.
+    fn hint(&mut self, text: &[u8]) {
+        if self.input.first_fields.is_empty() && self.input.without_id + self.input.broken <= 100 {
+            self.input.first_fields = self.reader.hint(text);
+        }
     }
 
     fn judge_due(&mut self) {

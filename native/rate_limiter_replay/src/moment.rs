@@ -158,7 +158,7 @@ fn date(year: i32, month: Month, day: i32) -> Option<Date> {
 }
 
 /// Returns a month by its English abbreviation.
-fn month_named(name: &[u8]) -> Option<Month> {
+pub(crate) fn month_named(name: &[u8]) -> Option<Month> {
     const NAMES: &[u8; 36] = b"janfebmaraprmayjunjulaugsepoctnovdec";
     let at = NAMES
         .chunks(3)

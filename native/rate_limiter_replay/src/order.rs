@@ -21,6 +21,8 @@ pub(crate) struct Pending {
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
     latest: Option<u64>,
+    /// The time of the request that came last.
+    last: Option<u64>,
     sequence: u64,
     closed: bool,
 }
@@ -55,6 +57,11 @@ impl Order {
         self.sources[source].latest
     }
 
+    /// Returns the time of the log's last request.
+    pub(crate) fn last(&self, source: usize) -> Option<u64> {
+        self.sources[source].last
+    }
+
     /// Adds a request of a log, and returns whether it is later than the span allows.
     pub(crate) fn push(
         &mut self,
@@ -70,6 +77,7 @@ impl Order {
             .is_some_and(|latest| unix_ns < latest.saturating_sub(self.span));
         let moves = from.latest < Some(unix_ns);
         from.latest = from.latest.max(Some(unix_ns));
+        from.last = Some(unix_ns);
         from.sequence += 1;
         let sequence = from.sequence;
         self.waiting.push(Reverse(Pending {

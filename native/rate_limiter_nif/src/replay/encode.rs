@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
-    with_limit, Broken, Decisions, Fit, Input, LimitReport, LineError, Moment, TopId,
+    with_limit, Broken, Decisions, Fit, LimitReport, LineError, Moment, Replay, TopId,
 };
 use rustler::{Env, NifMap, Term};
 
@@ -20,6 +20,8 @@ atom_enum!(ReasonTerm <= LineError {
     Cost = Cost,
     NoField = NoField,
     TooManyIds = TooManyIds,
+    Utf16 = Utf16,
+    CarriageReturns = CarriageReturns,
 });
 
 type CountsTerm = (u64, u64);
@@ -41,6 +43,14 @@ pub(super) struct InputTerm<'a> {
     last: Option<(u64, i16)>,
     zone_minutes: Option<i16>,
     mixed_zones: bool,
+    /// Requests later, and earlier, than the one before them.
+    steps: (u64, u64),
+    /// `{name, value}` of the first line that lacks one.
+    first_fields: Vec<(String, String)>,
+    /// `{name, requests}`
+    layouts: Vec<(&'a str, u64)>,
+    /// `{not_addresses, lists, ports, first | nil}`, numbers of ids.
+    suspects: (u64, u64, u64, Option<Term<'a>>),
 }
 
 #[derive(NifMap)]
@@ -67,7 +77,10 @@ pub(super) struct FitTerm {
 }
 
 impl<'a> InputTerm<'a> {
-    pub(super) fn new(env: Env<'a>, input: &Input, ids: usize) -> Self {
+    pub(super) fn new(env: Env<'a>, replay: &Replay) -> Self {
+        let input = replay.input();
+        let suspects = replay.suspects();
+        let first_suspect = suspects.first.map(|text| binary(env, &text));
         let moment = |moment: Moment| (moment.unix_ns, moment.offset_minutes);
         let broken = input.first_broken.iter().map(|line| broken(env, line));
         Self {
@@ -79,11 +92,20 @@ impl<'a> InputTerm<'a> {
             first_late: input.first_late,
             broken: input.broken,
             first_broken: broken.collect(),
-            ids,
+            ids: replay.ids(),
             first: input.span.map(|(first, _)| moment(first)),
             last: input.span.map(|(_, last)| moment(last)),
             zone_minutes: input.zone_minutes(),
             mixed_zones: input.mixed_zones,
+            steps: input.steps,
+            first_fields: input.first_fields.clone(),
+            layouts: input.layouts().collect(),
+            suspects: (
+                suspects.not_addresses,
+                suspects.lists,
+                suspects.ports,
+                first_suspect,
+            ),
         }
     }
 }
