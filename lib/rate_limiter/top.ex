@@ -8,7 +8,7 @@ defmodule RateLimiter.Top do
   """
 
   alias RateLimiter.Terminal.Screen
-  alias RateLimiter.Top.{Page, Snapshot}
+  alias RateLimiter.Top.{Live, Page, Snapshot}
 
   @doc """
   Prints what all instances of this node do, with the rates of one interval.
@@ -26,10 +26,13 @@ defmodule RateLimiter.Top do
   end
 
   @doc false
-  # Draws `frames` pictures of the node that `read` reads. Ends early when the reader of the output is gone, like `head`.
+  # Draws `frames` pictures of the node that `read` reads; without an end and in a terminal, on its alternate screen. Ends
+  # early when the reader of the output is gone, like `head`.
   @spec watch(Screen.t(), (... -> Snapshot.t()), pos_integer, pos_integer | :infinity) :: :ok
   def watch(screen, read, interval_ms, frames) do
-    draw(screen, read, interval_ms, frames, read.())
+    if screen.color and frames == :infinity,
+      do: Live.run(screen, read, interval_ms),
+      else: draw(screen, read, interval_ms, frames, read.())
   rescue
     error in ErlangError ->
       if error.original == :terminated, do: :ok, else: reraise(error, __STACKTRACE__)
@@ -40,9 +43,7 @@ defmodule RateLimiter.Top do
   defp draw(screen, read, interval_ms, frames, before) do
     Process.sleep(interval_ms)
     now = read.()
-    # A terminal is drawn over; in a file the pictures follow one another.
-    clear = if screen.color, do: [IO.ANSI.home(), IO.ANSI.clear()], else: ""
-    IO.write([clear, Page.render(now, before, screen)])
+    IO.write(Page.render(now, before, screen))
     draw(screen, read, interval_ms, if(frames == :infinity, do: frames, else: frames - 1), now)
   end
 end

@@ -7,7 +7,7 @@ defmodule RateLimiter.TopTest do
   alias RateLimiter.{Instance, Top, VSM}
   alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Terminal.Text
-  alias RateLimiter.Top.{Page, Snapshot}
+  alias RateLimiter.Top.{Live, Page, Snapshot}
 
   @screen %{color: false, unicode: true}
 
@@ -43,7 +43,7 @@ defmodule RateLimiter.TopTest do
     assert page =~ ~r/^── :top_shown ─+$/mu
     assert page =~ ~r/^local, 1 id, \d+ KB$/mu
     assert page =~ ~r/^top_shown +10 +7 +1  burst 3\/d, slow 1000\/d$/mu
-    assert page =~ ~r/^work +10\/min +████████ 100 % +- +12 +2 +0$/mu
+    assert page =~ ~r/^work +10\/min +██████ 100 % +- +12 +2 +0 +0$/mu
     assert page =~ ~r/^  dry run: would be 100 %$/mu
   end
 
@@ -71,10 +71,10 @@ defmodule RateLimiter.TopTest do
 
     page = page(%{now | instances: [%{instance | subsystems: [sick], sensors: sensors}]}, now)
 
-    assert page =~ ~r/^work +10\/min +███▍ +42 % +0\.73 +0 +0 +6 of 7$/mu
+    assert page =~ ~r/^work +10\/min +██▌ +42 % +0\.73 +0 +0 +0 +6 of 7$/mu
 
     assert page =~
-             "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node decides by its own signals\n  the gate of this node admits 50 %\n  :probe is contained\n"
+             "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node decides by its own signals\n  the gate of this node admits 50 %, and sheds 50 %\n  :probe is contained\n"
 
     assert page =~ "sensors  memory 0.5   pool no opinion\n"
   end
@@ -104,6 +104,85 @@ defmodule RateLimiter.TopTest do
     now = Snapshot.take()
     for line <- String.split(page(now, now), "\n"), do: assert(Text.width(line) <= 80, line)
     refute page(now, now) =~ "\e"
+  end
+
+  test "what the gate sheds has a column of its own" do
+    before = Snapshot.take()
+    [instance] = Enum.filter(before.instances, &(&1.name == ":top_shown"))
+    [work | _] = instance.subsystems
+    shed = %{work | asked: work.asked + 100, shed: work.shed + 90, open: 0.1}
+    now = %{before | at_ms: before.at_ms + 1_000}
+    page = page(%{now | instances: [%{instance | subsystems: [shed]}]}, before)
+    assert page =~ ~r/^work +10\/min +██████ 100 % +- +100 +0 +90 +0$/mu
+    assert page =~ "the gate of this node admits 10 %, and sheds 90 %"
+  end
+
+  test "the most denied limiters come first, then names with numbers in order" do
+    now = Snapshot.take()
+    [instance] = Enum.filter(now.instances, &(&1.name == ":top_shown"))
+    [limiter] = instance.limiters
+
+    limiters =
+      for {name, denials} <- [tenant_10: 0, tenant_2: 0, tenant_19: 5],
+          do: %{limiter | name: name, denials: denials}
+
+    before = %{instance | limiters: for(limiter <- limiters, do: %{limiter | denials: 0})}
+
+    page =
+      page(%{now | instances: [%{instance | limiters: limiters}]}, %{now | instances: [before]})
+
+    assert ["tenant_19", "tenant_2", "tenant_10"] =
+             Regex.scan(~r/^tenant_\d+/m, page) |> List.flatten()
+  end
+
+  test "the picture uses the width of the terminal, and no line is wider" do
+    now = Snapshot.take()
+    [instance] = Enum.filter(now.instances, &(&1.name == ":top_shown"))
+    [limiter] = instance.limiters
+    name = String.duplicate("a_long_name_", 5)
+    now = %{now | instances: [%{instance | limiters: [%{limiter | name: name}]}]}
+
+    for columns <- [80, 100, 132, 200] do
+      page = now |> Page.render(now, Map.put(@screen, :columns, columns)) |> IO.iodata_to_binary()
+      for line <- String.split(page, "\n"), do: assert(Text.width(line) <= columns, line)
+      assert page =~ ~r/^── :top_shown ─{#{columns - 14}}$/mu
+      assert String.contains?(page, name) == columns >= 132
+    end
+  end
+
+  describe "Live.view/3" do
+    test "every line can be reached in a terminal of any size" do
+      lines = for number <- 1..60, do: "line #{number}"
+
+      for rows <- [5, 24, 61, 100], columns <- [80, 200] do
+        seen =
+          for offset <- 0..80 do
+            {picture, offset} = Live.view(lines, {columns, rows}, offset)
+            picture = String.split(IO.iodata_to_binary(picture), "\e[K\r\n")
+            assert length(picture) == rows
+            assert hd(picture) == "line 1"
+            assert offset in 0..max(0, 59 - (rows - 2))
+            picture
+          end
+
+        assert Enum.sort(lines) -- List.flatten(seen) == []
+      end
+    end
+
+    test "keys scroll within the lines" do
+      lines = for number <- 1..60, do: "line #{number}"
+
+      view = fn keys ->
+        lines |> Live.view({80, 24}, Enum.reduce(keys, 0, &Live.scrolled(&2, &1))) |> elem(1)
+      end
+
+      assert view.([]) == 0
+      assert view.(["\e[B", "j", "\e[A"]) == 1
+      assert view.(["k", "\e[5~"]) == 0
+      assert view.(["\e[6~"]) == 15
+      assert view.(["G"]) == 59 - 22
+      assert view.(["G", "g", "x"]) == 0
+    end
   end
 
   test "print/1 prints one picture" do

@@ -2,7 +2,8 @@ defmodule Mix.Tasks.RateLimiter.Top do
   @shortdoc "Shows limiters and subsystems at work, live"
 
   @moduledoc """
-  Shows what the limiters and subsystems of a node do, live, until it is interrupted.
+  Shows what the limiters and subsystems of a node do, live, in the size of the terminal. The arrow keys scroll, and `q`
+  quits.
 
       mix rate_limiter.top --node shop@db1 --cookie SECRET
       mix rate_limiter.top
@@ -11,12 +12,13 @@ defmodule Mix.Tasks.RateLimiter.Top do
   (`elixir --sname` or `--name`) and must have this library. Without `--node`, this starts the application of the current
   project and shows that. `RateLimiter.Top.print/1` prints one picture in a release, where there is no Mix.
 
-  The columns of a limiter are calls and denials per second, ids in memory, and windows. Those of a subsystem are:
+  The columns of a limiter are calls and denials per second, ids in memory, and windows; the most denied come first. Those of a subsystem are:
 
     * `limit` - its configured limit
     * `scale` - the factor on it
     * `stress` - 0 to 1, as its control law sees it
-    * `calls/s`, `denied/s` - calls, and calls denied by the limit, the guard or the gate
+    * `calls/s`, `denied/s` - calls, and calls denied by the limit or the guard
+    * `shed/s` - calls denied by the gate of the node
     * `at work` - calls in flight, of how many the guard admits
 
   Below a subsystem stands the last sentence of its control law. The last line has the sensors of the node.
@@ -31,7 +33,7 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   ## Exit status
 
-    * 0 - with `--once` or when the reader of the output is gone
+    * 0 - after `q`, with `--once`, or when the reader of the output is gone
     * 1 - the node is not reachable
     * 2 - the command line is invalid
   """

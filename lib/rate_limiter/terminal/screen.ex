@@ -8,7 +8,11 @@ defmodule RateLimiter.Terminal.Screen do
   @eighths ~w(▏ ▎ ▍ ▌ ▋ ▊ ▉ █)
   @heights ~w(▁ ▂ ▃ ▄ ▅ ▆ ▇ █)
 
-  @type t :: %{color: boolean, unicode: boolean}
+  @type t :: %{
+          required(:color) => boolean,
+          required(:unicode) => boolean,
+          optional(:columns) => pos_integer
+        }
   @type style :: :bold | :faint | :red | :green | :yellow
 
   @doc "Returns the abilities of standard output. Respects `NO_COLOR`."
@@ -30,11 +34,11 @@ defmodule RateLimiter.Terminal.Screen do
   def style(_screen, colour, text), do: [apply(IO.ANSI, colour, []), text, IO.ANSI.reset()]
 
   @doc "Returns a line across the screen with a title in it."
-  @spec rule(t, String.t()) :: IO.chardata()
-  def rule(screen, title) do
+  @spec rule(t, String.t(), pos_integer) :: IO.chardata()
+  def rule(screen, title, columns \\ @columns) do
     line = if screen.unicode, do: "─", else: "-"
-    title = " " <> Text.at_most(title, @columns - 6) <> " "
-    rest = @columns - 2 - Text.width(title)
+    title = " " <> Text.at_most(title, columns - 6) <> " "
+    rest = columns - 2 - Text.width(title)
 
     [style(screen, :faint, String.duplicate(line, 2)), style(screen, :bold, title)] ++
       [style(screen, :faint, String.duplicate(line, rest)), "\n"]
