@@ -65,7 +65,8 @@ fn without_mapping(text: &[u8]) -> &[u8] {
     }
 }
 
-fn is_v4(text: &[u8]) -> bool {
+/// Whether the text has the form of an IPv4 address.
+pub(crate) fn is_v4(text: &[u8]) -> bool {
     if !(7..=15).contains(&text.len()) {
         return false;
     }

@@ -158,6 +158,10 @@ fn without_server(target: &[u8]) -> Option<&[u8]> {
 /// where the host is a list of addresses.
 fn names(text: &[u8]) -> Option<(&[u8], &[u8], Layouts)> {
     let (first, rest) = split_at_space(text)?;
+    // Nearly all lines begin so, and nothing has to be removed.
+    if address::is_v4(first) {
+        return Some((first, split_at_space(rest)?.1, Layouts::NONE));
+    }
     let (host, found) = address::client(first);
     if found == Layouts::NONE && address::is_address(host) {
         return Some((host, split_at_space(rest)?.1, found));
