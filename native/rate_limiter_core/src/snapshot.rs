@@ -13,10 +13,10 @@ use crate::clock::Nanos;
 /// ```
 /// use rate_limiter_core::{Join, Nanos, Snapshot};
 ///
-/// let here = Snapshot::Log { stamps: vec![Nanos(1), Nanos(5)] };
-/// let there = Snapshot::Log { stamps: vec![Nanos(5), Nanos(7)] };
-/// let stamps = vec![Nanos(1), Nanos(5), Nanos(7)];
-/// assert_eq!(here.with(&there, Join::Most, Nanos(9)), Snapshot::Log { stamps });
+/// let here = Snapshot::Log { uses: vec![(Nanos(1), 1), (Nanos(5), 3)] };
+/// let there = Snapshot::Log { uses: vec![(Nanos(5), 2), (Nanos(7), 1)] };
+/// let uses = vec![(Nanos(1), 1), (Nanos(5), 3), (Nanos(7), 1)];
+/// assert_eq!(here.with(&there, Join::Most, Nanos(9)), Snapshot::Log { uses });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Snapshot {
@@ -37,8 +37,8 @@ pub enum Snapshot {
     },
     /// The state of a sliding log.
     Log {
-        /// The moment of each unit that was used, oldest first.
-        stamps: Vec<Nanos>,
+        /// The moments of the uses and their units, the oldest first.
+        uses: Vec<(Nanos, u64)>,
     },
     /// The state of a fixed window.
     Fixed {
@@ -100,13 +100,11 @@ impl Snapshot {
                 newest: *newest,
                 counts: counts.iter().map(|&count| cut(count)).collect(),
             },
-            Self::Log { stamps } => {
-                let mut kept = Vec::new();
-                for &stamp in stamps.iter().rev() {
-                    kept.extend((0..cut(1)).map(|_| stamp));
-                }
+            Self::Log { uses } => {
+                let parts = uses.iter().rev().map(|&(at, units)| (at, cut(units)));
+                let mut kept: Vec<_> = parts.filter(|(_, units)| *units > 0).collect();
                 kept.reverse();
-                Self::Log { stamps: kept }
+                Self::Log { uses: kept }
             }
             Self::Fixed { start, per, used } => Self::Fixed {
                 start: *start,
@@ -122,7 +120,7 @@ impl Snapshot {
         match self {
             Self::Bucket { debt } => debt.0 == 0,
             Self::Window { counts, .. } => counts.iter().all(|&count| count == 0),
-            Self::Log { stamps } => stamps.is_empty(),
+            Self::Log { uses } => uses.is_empty(),
             Self::Fixed { used, .. } => *used == 0,
         }
     }
@@ -215,8 +213,11 @@ mod tests {
     }
 
     fn log(stamps: &[u64]) -> Snapshot {
+        let uses = stamps.chunk_by(|one, other| one == other);
         Snapshot::Log {
-            stamps: stamps.iter().copied().map(Nanos).collect(),
+            uses: uses
+                .map(|uses| (Nanos(uses[0]), uses.len() as u64))
+                .collect(),
         }
     }
 
@@ -244,7 +245,7 @@ mod tests {
                 (0..count).map(move |_| at)
             });
             let stamps: Vec<u64> = stamps.collect();
-            let Snapshot::Log { stamps: kept } = log(&stamps).part(part, whole) else {
+            let Snapshot::Log { uses: kept } = log(&stamps).part(part, whole) else {
                 panic!("a log");
             };
             for live in 0..=counts.len() {
@@ -252,8 +253,8 @@ mod tests {
                 let exact = (used * part).div_ceil(whole);
                 prop_assert_eq!(parts[..live].iter().sum::<u64>(), exact);
                 let after = 1_000 - live as u64;
-                let later = kept.iter().filter(|stamp| stamp.0 > after).count() as u64;
-                prop_assert_eq!(later, exact);
+                let later = kept.iter().filter(|(at, _)| at.0 > after).map(|(_, units)| units);
+                prop_assert_eq!(later.sum::<u64>(), exact);
             }
         }
 

@@ -76,6 +76,7 @@ pub enum Failure {
         /// The whole error message.
         message: Box<str>,
     },
-    /// Not run: this key holds a value that is not a state, written by another program.
+    /// This key holds a value that is not a state, written by another program. Not run, unless the authority took the
+    /// value for a state, and only this node refuses it.
     Foreign(Box<str>),
 }

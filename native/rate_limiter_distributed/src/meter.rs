@@ -28,6 +28,9 @@ mod sliding_log;
 mod sliding_window;
 mod token_bucket;
 
+#[cfg(test)]
+mod tests;
+
 use rate_limiter_core::{Algorithm, Limit, Nanos, Scale, Snapshot, Usage};
 
 use codec::Codec;
@@ -118,7 +121,7 @@ impl Meter {
     }
 
     /// Reads a stored value, `None` if the authority has none. Returns the usage and the state, or `None` if the value
-    /// is not a state of this window.
+    /// is not a state of this window, or out of its bounds.
     #[must_use]
     pub fn read(&self, value: Option<&[u8]>, query: &Query) -> Option<(Usage, Snapshot)> {
         self.codec.read(value, query)

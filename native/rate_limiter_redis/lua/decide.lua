@@ -2,7 +2,7 @@
 
 local TAKE, REFUND, RESET = 0, 2, 3
 local REQUEST, CHARGES = 1, 2
-local FOREIGN = 0
+local FOREIGN, REMEMBERED = 0, '1'
 -- The number of arguments that fit Lua's stack in one call.
 local AT_ONCE = 4000
 
@@ -134,7 +134,7 @@ while ARGV[argument] do
     if keep then
       place = place + 1
       request = first and first[KEYS[place]] or place
-      if values[request] == FOREIGN then
+      if values[request] and values[request] ~= REMEMBERED then
         letter = 'X'
       end
     end
@@ -177,7 +177,7 @@ while ARGV[argument] do
         end
       end
       if request and letter == 'A' and operation == TAKE and cost > 0 then
-        values[request], lives[request] = '1', keep
+        values[request], lives[request] = REMEMBERED, keep
       end
       for window = 1, windows do
         if changed[window] then

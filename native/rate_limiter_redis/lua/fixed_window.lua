@@ -30,7 +30,7 @@ local function fixed_window()
       return nil
     end
     local mark, start, per, count = unpacked(VALUE, value)
-    if mark ~= MARK then
+    if mark ~= MARK or start > LAST or per < 1 or per > LAST or count < 1 or count > MOST then
       return nil
     end
     if now >= start + per then

@@ -24,10 +24,16 @@
 -- A key's value is its whole state in absolute numbers, with the limit under which it was written. SET writes it with
 -- PX. Usage never lies in the future: usage written by a clock that was ahead counts as of now. All numbers are
 -- integers up to 2^53.
+--
+-- Any program may have written a value. `read` returns nil for one that is out of its bounds: whatever the bytes are,
+-- no later step may fail, since an error ends the whole script, with the calls of others. It does not read a whole log,
+-- so entries of a forged one may be out of order.
 
 local unpacked, packed = struct.unpack, struct.pack
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local call = redis.call
+
+local LAST = 2 ^ 53
 
 local slack, now, meter_count, repeats = unpacked('>I4I7HB', ARGV[1])
 if now == 0 then

@@ -11,7 +11,8 @@ local function sliding_log()
   local MARK, HEAD, HEAD_SIZE = 5, '>BI7I4', 12
   local ENTRY, ENTRY_SIZE = '>I7I4', 11
   local WRAP = 2 ^ 32
-  local MOST = 2 ^ 31
+  -- The most units: as many as any limit at any scale. The oldest of more make no difference, and are dropped.
+  local MOST = 2 ^ 16
 
   -- A state: entries `first` to `last` of `text`, counted from 0; `base`, the sum before them; `used`, their total.
   local function entry(state, number)
@@ -64,10 +65,15 @@ local function sliding_log()
   end
 
   local function state_of(uses)
-    local entries, sum = {}, 0
-    for _, use in ipairs(uses) do
-      sum = min(sum + use[2], MOST)
-      entries[#entries + 1] = packed(ENTRY, use[1], sum)
+    local entries, sum, left, first = {}, 0, MOST, #uses + 1
+    while first > 1 and left > 0 do
+      first = first - 1
+      uses[first][2] = min(uses[first][2], left)
+      left = left - uses[first][2]
+    end
+    for number = first, #uses do
+      sum = sum + uses[number][2]
+      entries[#entries + 1] = packed(ENTRY, uses[number][1], sum)
     end
     local state = renewed(blank(), 0, table.concat(entries))
     state.used = sum
@@ -128,20 +134,28 @@ local function sliding_log()
       return nil
     end
     local mark, per, base = unpacked(HEAD, value)
-    if mark ~= MARK then
+    if mark ~= MARK or per < 1 or per > LAST then
       return nil
     end
     local state = { text = value, offset = HEAD_SIZE, first = 0, last = count - 1, base = base, used = 0 }
+    local newest, total = entry(state, state.last)
+    local units = (total - base) % WRAP
+    if units < count or units > MOST or newest > LAST then
+      return nil
+    end
     -- Usage that has left a shorter window does not return when the window becomes longer.
-    state.first = after(state, now - min(per, meter.per))
-    if state.first == count then
+    local expired = now - min(per, meter.per)
+    state.first = after(state, expired)
+    if newest <= expired or state.first == count then
       return blank(), per ~= meter.per
     end
     if state.first > 0 then
       state.base = sum_up_to(state, state.first - 1)
     end
-    local newest, total = entry(state, state.last)
     state.used = (total - state.base) % WRAP
+    if state.used < 1 or state.used > MOST then
+      return nil
+    end
     if newest > now then
       local kept = cut(state, state.first, after(state, now) - 1)
       return renewed(state, state.base, kept .. packed(ENTRY, now, total)), true

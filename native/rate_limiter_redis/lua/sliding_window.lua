@@ -60,11 +60,14 @@ local function sliding_window()
     end
     local _, sub_windows, cell, newest = unpacked(size > 4 and SHORT or LONG, value)
     size = size > 4 and size - 4 or size
-    if (#value - head) % size ~= 0 or cell % 2 ^ 28 == 0 then
-      return nil
-    end
     local same = cell == meter.cell and sub_windows + 1 == meter.kept
     local width = same and meter.width or width_of(cell)
+    local count = (#value - head) / size
+    -- No sub-window lies before 1970.
+    local most = min(sub_windows, newest) + 1
+    if count % 1 ~= 0 or count > most or sub_windows < 1 or width < 1 or newest * width > LAST then
+      return nil
+    end
     local present = same and meter.number or floor(now / width)
     local age = present - newest
     if age > sub_windows then

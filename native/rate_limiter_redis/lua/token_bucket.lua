@@ -18,7 +18,8 @@ local function token_bucket()
   local NARROW, WIDE = '>BI7I6I6', '>BI7I7I7'
   local NARROW_END = 2 ^ 48
   local MOST = 2 ^ 52
-  local SHORT, LOW = '>I3I6I3', 2 ^ 24
+  local SHORT, LOW, CELL = '>I3I6I3', 2 ^ 24, 2 ^ 20
+  local MAX_SHIFT = 40
 
   local function grain_bits(interval)
     local bits = 4
@@ -102,6 +103,9 @@ local function token_bucket()
     local unit, written, debt, interval
     if #value == 12 then
       local cell, high, low = unpacked(SHORT, value)
+      if cell % CELL == 0 then
+        return nil
+      end
       unit, interval = 128, cell == meter.cell and meter.interval or interval_of(cell)
       written, debt = lengthened(high, low, cell == meter.cell and meter.bits or grain_bits(interval))
     elseif #value == 20 then
@@ -111,6 +115,9 @@ local function token_bucket()
     else
       return nil
     end
+    if #value > 12 and (debt > MOST or interval < 1 or interval > LAST) or written > LAST or debt > LAST then
+      return nil
+    end
     local elapsed = now - written
     if unit == meter.unit and interval == meter.interval then
       if elapsed < 0 then
@@ -118,7 +125,7 @@ local function token_bucket()
       end
       return max(debt - elapsed * meter.ticks, 0), false
     end
-    if unit < 128 or interval == 0 then
+    if unit < 128 or unit % 64 > MAX_SHIFT then
       return nil
     end
     debt = debt - max(elapsed, 0) * ticks_of(unit)

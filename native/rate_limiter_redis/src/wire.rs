@@ -263,19 +263,27 @@ fn answer<'a>(
         let value = match value {
             Value::BulkString(value) => Some(&value[..]),
             Value::Nil => None,
-            _ => return None,
+            _ => return Err(Failure::Lost),
         };
-        let (usage, state) = window.meter.read(value, &query)?;
-        Some(WindowReply { usage, state })
+        let read = window.meter.read(value, &query);
+        // The script does not check the inside of a log. Such a value concerns this key alone.
+        let (usage, state) = read.ok_or_else(|| Failure::Foreign(window_key(call, window)))?;
+        Ok(WindowReply { usage, state })
     };
-    let windows: Option<Vec<_>> = call.windows.iter().zip(&values).map(window).collect();
-    match windows {
-        Some(windows) if windows.len() == call.windows.len() => Ok(Reply {
-            now: Nanos(now * 1_000),
-            windows,
-        }),
-        _ => Err(Failure::Lost),
+    let windows: Result<Vec<_>, _> = call.windows.iter().zip(&values).map(window).collect();
+    let windows = windows?;
+    if windows.len() < call.windows.len() {
+        return Err(Failure::Lost);
     }
+    Ok(Reply {
+        now: Nanos(now.saturating_mul(1_000)),
+        windows,
+    })
+}
+
+fn window_key(call: &Call, window: &WindowCall) -> Box<str> {
+    let key = [&*call.key, &*name::window(&window.meter)].concat();
+    String::from_utf8_lossy(&key).into()
 }
 
 /// Returns the key that holds a value of another program: that of a window, or else that of the request id.

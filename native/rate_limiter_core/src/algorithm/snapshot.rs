@@ -17,8 +17,8 @@ impl Meter {
             }
             Self::SlidingWindow(window) => window.export(words, now, offset),
             Self::SlidingLog(log) => {
-                let stamps = log.export(logs.get(words), now, offset);
-                (!stamps.is_empty()).then_some(Snapshot::Log { stamps })
+                let uses = log.export(logs.get(words), now, offset);
+                (!uses.is_empty()).then_some(Snapshot::Log { uses })
             }
             Self::FixedWindow(window) => window.export(words, now),
         }
@@ -45,9 +45,9 @@ impl Meter {
                     counts,
                 },
             ) => window.import(words, now, offset, (*width, *newest, counts)),
-            (Self::SlidingLog(log), Snapshot::Log { stamps }) => {
+            (Self::SlidingLog(log), Snapshot::Log { uses }) => {
                 logs.update(words, |into| {
-                    log.import(into, now, offset, stamps, may_grow);
+                    log.import(into, now, offset, uses, may_grow);
                 });
             }
             (Self::FixedWindow(window), Snapshot::Fixed { start, per, used }) => {

@@ -36,8 +36,8 @@ impl Snapshot {
                 let present = now.0 / width.0.max(1);
                 here.with(&there, join, present).into_window(*width)
             }
-            (Self::Log { stamps }, Self::Log { stamps: there }) => Self::Log {
-                stamps: with_stamps(stamps, there, join),
+            (Self::Log { uses }, Self::Log { uses: there }) => Self::Log {
+                uses: with_uses(uses, there, join),
             },
             (
                 Self::Fixed { start, per, used },
@@ -144,25 +144,27 @@ impl SubWindows {
     }
 }
 
-/// Joins two ascending lists of moments: each moment occurs as often as `join` returns for both counts.
-fn with_stamps(here: &[Nanos], there: &[Nanos], join: Join) -> Vec<Nanos> {
+/// Joins two ascending lists of uses: each moment has as many units as `join` returns for those of both.
+fn with_uses(here: &[(Nanos, u64)], there: &[(Nanos, u64)], join: Join) -> Vec<(Nanos, u64)> {
     let (mut here, mut there) = (here.iter().peekable(), there.iter().peekable());
     let mut joined = Vec::new();
     loop {
         let next = match (here.peek(), there.peek()) {
-            (Some(&&a), Some(&&b)) => a.min(b),
-            (Some(&&one), None) | (None, Some(&&one)) => one,
+            (Some(&&(one, _)), Some(&&(other, _))) => one.min(other),
+            (Some(&&(one, _)), None) | (None, Some(&&(one, _))) => one,
             (None, None) => return joined,
         };
-        let count = |row: &mut std::iter::Peekable<std::slice::Iter<Nanos>>| {
-            let mut times = 0;
-            while row.next_if(|&&stamp| stamp == next).is_some() {
-                times += 1;
+        let units = |uses: &mut std::iter::Peekable<std::slice::Iter<(Nanos, u64)>>| {
+            let mut sum = 0_u64;
+            while let Some((_, units)) = uses.next_if(|(at, _)| *at == next) {
+                sum = sum.saturating_add(*units);
             }
-            times
+            sum
         };
-        let times = join.of(count(&mut here), count(&mut there));
-        joined.extend((0..times).map(|_| next));
+        let units = join.of(units(&mut here), units(&mut there));
+        if units > 0 {
+            joined.push((next, units));
+        }
     }
 }
 

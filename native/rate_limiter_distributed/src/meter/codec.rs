@@ -7,6 +7,9 @@ use rate_limiter_core::{LimitError, Nanos, Scale, Snapshot, Usage};
 /// A cost above this is above every maximum. No number in a state is larger than twice this.
 pub const MAX_COST: u64 = 1 << 52;
 
+/// The largest number of a state: floating point represents all up to it exactly.
+pub(super) const MAX_NUMBER: u64 = 1 << 53;
+
 /// A question about a stored state. Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
@@ -38,7 +41,8 @@ pub(super) trait States {
     type State;
 
     /// Decodes a stored value. Returns an unused state if the value was written under another limit, since the
-    /// authority would have converted it if it still counted; and `None` if it is not a value of this algorithm.
+    /// authority would have converted it if it still counted; and `None` if it is not a value of this algorithm, or out
+    /// of its bounds. Any program may have written it: whatever it holds must neither panic nor take much memory.
     fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
 
     /// Computes what a local limiter would answer.

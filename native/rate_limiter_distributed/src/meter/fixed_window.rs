@@ -7,6 +7,7 @@ use rate_limiter_core::{arithmetic, LimitError, Nanos, Scale, Snapshot, Usage};
 
 use super::codec::{
     micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_COST,
+    MAX_NUMBER,
 };
 
 const MARK: u8 = 6;
@@ -84,10 +85,16 @@ impl States for FixedWindow {
             return None;
         }
         let (start, per) = (number(&value[1..8]), number(&value[8..15]));
+        let used = number(&value[15..]);
+        let is_bounded = start <= MAX_NUMBER
+            && (1..=MAX_NUMBER).contains(&per)
+            && (1..=MAX_COST).contains(&used);
+        if !is_bounded {
+            return None;
+        }
         if now >= start + per || per != self.per {
             return Some(unused);
         }
-        let used = number(&value[15..]);
         Some(Open { start, used })
     }
 

@@ -8,12 +8,15 @@
 use rate_limiter_core::{arithmetic, Nanos, Scale, Snapshot, Usage};
 
 use super::codec::{
-    micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States,
+    micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_NUMBER,
 };
 
 const MARK: u8 = 5;
 const HEAD: usize = 12;
 const ENTRY: usize = 11;
+
+/// The most units of a log: as many as its largest amount at any scale. So an authority keeps that many of the newest.
+pub(super) const MAX_UNITS: u64 = 1 << 16;
 
 #[derive(Debug)]
 pub(super) struct SlidingLog {
@@ -34,7 +37,7 @@ impl SlidingLog {
 
 impl Codec for SlidingLog {
     fn max(&self, scale: Scale) -> u64 {
-        scale.of_limit(self.limit)
+        scale.of_limit(self.limit).min(MAX_UNITS)
     }
 
     fn encode(&self, scale: Scale) -> Vec<u8> {
@@ -45,11 +48,12 @@ impl Codec for SlidingLog {
     }
 
     fn portions(&self, snapshot: &Snapshot) -> Vec<Portion> {
-        let Snapshot::Log { stamps } = snapshot else {
+        let Snapshot::Log { uses } = snapshot else {
             return Vec::new();
         };
-        let same = stamps.chunk_by(|one, other| micros_ceil(*one) == micros_ceil(*other));
-        same.map(|stamps| (micros_ceil(stamps[0]), stamps.len() as u64))
+        let same = uses.chunk_by(|(one, _), (other, _)| micros_ceil(*one) == micros_ceil(*other));
+        let units = |uses: &[(Nanos, u64)]| uses.iter().map(|(_, units)| units).sum();
+        same.map(|uses| (micros_ceil(uses[0].0), units(uses)))
             .collect()
     }
 
@@ -67,20 +71,29 @@ impl States for SlidingLog {
             return Some(Vec::new());
         };
         let (head, entries) = value.split_at_checked(HEAD)?;
-        if head[0] != MARK {
+        let per = number(&head[1..8]);
+        let is_log = head[0] == MARK
+            && (1..=MAX_NUMBER).contains(&per)
+            && !entries.is_empty()
+            && entries.len() % ENTRY == 0;
+        if !is_log {
             return None;
         }
-        if number(&head[1..8]) != self.per {
-            return Some(Vec::new());
-        }
-        let mut before = number(&head[8..]);
-        let uses = entries.chunks_exact(ENTRY).map(|entry| {
-            let sum = number(&entry[7..]);
+        let (mut before, mut newest, mut total) = (number(&head[8..]), 0, 0);
+        let mut uses = Vec::new();
+        for entry in entries.chunks_exact(ENTRY) {
+            let (at, sum) = (number(&entry[..7]), number(&entry[7..]));
             let amount = sum.wrapping_sub(before) & u64::from(u32::MAX);
-            before = sum;
-            (number(&entry[..7]), amount)
-        });
-        Some(uses.filter(|(at, _)| at + self.per > now).collect())
+            total += amount;
+            if amount == 0 || total > MAX_UNITS || !(newest..=MAX_NUMBER).contains(&at) {
+                return None;
+            }
+            (before, newest) = (sum, at);
+            if per == self.per && at + per > now {
+                uses.push((at, amount));
+            }
+        }
+        Some(uses)
     }
 
     fn usage(&self, uses: &Vec<Portion>, query: &Query) -> Usage {
@@ -103,12 +116,8 @@ impl States for SlidingLog {
     }
 
     fn snapshot(&self, uses: &Vec<Portion>) -> Snapshot {
-        let units = |&(at, amount): &Portion| {
-            let amount = usize::try_from(amount).unwrap_or(0);
-            std::iter::repeat_n(nanos(at), amount)
-        };
         Snapshot::Log {
-            stamps: uses.iter().flat_map(units).collect(),
+            uses: uses.iter().map(|&(at, units)| (nanos(at), units)).collect(),
         }
     }
 }

@@ -10,7 +10,9 @@
 use rate_limiter_core::arithmetic::{self, Width};
 use rate_limiter_core::{Nanos, Scale, Snapshot, Usage};
 
-use super::codec::{nanos, number, part_of, put, Codec, MeterError, Portion, Query, States};
+use super::codec::{
+    nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_NUMBER,
+};
 
 /// Set in the first byte where the number of the newest sub-window is short.
 const SHORT: u8 = 4;
@@ -55,6 +57,13 @@ impl SlidingWindow {
         let ends = (state.present - age + u64::from(self.sub_windows) + 1) * self.width.span;
         nanos(ends - now)
     }
+}
+
+/// Returns the span of a width in microseconds, `None` for zero.
+fn span_of(cell: u64) -> Option<u64> {
+    let power = 10_u64.pow(u32::try_from(cell >> 28).ok()?);
+    let span = (cell % (1 << 28)).saturating_mul(power);
+    (span > 0).then_some(span)
 }
 
 impl Codec for SlidingWindow {
@@ -109,13 +118,21 @@ impl States for SlidingWindow {
                 (first, 13)
             };
             let (head, stored) = value.split_at_checked(head)?;
-            if !(1..=4).contains(&size) {
+            let (sub_windows, newest) = (u64::from(head[1]), number(&head[6..]));
+            let fits = newest <= MAX_NUMBER / span_of(number(&head[2..6]))?;
+            if !(1..=4).contains(&size) || stored.len() % usize::from(size) != 0 {
+                return None;
+            }
+            let stored_counts = (stored.len() / usize::from(size)) as u64;
+            // No sub-window lies before 1970.
+            let is_bounded = (1..=sub_windows.min(newest) + 1).contains(&stored_counts);
+            if !is_bounded || sub_windows == 0 || !fits {
                 return None;
             }
             if u32::from(head[1]) == self.sub_windows
                 && number(&head[2..6]) == self.width.cell.into()
             {
-                let age = present.checked_sub(number(&head[6..]))?;
+                let age = present.checked_sub(newest)?;
                 let kept = self.sub_windows as usize + 1;
                 counts.resize(kept.min(usize::try_from(age).unwrap_or(kept)), 0);
                 counts.extend(stored.chunks(size.into()).map(number));

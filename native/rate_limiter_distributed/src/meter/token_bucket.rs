@@ -13,7 +13,7 @@
 
 use rate_limiter_core::{LimitError, Nanos, Retry, Scale, Snapshot, Usage};
 
-use super::codec::{number, put, Codec, Portion, Query, States, MAX_COST};
+use super::codec::{number, put, Codec, Portion, Query, States, MAX_COST, MAX_NUMBER};
 
 /// A bucket uses the ticks of a local limiter if a full one drains in at most this many ticks, and tokens are at most
 /// so many apart. That leaves room for a scale of 0.001.
@@ -53,6 +53,12 @@ impl Unit {
     /// `2^-shift` microseconds.
     fn coarse(shift: u8) -> Self {
         Self(Self::COARSE + shift)
+    }
+
+    fn exists(unit: u8) -> bool {
+        [Self::FINE, Self::COARSE]
+            .iter()
+            .any(|first| (*first..=first + MAX_SHIFT).contains(&unit))
     }
 
     fn ticks_in_micro(self) -> u64 {
@@ -167,7 +173,11 @@ impl States for TokenBucket {
         };
         let (written, debt) = match value.len() {
             SHORT => {
-                if number(&value[..3]) != self.cell().into() {
+                let cell = number(&value[..3]);
+                if cell.is_multiple_of(1 << 20) {
+                    return None;
+                }
+                if cell != self.cell().into() {
                     return Some(0);
                 }
                 // 72 bits: the moment in grains, then the debt in 20 bits more than a grain's microseconds.
@@ -180,10 +190,18 @@ impl States for TokenBucket {
             size @ (20 | 22) => {
                 let (written, rest) = value[1..].split_at(7);
                 let (debt, interval) = rest.split_at((size - 8) / 2);
-                if value[0] != self.unit.0 || number(interval) != self.interval {
+                let [written, debt, interval] = [written, debt, interval].map(number);
+                let is_bounded = Unit::exists(value[0])
+                    && written <= MAX_NUMBER
+                    && debt <= MAX_COST
+                    && (1..=MAX_NUMBER).contains(&interval);
+                if !is_bounded {
+                    return None;
+                }
+                if value[0] != self.unit.0 || interval != self.interval {
                     return Some(0);
                 }
-                (number(written), number(debt))
+                (written, debt)
             }
             _ => return None,
         };

@@ -121,11 +121,7 @@ fn a_reply_holds_the_state_in_portable_form() {
             counts: vec![2, 0, 1],
         },
         Snapshot::Log {
-            stamps: vec![
-                Nanos(START),
-                Nanos(START + 2 * SECOND),
-                Nanos(START + 2 * SECOND),
-            ],
+            uses: vec![(Nanos(START), 1), (Nanos(START + 2 * SECOND), 2)],
         },
         Snapshot::Fixed {
             start: Nanos(START),

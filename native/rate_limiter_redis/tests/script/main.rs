@@ -13,6 +13,7 @@ mod text;
 
 mod charges;
 mod fixture;
+mod forged;
 mod laws;
 mod memory;
 mod redis_limiter;

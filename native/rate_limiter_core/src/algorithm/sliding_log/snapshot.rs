@@ -7,45 +7,45 @@ use crate::clock::Nanos;
 use super::{Log, SlidingLog, Stamp};
 
 impl SlidingLog {
-    /// Returns the moment of each unit that counts, since 1970, oldest first. `offset` added to the clock's time is
-    /// time since 1970.
-    pub(crate) fn export(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<Nanos> {
+    /// Returns the moments of the uses that count, since 1970, and their units, the oldest first. `offset` added to the
+    /// clock's time is time since 1970.
+    pub(crate) fn export(&self, log: &Log, now: Nanos, offset: Nanos) -> Vec<(Nanos, u64)> {
         let gone = log.expired(now, self.per).count();
         let live = log.stamps.iter().skip(gone);
-        live.flat_map(|stamp| (0..stamp.units).map(|_| stamp.at.saturating_add(offset)))
+        live.map(|stamp| (stamp.at.saturating_add(offset), stamp.units))
             .collect()
     }
 
-    /// Replaces the log by `stamps`, which are since 1970 and in ascending order. A log that may not grow counts all of
+    /// Replaces the log by `uses`, which are since 1970 and in ascending order. A log that may not grow counts all of
     /// them at the last moment.
     pub(crate) fn import(
         &self,
         log: &mut Log,
         now: Nanos,
         offset: Nanos,
-        stamps: &[Nanos],
+        uses: &[(Nanos, u64)],
         may_grow: bool,
     ) {
-        let live = stamps
+        let live = uses
             .iter()
-            .map(|stamp| stamp.saturating_sub(offset))
-            .filter(|at| at.saturating_add(self.per) > now);
+            .map(|(at, units)| (at.saturating_sub(offset), *units))
+            .filter(|(at, _)| at.saturating_add(self.per) > now);
         let mut grouped: VecDeque<Stamp> = VecDeque::new();
-        let mut used = 0;
-        for at in live {
-            used += 1;
+        let mut total = 0;
+        for (at, units) in live {
+            total += units;
             match grouped.back_mut() {
-                Some(last) if last.at >= at => last.units += 1,
+                Some(last) if last.at >= at => last.units += units,
                 Some(last) if !may_grow => {
                     last.at = at;
-                    last.units += 1;
+                    last.units += units;
                 }
-                _ => grouped.push_back(Stamp { at, units: 1 }),
+                _ => grouped.push_back(Stamp { at, units }),
             }
         }
         *log = Log {
             stamps: grouped,
-            used,
+            used: total,
             per: self.per,
         };
     }

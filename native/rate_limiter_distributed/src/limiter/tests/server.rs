@@ -159,7 +159,7 @@ fn unused(limit: &Limit) -> Snapshot {
             newest: 0,
             counts: Vec::new(),
         },
-        Algorithm::SlidingLog => Snapshot::Log { stamps: Vec::new() },
+        Algorithm::SlidingLog => Snapshot::Log { uses: Vec::new() },
         Algorithm::FixedWindow { .. } => Snapshot::Fixed {
             start: Nanos(0),
             per: Nanos(1),
