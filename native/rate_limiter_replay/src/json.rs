@@ -122,10 +122,10 @@ impl<'a> Value<'a> {
         } else {
             Cow::Borrowed(self.raw.as_bytes())
         };
-        Some(if quoted {
-            unescape(&bytes)?.into()
-        } else {
-            bytes
+        Some(match &*bytes {
+            _ if !quoted => bytes,
+            [_, inside @ .., _] if !inside.contains(&b'\\') => inside.to_vec().into(),
+            escaped => unescape(escaped)?.into(),
         })
     }
 }
