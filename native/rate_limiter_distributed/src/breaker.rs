@@ -37,7 +37,7 @@ pub enum State {
 /// assert_eq!(breaker.trip(now, 0), Some((State::Closed, State::Open)));
 /// let due = breaker.probe_at().expect("a probe after the pause");
 /// assert_eq!(breaker.probe(due), Some((State::Open, State::HalfOpen)));
-/// assert_eq!(breaker.probe_succeeded(), Some((State::HalfOpen, State::Closed)));
+/// assert_eq!(breaker.probe_succeeded(due), Some((State::HalfOpen, State::Closed)));
 /// ```
 #[derive(Debug, Default)]
 pub struct Breaker {
