@@ -84,7 +84,7 @@ pub(crate) fn is_v4(text: &[u8]) -> bool {
 fn is_v6(text: &[u8]) -> bool {
     let zone = text.iter().position(|&byte| byte == b'%');
     let text = &text[..zone.unwrap_or(text.len())];
-    let colons = text.iter().filter(|&&byte| byte == b':').count();
+    let colons = memchr::memchr_iter(b':', text).count();
     let known = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
     (2..=7).contains(&colons) && text.len() <= 45 && text.iter().all(known)
 }

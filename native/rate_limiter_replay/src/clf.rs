@@ -187,7 +187,7 @@ fn names_virtual_host(first: &[u8], rest: &[u8]) -> bool {
     let port = memchr::memrchr(b':', first).map(|colon| &first[colon + 1..]);
     let has_port = port.is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
     let names_client = address::is_address(address::client(second).0);
-    let more = after.iter().filter(|&&byte| byte == b' ').count() >= 2;
+    let more = memchr::memchr_iter(b' ', after).count() >= 2;
     more && second != b"-" && !first.ends_with(b",") && (names_client || has_port)
 }
 
