@@ -2,6 +2,8 @@ defmodule RateLimiter.LeakTest do
   # Memory leaks. Not async, because the memory of the whole node is measured.
   use ExUnit.Case, async: false
 
+  import RateLimiter.Support.Eventually
+
   @limiters [
     leak: [
       windows: [
@@ -65,7 +67,7 @@ defmodule RateLimiter.LeakTest do
     for _ <- 1..200, do: round.()
     before = size()
     for _ <- 1..1_000, do: round.()
-    assert eventually(fn -> grown(before, size()) == [] end), inspect(grown(before, size()))
+    eventually(fn -> grown(before, size()) == [] end, fn -> grown(before, size()) end)
   end
 
   defp grown(before, later) do
@@ -81,9 +83,6 @@ defmodule RateLimiter.LeakTest do
         later[key] - before[key] > most,
         do: {key, before[key], later[key]}
   end
-
-  defp eventually(fun, tries \\ 1_000),
-    do: fun.() || (tries > 0 && Process.sleep(20) && eventually(fun, tries - 1))
 
   describe "a thousand times" do
     test "starting and stopping an instance leaks nothing" do

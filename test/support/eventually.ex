@@ -6,22 +6,26 @@ defmodule RateLimiter.Support.Eventually do
 
   @type condition :: (... -> as_boolean(term))
 
-  @doc "Returns when the condition holds, with what it returned; raises when it does not hold for two minutes."
-  @spec eventually(condition) :: term
-  def eventually(condition),
-    do: eventually(condition, System.monotonic_time(:millisecond) + @patience_ms)
+  @doc """
+  Returns when the condition holds, with what it returned.
 
-  defp eventually(condition, deadline) do
+  Raises when it does not hold for two minutes, with what `found` returns then.
+  """
+  @spec eventually(condition, (... -> term)) :: term
+  def eventually(condition, found \\ fn -> nil end),
+    do: eventually(condition, found, System.monotonic_time(:millisecond) + @patience_ms)
+
+  defp eventually(condition, found, deadline) do
     cond do
       result = condition.() ->
         result
 
       System.monotonic_time(:millisecond) > deadline ->
-        raise "a condition did not hold within #{div(@patience_ms, 1_000)} s"
+        raise "a condition did not hold within #{div(@patience_ms, 1_000)} s: #{inspect(found.())}"
 
       true ->
         Process.sleep(2)
-        eventually(condition, deadline)
+        eventually(condition, found, deadline)
     end
   end
 end

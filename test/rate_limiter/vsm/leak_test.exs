@@ -73,7 +73,7 @@ defmodule RateLimiter.VSM.LeakTest do
     for _ <- 1..div(rounds, 5), do: round.()
     before = size()
     for _ <- 1..rounds, do: round.()
-    eventually(fn -> grown(before, size()) == [] end)
+    eventually(fn -> grown(before, size()) == [] end, fn -> grown(before, size()) end)
   end
 
   defp grown(before, later) do
