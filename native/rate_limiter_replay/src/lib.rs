@@ -302,7 +302,7 @@ impl Replay {
     /// Keeps the fields of the first line that lacks one.
     fn hint(&mut self, text: &[u8]) {
         if self.input.first_fields.is_empty() && self.input.without_id + self.input.broken <= 100 {
-            self.input.first_fields = self.reader.hint(text);
+            self.input.first_fields = RecordReader::hint(text);
         }
     }
 

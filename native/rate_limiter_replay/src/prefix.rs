@@ -79,12 +79,11 @@ fn structured(mut rest: &[u8]) -> Option<&[u8]> {
     for _ in 0..4 {
         rest = word(rest)?.1;
     }
-    let rest = match rest.strip_prefix(b"- ") {
-        Some(rest) => rest,
-        None => {
-            let end = rest.windows(2).position(|pair| pair == b"] ")?;
-            rest.starts_with(b"[").then_some(&rest[end + 2..])?
-        }
+    let rest = if let Some(rest) = rest.strip_prefix(b"- ") {
+        rest
+    } else {
+        let end = rest.windows(2).position(|pair| pair == b"] ")?;
+        rest.starts_with(b"[").then_some(&rest[end + 2..])?
     };
     Some(rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest))
 }

@@ -331,7 +331,7 @@ impl RecordReader {
     }
 
     /// The fields of a JSON line that has no id or no time, with their values.
-    pub(crate) fn hint(&self, line: &[u8]) -> Vec<(String, String)> {
+    pub(crate) fn hint(line: &[u8]) -> Vec<(String, String)> {
         let own = prefix::strip(line).map_or(line, |(own, _)| own);
         let fields = json::fields(own);
         let inner = fields.iter().find(|(name, value)| {

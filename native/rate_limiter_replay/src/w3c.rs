@@ -1,4 +1,4 @@
-//! Lines of the W3C Extended Log File Format, as IIS and CloudFront write them: a header names the columns.
+//! Lines of the W3C Extended Log File Format, as IIS and `CloudFront` write them: a header names the columns.
 
 use crate::error::LineError;
 use crate::moment::Moment;
@@ -36,12 +36,12 @@ impl<'a> Row<'a> {
 
     /// The time, which these logs write in UTC: `date` and `time`, or the one of `names` that holds both.
     pub(crate) fn moment(&self, names: &[String]) -> Result<Moment, LineError> {
-        let moment = match (self.column(b"date"), self.column(b"time")) {
-            (Some(date), Some(time)) => Moment::iso(&[date, b"T", time].concat()),
-            _ => {
-                let mut times = names.iter().filter_map(|name| self.column(name.as_bytes()));
-                times.find_map(|time| Moment::parse(time, None))
-            }
+        let moment = if let (Some(date), Some(time)) = (self.column(b"date"), self.column(b"time"))
+        {
+            Moment::iso(&[date, b"T", time].concat())
+        } else {
+            let mut times = names.iter().filter_map(|name| self.column(name.as_bytes()));
+            times.find_map(|time| Moment::parse(time, None))
         };
         moment.ok_or(LineError::Time)
     }
