@@ -1,4 +1,4 @@
-# What a check costs from Elixir, beside one `:ets.update_counter` on the same keys and governor behind a bare NIF.
+# The cost of a check from Elixir, beside one `:ets.update_counter` on the same keys and governor behind a bare NIF.
 #
 #     MIX_ENV=prod mix run bench/check.exs [--quick]
 

@@ -1,4 +1,4 @@
-# How long single checks take from Elixir: not the mean, but the slow ones. And what the sweep does to them.
+# The durations of single checks from Elixir: not the mean, but the slow ones. Also the effect of the sweep on them.
 #
 #     MIX_ENV=prod mix run bench/latency.exs [--quick]
 
@@ -28,7 +28,7 @@ end
 
 defmodule Bench.Latency.Timed do
   @moduledoc false
-  # What is timed.
+  # The timed calls.
 
   import Bench.Latency.TimedLoop
   require Bench.Loop
@@ -42,7 +42,7 @@ end
 
 defmodule Bench.Latency.Sweep do
   @moduledoc false
-  # The sweep of idle keys: not at all, as an instance does it, or without a pause.
+  # The sweep of idle keys: none, as in an instance, or without a pause.
 
   alias RateLimiter.Store
   alias RateLimiter.Instance.Sweeper
@@ -63,7 +63,7 @@ defmodule Bench.Latency.Sweep do
 
   def during(_instance, {:without_pause, limiter}, fun) do
     handle = Store.handle(limiter)
-    # On the other scheduler: on the same one it would take turns with the caller.
+    # On the other scheduler, since on the same one it would alternate with the caller.
     other = System.schedulers_online()
     pid = :erlang.spawn_opt(fn -> forever(handle) end, [{:scheduler, other}])
     fun.()
@@ -86,11 +86,11 @@ defmodule Bench.Latency do
   @shares [0.5, 0.99, 0.999, 0.9999]
   @targets [{0.99, "p99", 500}, {0.999, "p99.9", 1_000}, {0.9999, "p99.99", 50_000}]
 
-  # What a new process has, in words; and one that has done some work already.
+  # The heap of a new process in words, and that of one that has done some work.
   @small 233
   @grown 28_690
 
-  # What a row says, what is asked, by how many processes, of which heap; what the sweep does.
+  # Title of the row, subject, number of processes, their heap, mode of the sweep.
   @peers [
     {"nothing between the readings", :empty, 1, @small, :usual},
     {"check_and_track/3", :wide, 1, @small, :usual},

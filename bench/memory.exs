@@ -1,4 +1,4 @@
-# Bytes a key: how much the resident memory of the operating system's process grows, each subject in a VM of its own.
+# Bytes a key: the growth of the resident memory of the operating system's process, each subject in a VM of its own.
 #
 #     MIX_ENV=prod mix run bench/memory.exs [--quick]
 
@@ -8,7 +8,7 @@ end
 
 defmodule Bench.Memory.Subject do
   @moduledoc false
-  # In the VM that holds the keys: how much it grows by them.
+  # The growth of the VM that holds the keys.
 
   alias Bench.GovernorNif
 
@@ -18,11 +18,11 @@ defmodule Bench.Memory.Subject do
     "fixed_window" => [algorithm: :fixed_window, limit: 100, per: :day]
   }
 
-  @doc "Bytes that the VM grew by, and by how many at most meanwhile."
+  @doc "Returns the bytes by which the VM grew, and the most by which it had grown meanwhile."
   @spec growth(String.t(), pos_integer) :: {integer, integer}
   def growth(subject, keys) do
     ask = start(subject, keys)
-    # What the VM takes for the calls themselves is not the keys'.
+    # A first run, so that memory which the calls take once is not counted for the keys.
     fill(fn _id -> ask.("always the same") end, 100_000)
     {before, _peak} = memory()
     fill(ask, keys)
@@ -47,14 +47,14 @@ defmodule Bench.Memory.Subject do
     &RateLimiter.check_and_track(:memory, &1, :each)
   end
 
-  # In a process that goes with its garbage.
+  # In a process of its own, so that its garbage is freed when it ends.
   defp fill(ask, keys) do
     {pid, monitor} = spawn_monitor(fn -> Enum.each(1..keys, &ask.("user:#{&1 + 10_000_000}")) end)
 
     receive do: ({:DOWN, ^monitor, _, ^pid, :normal} -> :ok)
   end
 
-  # Linux tells both in kibibytes.
+  # Linux reports both in kibibytes.
   defp memory do
     status = File.read!("/proc/self/status")
     {kibibytes(status, "VmRSS"), kibibytes(status, "VmHWM")}

@@ -1,4 +1,4 @@
-# How many lines a second a replay takes, end to end: file, lines, order, verdicts, and the search for the smallest
+# The lines a second of a replay, end to end: file, lines, order, verdicts, and the search for the smallest
 # limit. The log is made here: Combined Log Format, a million and more requests a day, 20,000 clients of which a few
 # are heavy, a little out of order.
 #

@@ -1,5 +1,5 @@
-# A pool of workers, half of which stop for a while, asked by callers who do not wait for each other, through `RateLimiter.VSM.run/4`:
-# with the limit as configured, and with the limit that follows its health. Real processes, real timers, nothing simulated.
+# A pool of workers, half of which stop for a while, under independent callers of `RateLimiter.VSM.run/4`: with the configured
+# limit, and with the limit that follows the pool's health. Real processes and timers, nothing simulated.
 #
 #     MIX_ENV=prod mix run bench/vsm.exs [--quick] [--svg FILE]
 
@@ -11,18 +11,18 @@ Code.require_file("../guides/pictures/svg.exs", __DIR__)
 
 defmodule Bench.Vsm.Pool do
   @moduledoc false
-  # Workers that take one job at a time from one queue. A job whose caller has gone is done all the same: who worked for
-  # nothing is not told.
+  # Workers that take one job at a time from one queue. A job is also done if its caller has given up: the worker does not
+  # know.
 
   use GenServer
 
   def start_link(workers, mean_ms),
     do: GenServer.start_link(__MODULE__, {workers, mean_ms}, name: __MODULE__)
 
-  @doc "A job; exits when it is not done in time."
+  @doc "Does a job. Exits if it is not done in time."
   def work(timeout_ms), do: GenServer.call(__MODULE__, :work, timeout_ms)
 
-  @doc "From now on so many workers take jobs."
+  @doc "Sets the number of workers that take jobs."
   def workers(count), do: GenServer.call(__MODULE__, {:workers, count})
 
   @impl true
@@ -63,8 +63,8 @@ end
 
 defmodule Bench.Vsm.Load do
   @moduledoc false
-  # Callers who come when they come (Poisson), each in a process of its own, and what became of them by the second in which they
-  # came.
+  # Callers that arrive at random moments (Poisson), each in a process of its own, and their outcomes by the second of
+  # arrival.
 
   alias Bench.Vsm.Pool
   alias RateLimiter.VSM
@@ -80,7 +80,7 @@ defmodule Bench.Vsm.Load do
       seconds: seconds
     }
 
-  @doc "Runs for its seconds; `events` are functions by the second at which they are called."
+  @doc "Runs for the seconds of the log. `events` has the functions to call, by second."
   def run(log, rate, deadline_ms, events) do
     start = System.monotonic_time(:microsecond)
 
@@ -98,7 +98,7 @@ defmodule Bench.Vsm.Load do
 
   def count(log, second, outcome), do: :counters.get(log.counts, 3 * second + @outcomes[outcome])
 
-  @doc "Milliseconds that a share of the good calls of these seconds stayed below."
+  @doc "Returns the milliseconds that this share of the good calls of these seconds did not exceed."
   def quantile(log, seconds, share) do
     counts =
       for place <- 1..@places,
@@ -279,7 +279,7 @@ defmodule Bench.Vsm do
     IO.puts("")
   end
 
-  ## The same as a picture: calls done in time and turned away, by the second
+  ## The same as a picture: calls done in time and calls denied, by second
 
   @width 720
   @plot 150

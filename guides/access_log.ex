@@ -57,7 +57,7 @@ defmodule Guides.AccessLog do
         do: {second, "192.0.2.66", "/products/#{:rand.uniform(400)}", "python-requests/2.32"}
   end
 
-  # An old app that asks for news every second while its phone is on.
+  # An old app that polls every second while its phone is on.
   defp poller do
     for second <- 52_000..66_000,
         rem(second, 4) != 0,

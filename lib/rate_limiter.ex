@@ -152,7 +152,7 @@ defmodule RateLimiter do
       3
 
   Raises `ArgumentError` if the limiter or a window does not exist, the id is `nil` or no valid id, or an option is
-  invalid. A value that a remote user controls raises never: every binary is an id, and every integer is a cost.
+  invalid. A value that a remote user controls never raises: every binary is an id, and every integer is a cost.
   """
   @spec check_and_track(limiter, id, windows, keyword) :: answer
   def check_and_track(limiter, id, windows, options), do: take(limiter, id, windows, options)

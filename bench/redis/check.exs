@@ -6,7 +6,7 @@ for file <- ~w(machine table figures histogram keys) do
   Code.require_file("../support/#{file}.exs", __DIR__)
 end
 
-# They know each other, and so are compiled together.
+# These files refer to each other, so they are compiled together.
 {:ok, _modules, _warnings} =
   ~w(redis.ex redis/*.ex)
   |> Enum.flat_map(&Path.wildcard(Path.expand("../../test/support/#{&1}", __DIR__)))
@@ -44,7 +44,7 @@ defmodule Bench.Redis.Check do
 
   def run(size) do
     size = if size == :quick, do: @quick, else: @full
-    # What it would remember of slow calls counts as its memory.
+    # The slow log would count as memory of the keys.
     server = Redis.start!(config: ["slowlog-log-slower-than": -1])
     Load.start(url: Redis.url(server))
     Redis.ready!(:redis_bench, :each)
@@ -72,7 +72,7 @@ defmodule Bench.Redis.Check do
 
   ## Checks a second
 
-  # Each round begins with another one, so that what else the machine does falls on all alike.
+  # Each round begins with another subject, so that other load on the machine affects all alike.
   defp round(server, size, round) do
     subjects = [:peer, :ping | @processes]
     {head, tail} = Enum.split(subjects, rem(round, length(subjects)))
@@ -196,7 +196,7 @@ defmodule Bench.Redis.Check do
     Load.start_short([url: Redis.url(server)], size.part_ms)
     Redis.ready!(:t, :w)
     ids = for number <- 1..size.bytes, do: "key-#{10_000_000 + number}"
-    # What the server takes for the calls themselves is not the keys'.
+    # A first run, so that memory which the calls take once is not counted for the keys.
     Load.fill(:t, ids, :w)
 
     rows = [
@@ -217,7 +217,7 @@ defmodule Bench.Redis.Check do
     rows
   end
 
-  # What the server has grown by, and what it says of one of them; the key is 22 characters long.
+  # The growth of the server for each key, and its own figure for one of them. A key is 22 characters long.
   defp bytes(name, server, ids, fill) do
     Redis.command!(server, ["FLUSHALL"])
     before = memory(server)

@@ -1,4 +1,4 @@
--- The peer: one check of a token bucket, one EVALSHA, as a limiter on Redis that is written plainly does it.
+-- The peer: one check of a token bucket, one EVALSHA, as a plainly written limiter on Redis does it.
 --
 -- KEYS[1]  the bucket
 -- ARGV[1]  microseconds from one token to the next

@@ -1,8 +1,8 @@
-# What four nodes admit together through one Redis, by fault, held against the contract.
+# What four nodes admit together through one Redis, by fault, compared with the documented bounds.
 #
 #     MIX_ENV=test mix run bench/redis/ledger.exs [--quick] [--guide] [FAULT...]
 #
-# With --guide it also goes into guides/redis.md.
+# With --guide the table is also written into guides/redis.md.
 
 for file <- ~w(machine table), do: Code.require_file("../support/#{file}.exs", __DIR__)
 
@@ -40,10 +40,10 @@ defmodule Bench.Redis.Ledger do
   def times(:full), do: @full
   def times(:quick), do: @quick
 
-  @doc "What `fun` prints goes into the guide, too."
+  @doc "Writes what `fun` prints into the guide, too."
   def into_guide(fun) do
     printed = printed(fun)
-    # Its title is the guide's.
+    # The guide has a title of its own.
     [_title, rest] = String.split(printed, "\n\n", parts: 2)
     guide = File.read!(@guide)
 

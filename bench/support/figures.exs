@@ -1,6 +1,6 @@
 defmodule Bench.Figures do
   @moduledoc false
-  # What comes out of rounds. A ratio is taken within each round, so that a slow one does not count.
+  # The results of rounds. A ratio is taken within each round, so that a slow round does not count.
 
   @spec median([number]) :: float
   def median(figures) do
@@ -9,7 +9,7 @@ defmodule Bench.Figures do
     (Enum.at(sorted, div(count - 1, 2)) + Enum.at(sorted, div(count, 2))) / 2
   end
 
-  @doc "The quartiles: between them lies half of the figures."
+  @doc "Returns the quartiles: half of the figures lie between them."
   @spec quartiles([number]) :: String.t()
   def quartiles(figures) do
     sorted = Enum.sort(figures)

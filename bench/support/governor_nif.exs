@@ -1,7 +1,6 @@
 defmodule Bench.GovernorNif do
   @moduledoc false
-  # The peer: governor keyed by String behind a bare NIF. And what else is only native: a NIF that does nothing, and the
-  # processor's counter as a clock.
+  # The peer: governor keyed by String behind a bare NIF. Also an empty NIF, and the processor's counter as a clock.
 
   @workspace Path.expand("..", __DIR__)
 
@@ -28,7 +27,7 @@ defmodule Bench.GovernorNif do
 
   defp not_loaded, do: :erlang.nif_error(:not_loaded)
 
-  # The VM expects the extension .so, whatever the system calls its libraries.
+  # The VM expects the extension .so, also where the system uses another one.
   defp build! do
     {messages, 0} =
       System.cmd(
@@ -40,7 +39,7 @@ defmodule Bench.GovernorNif do
     [built] = Regex.run(~r/"[^"]*governor_nif\.(?:so|dylib|dll)"/, messages)
     library = Path.join(Mix.Project.build_path(), "bench/governor_nif.so")
     File.mkdir_p!(Path.dirname(library))
-    # By rename: another run may have the old one mapped.
+    # Renamed, not written in place: another run may have the old file mapped.
     temporary = "#{library}.#{System.pid()}"
     File.cp!(String.trim(built, "\""), temporary)
     File.rename!(temporary, library)

@@ -1,6 +1,6 @@
 defmodule Bench.Histogram do
   @moduledoc false
-  # How often each duration was seen. Exact below 4,096 ns, and within 1/4,096 above.
+  # The number of samples of each duration, exact below 4,096 ns, and within 1/4,096 above.
 
   import Bitwise
 
@@ -15,7 +15,7 @@ defmodule Bench.Histogram do
   @spec add(t, non_neg_integer) :: :ok
   def add(histogram, ns), do: :counters.add(histogram, index(ns, 0) + 1, 1)
 
-  @doc "The least duration that is not exceeded by this share of all, for each of the shares, and the longest one."
+  @doc "Returns, for each share, the least duration that this share of the samples does not exceed, and the longest one."
   @spec percentiles(t, [float]) :: {[non_neg_integer], longest :: non_neg_integer}
   def percentiles(histogram, shares) do
     seen =

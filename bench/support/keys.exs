@@ -1,9 +1,9 @@
 defmodule Bench.Keys do
   @moduledoc false
-  # The ids in random order, as tuples in persistent terms: read without a copy, and no garbage collection looks at them.
+  # The ids in random order, as tuples in persistent terms, which are read without a copy and not garbage collected.
   #
-  # They lie in memory in the order in which they are asked about, so that the processor has the next ones in its cache
-  # when their turn comes: as it has the id of a request that was just read. Where their states lie is another matter.
+  # They lie in memory in the order of the calls, so that the next id is in the processor's cache, like the id of a request
+  # that was just read. Their states lie in another order.
 
   @spec tuple(pos_integer) :: tuple
   def tuple(count) do

@@ -1,16 +1,16 @@
 defmodule Bench.Limiters do
   @moduledoc false
-  # The instance that the benchmarks ask: limiters that deny nothing, and such that deny all but an id's first call.
+  # The instance of the benchmarks: limiters that deny nothing, and limiters that deny all but the first call of an id.
   #
-  # A token takes a minute to come back: buckets keep their debt from one visit to the next, since one that is full again
-  # is a cheaper case, and not the usual one. The burst is more than a run takes of one key.
+  # A token takes a minute to come back, so buckets keep their debt from one call to the next: a full bucket is a cheaper
+  # and less usual case. The burst is more than a run takes from one key.
 
   @wide [limit: 60, per: :hour, burst: 70_000_000]
   @narrow [limit: 1, per: :day]
-  # Full again a millisecond later: what it keeps may be swept.
+  # Full again after a millisecond, so its keys may be swept.
   @brief [limit: 1_000, per: :second]
 
-  @doc "The instance's supervisor."
+  @doc "Starts the instance and returns its supervisor."
   @spec start() :: pid
   def start do
     {:ok, instance} =

@@ -4,7 +4,7 @@ defmodule Bench.Loop do
   #
   #     defloop :ets, id, do: :ets.update_counter(:table, id, 1)
   #
-  # defines `ets(count, keys, size, at)`, which asks `count` times about the `size` ids in the tuple `keys`, in turn, from
+  # defines `ets(count, keys, size, at)`, which makes `count` calls about the `size` ids in the tuple `keys`, in turn, from
   # the one at `at` on.
 
   defmacro defloop(name, id, do: body) do

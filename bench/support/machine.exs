@@ -1,6 +1,6 @@
 defmodule Bench.Machine do
   @moduledoc false
-  # Where a run took place, and what it was made of.
+  # The machine and the versions of a run.
 
   @spec print(String.t()) :: :ok
   def print(title) do
@@ -14,7 +14,7 @@ defmodule Bench.Machine do
     """)
   end
 
-  @doc "The averages over 1, 5 and 15 minutes: more than the benchmark's own processes is noise."
+  @doc "Returns the load averages over 1, 5 and 15 minutes. Load beyond the benchmark's own processes is noise."
   @spec load() :: String.t()
   def load do
     case File.read("/proc/loadavg") do

@@ -1,6 +1,6 @@
 defmodule Bench.Rounds do
   @moduledoc false
-  # Subjects in turns, each round another one first: what else the machine does falls on all of them alike.
+  # Runs the subjects in turns, in each round another one first, so that other load on the machine affects all alike.
 
   @type load :: %{
           keys: tuple,
@@ -10,9 +10,9 @@ defmodule Bench.Rounds do
         }
 
   @doc """
-  Nanoseconds a check, one figure a round, of each subject with each number of processes.
+  Returns nanoseconds a check, one figure a round, for each subject with each number of processes.
 
-  An untimed run of half the length goes before each timed one: what the others left in the caches is not measured.
+  An untimed run of half the length precedes each timed one, so that the caches hold the subject's own data.
   """
   @spec measure([atom], load) :: %{{atom, pos_integer} => [float]}
   def measure(subjects, load) do
@@ -31,7 +31,7 @@ defmodule Bench.Rounds do
     tail ++ head
   end
 
-  # The mean of the processes, each on a scheduler of its own: else both may share one for a while.
+  # The mean of the processes, each on a scheduler of its own, since they could share one for a while.
   defp run(subject, processes, load) do
     runners = for number <- 1..processes, do: start(subject, number, load)
     for {pid, _monitor} <- runners, do: receive(do: ({^pid, :ready} -> :ok))
@@ -47,7 +47,7 @@ defmodule Bench.Rounds do
     first = div(size * (number - 1), 2)
     warm_up = div(count, 2)
     next = rem(first + warm_up, size)
-    # Not a documented option, but an old one.
+    # `:scheduler` is not documented, but has existed for long.
     placed = [:link, :monitor, {:scheduler, rem(number - 1, System.schedulers_online()) + 1}]
 
     :erlang.spawn_opt(

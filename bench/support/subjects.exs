@@ -1,6 +1,6 @@
 defmodule Bench.Subjects do
   @moduledoc false
-  # What is asked, one loop each.
+  # The measured calls, one loop for each.
 
   import Bench.Loop
 
@@ -8,7 +8,7 @@ defmodule Bench.Subjects do
 
   @tables [:bench_ets, :bench_ets_tuples]
 
-  # Whatever an id is, it is not this: the look at it is all that the loop does.
+  # No id is this atom: the comparison is all that the loop does.
   defloop :loop, id do
     if id == :nobody, do: throw(id)
   end
@@ -49,7 +49,7 @@ defmodule Bench.Subjects do
     false = GovernorNif.check_narrow(id)
   end
 
-  @doc "The tables of the peers that keep their keys in ETS."
+  @doc "Creates the tables of the peers that keep their keys in ETS."
   @spec start() :: :ok
   def start do
     for table <- @tables,
@@ -59,10 +59,10 @@ defmodule Bench.Subjects do
   end
 
   @doc """
-  Makes every key known to every subject, so that no call is a key's first.
+  Inserts every key into every subject, so that no measured call is the first about its key.
 
-  In another order than that of the run: whoever keeps a copy of each key, one behind the other, would find them in the
-  cache as well.
+  The order differs from that of the run. Otherwise a store that keeps its keys in order of insertion would find them in
+  the cache.
   """
   @spec fill(tuple) :: :ok
   def fill(keys) do

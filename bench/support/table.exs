@@ -14,7 +14,7 @@ defmodule Bench.Table do
   @spec decimal(number, non_neg_integer) :: String.t()
   def decimal(number, places \\ 1), do: :erlang.float_to_binary(number / 1, decimals: places)
 
-  @doc "A number with its thousands apart."
+  @doc "Returns a number with separated thousands."
   @spec count(number) :: String.t()
   def count(number) do
     number

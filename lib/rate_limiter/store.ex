@@ -179,7 +179,7 @@ defmodule RateLimiter.Store do
   @spec full?(Native.handle()) :: boolean
   def full?(handle), do: Native.full(handle) == true
 
-  @doc "Looks at about so many places, and removes what is idle."
+  @doc "Visits about this many places, and removes idle ids."
   @spec sweep(Native.handle(), pos_integer) :: non_neg_integer | Native.refusal()
   defdelegate sweep(handle, max_slots), to: Native
 

@@ -22,11 +22,11 @@ defmodule RateLimiter.Native.Prebuilt do
     end
   end
 
-  @doc "The name of the release's file for a platform."
+  @doc "Returns the name of the release's file for a platform."
   @spec file_name(String.t(), String.t()) :: String.t()
   def file_name(version, target), do: "rate_limiter_nif-v#{version}-#{target}.gz"
 
-  @doc "This platform as Rust calls it."
+  @doc "Returns the name of this platform in Rust."
   @spec target() :: {:ok, String.t()} | :unknown
   def target do
     if System.get_env("CARGO_BUILD_TARGET", "") == "",
@@ -34,7 +34,7 @@ defmodule RateLimiter.Native.Prebuilt do
       else: :unknown
   end
 
-  @doc "An Erlang platform as Rust calls it."
+  @doc "Returns the name of an Erlang platform in Rust."
   @spec target({atom, atom}, String.t()) :: {:ok, String.t()} | :unknown
   def target({:win32, _}, _architecture), do: {:ok, "x86_64-pc-windows-msvc"}
 

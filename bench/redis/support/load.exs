@@ -1,12 +1,12 @@
 defmodule Bench.Redis.Load do
   @moduledoc false
-  # Processes that check: as fast as they are answered, or each at its times.
+  # Processes that check, each as fast as it is answered, or at fixed times.
 
   alias Bench.{Histogram, Keys}
 
   @limiter :redis_bench
 
-  @doc "The instance. Nothing is denied: what is answered from memory would be no check of Redis."
+  @doc "Starts the instance. Its limit denies nothing, because a remembered denial is answered without Redis."
   @spec start(keyword) :: pid
   def start(store) do
     {:ok, instance} =
@@ -23,8 +23,8 @@ defmodule Bench.Redis.Load do
   end
 
   @doc """
-  How many checks so many processes make in so many milliseconds, each as fast as it is answered: those that Redis
-  answered, those that were late, and the microseconds that it took.
+  Checks in `processes` processes for `ms` milliseconds, each as fast as it is answered. Returns the number of checks that
+  Redis answered, the number of late ones, and the duration.
   """
   @spec closed(pos_integer, pos_integer, pos_integer) ::
           {checks :: non_neg_integer, late :: non_neg_integer, us :: pos_integer}
@@ -47,7 +47,7 @@ defmodule Bench.Redis.Load do
      counts |> Enum.map(&elem(&1, 1)) |> Enum.sum(), us}
   end
 
-  @doc "How long single checks take where so many are made a second, whether they are answered fast or not."
+  @doc "Returns the durations of single checks at a fixed rate, which slow answers do not lower."
   @spec open(pos_integer, pos_integer, pos_integer, pos_integer) :: Histogram.t()
   def open(per_second, processes, keys, ms) do
     keys = Keys.tuple(keys)
@@ -69,7 +69,7 @@ defmodule Bench.Redis.Load do
     histogram
   end
 
-  @doc "An instance whose keys are as short as those that others tell the size of. A part of the window is so long."
+  @doc "Starts an instance with short keys, for the size of a key. `part_ms` is the length of a sub-window."
   @spec start_short(keyword, pos_integer) :: pid
   def start_short(store, part_ms) do
     window = [algorithm: :sliding_window, limit: 100, per: {10 * part_ms, :millisecond}]
@@ -88,7 +88,7 @@ defmodule Bench.Redis.Load do
     instance
   end
 
-  @doc "One call about each of the ids."
+  @doc "Checks each id once."
   @spec fill(atom, [String.t()], atom) :: :ok
   def fill(limiter, ids, window) do
     ids
@@ -99,7 +99,7 @@ defmodule Bench.Redis.Load do
     end)
   end
 
-  @doc "Waits for the next part of a window, by the clock of this machine, which is the server's, too."
+  @doc "Waits for the next sub-window, by the clock of this machine, on which the server runs as well."
   @spec wait_for_next(pos_integer) :: :ok
   def wait_for_next(part_ms),
     do: Process.sleep(part_ms - rem(System.os_time(:millisecond), part_ms) + 1)
@@ -115,7 +115,7 @@ defmodule Bench.Redis.Load do
     end
   end
 
-  # Who was held up is due at once, and catches up.
+  # A delayed process makes its missed calls at once.
   defp open_loop(_keys, _at, due, _every_us, finish, _histogram) when due >= finish, do: :ok
 
   defp open_loop(keys, at, due, every_us, finish, histogram) do
@@ -126,7 +126,7 @@ defmodule Bench.Redis.Load do
     open_loop(keys, next(at, keys), due + every_us, every_us, finish, histogram)
   end
 
-  # To the millisecond, as the runtime's timers are: some ten calls come at once.
+  # The runtime's timers count milliseconds, so some ten calls are made at once.
   defp wait_until(due) do
     case div(due - System.monotonic_time(:microsecond), 1_000) do
       ms when ms > 0 -> Process.sleep(ms)

@@ -1,6 +1,6 @@
 defmodule Bench.Redis.Peer do
   @moduledoc false
-  # `redis-benchmark`, with one EVALSHA a check: C, no answer made of what comes back, and 256 checks on the way at once.
+  # `redis-benchmark` with one EVALSHA a check: written in C, builds no answer from the reply, keeps 256 checks in flight.
 
   alias RateLimiter.Support.Redis
 
@@ -8,7 +8,7 @@ defmodule Bench.Redis.Peer do
   @interval_us 60_000_000
   @burst 1_000_000
 
-  @doc "Checks a second over so many keys."
+  @doc "Returns the checks a second over this number of keys."
   @spec rate(Redis.Server.t(), pos_integer, pos_integer) :: float
   def rate(server, keys, checks) do
     sha = Redis.command!(server, ["SCRIPT", "LOAD", File.read!(@script)])
@@ -17,7 +17,7 @@ defmodule Bench.Redis.Peer do
          EVALSHA #{sha} 1 bench:__rand_int__ #{@interval_us} #{@burst})
 
     {output, 0} = System.cmd("redis-benchmark", arguments)
-    # "test","rps",... and below it the figures, in quotes.
+    # "test","rps",... and the figures in the next row, in quotes.
     line = output |> String.split("\n", trim: true) |> List.last()
 
     [_test, rate | _rest] =
@@ -26,7 +26,7 @@ defmodule Bench.Redis.Peer do
     String.to_float(rate)
   end
 
-  @doc "Microseconds of one bare round trip: a PING on a socket of the runtime's, one after the other."
+  @doc "Returns the microseconds of a bare round trip: PINGs on a socket, one after the other."
   @spec round_trip_us(Redis.Server.t(), pos_integer) :: float
   def round_trip_us(server, count) do
     {:ok, socket} =

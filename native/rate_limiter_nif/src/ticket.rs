@@ -99,7 +99,7 @@ impl Ticket {
         move |response| ticket.put(at, response)
     }
 
-    /// Keeps an response. With the last one, sends all to the caller if it waits.
+    /// Keeps a response. With the last one, sends all to the caller if it waits.
     pub(crate) fn put(&self, at: usize, response: Response) {
         let mut state = self.lock();
         let State::InFlight {

@@ -127,7 +127,7 @@ impl RecordReader {
         self.schema.key.iter().position(is_ip)
     }
 
-    /// Reads a line of a log; `None` for a header, which is no request.
+    /// Reads a line of a log; `None` for a header, which is not a request.
     pub(crate) fn read(&mut self, log: usize, line: &[u8]) -> Result<Option<Record>, LineError> {
         if line.first() == Some(&b'#') && self.schema.format == Format::Auto {
             if let Some(columns) = Columns::parse(line) {

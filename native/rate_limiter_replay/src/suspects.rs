@@ -6,7 +6,7 @@ use crate::record::key_parts;
 /// How many ids look wrong, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suspects {
-    /// Those whose address is none, where ids are addresses.
+    /// Those without a valid address, if ids are addresses.
     pub not_addresses: u64,
     /// Those with a list of addresses in a field that is not the client's address.
     pub lists: u64,

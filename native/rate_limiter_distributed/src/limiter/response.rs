@@ -133,7 +133,7 @@ impl Inner {
         selected.all(|(_, _, max)| in_flight.cost <= *max)
     }
 
-    /// Whether this is the first failure of an outage. A single lost call, or a key that another program uses, is none.
+    /// Returns whether this failure begins an outage. A single lost call, or a key that another program uses, does not.
     fn begins_outage(&self, in_flight: &InFlight, failure: &Failure) -> bool {
         let name = &in_flight.name;
         let same = |other: &[u8]| self.authority.same_server(name, other);
