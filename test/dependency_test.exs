@@ -121,7 +121,7 @@ defmodule RateLimiter.DependencyTest do
         ] do
       environment = [{"RATE_LIMITER_NIF", path} | fresh_build(context, "no_library")]
       assert {output, 1} = mix(context, ["compile"], env: environment)
-      assert output =~ "RATE_LIMITER_NIF names no library to use: #{why}"
+      assert output =~ "RATE_LIMITER_NIF does not name a usable library: #{why}"
       assert output =~ ~r/expected +the absolute path/
       assert output =~ ~r/got +"#{path}"/
     end

@@ -230,7 +230,7 @@ defmodule RateLimiter.Core.Native do
   @type redis_event ::
           {:batch, server :: String.t(), calls :: pos_integer, duration_us :: non_neg_integer,
            failure :: String.t() | nil, missed :: non_neg_integer}
-          | {:connection, server :: String.t(), :up | :down | :failed | :refused,
+          | {:connection, server :: String.t() | nil, :up | :down | :failed | :refused,
              reason :: String.t() | nil}
           | {:eviction, server :: String.t(), policy :: String.t(), maxmemory :: pos_integer}
           | {:breaker, server :: String.t(), from :: breaker, to :: breaker, reason :: String.t()}

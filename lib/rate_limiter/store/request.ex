@@ -139,6 +139,7 @@ defmodule RateLimiter.Store.Request do
 
   defp report(answer, _limiter), do: answer
 
+  @spec refuse!(atom, atom, Selection.t()) :: no_return
   defp refuse!(:unknown_window, limiter, windows) do
     case Lookup.windows(limiter) do
       nil ->

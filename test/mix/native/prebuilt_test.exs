@@ -20,7 +20,9 @@ defmodule RateLimiter.Native.PrebuiltTest do
 
     on_exit(fn ->
       File.rm_rf!(root)
-      for {name, value} <- kept, value != nil, do: System.put_env(name, value)
+
+      for {name, value} <- kept,
+          do: if(value, do: System.put_env(name, value), else: System.delete_env(name))
     end)
 
     {:ok, target} = Prebuilt.target()
