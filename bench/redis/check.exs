@@ -8,7 +8,7 @@ end
 
 # These files refer to each other, so they are compiled together.
 {:ok, _modules, _warnings} =
-  ~w(redis.ex redis/*.ex)
+  ~w(eventually.ex program.ex redis.ex redis/*.ex)
   |> Enum.flat_map(&Path.wildcard(Path.expand("../../test/support/#{&1}", __DIR__)))
   |> Kernel.ParallelCompiler.compile()
 
