@@ -83,7 +83,7 @@ defmodule RateLimiter.AlgedonicTest do
       Algedonic.pain(:low, 0.4, source: :other_probe, instance: context.name)
       assert %{pain: 0.4, sources: %{pain: %{probe: 0.3, other_probe: 0.4}}} = metrics(context)
       pain(context, 0)
-      assert %{sources: %{pain: %{probe: 0.0}}} = metrics(context)
+      assert %{sources: %{pain: %{probe: +0.0}}} = metrics(context)
     end
 
     test "a subsystem may be called like a variable of match patterns" do

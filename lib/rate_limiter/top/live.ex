@@ -11,7 +11,7 @@ defmodule RateLimiter.Top.Live do
   @ctrl_c "\x03"
 
   @doc "Shows pictures of the node that `read` reads until `q` or Ctrl-C."
-  @spec run(Screen.t(), (() -> Snapshot.t()), pos_integer) :: :ok
+  @spec run(Screen.t(), (... -> Snapshot.t()), pos_integer) :: :ok
   def run(screen, read, interval_ms) do
     settings = stty("-g")
     # Without signals, Ctrl-C is a key, and not the menu of the Erlang runtime.

@@ -45,7 +45,7 @@ defmodule RateLimiter.Native.PrebuiltTest do
       :inets.start(:httpd,
         port: 0,
         bind_address: {127, 0, 0, 1},
-        server_name: 'mirror',
+        server_name: to_charlist("mirror"),
         server_root: to_charlist(directory),
         document_root: to_charlist(directory)
       )

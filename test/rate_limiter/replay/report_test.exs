@@ -133,7 +133,7 @@ defmodule RateLimiter.Replay.ReportTest do
       assert {first["admitted"], first["denied"]} == {verdict.admitted, verdict.denied}
       assert first["denied_share"] == verdict.denied / verdict.requests
 
-      assert [%{"ids_denied_at_most_percent" => 0.0, "text" => "2/min", "burst" => 2} | _] =
+      assert [%{"ids_denied_at_most_percent" => +0.0, "text" => "2/min", "burst" => 2} | _] =
                first["smallest"]
 
       assert length(first["by_hour"]) == 24

@@ -80,7 +80,7 @@ defmodule RateLimiter.Health.StoreTest do
       Redis.restart!(server)
       await_stress(name, 0.0)
 
-      assert [%{steps: ^steps, stress: 0.0}, %{steps: ^steps, stress: 1.0}] =
+      assert [%{steps: ^steps, stress: +0.0}, %{steps: ^steps, stress: 1.0}] =
                VSM.explain(:a, name)
     end
   end

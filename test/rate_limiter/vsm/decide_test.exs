@@ -91,7 +91,7 @@ defmodule RateLimiter.VSM.DecideTest do
         sentence: to_string(context.key)
       })
 
-      assert_received {:adaptation, %{from: 1.0, to: 0.5, stress: 0.0},
+      assert_received {:adaptation, %{from: 1.0, to: 0.5, stress: +0.0},
                        %{subsystem: :top, action: :cut, instance: RateLimiter}}
     end
 
@@ -226,7 +226,7 @@ defmodule RateLimiter.VSM.DecideTest do
           do: decide(context, %Decision{scale: n / 40, news?: true, sentence: "#{n}"})
 
       explained = VSM.explain(:top)
-      assert Enum.map(explained, & &1.sentence) == for(n <- 40..9, do: "#{n}")
+      assert Enum.map(explained, & &1.sentence) == for(n <- 40..9//-1, do: "#{n}")
       assert Enum.all?(explained, &(&1.steps == 1 and &1.since == &1.at))
     end
   end
