@@ -2,10 +2,10 @@
 
 use rate_limiter_core::{Answer, Retry, Scale, Tag, Usage};
 use rate_limiter_distributed::{Response, Source, Verdict};
-use rustler::{Atom, Encoder, Env, NewBinary, NifTuple, Term};
+use rustler::{Atom, Encoder, Env, NifTuple, Term};
 
 use crate::local::Events;
-use crate::request::OpTerm;
+use crate::op::OpTerm;
 use crate::shared::Shared;
 use crate::{atom_bits, atoms};
 
@@ -151,11 +151,4 @@ fn verdict(is_allowed: bool) -> Atom {
     } else {
         atoms::rate_limited()
     }
-}
-
-/// A binary of these bytes.
-pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut binary = NewBinary::new(env, bytes.len());
-    binary.as_mut_slice().copy_from_slice(bytes);
-    binary.into()
 }

@@ -14,6 +14,7 @@ mod atom_enum;
 
 mod atom_bits;
 mod atoms;
+mod binary;
 mod catch_panic;
 mod clock;
 mod decode;
@@ -25,6 +26,7 @@ mod id;
 mod limiter;
 mod local;
 mod names;
+mod op;
 mod redis;
 mod refusal;
 mod registry;

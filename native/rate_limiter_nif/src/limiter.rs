@@ -1,7 +1,7 @@
 //! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
 
 use rate_limiter_core::{CallError, Clock, Limit, Options, Scale, Select, Tag, UpdateError};
-use rate_limiter_distributed::{OnOutage, SharedLimiter, SharedOptions, SharedUpdateError};
+use rate_limiter_distributed::{SharedLimiter, SharedOptions, SharedUpdateError};
 use rate_limiter_redis::Namespace;
 use rustler::{Atom, Encoder, Env, NifMap, NifResult, NifUnitEnum, Resource, ResourceArc, Term};
 
@@ -11,7 +11,7 @@ use crate::handle::Handle;
 use crate::local::{self, Events};
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
-use crate::shared::{self, Shared};
+use crate::shared::{self, OnOutageTerm, Shared};
 use crate::window::{self, Rejection, Window};
 use crate::{atom_bits, atoms, redis};
 
@@ -43,8 +43,6 @@ impl Drop for Owner {
         self.close();
     }
 }
-
-atom_enum!(OnOutageTerm => OnOutage { Share = Share, Allow = Allow, Deny = Deny });
 
 /// Whose numbers must be able to hold a limit.
 #[derive(Clone, Copy, PartialEq, Eq, NifUnitEnum)]

@@ -13,8 +13,8 @@ use rate_limiter_redis::{Client, Heartbeat};
 use rustler::{Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
+use crate::binary::binary;
 use crate::decode::Arg;
-use crate::encode::binary;
 use crate::handle_map::HandleMap;
 use crate::refusal::{answer, Refusal};
 

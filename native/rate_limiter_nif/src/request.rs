@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select, Usage};
 use rate_limiter_distributed as distributed;
-use rate_limiter_distributed::{Op, RequestId};
+use rate_limiter_distributed::RequestId;
 use rustler::{Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::decode::{Arg, List, Windows};
 use crate::local::Local;
+use crate::op::OpTerm;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
 use crate::shared::Shared;
 use crate::ticket::Ticket;
 use crate::{atom_bits, atoms, encode, id};
-
-atom_enum!(OpTerm => Op { Take = Take, Peek = Peek, Refund = Refund, Reset = Reset });
 
 /// `{op, cost, {request_id, keep_ns} | nil}`
 #[derive(NifTuple)]

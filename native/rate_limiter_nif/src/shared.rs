@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use rate_limiter_distributed::SharedLimiter;
+use rate_limiter_distributed::{OnOutage, SharedLimiter};
 use rate_limiter_redis::Namespace;
 
 use crate::handle::{Handle, FIRST_SHARED};
 use crate::handle_map::HandleMap;
-use crate::limiter::OnOutageTerm;
 use crate::local::Events;
 use crate::redis::Store;
+
+atom_enum!(OnOutageTerm => OnOutage { Share = Share, Allow = Allow, Deny = Deny });
 
 /// A shared limiter, and what its answers need.
 pub(crate) struct Shared {

@@ -11,9 +11,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rate_limiter_distributed::Response;
 use rustler::{Encoder, Env, NifResult, Resource, ResourceArc, Term};
 
+use crate::op::OpTerm;
 use crate::refusal::{answer, Refusal};
 use crate::reply::ReplyTo;
-use crate::request::OpTerm;
 use crate::shared::Shared;
 use crate::spin::spin;
 use crate::{atoms, encode};

@@ -8,8 +8,8 @@ use rustler::{Binary, Encoder, Env, NifResult, Term};
 
 use super::find;
 use crate::atoms;
+use crate::binary::binary;
 use crate::decode::List;
-use crate::encode::binary;
 use crate::refusal::{answer, Refusal};
 use crate::reply::ReplyTo;
 

@@ -6,7 +6,7 @@ use rate_limiter_replay::{
 };
 use rustler::{Env, NifMap, Term};
 
-use crate::encode::binary;
+use crate::binary::binary;
 
 atom_enum!(ReasonTerm <= LineError {
     TooLong = TooLong,
