@@ -19,9 +19,9 @@ defmodule Bench.Limiters do
         stats_interval: :infinity,
         limiters: [
           wide: [windows: [each: @wide], events: :denials],
-          wide_told: [windows: [each: @wide], events: :all],
+          wide_events: [windows: [each: @wide], events: :all],
           narrow: [windows: [each: @narrow], events: :none],
-          narrow_told: [windows: [each: @narrow], events: :all],
+          narrow_events: [windows: [each: @narrow], events: :all],
           brief: [windows: [each: @brief], events: :denials]
         ]
       )

@@ -21,16 +21,16 @@ defmodule Bench.Subjects do
     {:ok, _usage} = RateLimiter.check_and_track(:wide, id, :each)
   end
 
-  defloop :wide_told, id do
-    {:ok, _usage} = RateLimiter.check_and_track(:wide_told, id, :each)
+  defloop :wide_events, id do
+    {:ok, _usage} = RateLimiter.check_and_track(:wide_events, id, :each)
   end
 
   defloop :narrow, id do
     {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow, id, :each)
   end
 
-  defloop :narrow_told, id do
-    {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow_told, id, :each)
+  defloop :narrow_events, id do
+    {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow_events, id, :each)
   end
 
   defloop :ets, id do
@@ -67,7 +67,7 @@ defmodule Bench.Subjects do
   @spec fill(tuple) :: :ok
   def fill(keys) do
     for id <- keys |> Tuple.to_list() |> Enum.shuffle() do
-      for limiter <- [:wide, :wide_told, :narrow, :narrow_told],
+      for limiter <- [:wide, :wide_events, :narrow, :narrow_events],
           do: RateLimiter.check_and_track(limiter, id, :each)
 
       :ets.insert_new(:bench_ets, {id, 0})
