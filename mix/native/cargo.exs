@@ -69,11 +69,13 @@ defmodule RateLimiter.Native.Cargo do
 
     cond do
       System.get_env("CARGO_TARGET_DIR") != nil -> []
-      String.starts_with?(build_path, root <> "/") -> []
+      own?(root) -> []
       System.get_env("MIX_BUILD_PATH") != nil -> ["--target-dir", cache(build_path)]
       true -> ["--target-dir", cache(Path.dirname(build_path))]
     end
   end
+
+  defp own?(root), do: String.starts_with?(Mix.Project.build_path(), root <> "/")
 
   defp cache(directory), do: Path.join(directory, "rate_limiter_cargo")
 
@@ -81,11 +83,12 @@ defmodule RateLimiter.Native.Cargo do
   # target they are added to those of .cargo/config.toml; RUSTFLAGS of the user replace both.
   defp without_paths(root) do
     cargo_home = System.get_env("CARGO_HOME") || Path.expand("~/.cargo")
+    paths = [{root, "rate_limiter"}, {cargo_home, "cargo"}]
     build = Path.dirname(Path.dirname(Mix.Project.build_path()))
 
-    flags =
-      for {path, name} <- [{build, "build"}, {root, "rate_limiter"}, {cargo_home, "cargo"}],
-          do: inspect("--remap-path-prefix=#{path}=#{name}")
+    # Below the root, the lab and this project have to agree on the flags, or each would build anew.
+    paths = if own?(root), do: paths, else: [{build, "build"} | paths]
+    flags = for {path, name} <- paths, do: inspect("--remap-path-prefix=#{path}=#{name}")
 
     ["--config", "target.'cfg(all())'.rustflags=[#{Enum.join(flags, ",")}]"]
   end
