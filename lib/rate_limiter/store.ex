@@ -158,7 +158,7 @@ defmodule RateLimiter.Store do
     end
   end
 
-  @doc "Changes the limit of a window. What was used stays used."
+  @doc "Changes the limit of a window. Usage is kept."
   @spec update_limit(Native.handle(), {atom, Limit.t()}) :: :ok | {:error, String.t()}
   def update_limit(handle, {window, limit}) do
     {^window, _algorithm, amount, per_ns, burst, _, _} = Limit.to_native({window, limit})

@@ -211,7 +211,7 @@ impl Limiter {
         self.with(key, |stripe| stripe.reset(&call, select))
     }
 
-    /// Changes the limit of one window. What was used stays used: the next call for a key converts its state.
+    /// Changes the limit of one window. Usage is kept: the next call for a key converts its state.
     pub fn update_limit(&self, epoch: Epoch, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
         let mut control = self.control.lock();
         let old = control.generation(epoch)?;
