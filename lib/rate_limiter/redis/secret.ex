@@ -20,7 +20,7 @@ defmodule RateLimiter.Redis.Secret do
   def hide(string) when is_binary(string), do: fn -> string end
   def hide(other), do: other
 
-  @doc "Returns the current value of a secret, or the reason why there is none."
+  @doc "Returns the current value of a secret, or the reason why it cannot be read."
   @spec read(t) :: {:ok, String.t()} | {:error, String.t()}
   def read({:system, name}) do
     case System.get_env(name) do

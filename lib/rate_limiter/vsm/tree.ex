@@ -27,7 +27,7 @@ defmodule RateLimiter.VSM.Tree do
     table
   end
 
-  @doc "Returns the subsystems of an instance. Raises `ArgumentError` if it does not run or has none."
+  @doc "Returns the subsystems of an instance. Raises `ArgumentError` if it is not running or has no subsystems."
   @spec fetch!(term) :: Table.t()
   def fetch!(instance) do
     # A match on `nil`: dialyzer takes a comparison of the opaque table for a defect.
