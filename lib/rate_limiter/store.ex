@@ -120,12 +120,6 @@ defmodule RateLimiter.Store do
 
   ## A limiter's life and name
 
-  @doc "Returns whether a store can keep the limits of a limiter."
-  @spec check_limits(RateLimiter.Instance.Config.limiter(), :local | :redis) ::
-          :ok | Native.rejection()
-  def check_limits(%{windows: windows}, store),
-    do: windows |> Enum.map(&Limit.to_native/1) |> Native.limits_check(store)
-
   @doc "Makes a limiter that this node decides. It lives as long as its owner."
   @spec new_limiter(RateLimiter.Instance.Config.limiter(), :monotonic | Native.clock()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection()

@@ -7,7 +7,8 @@ defmodule Lab.Demo do
   alias Guides.AccessLog
   alias Lab.Demo.{Pain, Shared, Storm}
   alias RateLimiter.Replay.{Source, Table}
-  alias RateLimiter.Terminal.{LimitText, Screen}
+  alias RateLimiter.Core.LimitText
+  alias RateLimiter.Terminal.Screen
 
   @doc "Shows storm, pain and replay. `path` is the log to replay; without one, the demo writes its own."
   @spec run(String.t() | nil) :: :ok | {:error, String.t()}

@@ -2,7 +2,7 @@ defmodule RateLimiter.Core.Limit do
   @moduledoc false
   # The limit of one window: its options, validated, and as the native library takes them.
 
-  alias RateLimiter.Core.Options
+  alias RateLimiter.Core.{Native, Options}
 
   @units [
     millisecond: 1_000_000,
@@ -16,8 +16,6 @@ defmodule RateLimiter.Core.Limit do
   # Three names for the same arithmetic.
   @token_buckets [:token_bucket, :gcra, :leaky_bucket]
   @algorithms @token_buckets ++ [:sliding_window, :sliding_log, :fixed_window]
-  @max_log 10_000
-  @sub_windows 10
 
   @period {:custom, &__MODULE__.period?/1,
            "a period shorter than 9 years: :second, :minute, :hour, :day or {n, unit}"}
@@ -50,10 +48,10 @@ defmodule RateLimiter.Core.Limit do
     ],
     sub_windows: [
       type: {:in, 1..120},
-      default: @sub_windows,
       only: :sliding_window,
       doc:
-        "the number of parts of the period: with more parts, less of the limit stays unused, and each id takes more memory."
+        "the number of parts of the period: with more parts, less of the limit stays unused, and each id takes more " <>
+          "memory. Default: 10."
     ],
     aligned: [
       type: :boolean,
@@ -77,10 +75,6 @@ defmodule RateLimiter.Core.Limit do
   @spec algorithms() :: [atom]
   def algorithms, do: @algorithms
 
-  @doc "Returns the default number of sub-windows."
-  @spec sub_windows() :: pos_integer
-  def sub_windows, do: @sub_windows
-
   @doc "Returns the type of an option that is a period."
   @spec period() :: {:custom, (term -> boolean), String.t()}
   def period, do: @period
@@ -93,8 +87,9 @@ defmodule RateLimiter.Core.Limit do
   @spec new!(term, Options.path()) :: t
   def new!(options, path) do
     limit = struct!(__MODULE__, Options.validate!(options, @schema, path))
-    check!(limit, Map.new(options), path)
-    Map.merge(limit, Map.new(foreign(limit), &{&1, nil}))
+    own!(limit, Map.new(options), path)
+    limit = Map.merge(limit, Map.new(foreign(limit), &{&1, nil}))
+    %{limit | sub_windows: filled!(limit, path).sub_windows}
   end
 
   @doc "Returns the limit with some numbers changed. A burst that was not configured follows the limit."
@@ -109,23 +104,27 @@ defmodule RateLimiter.Core.Limit do
       do:
         Options.misuse!(path, "expected at least one of #{Options.list(Keyword.keys(@changes))}")
 
-    check!(Map.merge(limit, changes), changes, path)
-    Map.merge(limit, changes)
+    own!(limit, changes, path)
+    changed = Map.merge(limit, changes)
+    filled!(changed, path)
+    changed
+  end
+
+  @doc "Returns the limit with the burst and sub-windows that the core takes for it. Raises if the store cannot keep it."
+  @spec filled!(t, Options.path(), :local | :redis) :: t
+  def filled!(%__MODULE__{} = limit, path \\ [], store \\ :local) do
+    case Native.limit_check(to_native({:limit, limit}), store) do
+      {:ok, {burst, sub_windows}} -> %{limit | burst: burst, sub_windows: sub_windows}
+      {:error, reason} -> Options.refused!(path, reason)
+    end
   end
 
   @doc "Returns the window as the native library takes it."
   @spec to_native({atom, t}) :: RateLimiter.Core.Native.window_spec()
   def to_native({name, %__MODULE__{} = limit}) do
-    {name, native(limit.algorithm), limit.limit, nanoseconds(limit.per), burst(limit),
+    {name, native(limit.algorithm), limit.limit, nanoseconds(limit.per), limit.burst,
      limit.sub_windows, limit.aligned == true}
   end
-
-  @doc "Returns the capacity of a token bucket, `nil` for other algorithms."
-  @spec burst(t) :: pos_integer | nil
-  def burst(%__MODULE__{algorithm: algorithm} = limit) when algorithm in @token_buckets,
-    do: limit.burst || limit.limit
-
-  def burst(_limit), do: nil
 
   @doc "Returns a period in nanoseconds."
   @spec nanoseconds(RateLimiter.period()) :: pos_integer
@@ -139,16 +138,12 @@ defmodule RateLimiter.Core.Limit do
 
   def period?(unit), do: is_atom(unit) and Keyword.has_key?(@units, unit)
 
-  defp check!(limit, given, path) do
+  defp own!(limit, given, path) do
     for key <- foreign(limit), Map.has_key?(given, key) do
       Options.misuse!(
         path ++ [key],
         "applies to #{inspect(@schema[key][:only])} only, but the algorithm is #{inspect(limit.algorithm)}"
       )
-    end
-
-    if limit.algorithm == :sliding_log and limit.limit > @max_log do
-      Options.expected!(path ++ [:limit], "at most #{@max_log} for :sliding_log", limit.limit)
     end
   end
 

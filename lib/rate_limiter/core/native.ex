@@ -27,9 +27,11 @@ defmodule RateLimiter.Core.Native do
   @type shared_options :: {events, max_keys :: pos_integer, on_outage :: :share | :allow | :deny}
   @type plan :: {scale_ppm :: pos_integer, [{window, max :: non_neg_integer}, ...]}
 
-  @doc "Returns whether a store can keep these limits, without making a limiter."
-  @spec limits_check([window_spec], :local | :redis) :: :ok | rejection
-  def limits_check(_windows, _store), do: not_loaded()
+  @doc "Returns burst and sub-windows of the limit as a store keeps it, or why it cannot."
+  @spec limit_check(window_spec, :local | :redis) ::
+          {:ok, {burst :: pos_integer | nil, sub_windows :: pos_integer | nil}}
+          | {:error, reason :: String.t()}
+  def limit_check(_window, _store), do: not_loaded()
 
   @doc "Makes a limiter, which lives as long as its owner."
   @spec new_limiter([window_spec], options) :: {:ok, handle, owner} | rejection

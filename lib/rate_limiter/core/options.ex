@@ -88,7 +88,8 @@ defmodule RateLimiter.Core.Options do
 
   @doc "Raises the `ArgumentError` for a reason of the native library, which begins with the name of the option."
   @spec refused!(path, String.t()) :: no_return
-  def refused!(path, reason), do: raise(ArgumentError, "#{format(path)}.#{reason}")
+  def refused!(path, reason),
+    do: raise(ArgumentError, Enum.map_join(path, &(segment(&1) <> ".")) <> reason)
 
   @doc "Returns the known name that is most similar, if one is similar enough to suggest it."
   @spec nearest(atom, [atom]) :: atom | nil

@@ -2,7 +2,7 @@ defmodule RateLimiter.Instance.Config do
   @moduledoc false
   # The options of an instance and of its limiters: one schema, validated before anything starts.
 
-  alias RateLimiter.{Instance, Redis, Store, VSM}
+  alias RateLimiter.{Instance, Redis, VSM}
   alias RateLimiter.Core.{Limit, Options}
 
   @max_windows 32
@@ -114,7 +114,12 @@ defmodule RateLimiter.Instance.Config do
   @spec check_store!(limiter, store | {:redis, term}, Options.path()) :: :ok
   def check_store!(_limiter, :local, _path), do: :ok
 
-  def check_store!(limiter, {:redis, _which}, path), do: check_limits!(limiter, :redis, path)
+  def check_store!(limiter, {:redis, _which}, path) do
+    for {window, limit} <- limiter.windows,
+        do: Limit.filled!(limit, path ++ [:windows, window], :redis)
+
+    :ok
+  end
 
   @doc "Validates the options of a store."
   @spec store!(term, Options.path()) :: store
@@ -142,7 +147,6 @@ defmodule RateLimiter.Instance.Config do
   def limiter!(options, path) do
     limiter = Options.validate!(options, @limiter, path)
     check_windows!(length(limiter.windows), path ++ [:windows])
-    check_limits!(limiter, :local, path)
     limiter
   end
 
@@ -176,12 +180,4 @@ defmodule RateLimiter.Instance.Config do
     do: Options.expected!(path, "at most #{@max_windows} windows", count)
 
   defp check_windows!(_count, _path), do: :ok
-
-  # The native library knows the bounds of its arithmetic.
-  defp check_limits!(limiter, store, path) do
-    with {:error, {window, reason}} <- Store.check_limits(limiter, store) do
-      below = if window, do: [:windows, window], else: []
-      Options.refused!(path ++ below, reason)
-    end
-  end
 end

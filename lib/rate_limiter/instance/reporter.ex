@@ -34,8 +34,9 @@ defmodule RateLimiter.Instance.Reporter do
 
   defp window(%Limit{} = limit, max) do
     limit
-    |> Map.take([:algorithm, :limit, :per, :sub_windows, :aligned])
-    |> Map.merge(%{burst: Limit.burst(limit), max: max})
+    |> Limit.filled!()
+    |> Map.from_struct()
+    |> Map.put(:max, max)
     |> Map.reject(fn {_key, value} -> is_nil(value) end)
   end
 

@@ -3,7 +3,8 @@ defmodule RateLimiter.Replay.Arguments do
   # The command line of `mix rate_limiter.replay`.
 
   alias RateLimiter.Replay.Settings
-  alias RateLimiter.Terminal.{CommandLine, LimitText}
+  alias RateLimiter.Core.LimitText
+  alias RateLimiter.Terminal.CommandLine
 
   @switches [
     limit: :keep,

@@ -2,9 +2,9 @@ defmodule RateLimiter.Replay.Charts do
   @moduledoc false
   # The charts of a verdict: admitted and denied over time and by hour, and the share denied as the limit rises.
 
-  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Core.{LimitText, Numbers}
   alias RateLimiter.Replay.Verdict
-  alias RateLimiter.Terminal.{LimitText, Svg}
+  alias RateLimiter.Terminal.Svg
 
   @columns 120
 

@@ -2,9 +2,8 @@ defmodule RateLimiter.Replay.Engine do
   @moduledoc false
   # The only caller of the native replay.
 
-  alias RateLimiter.Core.{Limit, Native}
+  alias RateLimiter.Core.{Limit, LimitText, Native}
   alias RateLimiter.Replay.{Settings, Source}
-  alias RateLimiter.Terminal.LimitText
 
   @type t :: Native.replay()
 

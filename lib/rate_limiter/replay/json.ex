@@ -4,10 +4,10 @@ defmodule RateLimiter.Replay.Json do
   #
   # An object is a list of `{key, value}`, which keeps its order. Any other list is an array.
 
-  alias RateLimiter.Core.{Limit, Numbers}
+  alias RateLimiter.Core.{Limit, LimitText, Numbers}
   alias RateLimiter.Replay.{Notes, Report, Verdict}
 
-  alias RateLimiter.Terminal.{LimitText, Text}
+  alias RateLimiter.Terminal.Text
 
   @doc "Returns the whole report."
   @spec render(Report.t()) :: iodata
@@ -160,7 +160,7 @@ defmodule RateLimiter.Replay.Json do
       limit: limit.limit,
       per_ms: div(Limit.nanoseconds(limit.per), 1_000_000),
       algorithm: Atom.to_string(limit.algorithm),
-      burst: Limit.burst(limit)
+      burst: Limit.filled!(limit).burst
     ] ++
       for {key, value} <- [sub_windows: limit.sub_windows, aligned: limit.aligned],
           value != nil,

@@ -4,9 +4,9 @@ defmodule RateLimiter.Replay.Page do
 
   require EEx
 
-  alias RateLimiter.Core.{Limit, Numbers}
+  alias RateLimiter.Core.{Limit, LimitText, Numbers}
   alias RateLimiter.Replay.{Charts, Notes, Report, Verdict}
-  alias RateLimiter.Terminal.{Html, LimitText, Text}
+  alias RateLimiter.Terminal.{Html, Text}
 
   import RateLimiter.Terminal.Html, only: [escape: 1]
 

@@ -2,8 +2,7 @@ defmodule RateLimiter.Replay.Settings do
   @moduledoc false
   # The options of a replay, checked before a file is opened, and the names of the fields of a line.
 
-  alias RateLimiter.Core.{Limit, Native, Options}
-  alias RateLimiter.Terminal.LimitText
+  alias RateLimiter.Core.{Limit, LimitText, Native, Options}
 
   # The fields of every format, with their names in JSON and in W3C format: of nginx, Caddy, Traefik, Envoy, loggers of
   # applications, Elastic, Google, Cloudflare, IIS and CloudFront. The first name that a line has counts.

@@ -2,9 +2,9 @@ defmodule RateLimiter.Replay.Table do
   @moduledoc false
   # A report for a terminal of 80 columns.
 
-  alias RateLimiter.Core.Numbers
+  alias RateLimiter.Core.{LimitText, Numbers}
   alias RateLimiter.Replay.{Notes, Report, Verdict}
-  alias RateLimiter.Terminal.{LimitText, Screen, Text}
+  alias RateLimiter.Terminal.{Screen, Text}
 
   import RateLimiter.Core.Numbers, only: [number: 1, percent: 2]
   import RateLimiter.Terminal.Screen, only: [style: 3, right: 2]

@@ -3,9 +3,8 @@ defmodule RateLimiter.Top.Snapshot do
   # A reading of all instances of a node at one moment. Plain data, since it may come from another node.
 
   alias RateLimiter.{Health, Instance, VSM}
-  alias RateLimiter.Core.Limit
+  alias RateLimiter.Core.{Limit, LimitText}
   alias RateLimiter.Instance.{Registry, Reporter}
-  alias RateLimiter.Terminal.LimitText
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
 

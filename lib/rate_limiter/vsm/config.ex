@@ -4,7 +4,6 @@ defmodule RateLimiter.VSM.Config do
 
   alias RateLimiter.{Adaptive, Sensors}
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.VSM.Gate
 
   # Policy is protected longest, then control and intelligence. Operations absorb the variety.
   @defaults [
@@ -220,7 +219,6 @@ defmodule RateLimiter.VSM.Config do
 
     {limit, subsystem} = Keyword.split(options, Keyword.keys(@limit))
     limit = Limit.new!(limit, path)
-    Gate.check_limit!(limit, path)
     subsystem = Options.validate!(subsystem, @subsystem, path)
 
     if subsystem.floor > subsystem.ceiling,

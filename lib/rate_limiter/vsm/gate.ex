@@ -6,7 +6,7 @@ defmodule RateLimiter.VSM.Gate do
 
   alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Adaptive.{Histogram, Work}
-  alias RateLimiter.Core.{Errors, Limit, Native, Options}
+  alias RateLimiter.Core.{Errors, Limit, Native}
   alias RateLimiter.Store.Answer
   alias RateLimiter.VSM.Subsystem
 
@@ -26,15 +26,6 @@ defmodule RateLimiter.VSM.Gate do
     config = %{windows: [{@window, limit}], events: events, max_keys: 1_000}
     {:ok, handle, owner} = Store.new_limiter(config, clock)
     {handle, owner}
-  end
-
-  @doc "Raises `ArgumentError` for a limit that the native library cannot keep."
-  @spec check_limit!(Limit.t(), RateLimiter.Core.Options.path()) :: :ok
-  def check_limit!(limit, path) do
-    config = %{windows: [{@window, limit}], events: :none, max_keys: 1}
-
-    with {:error, {_window, reason}} <- Store.check_limits(config, :local),
-         do: Options.refused!(path, reason)
   end
 
   defdelegate new(clock, shared_gate), to: Native, as: :gate_new

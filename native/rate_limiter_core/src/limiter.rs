@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::call::{Call, Epoch, Select, Tag};
-use crate::clock::{monotonic, Clock, Nanos};
+use crate::clock::{monotonic, Clock};
 use crate::error::{CallError, LimitError, UpdateError};
 use crate::key::Key;
 use crate::limit::Limit;
@@ -112,11 +112,6 @@ impl Limiter {
             scale: AtomicU32::new(Scale::ONE.ppm()),
             control: Mutex::default(),
         }
-    }
-
-    /// Returns an error if a limiter with these windows cannot be opened.
-    pub fn validate(limits: &[(Tag, Limit)]) -> Result<(), LimitError> {
-        Plan::new(limits, Nanos(0)).map(drop)
     }
 
     /// Opens the limiter with these windows. Forgets all states; earlier epochs end.

@@ -45,7 +45,7 @@ impl Drop for Owner {
 }
 
 /// Whose numbers must be able to hold a limit.
-#[derive(Clone, Copy, PartialEq, Eq, NifUnitEnum)]
+#[derive(Clone, Copy, NifUnitEnum)]
 enum StoreTerm {
     Local,
     Redis,
@@ -77,23 +77,18 @@ struct SharedStats {
     away: bool,
 }
 
-/// Returns whether a limiter of these windows could be kept in the store: `:ok` or `{:error, {window | nil, reason}}`.
+/// The limit as a store keeps it, `{:ok, {burst | nil, sub_windows | nil}}`, or `{:error, reason}`.
 #[rustler::nif]
-fn limits_check(
-    env: Env<'_>,
-    windows: List<Window>,
-    Arg(store): Arg<StoreTerm>,
-) -> NifResult<Term<'_>> {
+fn limit_check(env: Env<'_>, window: Window, Arg(store): Arg<StoreTerm>) -> NifResult<Term<'_>> {
     answer(env, || {
-        let checked = window::limits(&windows.0).and_then(|limits| {
-            if store == StoreTerm::Redis {
-                window::fit_redis(env, &windows.0)?;
-            }
-            rate_limiter_core::Limiter::validate(&limits).map_err(window::unnamed)
+        let windows = [window];
+        let checked = window::limits(&windows).and_then(|_| match store {
+            StoreTerm::Local => Ok(()),
+            StoreTerm::Redis => window::fit_redis(env, &windows).map(drop),
         });
         Ok(match checked {
-            Ok(()) => atoms::ok().to_term(env),
-            Err(rejection) => (atoms::error(), rejection).encode(env),
+            Ok(()) => (atoms::ok(), windows[0].settings()).encode(env),
+            Err((_window, reason)) => (atoms::error(), reason).encode(env),
         })
     })
 }

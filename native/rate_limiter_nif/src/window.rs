@@ -40,15 +40,26 @@ impl<'a> Decoder<'a> for Window {
         let (name, algorithm, limit, per_ns, burst, sub_windows, aligned) = fields;
         let algorithm = match algorithm {
             AlgorithmTerm::TokenBucket => Algorithm::TokenBucket { burst },
-            AlgorithmTerm::SlidingWindow => {
-                let sub_windows = sub_windows.ok_or(Error::BadArg)?;
-                Algorithm::SlidingWindow { sub_windows }
-            }
+            AlgorithmTerm::SlidingWindow => match sub_windows {
+                Some(sub_windows) => Algorithm::SlidingWindow { sub_windows },
+                None => Limit::sliding_window(limit, Duration::ZERO).algorithm(),
+            },
             AlgorithmTerm::SlidingLog => Algorithm::SlidingLog,
             AlgorithmTerm::FixedWindow => Algorithm::FixedWindow { aligned },
         };
         let limit = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
         Ok(Self { name, limit })
+    }
+}
+
+impl Window {
+    /// Burst and sub-windows, each only for its algorithm.
+    pub(crate) fn settings(&self) -> (Option<u64>, Option<u32>) {
+        match self.limit.algorithm() {
+            Algorithm::TokenBucket { .. } => (Some(self.limit.capacity()), None),
+            Algorithm::SlidingWindow { sub_windows } => (None, Some(sub_windows)),
+            Algorithm::SlidingLog | Algorithm::FixedWindow { .. } => (None, None),
+        }
     }
 }
 

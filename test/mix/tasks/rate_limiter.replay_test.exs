@@ -152,7 +152,7 @@ defmodule Mix.Tasks.RateLimiter.ReplayTest do
           {["--limit", "60"],
            "limit \"60\": expected a number per period, such as 60/min, 10/s or 100/5min, got: \"60\""},
           {["--limit", "20k/s:sliding_log"],
-           "limit \"20k/s:sliding_log\": limit: expected at most 10000 for :sliding_log, got: 20000"},
+           "limit \"20k/s:sliding_log\": limit: expected at most 10000 for this algorithm, got: 20000"},
           {["--limt", "1/s"], "--limt: no such option. Did you mean --limit?"},
           {["--xyz"], "--xyz: no such option"},
           {["--limit", "1/s", "--top", "many"], "--top: expected a whole number, got: \"many\""},

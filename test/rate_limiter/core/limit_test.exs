@@ -57,10 +57,41 @@ defmodule RateLimiter.Core.LimitTest do
             {fixed, [burst: 5],
              "w.burst: applies to :token_bucket only, but the algorithm is :fixed_window"},
             {fixed, [limit: 0], "w.limit: expected a positive integer, got: 0"},
-            {log, [limit: 10_001], "w.limit: expected at most 10000 for :sliding_log, got: 10001"}
+            {log, [limit: 10_001],
+             "w.limit: expected at most 10000 for this algorithm, got: 10001"}
           ] do
         assert_raise ArgumentError, message, fn -> Limit.change!(limit, changes, [:w]) end
       end
+    end
+  end
+
+  describe "filled!/3" do
+    test "returns the burst and the sub-windows that the core takes for a limit" do
+      for {options, burst, sub_windows} <- [
+            {[], 5, nil},
+            {[burst: 9], 9, nil},
+            {[algorithm: :sliding_window], nil, 10},
+            {[algorithm: :sliding_window, sub_windows: 3], nil, 3},
+            {[algorithm: :sliding_log], nil, nil},
+            {[algorithm: :fixed_window], nil, nil}
+          ] do
+        filled = [limit: 5, per: :second] |> Keyword.merge(options) |> limit() |> Limit.filled!()
+        assert {filled.burst, filled.sub_windows} == {burst, sub_windows}
+      end
+    end
+
+    test "raises for a limit that the store cannot keep" do
+      fine =
+        limit(algorithm: :sliding_window, limit: 100, per: {1, :millisecond}, sub_windows: 120)
+
+      assert %Limit{} = Limit.filled!(fine, [:w], :local)
+
+      assert_raise ArgumentError, ~r/\Aw\.\w+: /, fn -> Limit.filled!(fine, [:w], :redis) end
+    end
+
+    test "has the default that the documentation names" do
+      default = limit(algorithm: :sliding_window, limit: 5, per: :second).sub_windows
+      assert Limit.schema()[:sub_windows][:doc] =~ "Default: #{default}."
     end
   end
 
@@ -68,7 +99,7 @@ defmodule RateLimiter.Core.LimitTest do
     test "returns the native tuple, the same one for all names of the token bucket" do
       for name <- [:token_bucket, :gcra, :leaky_bucket] do
         assert Limit.to_native({:w, limit(algorithm: name, limit: 5, per: {2, :minute})}) ==
-                 {:w, :token_bucket, 5, 120_000_000_000, 5, nil, false}
+                 {:w, :token_bucket, 5, 120_000_000_000, nil, nil, false}
       end
 
       assert Limit.to_native(

@@ -223,7 +223,7 @@ defmodule RateLimiter.Instance.ConfigTest do
     end
 
     test "rejects a limit that the arithmetic cannot represent, with the reason" do
-      window(".limit: expected at most 10000 for :sliding_log, got: 10001",
+      window(".limit: expected at most 10000 for this algorithm, got: 10001",
         algorithm: :sliding_log,
         limit: 10_001,
         per: :second

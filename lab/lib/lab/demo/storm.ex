@@ -104,7 +104,7 @@ defmodule Lab.Demo.Storm do
 
   defp limit(name) do
     {_meaning, window} = @subsystems[name]
-    window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Terminal.LimitText.rate_text()
+    window |> RateLimiter.Core.Limit.new!([]) |> RateLimiter.Core.LimitText.rate_text()
   end
 
   defp strip(values, colour, screen) do

@@ -1,7 +1,7 @@
-defmodule RateLimiter.Terminal.LimitTextTest do
+defmodule RateLimiter.Core.LimitTextTest do
   use ExUnit.Case, async: true
 
-  alias RateLimiter.Terminal.LimitText
+  alias RateLimiter.Core.LimitText
 
   doctest LimitText
 

@@ -1,4 +1,4 @@
-defmodule RateLimiter.Terminal.LimitText do
+defmodule RateLimiter.Core.LimitText do
   @moduledoc false
   # The notation of a limit on a command line: "60/min", "10/s:burst=20:token_bucket".
 
@@ -15,7 +15,6 @@ defmodule RateLimiter.Terminal.LimitText do
   @units for {unit, names} <- @periods, name <- names, into: %{}, do: {name, unit}
 
   @algorithms Limit.algorithms()
-  @sub_windows Limit.sub_windows()
   @words Map.new(@algorithms, &{Atom.to_string(&1), {:algorithm, &1}})
          |> Map.merge(%{"aligned" => {:aligned, true}, "from_first_use" => {:aligned, false}})
   @settings %{"burst" => :burst, "sub_windows" => :sub_windows}
@@ -26,7 +25,7 @@ defmodule RateLimiter.Terminal.LimitText do
   @doc """
   Returns the limit that a text states, or what is invalid.
 
-      iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("10/s:burst=20:gcra")
+      iex> {:ok, limit} = RateLimiter.Core.LimitText.parse("10/s:burst=20:gcra")
       iex> {limit.limit, limit.per, limit.burst, limit.algorithm}
       {10, :second, 20, :gcra}
   """
@@ -47,8 +46,8 @@ defmodule RateLimiter.Terminal.LimitText do
   @doc """
   Returns the shortest text that states the limit.
 
-      iex> {:ok, limit} = RateLimiter.Terminal.LimitText.parse("1_000 / 5 minutes : token_bucket : burst=1000")
-      iex> RateLimiter.Terminal.LimitText.format(limit)
+      iex> {:ok, limit} = RateLimiter.Core.LimitText.parse("1_000 / 5 minutes : token_bucket : burst=1000")
+      iex> RateLimiter.Core.LimitText.format(limit)
       "1000/5min"
   """
   @spec format(Limit.t()) :: String.t()
@@ -63,9 +62,7 @@ defmodule RateLimiter.Terminal.LimitText do
   @doc "Returns its rate, and its burst if that differs: the parts in which limits of one kind differ."
   @spec short(Limit.t()) :: String.t()
   def short(%Limit{} = limit) do
-    if limit.burst in [nil, limit.limit],
-      do: rate_text(limit),
-      else: "#{rate_text(limit)}:burst=#{amount_text(limit.burst)}"
+    Enum.join([rate_text(limit) | settings(limit, [:burst])], ":")
   end
 
   @doc "Returns its algorithm in words."
@@ -78,14 +75,14 @@ defmodule RateLimiter.Terminal.LimitText do
       %{algorithm: :fixed_window, aligned: true} -> "#{name}, aligned"
       %{algorithm: :fixed_window} -> "#{name} from the first use"
       %{algorithm: :sliding_log} -> name
-      _bucket -> "#{name}, burst #{limit |> Limit.burst() |> amount_text()}"
+      _bucket -> "#{name}, burst #{amount_text(Limit.filled!(limit).burst)}"
     end
   end
 
   @doc """
   Returns a span such as `60s` or `5min` in nanoseconds.
 
-      iex> RateLimiter.Terminal.LimitText.span("90s")
+      iex> RateLimiter.Core.LimitText.span("90s")
       {:ok, 90_000_000_000}
   """
   @spec span(String.t()) :: {:ok, non_neg_integer} | :error
@@ -192,14 +189,22 @@ defmodule RateLimiter.Terminal.LimitText do
   defp period_text(unit), do: @short[unit]
 
   defp details(%Limit{} = limit) do
-    name = Atom.to_string(limit.algorithm)
-
     [
-      limit.algorithm != :token_bucket && name,
-      limit.burst not in [nil, limit.limit] && "burst=#{amount_text(limit.burst)}",
-      limit.sub_windows not in [nil, @sub_windows] && "sub_windows=#{limit.sub_windows}",
+      limit.algorithm != :token_bucket && Atom.to_string(limit.algorithm),
+      settings(limit, [:burst, :sub_windows]),
       limit.aligned == false && "from_first_use"
     ]
+    |> List.flatten()
     |> Enum.filter(& &1)
+  end
+
+  # Without those at their defaults.
+  defp settings(limit, keys) do
+    default = Limit.filled!(%{limit | burst: nil, sub_windows: nil})
+
+    for key <- keys,
+        value = Map.fetch!(limit, key),
+        value != Map.fetch!(default, key),
+        do: "#{key}=#{amount_text(value)}"
   end
 end
