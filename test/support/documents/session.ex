@@ -85,32 +85,47 @@ defmodule RateLimiter.Support.Documents.Session do
   end
 
   defp evaluate(%{code: code} = snippet, binding, options) do
-    {_ast, children} = code |> Code.string_to_quoted!() |> Macro.prewalk([], &child/2)
+    case modules(code) do
+      [] ->
+        prelude = Map.get(options, :prelude, "") <> "\n"
+        env = Code.env_for_eval(file: at(snippet))
+        expressions = expressions(prelude) ++ expressions(code)
+        {binding, _env} = Enum.reduce(expressions, {binding, env}, &expression(&1, &2, options))
+        binding
 
-    binding =
-      case modules(code) do
-        [] -> eval(code, binding, snippet, options)
-        modules -> for(module <- modules, do: assert(Code.ensure_loaded?(module))) && binding
-      end
+      modules ->
+        for module <- modules, do: assert(Code.ensure_loaded?(module))
+        start_children(Code.string_to_quoted!(code), binding, options)
+        binding
+    end
+  end
+
+  defp expressions(code) do
+    case Code.string_to_quoted!(code) do
+      {:__block__, _, expressions} -> expressions
+      expression -> [expression]
+    end
+  end
+
+  defp expression(quoted, {binding, env}, options) do
+    {_value, binding, env} = Code.eval_quoted_with_env(quoted, binding, env)
+    start_children(quoted, binding, options)
+    {binding, env}
+  end
+
+  defp start_children(quoted, binding, options) do
+    {_quoted, children} = Macro.prewalk(quoted, [], &child/2)
 
     for child <- Enum.reverse(children) do
       {child_options, _binding} = Code.eval_quoted(child, binding)
       options.child.(child_options)
     end
-
-    binding
   end
 
   defp child({{:__aliases__, _, [:RateLimiter]}, options} = node, children),
     do: {node, [options | children]}
 
   defp child(node, children), do: {node, children}
-
-  defp eval(code, binding, snippet, options) do
-    prelude = Map.get(options, :prelude, "")
-    {_value, binding} = Code.eval_string(prelude <> "\n" <> code, binding, file: at(snippet))
-    binding
-  end
 
   defp configure(%{code: code} = snippet, binding) do
     assert [_ | _] = Config.Reader.eval!(at(snippet), code, env: :prod)
