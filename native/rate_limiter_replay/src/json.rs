@@ -3,12 +3,14 @@
 //! `serde_json` checks the syntax. Values stay text, so a time in nanoseconds loses no digit. Beyond RFC 8259, bytes
 //! that are not UTF-8 and lone surrogates are accepted inside strings, because a log may hold what a client sent.
 
-use std::borrow::Cow;
+mod value;
+
 use std::fmt;
 
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::Deserialize;
 use serde_json::value::RawValue;
+
+pub(crate) use value::{Source, Value};
 
 /// The most fields that can be wanted at once: one bit each.
 pub(crate) const MAX_WANTED: usize = 128;
@@ -41,35 +43,7 @@ impl Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
-/// A line that `serde_json` can read.
-#[derive(Debug)]
-pub(crate) struct Source<'a> {
-    text: Cow<'a, str>,
-    /// The line is not UTF-8, so `text` has each of its bytes as the character of that number: `é` is two characters.
-    widened: bool,
-}
-
-/// A field's value as it stands in the line, except `null`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Value<'a> {
-    raw: &'a str,
-    widened: bool,
-}
-
-impl<'a> Source<'a> {
-    pub(crate) fn new(line: &'a [u8]) -> Self {
-        match std::str::from_utf8(line) {
-            Ok(text) => Self {
-                text: Cow::Borrowed(text),
-                widened: false,
-            },
-            Err(_) => Self {
-                text: line.iter().copied().map(char::from).collect(),
-                widened: true,
-            },
-        }
-    }
-
+impl Source<'_> {
     /// Finds the values of the fields `wanted`: a dot in a name leads into an object, or is part of the name. If a
     /// name occurs twice, the last one counts. `found` has one empty place for each name.
     pub(crate) fn find<'s>(
@@ -85,66 +59,6 @@ impl<'a> Source<'a> {
         };
         search.object(&self.text).map_err(|_| NotJson)
     }
-}
-
-impl<'a> Value<'a> {
-    fn new(raw: &'a RawValue, widened: bool) -> Self {
-        let raw = raw.get();
-        Self { raw, widened }
-    }
-
-    pub(crate) fn is_null(self) -> bool {
-        self.raw == "null"
-    }
-
-    /// Whether a log writes this where it has no value.
-    pub(crate) fn is_nothing(self) -> bool {
-        matches!(self.raw, "null" | "\"\"" | "\"-\"")
-    }
-
-    pub(crate) fn is_string(self) -> bool {
-        self.raw.starts_with('"')
-    }
-
-    /// The content of a string, or the digits of a number, `true` or `false`; `None` for an array or an object.
-    pub(crate) fn text(self) -> Option<Cow<'a, [u8]>> {
-        let quoted = match self.raw.as_bytes() {
-            [b'{' | b'[', ..] => return None,
-            [b'"', inside @ .., b'"'] if !self.widened && !inside.contains(&b'\\') => {
-                return Some(Cow::Borrowed(inside));
-            }
-            [b'"', ..] => true,
-            _ => false,
-        };
-        let bytes = if self.widened {
-            // Each character is one byte of the line.
-            self.raw.chars().map(|char| char as u8).collect()
-        } else {
-            Cow::Borrowed(self.raw.as_bytes())
-        };
-        Some(match &*bytes {
-            _ if !quoted => bytes,
-            [_, inside @ .., _] if !inside.contains(&b'\\') => inside.to_vec().into(),
-            escaped => unescape(escaped)?.into(),
-        })
-    }
-}
-
-/// The content of a JSON string.
-#[derive(Deserialize)]
-struct Content<'a>(#[serde(borrow)] Cow<'a, [u8]>);
-
-/// The content of a JSON string with its quotes. Half of a surrogate pair becomes the replacement character.
-fn unescape(quoted: &[u8]) -> Option<Vec<u8>> {
-    let Content(content) = serde_json::from_slice(quoted).ok()?;
-    let mut content = content.into_owned();
-    // In bytes, serde_json encodes a lone surrogate as any other code point: 0xED, 0xA0 to 0xBF, one more.
-    for at in 2..content.len() {
-        if content[at - 2] == 0xED && content[at - 1] >= 0xA0 {
-            content[at - 2..=at].copy_from_slice("\u{FFFD}".as_bytes());
-        }
-    }
-    Some(content)
 }
 
 /// Walks one object. `path` holds the names of the objects around it, each with a dot.

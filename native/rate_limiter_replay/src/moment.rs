@@ -161,7 +161,7 @@ fn date(year: i32, month: Month, day: i32) -> Option<Date> {
 pub(crate) fn month_named(name: &[u8]) -> Option<Month> {
     const NAMES: &[u8; 36] = b"janfebmaraprmayjunjulaugsepoctnovdec";
     let at = NAMES
-        .chunks(3)
+        .chunks_exact(3)
         .position(|known| known.eq_ignore_ascii_case(name))?;
     Month::try_from(u8::try_from(at + 1).ok()?).ok()
 }

@@ -1,49 +1,13 @@
 //! What a replay needs of one line: time, id and cost.
 
-use std::hash::{DefaultHasher, Hasher};
-
 use crate::clf::{self, ClfField, ClfLine};
 use crate::error::LineError;
 use crate::json::{self, Source, Value, Wanted};
 use crate::layouts::Layouts;
-use crate::moment::{Moment, TimeUnit};
+use crate::moment::Moment;
+use crate::schema::{Format, Part, Schema};
 use crate::w3c::{Columns, Row};
-use crate::{address, balancer, prefix};
-
-/// How lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A line that begins with a brace is a JSON object, any other Common Log Format.
-    Auto,
-    /// Common or Combined Log Format.
-    Clf,
-    /// One JSON object a line.
-    Json,
-}
-
-/// A part of a line: its field in Common Log Format, and its names in JSON, of which the first present one counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// `None` if Common Log Format has no such field.
-    pub clf: Option<ClfField>,
-    /// Names in JSON, with dots into nested objects.
-    pub json: Vec<String>,
-}
-
-/// What to read of each line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schema {
-    /// How lines are written.
-    pub format: Format,
-    /// The names of the time in JSON.
-    pub time: Vec<String>,
-    /// What a number counts; `None`: its magnitude decides.
-    pub time_unit: Option<TimeUnit>,
-    /// The id: one part, or several together.
-    pub key: Vec<Part>,
-    /// The cost of a request; `None`: 1.
-    pub cost: Option<Part>,
-}
+use crate::{address, balancer, key, prefix};
 
 /// The content of a line. The id stays in the reader, which owns its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,30 +31,6 @@ pub(crate) struct RecordReader {
     columns: Vec<Option<Columns>>,
     key: Vec<u8>,
 }
-
-/// Returns the parts of an id: `None` for a part that the line does not have.
-pub(crate) fn key_parts(mut key: &[u8]) -> Vec<Option<&[u8]>> {
-    let mut parts = Vec::new();
-    while let Some((length, rest)) = key.split_first_chunk() {
-        let length = u32::from_le_bytes(*length);
-        if length == ABSENT {
-            parts.push(None);
-            key = rest;
-        } else {
-            let (part, rest) = rest.split_at((length as usize).min(rest.len()));
-            parts.push(Some(part));
-            key = rest;
-        }
-    }
-    parts
-}
-
-/// The length that marks an absent part.
-const ABSENT: u32 = u32::MAX;
-
-/// The text of a part is kept up to this length. A hash of the whole replaces the rest, so the memory of a key is
-/// bounded whatever a client sent.
-const MAX_PART: usize = 256;
 
 /// As Docker, Fluentd, journald and loggers of applications name the text.
 const ENVELOPE: [&str; 4] = ["log", "message", "MESSAGE", "msg"];
@@ -187,39 +127,38 @@ impl RecordReader {
 
     fn fields(&mut self, line: &ClfLine, mut layouts: Layouts) -> Result<Record, LineError> {
         layouts.add(line.layouts);
-        self.collect(line.moment, layouts, |part, _| {
+        self.collect(line.moment, layouts, |part| {
             Ok(line.field(part.clf.ok_or(LineError::NoField)?))
         })
     }
 
     fn read_row(&mut self, row: Row) -> Result<Record, LineError> {
         let moment = row.moment(&self.schema.time)?;
-        self.collect(moment, Layouts::W3C, |part, layouts| {
-            let text = row.field(&part.json)?;
-            Ok(text.map(|text| part.text(text, layouts)))
-        })
+        self.collect(moment, Layouts::W3C, |part| row.field(&part.json))
     }
 
-    /// The record of a line whose fields are text.
-    fn collect<'a>(
+    /// The record of a line at this moment, whose fields are `field`.
+    fn collect<T: AsRef<[u8]>>(
         &mut self,
         moment: Moment,
         mut layouts: Layouts,
-        field: impl Fn(&Part, &mut Layouts) -> Result<Option<&'a [u8]>, LineError>,
+        mut field: impl FnMut(&Part) -> Result<Option<T>, LineError>,
     ) -> Result<Record, LineError> {
         self.key.clear();
         let mut has_key = false;
         for part in &self.schema.key {
-            let text = field(part, &mut layouts)?;
-            has_key |= text.is_some();
-            push_part(&mut self.key, text);
+            let value = field(part)?;
+            has_key |= value.is_some();
+            let value = value.as_ref().map(AsRef::as_ref);
+            let value = value.map(|value| part.text(value, &mut layouts));
+            key::push(&mut self.key, value);
         }
-        let cost = match &self.schema.cost {
+        let cost = match self.schema.cost.as_ref().map(field) {
             None => 1,
-            Some(part) => match field(part, &mut layouts)? {
-                None => 0,
-                Some(text) => whole_number(text).ok_or(LineError::Cost)?,
-            },
+            Some(Ok(None)) => 0,
+            Some(Ok(Some(value))) => whole_number(value.as_ref()).ok_or(LineError::Cost)?,
+            Some(Err(LineError::Nested)) => return Err(LineError::Cost),
+            Some(Err(error)) => return Err(error),
         };
         Ok(Record {
             moment,
@@ -264,7 +203,6 @@ impl RecordReader {
     }
 
     fn read_object(&mut self, line: &[u8]) -> Result<Record, LineError> {
-        self.key.clear();
         // Most schemas want few names: room for all of them would cost a line more than its search.
         let (mut few, mut many);
         let found: &mut [Option<Value>] = if self.wanted.len() <= FEW_WANTED {
@@ -281,32 +219,10 @@ impl RecordReader {
         let mut found = Found(found);
 
         let moment = self.moment(found.next(self.schema.time.len()))?;
-        let mut layouts = Layouts::NONE;
-        let mut has_key = false;
-        for part in &self.schema.key {
-            let text = match found.first(part.json.len()) {
-                None => None,
-                Some(value) => Some(value.text().ok_or(LineError::Nested)?),
-            };
-            let text = text.as_deref().map(|text| part.text(text, &mut layouts));
-            has_key |= text.is_some();
-            push_part(&mut self.key, text);
-        }
-        let cost = match &self.schema.cost {
-            None => 1,
-            Some(part) => match found.first(part.json.len()) {
-                None => 0,
-                Some(value) => value
-                    .text()
-                    .and_then(|text| whole_number(&text))
-                    .ok_or(LineError::Cost)?,
-            },
-        };
-        Ok(Record {
-            moment,
-            cost,
-            has_key,
-            layouts,
+        self.collect(moment, Layouts::NONE, |part| {
+            let value = found.first(part.json.len());
+            let text = value.map(|value| value.text().ok_or(LineError::Nested));
+            text.transpose()
         })
     }
 
@@ -344,21 +260,6 @@ impl RecordReader {
     }
 }
 
-impl Part {
-    /// The text of the field that stands for a client: an address alone, and a path without its query.
-    fn text<'a>(&self, text: &'a [u8], layouts: &mut Layouts) -> &'a [u8] {
-        match self.clf {
-            Some(ClfField::Ip) => {
-                let (client, found) = address::client(text);
-                layouts.add(found);
-                client
-            }
-            Some(ClfField::Path) => clf::path(text),
-            _ => text,
-        }
-    }
-}
-
 /// Names the encoding or the line ends that make a line unreadable.
 pub(crate) fn refined(line: &[u8], error: LineError) -> LineError {
     let zeros = line.iter().take(64).filter(|&&byte| byte == 0).count();
@@ -392,222 +293,5 @@ fn whole_number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn push_part(key: &mut Vec<u8>, text: Option<&[u8]>) {
-    let Some(text) = text else {
-        key.extend_from_slice(&ABSENT.to_le_bytes());
-        return;
-    };
-    if text.len() <= MAX_PART {
-        push_bytes(key, text);
-        return;
-    }
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text);
-    let mut short = text[..MAX_PART].to_vec();
-    short.extend_from_slice(format!("...#{:016x}", hasher.finish()).as_bytes());
-    push_bytes(key, &short);
-}
-
-/// Appends at most `MAX_PART` bytes and a hash, whose length fits.
-fn push_bytes(key: &mut Vec<u8>, text: &[u8]) {
-    let length = u32::try_from(text.len()).unwrap_or(ABSENT - 1);
-    key.extend_from_slice(&length.to_le_bytes());
-    key.extend_from_slice(text);
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn part(clf: Option<ClfField>, json: &[&str]) -> Part {
-        Part {
-            clf,
-            json: json.iter().map(|&name| name.to_owned()).collect(),
-        }
-    }
-
-    fn reader(key: Vec<Part>, cost: Option<Part>) -> RecordReader {
-        RecordReader::new(Schema {
-            format: Format::Auto,
-            time: vec!["time".to_owned(), "ts".to_owned()],
-            time_unit: None,
-            key,
-            cost,
-        })
-        .expect("few names")
-    }
-
-    fn read(reader: &mut RecordReader, line: &[u8]) -> Result<Record, LineError> {
-        reader
-            .read(0, line)
-            .map(|record| record.expect("no header"))
-    }
-
-    fn parts(reader: &RecordReader) -> Vec<Option<String>> {
-        key_parts(reader.key())
-            .into_iter()
-            .map(|part| part.map(|part| String::from_utf8_lossy(part).into_owned()))
-            .collect()
-    }
-
-    const CLF: &[u8] = br#"10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?b=1 HTTP/1.1" 200 77"#;
-
-    #[test]
-    fn both_formats_give_the_same_record() {
-        let key = vec![
-            part(Some(ClfField::Ip), &["addr", "client.ip"]),
-            part(Some(ClfField::User), &["user"]),
-            part(Some(ClfField::Path), &["path"]),
-        ];
-        let mut reader = reader(key, Some(part(Some(ClfField::Bytes), &["bytes"])));
-        let expected = vec![Some("10.0.0.1".to_owned()), None, Some("/a".to_owned())];
-
-        let clf = read(&mut reader, CLF).expect("a record");
-        assert_eq!(parts(&reader), expected);
-        let line = br#"{"ts":1431857103,"client":{"ip":"10.0.0.1"},"user":null,"path":"\/a?b=1","bytes":"77"}"#;
-        let json = read(&mut reader, line).expect("a record");
-        assert_eq!(parts(&reader), expected);
-        assert_eq!(clf, json);
-        assert_eq!((clf.cost, clf.has_key), (77, true));
-    }
-
-    #[test]
-    fn a_line_without_any_part_has_no_key() {
-        let mut reader = reader(vec![part(Some(ClfField::User), &["user"])], None);
-        assert!(!read(&mut reader, CLF).expect("a record").has_key);
-        for user in ["", r#","user":"""#, r#","user":"-""#, r#","user":null"#] {
-            let line = format!(r#"{{"ts":1431857103{user}}}"#);
-            let record = read(&mut reader, line.as_bytes()).expect("a record");
-            assert!(!record.has_key, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_broken_line_returns_its_error() {
-        let mut reader = reader(vec![part(None, &["user"])], Some(part(None, &["cost"])));
-        for (line, expected) in [
-            (CLF, LineError::NoField),
-            (br#"{"ts":1431857103,"user":["a"]}"#, LineError::Nested),
-            (br#"{"ts":"today","user":"a"}"#, LineError::Time),
-            (br#"{"user":"a"}"#, LineError::NoTime),
-            (br#"{"ts":null,"user":"a"}"#, LineError::NoTime),
-            (
-                br#"{"ts":1431857103,"user":"a","cost":1.5}"#,
-                LineError::Cost,
-            ),
-            (
-                br#"{"ts":1431857103,"user":"a","cost":-1}"#,
-                LineError::Cost,
-            ),
-            (br#"{"ts":1431857103,"user":"a""#, LineError::Json),
-        ] {
-            let text = String::from_utf8_lossy(line);
-            assert_eq!(read(&mut reader, line).err(), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_no_time() {
-        let mut reader = reader(vec![part(None, &["user"])], None);
-        for (line, expected) in [
-            (
-                r#"{"time":0.003,"ts":1431857103,"user":"a"}"#,
-                Ok(1_431_857_103),
-            ),
-            (
-                r#"{"time":"0.003","ts":"2015-05-17T10:05:03Z","user":"a"}"#,
-                Ok(1_431_857_103),
-            ),
-            (r#"{"time":0.003,"user":"a"}"#, Err(LineError::Time)),
-            (r#"{"time":99999999,"user":"a"}"#, Err(LineError::Time)),
-            (r#"{"time":100000000,"user":"a"}"#, Ok(100_000_000)),
-            (
-                r#"{"time":"1971-01-01T00:00:00Z","user":"a"}"#,
-                Ok(31_536_000),
-            ),
-        ] {
-            let record = read(&mut reader, line.as_bytes());
-            let seconds = record.map(|record| record.moment.unix_ns / 1_000_000_000);
-            assert_eq!(seconds, expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_collector_may_wrap_a_line_of_either_format() {
-        let own = [
-            String::from_utf8(CLF.to_vec()).expect("text"),
-            r#"{"ts":1431857103,"addr":"10.0.0.1"}"#.to_owned(),
-        ];
-        for own in own {
-            let quoted = serde_json::to_string(&format!("{own}\n")).expect("JSON");
-            for line in [
-                format!(r#"{{"log":{quoted},"stream":"stdout","time":"2026-11-29T23:00:33.1Z"}}"#),
-                format!(r#"{{"MESSAGE":{quoted},"__REALTIME_TIMESTAMP":"1764457233000000"}}"#),
-                format!("2026-11-29T23:00:33.123456789Z stdout F {own}"),
-                format!("<190>Nov 29 23:00:33 web1 nginx: {own}"),
-                format!("web-1  | {own}"),
-            ] {
-                let mut reader = reader(vec![part(Some(ClfField::Ip), &["addr"])], None);
-                let record = read(&mut reader, line.as_bytes()).expect("a record");
-                assert_eq!(record.moment.unix_ns, 1_431_857_103_000_000_000, "{line}");
-                assert_eq!(parts(&reader), [Some("10.0.0.1".to_owned())], "{line}");
-                assert_ne!(record.layouts, Layouts::NONE);
-            }
-        }
-    }
-
-    #[test]
-    fn hex_escapes_of_nginx_are_read() {
-        let mut reader = reader(vec![part(None, &["agent"])], None);
-        let line = br#"{"time":"2015-05-17T10:05:03Z","agent":"a \x22b\x22"}"#;
-        read(&mut reader, line).expect("a record");
-        assert_eq!(parts(&reader), [Some(r#"a "b""#.to_owned())]);
-    }
-
-    #[test]
-    fn another_encoding_and_other_line_ends_are_named() {
-        let mut reader = reader(vec![part(Some(ClfField::Ip), &["ip"])], None);
-        let text = String::from_utf8_lossy(CLF);
-        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert_eq!(read(&mut reader, &utf16), Err(LineError::Utf16));
-        let line = format!("{text}\r{text}");
-        assert_eq!(
-            read(&mut reader, line.as_bytes()),
-            Err(LineError::CarriageReturns)
-        );
-    }
-
-    #[test]
-    fn long_parts_are_cut_but_stay_apart() {
-        let mut reader = reader(vec![part(None, &["user"])], None);
-        let mut keys = Vec::new();
-        for last in ["a", "b"] {
-            let line = format!(
-                r#"{{"ts":1431857103,"user":"{}{last}"}}"#,
-                "x".repeat(100_000)
-            );
-            read(&mut reader, line.as_bytes()).expect("a record");
-            keys.push(reader.key().to_vec());
-        }
-        assert_ne!(keys[0], keys[1]);
-        assert!(keys[0].len() < 300);
-    }
-
-    proptest! {
-        #[test]
-        fn keys_of_several_parts_never_collide(a: Vec<Option<Vec<u8>>>, b: Vec<Option<Vec<u8>>>) {
-            let key = |parts: &[Option<Vec<u8>>]| {
-                let mut key = Vec::new();
-                for part in parts {
-                    push_part(&mut key, part.as_deref());
-                }
-                key
-            };
-            prop_assert_eq!(key(&a) == key(&b), a == b);
-            let key = key(&a);
-            let back: Vec<_> = key_parts(&key).into_iter().map(|part| part.map(<[u8]>::to_vec)).collect();
-            prop_assert_eq!(back, a);
-        }
-    }
-}
+mod tests;

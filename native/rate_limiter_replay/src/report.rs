@@ -2,7 +2,7 @@
 
 use crate::ids::Ids;
 use crate::judge::{Denials, Judge};
-use crate::record::key_parts;
+use crate::key;
 use crate::timeline::{Decisions, Timeline};
 
 /// What one limit did to all requests.
@@ -76,7 +76,7 @@ impl LimitReport {
 
 impl TopId {
     fn new(key: &[u8], requests: u64, denials: Denials) -> Self {
-        let parts = key_parts(key);
+        let parts = key::parts(key);
         Self {
             parts: parts
                 .into_iter()

@@ -1,7 +1,7 @@
 //! Ids that look as if they were not those of clients.
 
 use crate::address;
-use crate::record::key_parts;
+use crate::key;
 
 /// How many ids look wrong, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Suspects {
     pub(crate) fn new<'a>(ids: impl Iterator<Item = &'a [u8]>, ip_part: Option<usize>) -> Self {
         let mut suspects = Self::default();
         for id in ids {
-            for (at, part) in key_parts(id).into_iter().enumerate() {
+            for (at, part) in key::parts(id).into_iter().enumerate() {
                 let Some(part) = part else { continue };
                 let is_ip = Some(at) == ip_part;
                 let count = if is_ip && !address::is_address(part) {
