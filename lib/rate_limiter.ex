@@ -320,8 +320,8 @@ defmodule RateLimiter do
 
   Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these reasons:
 
-    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `stats/1`, with a
-      `:problem` in words; or `{:redis, words}` if no server is known.
+    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `RateLimiter.Redis`,
+      with a `:problem` in words; or `{:redis, words}` if no server is known.
     * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
@@ -357,19 +357,7 @@ defmodule RateLimiter do
     * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
       overflow bucket, and expired ids that were removed, since the start.
 
-  For limiters in Redis, `:keys` are the ids whose last known state is in memory, and the map also has
-
-    * `:cached_denials` - denials that were repeated from memory.
-    * `:fallbacks` and `:unavailable` - calls that this node decided alone, and calls that were not decided.
-    * `:pending` - calls that wait for their answer.
-    * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
-    * `:away?` - in each limiter, whether this node decides alone, in a Cluster about the keys of a server at least.
-    * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
-    * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
-      the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
-      `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
-      its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the
-      `maxmemory-policy` by which it evicts keys, or `nil`).
+  With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`).
 
   ## Examples
 

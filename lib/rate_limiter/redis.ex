@@ -26,6 +26,23 @@ defmodule RateLimiter.Redis do
   delete what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer
   but may have given the cost back. Do not repeat it, because that could give the cost back twice.
 
+  ## Counts
+
+  For limiters in Redis, `:keys` of `RateLimiter.stats/1` are the ids whose last known state is in memory, and the map
+  also has
+
+    * `:cached_denials` - denials that were repeated from memory.
+    * `:fallbacks` and `:unavailable` - calls that this node decided alone, and calls that were not decided.
+    * `:pending` - calls that wait for their answer.
+    * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
+    * `:away?` - in each limiter, whether this node decides alone, in a Cluster about the keys of a server at least.
+    * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
+    * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
+      the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
+      `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
+      its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the
+      `maxmemory-policy` by which it evicts keys, or `nil`).
+
   ## Options
 
   #{RateLimiter.Redis.Config.docs()}

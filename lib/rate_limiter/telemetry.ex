@@ -69,14 +69,14 @@ defmodule RateLimiter.Telemetry do
   | `:overflowed` | calls | since the start, of new ids that shared the overflow bucket because `:max_keys` was reached |
   | `:swept` | ids | since the start, expired and removed |
 
-  With Redis also `:cached_denials`, `:fallbacks`, `:unavailable`, `:pending` and `:owing`, as in `RateLimiter.stats/1`.
+  With Redis also `:cached_denials`, `:fallbacks`, `:unavailable`, `:pending` and `:owing`, as in `RateLimiter.Redis`.
 
   Metadata:
 
     * `:instance` - the name of the instance
     * `:store` - `:local` or `:redis`
     * `:limiters` - a map from each limiter to its own numbers
-    * `:redis` and `:breaker` - with Redis, as in `RateLimiter.stats/1`
+    * `:redis` and `:breaker` - with Redis, as in `RateLimiter.Redis`
 
   ## `[:rate_limiter, :clock]`
 
@@ -229,10 +229,7 @@ defmodule RateLimiter.Telemetry do
   }
   @escalation [:rate_limiter, :algedonic, :escalation]
   @bypass [:rate_limiter, :algedonic, :bypass]
-
   @command [:rate_limiter, :redis, :command]
-  @connection [:rate_limiter, :redis, :connection]
-  @eviction [:rate_limiter, :redis, :eviction]
   @clock [:rate_limiter, :clock]
 
   @secret {__MODULE__, :secret}
@@ -327,35 +324,6 @@ defmodule RateLimiter.Telemetry do
             "clock was set. Restart the instance, so that aligned windows begin with the day again"
 
     :telemetry.execute(@clock, %{apart_ms: apart_ms}, %{instance: instance, reason: reason})
-  end
-
-  @doc false
-  # Emits an event of the native Redis client.
-  @spec redis(term, RateLimiter.Core.Native.redis_event()) :: :ok
-  def redis(instance, {:batch, server, calls, duration_us, failure, missed}) do
-    result = if failure, do: :error, else: :ok
-    measurements = %{calls: calls, duration_us: duration_us, missed: missed}
-    metadata = %{instance: instance, server: server, result: result, reason: failure}
-    :telemetry.execute(@command, measurements, metadata)
-  end
-
-  def redis(instance, {:connection, server, change, reason}) do
-    metadata = %{instance: instance, server: server, change: change, reason: reason}
-    :telemetry.execute(@connection, %{count: 1}, metadata)
-  end
-
-  def redis(instance, {:eviction, server, policy, maxmemory}) do
-    reason =
-      "expected maxmemory-policy noeviction, got: #{policy}. Evicted keys lose their usage. " <>
-        "Run CONFIG SET maxmemory-policy noeviction, or use a separate Redis for limits"
-
-    metadata = %{instance: instance, server: server, policy: policy, reason: reason}
-    :telemetry.execute(@eviction, %{maxmemory: maxmemory}, metadata)
-  end
-
-  def redis(instance, {:breaker, server, from, to, reason}) do
-    metadata = %{instance: instance, server: server, from: from, reason: reason}
-    :telemetry.execute([:rate_limiter, :circuit_breaker, to], %{count: 1}, metadata)
   end
 
   @doc false

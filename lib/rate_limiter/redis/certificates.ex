@@ -119,6 +119,6 @@ defmodule RateLimiter.Redis.Certificates do
 
   defp report(instance, reason) do
     reason = "certificates could not be replaced, the previous ones stay in use: #{reason}"
-    Telemetry.redis(instance.name, {:connection, nil, :failed, reason})
+    Telemetry.Redis.emit(instance.name, {:connection, nil, :failed, reason})
   end
 end

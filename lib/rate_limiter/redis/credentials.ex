@@ -128,7 +128,7 @@ defmodule RateLimiter.Redis.Credentials do
         use_now(instance, credentials, read)
 
       {:error, reason} ->
-        Telemetry.redis(instance.name, {:connection, nil, :failed, "no password: #{reason}"})
+        Telemetry.Redis.emit(instance.name, {:connection, nil, :failed, "no password: #{reason}"})
     end
   end
 

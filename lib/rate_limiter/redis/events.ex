@@ -43,7 +43,7 @@ defmodule RateLimiter.Redis.Events do
   end
 
   defp emit(event, instance) do
-    Telemetry.redis(instance.name, event)
+    Telemetry.Redis.emit(instance.name, event)
     react(event, instance)
   end
 
