@@ -2,6 +2,8 @@ defmodule Bench.Table do
   @moduledoc false
   # A table in Markdown that also reads well in a terminal. The first column is text, all others are figures.
 
+  alias RateLimiter.Core.Numbers
+
   @spec print([String.t()], [[String.t()]]) :: :ok
   def print(headings, rows) do
     widths = widths([headings | rows])
@@ -12,16 +14,11 @@ defmodule Bench.Table do
   end
 
   @spec decimal(number, non_neg_integer) :: String.t()
-  def decimal(number, places \\ 1), do: :erlang.float_to_binary(number / 1, decimals: places)
+  def decimal(number, places \\ 1), do: Numbers.decimal(number, places)
 
   @doc "Returns a number with separated thousands."
   @spec count(number) :: String.t()
-  def count(number) do
-    number
-    |> round()
-    |> Integer.to_string()
-    |> String.replace(~r/\B(?=(\d{3})+$)/, ",")
-  end
+  def count(number), do: number |> round() |> Numbers.number()
 
   defp widths(rows) do
     for column <- Enum.zip_with(rows, & &1) do

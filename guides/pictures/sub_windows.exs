@@ -4,6 +4,7 @@ defmodule Guides.SubWindows do
   @moduledoc false
 
   alias Guides.Traffic
+  alias RateLimiter.Core.Numbers
 
   @limit 100
   @per_ms 60_000
@@ -21,7 +22,7 @@ defmodule Guides.SubWindows do
         losses =
           for n <- @sub_windows do
             admitted = admitted([algorithm: :sliding_window, sub_windows: n], arrivals)
-            :erlang.float_to_binary(100 * (log - admitted) / log, decimals: 1) <> " %"
+            Numbers.decimal(100 * (log - admitted) / log, 1) <> " %"
           end
 
         row(["calls at #{load} x the limit" | losses])

@@ -2,6 +2,7 @@ defmodule Guides.Svg do
   # The style and the shapes of the guides' pictures. Shapes differ as well as colours, which have a light and a dark set.
   @moduledoc false
 
+  import RateLimiter.Terminal.Svg, only: [n: 1]
   alias RateLimiter.Terminal.Svg
 
   @style """
@@ -61,7 +62,4 @@ defmodule Guides.Svg do
 
     ~s(<path class="denied" d="#{path}"/>\n)
   end
-
-  defp n(number) when is_integer(number), do: Integer.to_string(number)
-  defp n(number), do: :erlang.float_to_binary(number, [:compact, decimals: 1])
 end

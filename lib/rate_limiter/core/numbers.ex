@@ -76,9 +76,17 @@ defmodule RateLimiter.Core.Numbers do
   # Rounded as integers: a float would turn 0.125 % into 0.12 % or 0.13 % by chance.
   defp decimal(part, whole, places) do
     steps = Integer.pow(10, places)
-    scaled = div(part * 100 * steps * 2 + whole, whole * 2)
-    :erlang.float_to_binary(scaled / steps, decimals: places)
+    decimal(div(part * 100 * steps * 2 + whole, whole * 2) / steps, places)
   end
+
+  @doc """
+  Returns a number with so many decimals.
+
+      iex> RateLimiter.Core.Numbers.decimal(12, 1)
+      "12.0"
+  """
+  @spec decimal(number, non_neg_integer) :: String.t()
+  def decimal(number, places), do: :erlang.float_to_binary(number / 1, decimals: places)
 
   @doc """
   Returns parts per million in percent.
@@ -167,8 +175,15 @@ defmodule RateLimiter.Core.Numbers do
   @doc "Returns a time zone as access logs write it."
   @spec zone(integer) :: String.t()
   def zone(minutes) do
-    two = &(&1 |> Integer.to_string() |> String.pad_leading(2, "0"))
     sign = if minutes < 0, do: "-", else: "+"
-    sign <> two.(div(abs(minutes), 60)) <> two.(rem(abs(minutes), 60))
+    sign <> two_digits(div(abs(minutes), 60)) <> two_digits(rem(abs(minutes), 60))
   end
+
+  @doc "Returns a full hour of a day."
+  @spec hour(0..24) :: String.t()
+  def hour(hour), do: two_digits(hour) <> ":00"
+
+  @doc "Returns a number below 100 with two digits."
+  @spec two_digits(0..99) :: String.t()
+  def two_digits(number), do: number |> Integer.to_string() |> String.pad_leading(2, "0")
 end

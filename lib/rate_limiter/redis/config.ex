@@ -168,20 +168,11 @@ defmodule RateLimiter.Redis.Config do
     url = url!(given.url)
     check_topology!(given)
 
+    # Options that only name the topology are no fields.
     config =
-      struct!(
+      struct(
         __MODULE__,
-        given
-        |> Map.take([
-          :sentinel_username,
-          :prefix,
-          :timeout,
-          :connections,
-          :nodes,
-          :cache_denials,
-          :max_queue
-        ])
-        |> Map.merge(%{
+        Map.merge(given, %{
           topology: topology(given, url),
           database: given.database || url[:database] || 0,
           username: given.username || url[:username],

@@ -91,12 +91,21 @@ defmodule RateLimiter.Replay.Charts do
     bars =
       for {{admitted, denied}, hour} <- Enum.with_index(hours) do
         left = box.left + hour * wide
-        {left, left + wide, admitted, denied, "#{clock(hour)} to #{clock(hour + 1)}"}
+
+        {left, left + wide, admitted, denied,
+         "#{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}"}
       end
 
     labels =
       for hour <- 0..21//3,
-          do: Svg.text(box.left + (hour + 0.5) * wide, box.bottom + 20, clock(hour), "", "middle")
+          do:
+            Svg.text(
+              box.left + (hour + 0.5) * wide,
+              box.bottom + 20,
+              Numbers.hour(hour),
+              "",
+              "middle"
+            )
 
     {{_, most}, hour} =
       hours |> Enum.with_index() |> Enum.max_by(fn {{_, n}, hour} -> {n, -hour} end)
@@ -105,12 +114,10 @@ defmodule RateLimiter.Replay.Charts do
       if most == 0,
         do: "No request was denied.",
         else:
-          "Most requests were denied from #{clock(hour)} to #{clock(hour + 1)}: #{Numbers.number(most)}."
+          "Most requests were denied from #{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}: #{Numbers.number(most)}."
 
     stacked(id, "By hour of the day", description, bars, labels)
   end
-
-  defp clock(hour), do: String.pad_leading("#{hour}", 2, "0") <> ":00"
 
   # Columns of admitted requests with the denied ones on top.
   defp stacked(id, title, description, bars, axis) do

@@ -182,7 +182,7 @@ defmodule RateLimiter.Replay.Table do
   defp hours(%Verdict{hours: hours}, input, screen) do
     requests = Enum.map(hours, fn {admitted, denied} -> admitted + denied end)
     denied = Enum.map(hours, fn {_admitted, denied} -> denied end)
-    scale = Enum.map_join(0..21//3, "    ", &two_digits/1)
+    scale = Enum.map_join(0..21//3, "    ", &Numbers.two_digits/1)
 
     [
       ["\n", style(screen, :faint, ["  ", fit("by hour", @hours_label), scale]), "\n"],
@@ -201,10 +201,8 @@ defmodule RateLimiter.Replay.Table do
     {most, hour} =
       denied |> Enum.with_index() |> Enum.max_by(fn {count, hour} -> {count, -hour} end)
 
-    "most from #{two_digits(hour)}:00 to #{two_digits(hour + 1)}:00: #{number(most)} of #{number(Enum.sum(denied))}"
+    "most from #{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}: #{number(most)} of #{number(Enum.sum(denied))}"
   end
-
-  defp two_digits(hour), do: String.pad_leading("#{hour}", 2, "0")
 
   defp zone(%{mixed_zones: true}), do: "each line's own zone"
   defp zone(%{zone_minutes: zone}), do: Numbers.zone(zone)

@@ -61,13 +61,15 @@ defmodule RateLimiter.Terminal.Svg do
   @doc "Returns a line through points, with a dot on each."
   @spec polyline(String.t(), [{number, number}]) :: iodata
   def polyline(name, points) do
-    path = Enum.map_join(points, " ", fn {x, y} -> "#{n(x)},#{n(y)}" end)
-
     [
-      ~s(<polyline class="line-#{name}" points="#{path}"/>),
+      ~s(<polyline class="line-#{name}" points="#{points(points)}"/>),
       for({x, y} <- points, do: ~s(<circle class="dot-#{name}" cx="#{n(x)}" cy="#{n(y)}" r="3"/>))
     ]
   end
+
+  @doc "Returns points as an attribute of a polyline or polygon."
+  @spec points([{number, number}]) :: String.t()
+  def points(points), do: Enum.map_join(points, " ", fn {x, y} -> "#{n(x)},#{n(y)}" end)
 
   @doc "Returns the text that shows when the pointer rests on an element."
   @spec tip(String.t()) :: iodata
@@ -107,6 +109,8 @@ defmodule RateLimiter.Terminal.Svg do
     Enum.find([1, 2, 5, 10], &(&1 * power >= least)) * power
   end
 
-  defp n(number) when is_integer(number), do: Integer.to_string(number)
-  defp n(number), do: :erlang.float_to_binary(number * 1.0, decimals: 1)
+  @doc "Returns a coordinate."
+  @spec n(number) :: String.t()
+  def n(number) when is_integer(number), do: Integer.to_string(number)
+  def n(number), do: :erlang.float_to_binary(number, decimals: 1)
 end

@@ -176,7 +176,7 @@ defmodule Lab.Demo.Shared do
   defp rate(phase, nodes, stage) do
     admitted = for %{nodes: ticks} <- phase, node <- nodes, do: Enum.at(ticks, node).admitted
     per_second = Enum.sum(admitted) * 1_000 / (length(phase) * stage.tick_ms)
-    :erlang.float_to_binary(per_second, decimals: 1)
+    Numbers.decimal(per_second, 1)
   end
 
   defp conclusion(columns, stage) do

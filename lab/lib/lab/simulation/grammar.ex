@@ -4,6 +4,7 @@ defmodule Lab.Simulation.Grammar do
   # one seed. Faults are falls of capacity of any depth and length, ramps, bursts, additive latency, and two of them at once.
 
   alias Lab.Simulation.{Scenario, Service, Size}
+  alias RateLimiter.Core.Numbers
 
   @workers [1, 1, 2, 3, 4, 6, 10, 16, 24, 40, 64]
   @laws [:constant, {:erlang, 4}, :exponential, {:lognormal, 2.0}]
@@ -24,7 +25,7 @@ defmodule Lab.Simulation.Grammar do
 
     scenario = %Scenario{
       key: :"r#{seed}",
-      title: "#{Float.round(demand, 2)}: #{Enum.join(titles, ", ")}",
+      title: "#{Numbers.number(demand)}: #{Enum.join(titles, ", ")}",
       seconds: parts |> Enum.map(&elem(&1, 0)) |> Enum.sum() |> ceil(),
       limit: between(1.05, 1.6),
       demand: demand,
@@ -88,7 +89,7 @@ defmodule Lab.Simulation.Grammar do
     {[
        {seconds, demand * times, [change | if(times == 1, do: [{:extra_ms, extra_ms}], else: [])]}
      ],
-     "#{text(change)} and #{if times == 1, do: text(extra), else: "#{Float.round(times, 1)} times the calls"} for #{round(seconds)} s"}
+     "#{text(change)} and #{if times == 1, do: text(extra), else: "#{Numbers.decimal(times, 1)} times the calls"} for #{round(seconds)} s"}
   end
 
   # The remaining speed, or share of workers. A slower worker could not answer in time.

@@ -84,25 +84,20 @@ defmodule Lab.Simulation.Page do
   defp area(seconds, x, y, box) do
     tops =
       for second <- seconds,
-          do: [
-            point(x.(second.at), y.(second.oracle)),
-            " ",
-            point(x.(second.at + 1), y.(second.oracle)),
-            " "
-          ]
+          at <- [second.at, second.at + 1],
+          do: {x.(at), y.(second.oracle)}
 
-    right = x.(length(seconds))
-
-    ~s(<polygon class="possible" points="#{point(box.left, box.bottom)} #{tops}#{point(right, box.bottom)}"/>)
+    points = [{box.left, box.bottom} | tops] ++ [{x.(length(seconds)), box.bottom}]
+    ~s(<polygon class="possible" points="#{Svg.points(points)}"/>)
   end
 
   defp path(class, seconds, value, x, y) do
     points =
       for second <- seconds,
           level = value.(second),
-          do: [point(x.(second.at + 0.5), y.(level)), " "]
+          do: {x.(second.at + 0.5), y.(level)}
 
-    ~s(<polyline class="#{class}" points="#{points}"/>)
+    ~s(<polyline class="#{class}" points="#{Svg.points(points)}"/>)
   end
 
   defp mark(at, x, box),
@@ -125,7 +120,5 @@ defmodule Lab.Simulation.Page do
     end
   end
 
-  defp point(x, y), do: [coordinate(x), ",", coordinate(y)]
-  defp coordinate(value), do: :erlang.float_to_binary(value * 1.0, decimals: 1)
   defp letter(%{key: key}), do: key |> to_string() |> String.upcase()
 end

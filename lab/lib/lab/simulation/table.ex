@@ -155,9 +155,9 @@ defmodule Lab.Simulation.Table do
   defp letter(key), do: key |> to_string() |> String.upcase()
   defp mean(values), do: Enum.sum(values) / length(values)
   defp number(nil), do: "-"
-  defp number(value), do: :erlang.float_to_binary(value * 1.0, decimals: 2)
+  defp number(value), do: Numbers.decimal(value, 2)
   defp percent(nil), do: "-"
   defp percent(value), do: Numbers.percent(value)
   defp seconds(nil), do: "-"
-  defp seconds(value), do: :erlang.float_to_binary(value * 1.0, decimals: 1) <> " s"
+  defp seconds(value), do: Numbers.decimal(value, 1) <> " s"
 end

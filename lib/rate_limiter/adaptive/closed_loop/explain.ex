@@ -104,6 +104,6 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Explain do
   defp name(name), do: to_string(name)
 
   defp from_to(decision), do: Numbers.from_to(decision.from, decision.scale)
-  defp ms(value), do: "#{number(Float.round(value / 1, 1))} ms"
+  defp ms(value), do: "#{Numbers.decimal(value, 1)} ms"
   defp number(value), do: Numbers.number(value / 1)
 end
