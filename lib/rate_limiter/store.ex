@@ -8,9 +8,9 @@ defmodule RateLimiter.Store do
 
   alias RateLimiter.{Telemetry, Usage}
   alias RateLimiter.Core.{Errors, Limit, Native}
-  alias RateLimiter.Store.{Answer, Request, Selection}
+  alias RateLimiter.Store.{Answer, Lookup, Request}
 
-  @type windows :: Selection.t()
+  @type windows :: Lookup.names()
   @type answer ::
           {:ok, Usage.t()}
           | {:error, :rate_limited, Usage.t()}

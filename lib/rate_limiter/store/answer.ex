@@ -4,10 +4,11 @@ defmodule RateLimiter.Store.Answer do
 
   alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Core.Native
-  alias RateLimiter.Store.{Lookup, Selection}
+  alias RateLimiter.Store.Lookup
 
   @doc "Returns the answer of a call that takes, and emits its events."
-  @spec decided(Native.answer(), atom, RateLimiter.id(), Selection.t(), integer) :: Store.answer()
+  @spec decided(Native.answer(), atom, RateLimiter.id(), Lookup.names(), integer) ::
+          Store.answer()
   def decided(answer, limiter, id, windows, cost) do
     usage = usage(answer, limiter, windows, cost)
 
@@ -21,12 +22,12 @@ defmodule RateLimiter.Store.Answer do
   end
 
   @doc "Returns the answer of a call that takes nothing, or gives back."
-  @spec looked(Native.answer(), atom, Selection.t(), integer) :: Store.answer()
+  @spec looked(Native.answer(), atom, Lookup.names(), integer) :: Store.answer()
   def looked(answer, limiter, windows, cost),
     do: new(answer, usage(answer, limiter, windows, cost))
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
-  @spec usage(Native.answer(), atom, Selection.t(), integer) :: Usage.t()
+  @spec usage(Native.answer(), atom, Lookup.names(), integer) :: Usage.t()
   def usage({_, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
     do: Usage.from_window(one, limiter, window, cost)
 
@@ -50,9 +51,9 @@ defmodule RateLimiter.Store.Answer do
 
   # The limiter was removed while the call waited.
   defp maxima([], nil), do: [{nil, 0}]
-  defp maxima(windows, nil), do: for(window <- Selection.names(windows), do: {window, 0})
+  defp maxima(windows, nil), do: for(window <- Lookup.names(windows), do: {window, 0})
   defp maxima([], known), do: known
-  defp maxima(windows, known), do: Keyword.take(known, Selection.names(windows))
+  defp maxima(windows, known), do: Keyword.take(known, Lookup.names(windows))
 
   defp new(answer, usage) do
     case elem(answer, 0) do

@@ -1,10 +1,13 @@
 defmodule RateLimiter.Store.Lookup do
   @moduledoc false
-  # The limiter that a name means to the calling process, and its windows.
+  # What a call names: a limiter, which may be one of the calling process alone, and its windows.
 
-  alias RateLimiter.Core.Native
+  alias RateLimiter.Core.{Errors, Native}
   alias RateLimiter.Instance
   alias RateLimiter.Test
+
+  @typedoc "One window, or several. The empty list means every window."
+  @type names :: atom | [atom]
 
   @doc "Returns the handle of the limiter that the calling process means, if tests own limiters of this name."
   @spec handle!(atom) :: Native.handle()
@@ -24,4 +27,25 @@ defmodule RateLimiter.Store.Lookup do
       :unknown_limiter -> nil
     end
   end
+
+  @doc "Returns the windows of a call, or raises if they are not atoms, each once."
+  @spec valid!(names) :: names
+  def valid!(window) when is_atom(window), do: window
+
+  def valid!(windows) do
+    if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))
+  end
+
+  @doc "Returns the names in a selection. Unlike `List.wrap/1`, takes nil for a name."
+  @spec names(names) :: [atom]
+  def names(window) when is_atom(window), do: [window]
+  def names(windows), do: windows
+
+  # A call must not charge a window twice.
+  defp distinct_atoms?([]), do: true
+
+  defp distinct_atoms?([window | rest]) when is_atom(window),
+    do: distinct_atoms?(rest) and not :lists.member(window, rest)
+
+  defp distinct_atoms?(_other), do: false
 end

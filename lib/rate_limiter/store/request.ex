@@ -12,16 +12,16 @@ defmodule RateLimiter.Store.Request do
 
   alias RateLimiter.{Instance, Telemetry}
   alias RateLimiter.Core.{Errors, Native}
-  alias RateLimiter.Store.{Lookup, Selection}
+  alias RateLimiter.Store.Lookup
 
   # So many entries keep a normal scheduler for some ten microseconds.
   @max_normal_batch 128
 
   @doc "Returns the answer about one id."
-  @spec one(atom, RateLimiter.id(), Selection.t(), Native.request()) :: Native.answer()
+  @spec one(atom, RateLimiter.id(), Lookup.names(), Native.request()) :: Native.answer()
   def one(limiter, id, windows, request) do
     limiter
-    |> Native.request(id, Selection.valid!(windows), request)
+    |> Native.request(id, Lookup.valid!(windows), request)
     |> answer(limiter, id, windows, request)
   end
 
@@ -30,7 +30,7 @@ defmodule RateLimiter.Store.Request do
           Native.answer() | Native.sent() | Native.refusal(),
           atom,
           RateLimiter.id(),
-          Selection.t(),
+          Lookup.names(),
           Native.request()
         ) :: Native.answer()
   def answer({:sent, ticket, wait_ms}, limiter, id, windows, request) do
@@ -57,10 +57,10 @@ defmodule RateLimiter.Store.Request do
   def answer(answer, limiter, _id, _windows, _request), do: report(answer, limiter)
 
   @doc "Returns the answers about many ids, each decided by itself, in order."
-  @spec batch(atom, [{RateLimiter.id(), Native.cost()}], Selection.t(), Native.op()) ::
+  @spec batch(atom, [{RateLimiter.id(), Native.cost()}], Lookup.names(), Native.op()) ::
           [Native.answer()]
   def batch(limiter, entries, windows, op) do
-    windows = Selection.valid!(windows)
+    windows = Lookup.valid!(windows)
 
     with :test_owned <- send_batch(limiter, entries, windows, op) do
       limiter |> Lookup.handle!() |> send_batch(entries, windows, op)
@@ -139,7 +139,7 @@ defmodule RateLimiter.Store.Request do
 
   defp report(answer, _limiter), do: answer
 
-  @spec refuse!(atom, atom, Selection.t()) :: no_return
+  @spec refuse!(atom, atom, Lookup.names()) :: no_return
   defp refuse!(:unknown_window, limiter, windows) do
     case Lookup.windows(limiter) do
       nil ->
@@ -147,7 +147,7 @@ defmodule RateLimiter.Store.Request do
 
       known ->
         known = Keyword.keys(known)
-        raise Errors.unknown_window(hd(Selection.names(windows) -- known), limiter, known)
+        raise Errors.unknown_window(hd(Lookup.names(windows) -- known), limiter, known)
     end
   end
 
