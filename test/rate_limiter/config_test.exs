@@ -2,20 +2,14 @@ defmodule RateLimiter.ConfigTest do
   # Not async, because all tests share the environment.
   use ExUnit.Case, async: false
 
+  import RateLimiter.Support.Environment
+
   alias RateLimiter.{Config, Instance}
   alias RateLimiter.Redis.Secret
 
   @names ~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD)
 
-  setup do
-    before = System.get_env() |> Map.take(@names)
-    for name <- @names, do: System.delete_env(name)
-
-    on_exit(fn ->
-      for name <- @names, do: System.delete_env(name)
-      System.put_env(before)
-    end)
-  end
+  setup do: without(@names)
 
   doctest RateLimiter.Config
 

@@ -3,22 +3,13 @@ defmodule RateLimiter.DoctorTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import RateLimiter.Support.Environment
 
   alias RateLimiter.Doctor
   alias RateLimiter.Doctor.Server
   alias RateLimiter.Support.Redis
 
-  @variables ~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD)
-
-  setup do
-    before = for name <- @variables, do: {name, System.get_env(name)}
-    Enum.each(@variables, &System.delete_env/1)
-
-    on_exit(fn ->
-      for {name, value} <- before,
-          do: if(value, do: System.put_env(name, value), else: System.delete_env(name))
-    end)
-  end
+  setup do: without(~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD))
 
   test "run/1 returns the worst level, and refuses unknown options" do
     server = Redis.start!(config: [maxmemory: "100mb", "maxmemory-policy": "volatile-ttl"])

@@ -2,7 +2,7 @@ defmodule RateLimiter.LeakTest do
   # Memory leaks. Not async, because the memory of the whole node is measured.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Eventually
+  import RateLimiter.Support.Growth
 
   @limiters [
     leak: [
@@ -15,14 +15,7 @@ defmodule RateLimiter.LeakTest do
     ]
   ]
 
-  @megabyte 1_048_576
-
-  # Captured log messages of so many exits would count as memory.
-  setup do
-    level = Logger.level()
-    Logger.configure(level: :none)
-    on_exit(fn -> Logger.configure(level: level) end)
-  end
+  setup :silence
 
   defp live(end_of_life) do
     {:ok, supervisor} = RateLimiter.start_link(name: :leak, limiters: @limiters)
@@ -30,58 +23,6 @@ defmodule RateLimiter.LeakTest do
     :ok = RateLimiter.add_limiter(:leak_added, [windows: [w: [limit: 1, per: :day]]], :leak)
     {:ok, _} = RateLimiter.check_and_track(:leak_added, "u", :w)
     end_of_life.(supervisor)
-  end
-
-  defp kill(supervisor) do
-    Process.flag(:trap_exit, true)
-    Process.exit(supervisor, :kill)
-    assert_receive {:EXIT, ^supervisor, :killed}, 30_000
-  end
-
-  # The resident memory, on Linux.
-  defp resident do
-    case File.read("/proc/self/statm") do
-      {:ok, pages} ->
-        pages |> String.split() |> Enum.at(1) |> String.to_integer() |> Kernel.*(4_096)
-
-      {:error, _} ->
-        0
-    end
-  end
-
-  defp size do
-    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-
-    %{
-      runtime: :erlang.memory(:total),
-      resident: resident(),
-      processes: length(Process.list()),
-      tables: length(:ets.all()),
-      atoms: :erlang.system_info(:atom_count)
-    }
-  end
-
-  # The first rounds load code and warm allocators; growth after that is a leak. The runtime frees the memory of killed
-  # processes a moment later.
-  defp assert_no_growth(round) do
-    for _ <- 1..200, do: round.()
-    before = size()
-    for _ <- 1..1_000, do: round.()
-    eventually(fn -> grown(before, size()) == [] end, fn -> grown(before, size()) end)
-  end
-
-  defp grown(before, later) do
-    most = [
-      processes: 2,
-      tables: 2,
-      atoms: 9,
-      runtime: @megabyte - 1,
-      resident: 8 * @megabyte - 1
-    ]
-
-    for {key, most} <- most,
-        later[key] - before[key] > most,
-        do: {key, before[key], later[key]}
   end
 
   describe "a thousand times" do

@@ -3,14 +3,12 @@ defmodule RateLimiter.Native.PrebuiltTest do
   use ExUnit.Case
 
   import ExUnit.CaptureIO
+  import RateLimiter.Support.Environment
 
   alias RateLimiter.Native.Prebuilt
 
-  @variables ~w(RATE_LIMITER_BUILD RATE_LIMITER_MIRROR CARGO_BUILD_TARGET)
-
   setup do
-    kept = Map.new(@variables, &{&1, System.get_env(&1)})
-    Enum.each(@variables, &System.delete_env/1)
+    without(~w(RATE_LIMITER_BUILD RATE_LIMITER_MIRROR CARGO_BUILD_TARGET))
 
     root =
       Path.join(System.tmp_dir!(), "rate_limiter_prebuilt_#{System.unique_integer([:positive])}")
@@ -18,12 +16,7 @@ defmodule RateLimiter.Native.PrebuiltTest do
     mirror = Path.join(root, "mirror")
     File.mkdir_p!(mirror)
 
-    on_exit(fn ->
-      File.rm_rf!(root)
-
-      for {name, value} <- kept,
-          do: if(value, do: System.put_env(name, value), else: System.delete_env(name))
-    end)
+    on_exit(fn -> File.rm_rf!(root) end)
 
     {:ok, target} = Prebuilt.target()
     name = Prebuilt.file_name("9.9.9", target)

@@ -3,21 +3,12 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
+  import RateLimiter.Support.Environment
 
   alias Mix.Tasks.RateLimiter.Doctor, as: Task
   alias RateLimiter.Support.{Documents, Redis}
 
-  @variables ~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD)
-
-  setup do
-    before = for name <- @variables, do: {name, System.get_env(name)}
-    Enum.each(@variables, &System.delete_env/1)
-
-    on_exit(fn ->
-      for {name, value} <- before,
-          do: if(value, do: System.put_env(name, value), else: System.delete_env(name))
-    end)
-  end
+  setup do: without(~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD))
 
   # Long lines are wrapped.
   defp out(argv), do: capture_io(fn -> Task.run(argv) end) |> String.replace(~r/\s+/, " ")

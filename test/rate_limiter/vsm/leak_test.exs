@@ -2,7 +2,7 @@ defmodule RateLimiter.VSM.LeakTest do
   # Not async, since it measures memory.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Eventually
+  import RateLimiter.Support.{Eventually, Growth}
 
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Adaptive.Fixed
@@ -11,14 +11,9 @@ defmodule RateLimiter.VSM.LeakTest do
 
   @moduletag :slow
 
-  @megabyte 1_048_576
   @never 86_400_000
 
-  setup do
-    level = Logger.level()
-    Logger.configure(level: :none)
-    on_exit(fn -> Logger.configure(level: level) end)
-  end
+  setup :silence
 
   defp options do
     [
@@ -49,37 +44,6 @@ defmodule RateLimiter.VSM.LeakTest do
     Clock.step({:controller, Tree.fetch!(:vsm_leak), :b})
     end_of_life.(supervisor)
     :telemetry.execute([:vsm_leak, :done], %{}, %{})
-  end
-
-  defp kill(supervisor) do
-    Process.flag(:trap_exit, true)
-    Process.exit(supervisor, :kill)
-    assert_receive {:EXIT, ^supervisor, :killed}, 30_000
-  end
-
-  defp size do
-    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-
-    %{
-      memory: :erlang.memory(:total),
-      processes: length(Process.list()),
-      tables: length(:ets.all()),
-      handlers: length(:telemetry.list_handlers([]))
-    }
-  end
-
-  # The first rounds load code and warm up allocators. Killed processes are cleaned up asynchronously.
-  defp assert_no_growth(rounds, round) do
-    for _ <- 1..div(rounds, 5), do: round.()
-    before = size()
-    for _ <- 1..rounds, do: round.()
-    eventually(fn -> grown(before, size()) == [] end, fn -> grown(before, size()) end)
-  end
-
-  defp grown(before, later) do
-    for {key, most} <- [memory: @megabyte, processes: 2, tables: 4, handlers: 0],
-        later[key] - before[key] > most,
-        do: {key, before[key], later[key]}
   end
 
   describe "hundreds of instances" do
