@@ -54,9 +54,9 @@ defmodule Bench.Check do
     Machine.print("Elixir: a check beside a counter")
 
     IO.puts("""
-    #{size.rounds} rounds in turns; each subject is asked #{counts(size)} times a round and process, after an untimed run of
-    half the length. Keys are strings of 13 bytes, asked in random order, all known before. One a minute with a burst of
-    70,000,000: nothing is denied where nothing else is said. Every answer of check_and_track/3 is a whole %Usage{}.
+    #{size.rounds} rounds in turns; each subject is called #{counts(size)} times a round and process, after an untimed run of
+    half the length. Keys are strings of 13 bytes, checked in random order, all inserted before. The limit is one a minute
+    with a burst of 70,000,000, so calls are admitted unless a row says otherwise. check_and_track/3 returns a whole %Usage{}.
     Nanoseconds are medians, as one process sees them; ratios are medians over the rounds, both sides less the loop.
     """)
   end

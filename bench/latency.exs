@@ -133,8 +133,8 @@ defmodule Bench.Latency do
     IO.puts("""
     #{Table.count(size.samples * size.rounds)} calls a row and process, in #{size.rounds} rounds in turns. A reading of the processor's counter \
     (through a NIF) goes
-    before and after each call, and its price is part of every figure: the first row shows it, and how fine it counts.
-    Nanoseconds. A new process asks, from a heap of #{@small} words, and is often collected; garbage collections are part of
+    before and after each call, and its cost is part of every figure: the first row shows it, and the steps of the counter.
+    Nanoseconds. A new process has a heap of #{@small} words, which is collected often; garbage collections are part of
     the calls. A grown heap has #{Table.count(@grown)} words.
     """)
   end

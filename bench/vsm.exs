@@ -229,7 +229,7 @@ defmodule Bench.Vsm do
     ]
 
     IO.puts(
-      "| when | which limit | done in time | of what was possible | p50 | p99 | turned away | too late |"
+      "| when | which limit | done in time | of the possible calls | p50 | p99 | denied | too late |"
     )
 
     IO.puts("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -256,7 +256,7 @@ defmodule Bench.Vsm do
     end
 
     IO.puts(
-      "\nPossible is the smaller of what was asked for and what the workers can do. p50 and p99 are of calls done in time.\n"
+      "\nPossible calls are the smaller of the calls made and the capacity of the workers. p50 and p99 are of calls done in time.\n"
     )
   end
 
@@ -271,7 +271,7 @@ defmodule Bench.Vsm do
   defp ms(ms), do: "#{round(ms)} ms"
 
   defp reasons([_configured, {_title, {_log, explained}}]) do
-    IO.puts("What `explain/1` said of it:\n")
+    IO.puts("The explanation of `explain/1`:\n")
 
     for entry <- explained,
         do: IO.puts("    #{Calendar.strftime(entry.at, "%M:%S")} #{entry.sentence}")

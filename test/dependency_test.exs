@@ -183,7 +183,7 @@ defmodule RateLimiter.DependencyTest do
       {"MIX_ENV", "dev"},
       {"MIX_BUILD_PATH", nil},
       {"CARGO_TARGET_DIR", nil},
-      # What is built here need not be fast, but soon.
+      # This build has to be quick, its result need not be.
       {"CARGO_PROFILE_RELEASE_LTO", "off"},
       {"CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"},
       {"CARGO_PROFILE_RELEASE_DEBUG", "0"},

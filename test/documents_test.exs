@@ -1,5 +1,5 @@
 defmodule RateLimiter.DocumentsTest do
-  # What holds for every document: its snippets are formatted, and its links and commands exist.
+  # Rules for every document: its snippets are formatted, and its links and commands exist.
   use ExUnit.Case, async: true
 
   # These stand for a noun of the field (caller, node, process) or for an ordinary verb (report, continue).

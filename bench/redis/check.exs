@@ -63,10 +63,10 @@ defmodule Bench.Redis.Check do
     Machine.print("Redis: checks that nodes share")
 
     IO.puts("""
-    Redis #{Redis.info(server, "redis_version")} on loopback, on the same cores as all that asks it. #{size.rounds} rounds in turns, #{size.ms} ms each;
-    #{Table.count(@keys)} keys, nothing denied, every answer a whole %Usage{}. What came later than the deadline of 50 ms, and so without
-    Redis, is not counted as a check but as late. Beside it `redis-benchmark -c 16 -P 16`, #{Table.count(size.peer)} checks a round with
-    one EVALSHA each, of a plain GCRA script. CPU is what Redis says of itself, divided by the checks.
+    Redis #{Redis.info(server, "redis_version")} on loopback, on the same cores as its callers. #{size.rounds} rounds in turns, #{size.ms} ms each;
+    #{Table.count(@keys)} keys, no call denied, every answer a whole %Usage{}. An answer after the deadline of 50 ms is one without Redis: it
+    counts as late, not as a check. Beside it `redis-benchmark -c 16 -P 16`, #{Table.count(size.peer)} checks a round with
+    one EVALSHA each, of a plain GCRA script. CPU is the time that Redis reports of itself, divided by the checks.
     """)
   end
 

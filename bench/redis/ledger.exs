@@ -1,4 +1,4 @@
-# What four nodes admit together through one Redis, by fault, compared with the documented bounds.
+# The calls that four nodes admit together through one Redis, by fault, compared with the documented bounds.
 #
 #     MIX_ENV=test mix run bench/redis/ledger.exs [--quick] [--guide] [FAULT...]
 #

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Application do
   @moduledoc false
-  # What all instances of a node share: the tables of names and subscribers, and the supervisor of tests' limiters.
+  # The processes that all instances of a node share: the tables of names and subscribers, and the supervisor of tests' limiters.
 
   use Application
 

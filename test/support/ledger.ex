@@ -1,6 +1,6 @@
 defmodule RateLimiter.Support.Ledger do
   @moduledoc false
-  # What several nodes admit together through one Redis while something happens to it, held against the contract.
+  # The calls that several nodes admit together through one Redis while something happens to it, held against the contract.
   #
   # Every admitted call is written down with the moments between which it was decided. Afterwards each stretch of time is
   # held against what its window allows in as long. Nothing is sampled.
@@ -108,7 +108,7 @@ defmodule RateLimiter.Support.Ledger do
     ]
   end
 
-  # What a worker asks about, one after the other.
+  # The windows and keys that a worker checks, one after the other.
   defp asked, do: for(key <- 1..@keys, window <- windows(), do: {window, key})
 
   defp settled?(node), do: Nodes.call(node, Hammer, :settled?, [])

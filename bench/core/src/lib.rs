@@ -1,4 +1,4 @@
-//! What the benchmarks of the core share: subjects, loads, and the report of a run.
+//! The common parts of the core's benchmarks: subjects, loads, and the report of a run.
 //!
 //! Two programs use it. `versus` (the binary) runs the subjects in turns, round by round, and prints one table of
 //! medians and ratios: other load of the machine affects all of them alike. The criterion bench `checks` measures one

@@ -90,7 +90,7 @@ defmodule RateLimiter.Instance.Reporter do
   def health(nil), do: {:error, :not_running}
 
   def health(%Instance{store: store} = instance) do
-    # What stops calls is reported before what may lose their counts.
+    # Reasons that stop calls come before reasons that may lose their counts.
     with {:ok, servers} <- servers(store),
          :ok <- servers |> Enum.reject(&healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),

@@ -22,7 +22,7 @@ defmodule RateLimiter.Replay.Notes do
       "several lines that end in bare carriage returns: convert them with tr '\\r' '\\n'"
   }
 
-  # What stood around the fields, and what became of it.
+  # The text around the fields, and whether it was removed.
   @layouts %{
     "list" => "a list of addresses as the client: its first address counts",
     "port" => "a port behind the address, which does not count",

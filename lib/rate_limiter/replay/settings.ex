@@ -184,7 +184,7 @@ defmodule RateLimiter.Replay.Settings do
     {settings.format, time, settings.time_unit, key, cost}
   end
 
-  # Where a field stands: in Common Log Format by its place, in JSON by its names.
+  # The place of a field: in Common Log Format by its place, in JSON by its names.
   defp field(name, renamed) do
     case @by_name do
       %{^name => field} -> {field, if(json = renamed[name], do: [json], else: @fields[field])}

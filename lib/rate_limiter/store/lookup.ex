@@ -1,6 +1,6 @@
 defmodule RateLimiter.Store.Lookup do
   @moduledoc false
-  # What a call names: a limiter, which may be one of the calling process alone, and its windows.
+  # The limiter that a call names, which may be one of the calling process alone, and its windows.
 
   alias RateLimiter.Core.{Errors, Native}
   alias RateLimiter.Instance

@@ -1,6 +1,6 @@
 defmodule RateLimiter.VSM.Observe do
   @moduledoc false
-  # What a control loop observes and learns: finished work and counts of the gate, pain and pleasure, demand and usual
+  # The observations of a control loop: finished work and counts of the gate, pain and pleasure, demand and usual
   # durations; and pain that the law did not resolve, which goes to the parent.
 
   alias RateLimiter.Adaptive.{Histogram, Observation, Work}

@@ -1,4 +1,4 @@
-//! What a call does, as an atom.
+//! The operation of a call, as an atom.
 
 use rate_limiter_distributed::Op;
 

@@ -1,4 +1,4 @@
-//! What the names and handles of limiters mean on this node.
+//! The limiters of this node by name and by handle.
 
 use std::sync::Arc;
 

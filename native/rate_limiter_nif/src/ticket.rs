@@ -93,7 +93,7 @@ impl Ticket {
         })
     }
 
-    /// What the limiter calls with the response of the request at `at`.
+    /// The function that takes the response of the request at `at`.
     pub(crate) fn receiver(ticket: &ResourceArc<Self>, at: usize) -> impl FnOnce(Response) + Send {
         let ticket = ticket.clone();
         move |response| ticket.put(at, response)

@@ -5,7 +5,7 @@ use rate_limiter_core::Limit;
 use crate::events::ById;
 use crate::fit::Fitting;
 
-/// What one limit would have done.
+/// The denials of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The limit tried.
@@ -16,7 +16,7 @@ pub struct Point {
     pub requests_denied: u64,
 }
 
-/// What limits of one kind would have done, from the smallest to the one that denies nothing.
+/// The denials of limits of one kind, from the smallest to the one that denies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
     /// For each given share of ids, the smallest limit that denies at most so many; `None` if no limit of this kind

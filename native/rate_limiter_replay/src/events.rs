@@ -12,7 +12,7 @@ pub(crate) struct Events {
 /// Requests grouped by id.
 #[derive(Debug, Default)]
 pub(crate) struct ById {
-    /// Where the requests of each id begin, and where the last ones end.
+    /// The first request of each id, and the end of the last ones.
     starts: Vec<usize>,
     times: Vec<u64>,
     costs: Vec<u64>,

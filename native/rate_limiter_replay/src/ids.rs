@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) struct Ids {
     /// All keys, one after the other.
     bytes: Vec<u8>,
-    /// Where each key ends.
+    /// The end of each key.
     ends: Vec<usize>,
     /// The upper half of the hash of each key, so that growth needs no new hash, and few bytes are compared in vain.
     hashes: Vec<u32>,

@@ -1,4 +1,4 @@
-//! What was read, and what could not be used.
+//! Counts of lines that were read, and of those that could not be used.
 
 use crate::error::LineError;
 use crate::layouts::Layouts;

@@ -1,4 +1,4 @@
-//! What a line had around the fields of its server.
+//! The texts around the fields of a server's line.
 
 /// A set of the layouts below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -254,7 +254,7 @@ impl Replay {
         }
     }
 
-    /// What looks wrong about the ids that have asked.
+    /// Signs that ids were read wrongly.
     #[must_use]
     pub fn suspects(&self) -> Suspects {
         let ids = (0..).take(self.ids.len()).map(|id| self.ids.key(id));

@@ -14,7 +14,7 @@ pub struct Moment {
     pub offset_minutes: i16,
 }
 
-/// What a number counts since 1970.
+/// The unit of a number since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
     /// Seconds.

@@ -1,4 +1,4 @@
-//! What a log collector writes before the line of the server: syslog, Docker Compose, Kubernetes.
+//! Prefixes that log collectors write before the line of the server: syslog, Docker Compose, Kubernetes.
 
 use crate::layouts::Layouts;
 use crate::moment::Moment;

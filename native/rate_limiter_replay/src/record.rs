@@ -1,4 +1,4 @@
-//! What a replay needs of one line: time, id and cost.
+//! The content of a line that a replay needs: time, id and cost.
 
 use crate::clf::{self, ClfField, ClfLine};
 use crate::error::LineError;

@@ -1,11 +1,11 @@
-//! What one limit did to a log.
+//! The report of one limit on a log.
 
 use crate::ids::Ids;
 use crate::judge::{Denials, Judge};
 use crate::key;
 use crate::timeline::{Decisions, Timeline};
 
-/// What one limit did to all requests.
+/// The decisions of one limit on all requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitReport {
     /// Admitted and denied requests in total.

@@ -1,4 +1,4 @@
-//! What to read of each line of a log.
+//! The fields to read of each line of a log.
 
 use crate::address;
 use crate::clf::{self, ClfField};
@@ -25,14 +25,14 @@ pub struct Part {
     pub json: Vec<String>,
 }
 
-/// What to read of each line.
+/// The fields to read of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
     /// How lines are written.
     pub format: Format,
     /// The names of the time in JSON.
     pub time: Vec<String>,
-    /// What a number counts; `None`: its magnitude decides.
+    /// The unit of a number; `None`: its magnitude decides.
     pub time_unit: Option<TimeUnit>,
     /// The id: one part, or several together.
     pub key: Vec<Part>,

@@ -13,7 +13,7 @@ defmodule RateLimiter.Instance.SurvivalTest do
 
   @stores [local: :local, redis: {:redis, url: "redis://127.0.0.1:1", timeout: 5}]
 
-  # What callers may see while a process restarts.
+  # The errors that callers may see while a process restarts.
   @documented ~r/^(no instance |unknown limiter )/
 
   defp start(name, store) do

@@ -1,5 +1,5 @@
 defmodule RateLimiter.VSM.DecideTest do
-  # What a law is asked, and what becomes of its answer.
+  # The observation that a law gets, and the use of its decision.
   use ExUnit.Case, async: true
 
   alias RateLimiter.Adaptive.Decision

@@ -24,7 +24,7 @@ defmodule RateLimiter.Support.Ledger.Curve do
   @doc """
   By how much the worst stretch was above what is allowed; 0 where none was.
 
-  A call was decided at some moment between its ends. What lies in a stretch with both ends was decided in it, so that
+  A call was decided at some moment between its ends. A call with both ends in a stretch was decided in it, so that
   none is blamed for a call that was decided before it.
   """
   @spec excess([span], t) :: non_neg_integer

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Support.Ledger.Fault do
   @moduledoc false
-  # What can happen to a Redis while nodes ask it.
+  # The faults of a Redis that nodes use.
 
   alias RateLimiter.Support.Redis
   alias RateLimiter.Support.Redis.{Cluster, Sentinel, Server}

@@ -34,7 +34,7 @@ defmodule RateLimiter.Support.Ledger.Hammer do
 
   @impl true
   def init({instance, workers, asked}) do
-    # What a test sees on its terminal is its own.
+    # The terminal belongs to the test.
     Logger.configure(level: :none)
     :ok = :telemetry.attach(__MODULE__, @breaker, &__MODULE__.opened/4, self())
     {:ok, supervisor} = RateLimiter.start_link(resolve(instance))

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Support.Nodes.Guest do
   @moduledoc false
-  # What a node is asked to do. All of it is called in the node.
+  # The work of a node. All functions are called in the node.
 
   alias RateLimiter.Support.Redis
 
@@ -9,7 +9,7 @@ defmodule RateLimiter.Support.Nodes.Guest do
   def serve(instance, limiter, window) do
     caller = self()
 
-    # Whoever starts it is its parent, and the process of a call ends with it.
+    # The process that starts it is its parent, and that of a call ends with the call.
     pid =
       spawn(fn ->
         Process.register(self(), __MODULE__)

@@ -162,7 +162,7 @@ defmodule RateLimiter.Support.Redis.Server do
 
   ## Ready
 
-  # What it says instead of becoming ready.
+  # The output of a server that does not become ready.
   defp failure(server), do: failure(server, now() + @ready_ms)
 
   defp failure(server, deadline) do

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Adaptive.ClosedLoop.Estimates do
   @moduledoc false
-  # What the closed loop has learned about the work:
+  # The estimates that the closed loop has of the work:
   #
   #   base          latency without stress: 25 % and 50 % quantile and mean, in milliseconds
   #   usual_errors  the share of failures that shedding did not cure
