@@ -40,6 +40,16 @@ defmodule RateLimiter do
           | {:error, :rate_limited, Usage.t()}
           | {:error, :unavailable, Usage.t()}
 
+  @typedoc "Whether an instance works without restrictions. See `health_check/1`."
+  @type health ::
+          :ok
+          | {:degraded,
+             {:redis, [map] | String.t()}
+             | {:full, [limiter]}
+             | {:evicts, [map]}
+             | {:clock, ms :: integer}}
+          | {:error, :not_running}
+
   @call [cost: [type: :integer, default: 1]]
   @check @call ++
            [
@@ -337,14 +347,7 @@ defmodule RateLimiter do
       iex> RateLimiter.health_check(:unknown)
       {:error, :not_running}
   """
-  @spec health_check(instance :: term) ::
-          :ok
-          | {:degraded,
-             {:redis, [map] | String.t()}
-             | {:full, [limiter]}
-             | {:evicts, [map]}
-             | {:clock, ms :: integer}}
-          | {:error, :not_running}
+  @spec health_check(instance :: term) :: health
   def health_check(instance \\ __MODULE__),
     do: instance |> Registry.instance() |> Reporter.health()
 

@@ -100,6 +100,15 @@ defmodule RateLimiter.Agreement do
 
   def decode(_other), do: :error
 
+  @doc "Decodes a term from Redis, or returns the default."
+  @spec decode(term, term) :: term
+  def decode(bytes, default) do
+    case decode(bytes) do
+      {:ok, term} -> term
+      :error -> default
+    end
+  end
+
   defp run(agreement, script, [key | _] = keys, argv) do
     reference = make_ref()
     command = ["EVAL", script, "#{length(keys)}"] ++ keys ++ argv

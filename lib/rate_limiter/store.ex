@@ -11,10 +11,7 @@ defmodule RateLimiter.Store do
   alias RateLimiter.Store.{Answer, Lookup, Request}
 
   @type windows :: Lookup.names()
-  @type answer ::
-          {:ok, Usage.t()}
-          | {:error, :rate_limited, Usage.t()}
-          | {:error, :unavailable, Usage.t()}
+  @type answer :: RateLimiter.answer()
   @type request_id :: {id :: binary, keep_ns :: pos_integer}
 
   @unit 1_000_000

@@ -72,7 +72,7 @@ defmodule RateLimiter.Agreement.Entry do
   end
 
   defp decision({binding, text, fields}) when is_list(fields) do
-    decision = struct!(Decision, [{:binding, binding(binding, text)} | fields])
+    decision = struct!(Decision, [{:binding, Agreement.decode(binding, text)} | fields])
 
     if scale?(decision.scale) and guard?(decision.guard) and is_float(decision.stress),
       do: {:ok, decision},
@@ -83,13 +83,6 @@ defmodule RateLimiter.Agreement.Entry do
   end
 
   defp decision(_other), do: :error
-
-  defp binding(binding, text) do
-    case Agreement.decode(binding) do
-      {:ok, binding} -> binding
-      :error -> text
-    end
-  end
 
   defp count?(count), do: is_integer(count) and count > 0
   defp scale?(scale), do: is_number(scale) and scale > 0 and scale < 1.0e6

@@ -87,7 +87,7 @@ defmodule RateLimiter.Agreement.Heartbeat do
     Enum.reduce_while(list, {:ok, %{}}, fn
       {bytes, text, level}, {:ok, all}
       when is_binary(text) and is_float(level) and level >= 0.0 and level <= 1.0 ->
-        {:cont, {:ok, Map.put(all, source(bytes, text), level)}}
+        {:cont, {:ok, Map.put(all, Agreement.decode(bytes, text), level)}}
 
       _other, _all ->
         {:halt, :error}
@@ -95,11 +95,4 @@ defmodule RateLimiter.Agreement.Heartbeat do
   end
 
   defp sources(_other), do: :error
-
-  defp source(bytes, text) do
-    case Agreement.decode(bytes) do
-      {:ok, source} -> source
-      :error -> text
-    end
-  end
 end

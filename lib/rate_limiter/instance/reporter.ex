@@ -79,14 +79,7 @@ defmodule RateLimiter.Instance.Reporter do
   end
 
   @doc "Returns whether the instance works without restrictions."
-  @spec health(Instance.t() | nil) ::
-          :ok
-          | {:degraded,
-             {:redis, [map] | String.t()}
-             | {:full, [atom]}
-             | {:evicts, [map]}
-             | {:clock, ms :: integer}}
-          | {:error, :not_running}
+  @spec health(Instance.t() | nil) :: RateLimiter.health()
   def health(nil), do: {:error, :not_running}
 
   def health(%Instance{store: store} = instance) do
