@@ -21,6 +21,8 @@ defmodule RateLimiter.Redis.Address do
   @spec url(String.t()) :: {:ok, url} | :error
   def url(string) do
     case URI.new(string) do
+      # A "#" that is not percent-encoded in a password would cut off the host.
+      {:ok, %URI{fragment: fragment}} when fragment != nil -> :error
       {:ok, %URI{scheme: scheme} = uri} when scheme in ["redis", "rediss"] -> server(uri)
       {:ok, %URI{scheme: "unix"} = uri} -> socket(uri)
       _other -> :error
@@ -77,7 +79,7 @@ defmodule RateLimiter.Redis.Address do
     uri = if string =~ "://", do: string, else: "redis://" <> string
 
     case URI.new(uri) do
-      {:ok, %URI{scheme: "redis", userinfo: nil, path: path, query: nil} = uri}
+      {:ok, %URI{scheme: "redis", userinfo: nil, path: path, query: nil, fragment: nil} = uri}
       when path in [nil, "", "/"] ->
         tcp(uri.host, uri.port || default)
 
