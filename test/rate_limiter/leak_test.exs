@@ -2,7 +2,7 @@ defmodule RateLimiter.LeakTest do
   # Memory leaks. Not async, because the memory of the whole node is measured.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Growth
+  import RateLimiter.Support.{Growth, Processes}
 
   @limiters [
     leak: [

@@ -1,7 +1,7 @@
 defmodule RateLimiter.Support.Growth do
   @moduledoc "What is left over by something that is done many times."
 
-  import ExUnit.{Assertions, Callbacks}
+  import ExUnit.Callbacks
   import RateLimiter.Support.Eventually
 
   @megabyte 1_048_576
@@ -22,14 +22,6 @@ defmodule RateLimiter.Support.Growth do
     level = Logger.level()
     Logger.configure(level: :none)
     on_exit(fn -> Logger.configure(level: level) end)
-  end
-
-  @doc "Kills a supervisor that is linked to the calling process."
-  @spec kill(pid) :: {:EXIT, pid, :killed}
-  def kill(supervisor) do
-    Process.flag(:trap_exit, true)
-    Process.exit(supervisor, :kill)
-    assert_receive {:EXIT, ^supervisor, :killed}, 30_000
   end
 
   @doc """

@@ -181,52 +181,49 @@ defmodule RateLimiter.Adaptive.LawsTest do
       end
     end
 
+    # From any state, a harder observation.
+    defp assert_never_larger({state, now}, observations) do
+      scales =
+        for observation <- observations,
+            {_, decision} = ClosedLoop.step(state, observation, now + 1_000),
+            decision.action != :audit,
+            do: decision.scale
+
+      assert scales == Enum.sort(scales, :desc)
+    end
+
     test "more pain never gives a larger scale" do
       for_all seed, 60 do
-        {state, now} = some_state(ClosedLoop, seed)
-        observation = %{observation() | pain: %{}}
+        from = some_state(ClosedLoop, seed)
+        observation = observation()
         levels = Enum.sort(for _ <- 1..4, do: :rand.uniform())
 
-        scales =
-          for level <- [0.0 | levels],
-              {_, decision} =
-                ClosedLoop.step(state, %{observation | pain: %{new: level}}, now + 1_000),
-              decision.action != :audit,
-              do: decision.scale
-
-        assert scales == Enum.sort(scales, :desc)
+        assert_never_larger(
+          from,
+          for(level <- [0.0 | levels], do: %{observation | pain: %{new: level}})
+        )
       end
     end
 
     test "slower work never gives a larger scale" do
       for_all seed, 60 do
-        {state, now} = some_state(ClosedLoop, seed)
+        from = some_state(ClosedLoop, seed)
         observation = %{observation() | earlier: %Work{}, pain: %{}}
 
-        scales =
+        slower =
           for factor <- [1, 2, 5, 20, 100],
-              work = Enum.reduce(1..40, %Work{}, &Work.record(&2, :ok, &1 * 300 * factor)),
-              {_, decision} = ClosedLoop.step(state, %{observation | fresh: work}, now + 1_000),
-              decision.action != :audit,
-              do: decision.scale
+              do: Enum.reduce(1..40, %Work{}, &Work.record(&2, :ok, &1 * 300 * factor))
 
-        assert scales == Enum.sort(scales, :desc)
+        assert_never_larger(from, for(work <- slower, do: %{observation | fresh: work}))
       end
     end
 
     test "more failures never give a larger scale" do
       for_all seed, 60 do
-        {state, now} = some_state(ClosedLoop, seed)
+        from = some_state(ClosedLoop, seed)
         observation = %{observation() | earlier: %Work{}, pain: %{}}
-
-        scales =
-          for failures <- [0, 1, 5, 10, 20, 40],
-              work = failing(40 - failures, failures),
-              {_, decision} = ClosedLoop.step(state, %{observation | fresh: work}, now + 1_000),
-              decision.action != :audit,
-              do: decision.scale
-
-        assert scales == Enum.sort(scales, :desc)
+        worse = for failures <- [0, 1, 5, 10, 20, 40], do: failing(40 - failures, failures)
+        assert_never_larger(from, for(work <- worse, do: %{observation | fresh: work}))
       end
     end
 

@@ -1,6 +1,8 @@
 defmodule RateLimiter.Instance.NamesTest do
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Processes
+
   alias RateLimiter.Instance.Names
 
   defp key, do: {:instance, make_ref()}
@@ -9,12 +11,6 @@ defmodule RateLimiter.Instance.NamesTest do
     pid = spawn(fn -> Process.sleep(:infinity) end)
     on_exit(fn -> Process.exit(pid, :kill) end)
     pid
-  end
-
-  defp kill(pid) do
-    ref = Process.monitor(pid)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 5_000
   end
 
   test "a name belongs to one process while it lives, then to the next" do

@@ -2,7 +2,7 @@ defmodule RateLimiter.Instance.SupervisorTest do
   # The lifetime of an instance with limiters of the application.
   use ExUnit.Case, async: true
 
-  import RateLimiter.Support.Eventually
+  import RateLimiter.Support.{Eventually, Processes}
 
   alias RateLimiter.{Instance, Usage}
   alias RateLimiter.Instance.{Registry, Reporter, Sweeper, Writer}
@@ -22,12 +22,6 @@ defmodule RateLimiter.Instance.SupervisorTest do
   defp child(supervisor, module) do
     [pid] = for {^module, pid, _, _} <- Supervisor.which_children(supervisor), do: pid
     pid
-  end
-
-  defp kill(pid) do
-    ref = Process.monitor(pid)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
   defp restarted?(supervisor, module, old) do

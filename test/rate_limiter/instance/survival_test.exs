@@ -3,7 +3,7 @@ defmodule RateLimiter.Instance.SurvivalTest do
   # supervision trees, so that a new one is killed here, too. Not at once with other tests: their processes are killed.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Eventually
+  import RateLimiter.Support.{Eventually, Processes}
 
   alias RateLimiter.{Algedonic, Health, Instance, VSM}
 
@@ -49,12 +49,6 @@ defmodule RateLimiter.Instance.SurvivalTest do
   catch
     # It has just been killed.
     :exit, _ -> []
-  end
-
-  defp kill(pid) do
-    ref = Process.monitor(pid)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, _killed}, 30_000
   end
 
   # Each public function that works on a running instance.

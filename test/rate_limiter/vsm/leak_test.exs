@@ -2,7 +2,7 @@ defmodule RateLimiter.VSM.LeakTest do
   # Not async, since it measures memory.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.{Eventually, Growth}
+  import RateLimiter.Support.{Eventually, Growth, Processes}
 
   alias RateLimiter.{Algedonic, VSM}
   alias RateLimiter.Adaptive.Fixed

@@ -2,6 +2,8 @@ defmodule RateLimiter.VSM.SupervisorTest do
   # Subsystems of real instances: their names, and which state survives which crash.
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Processes
+
   alias RateLimiter.{Instance, VSM}
   alias RateLimiter.Adaptive.{Decision, Fixed}
   alias RateLimiter.Instance.Registry
@@ -35,12 +37,6 @@ defmodule RateLimiter.VSM.SupervisorTest do
           do: pid
 
     pid
-  end
-
-  defp kill(pid) do
-    ref = Process.monitor(pid)
-    Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 30_000
   end
 
   # The supervisor answers after it has handled its child's exit.
