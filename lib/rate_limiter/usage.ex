@@ -10,7 +10,8 @@ defmodule RateLimiter.Usage do
     * `cost` - the cost of this call
     * `reset_after_ms` - milliseconds until nothing is in use, without further calls
     * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can
-      never be admitted (it is negative or above `max`). In an `:unavailable` answer it is `1_000`, and `remaining` is 0
+      never be admitted (it is negative or above the limit). In an `:unavailable` answer it is `1_000`, and `remaining` is
+      0. It is also `1_000` if this node's share of the limit is too small for the cost, while Redis is away
     * `source` - where the call was decided: `:local` in the memory of this node, `:redis` in the Redis that all nodes
       share, `:fallback` in the memory of this node during an outage of Redis
     * `scale` - the current factor of the limit, `1.0` for the limit as configured

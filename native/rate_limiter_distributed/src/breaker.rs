@@ -9,7 +9,7 @@ pub const FAILURES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause between probes.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long it has to stay closed until its next pause is the first one again. Longer than [`LONGEST_PAUSE`], so that one
 /// that opens again and again does so after ever longer pauses, and not at full speed.

@@ -1,8 +1,9 @@
 //! From the authority's reply, or from its absence, to a response.
 
-use rate_limiter_core::{Answer, Known, Retry};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Usage};
 
 use crate::authority::Failure;
+use crate::breaker::LONGEST_PAUSE;
 use crate::call::{Op, Reply};
 use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
@@ -98,11 +99,14 @@ impl Inner {
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
             // It may have run already, and would be given back twice.
             (Op::Refund, _) if *failure == Failure::Lost => None,
-            (op, _) => Some(self.ask_fallback(in_flight, |question| match op {
-                Op::Refund => self.fallback.refund(question),
-                Op::Peek => self.fallback.peek(question, admits_all),
-                _ => self.fallback.take(question, admits_all),
-            })),
+            (op, _) => {
+                let answer = self.ask_fallback(in_flight, |question| match op {
+                    Op::Refund => self.fallback.refund(question),
+                    Op::Peek => self.fallback.peek(question, admits_all),
+                    _ => self.fallback.take(question, admits_all),
+                });
+                Some(self.until_next_probe(in_flight, answer))
+            }
         };
         let verdict = answer
             .as_ref()
@@ -122,6 +126,26 @@ impl Inner {
                 .begins_outage(in_flight, failure)
                 .then_some(Source::Fallback),
         }
+    }
+
+    /// Returns the answer with the wait for the next probe of the authority where this node's share can never admit
+    /// the cost, but the whole limit can.
+    fn until_next_probe(&self, in_flight: &InFlight, answer: Answer) -> Answer {
+        if answer.binding().1.retry != Retry::Never {
+            return answer;
+        }
+        let limits = self.last_known.limits();
+        let fits = |tag| {
+            let mut window = limits.iter().filter(|(other, ..)| *other == tag);
+            window.any(|(_, _, max)| in_flight.cost <= *max)
+        };
+        let wait = Retry::After(Nanos::from(LONGEST_PAUSE));
+        let usages = answer.usages().iter().map(|&(tag, usage)| {
+            let waits = usage.retry == Retry::Never && fits(tag);
+            let retry = if waits { wait } else { usage.retry };
+            (tag, Usage { retry, ..usage })
+        });
+        Answer::new(usages.collect())
     }
 
     /// Whether the cost is at most what every window holds when unused. If not, the authority would never admit it.

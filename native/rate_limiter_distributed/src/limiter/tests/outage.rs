@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rate_limiter_core::{Limit, Nanos, Retry};
+use proptest::prelude::*;
+use rate_limiter_core::{Algorithm, Limit, Nanos, Retry};
 
 use crate::call::{Op, RequestId};
 use crate::options::OnOutage;
@@ -138,7 +139,7 @@ fn a_node_without_a_share_denies() {
     let denied = cluster.nodes[2].take(1, 1).answer.expect("an answer");
     assert_eq!(
         (denied.binding().1.max, denied.binding().1.retry),
-        (0, Retry::Never)
+        (0, Retry::After(SECOND))
     );
     let peeked = cluster.nodes[2]
         .request(1, Op::Peek, 0)
@@ -181,4 +182,28 @@ fn a_repeated_request_id_is_charged_once_in_an_outage() {
     assert_eq!([take(), take(), take()], [Verdict::Allowed; 3]);
     cluster.set_network(Network::Up);
     assert_eq!(node.remaining(1), 7);
+}
+
+proptest! {
+    #[test]
+    fn a_denial_is_for_ever_only_if_the_authority_would_deny_it_for_ever(
+        limits in prop::collection::vec(1_u64..40, 1..4),
+        nodes in 1_usize..8,
+        cost in 1_u64..50,
+    ) {
+        let windows: Vec<_> = limits
+            .iter()
+            .map(|limit| Limit::new(*limit, Duration::from_mins(1), Algorithm::FixedWindow { aligned: false }))
+            .collect();
+        let cluster = Cluster::new(&windows, &vec![0; nodes], OnOutage::Share);
+        cluster.set_network(Network::Down);
+        let can_be_met = limits.iter().all(|limit| cost <= *limit);
+        for node in &cluster.nodes {
+            for op in [Op::Peek, Op::Take] {
+                let response = node.request(1, op, cost).expect("a response");
+                let retry = response.answer.expect("an answer").binding().1.retry;
+                prop_assert_eq!(retry == Retry::Never, !can_be_met);
+            }
+        }
+    }
 }
