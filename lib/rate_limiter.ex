@@ -234,8 +234,9 @@ defmodule RateLimiter do
   Gives back a cost that was charged and not needed.
 
   Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
-  used gives back what it has used; a negative cost gives back nothing. During an outage of Redis it may return
-  `{:error, :unavailable, usage}`, see `RateLimiter.Redis`.
+  used gives back what it has used; a negative cost gives back nothing. Returns `{:error, :unavailable, usage}`, and gives
+  back nothing, if a full limiter judges the id together with other new ids (see `max_keys`). During an outage of Redis it
+  may return the same, see `RateLimiter.Redis`.
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
       iex> {:ok, usage} = RateLimiter.refund(:login, "ann", :attempts, cost: 2)
@@ -255,8 +256,9 @@ defmodule RateLimiter do
   @doc """
   Deletes the usage of an id.
 
-  Returns `:ok`, also for an unknown id. During an outage of Redis it returns `{:error, :unavailable, nil}`, because one
-  node cannot delete what all nodes share.
+  Returns `:ok`, also for an unknown id. Returns `{:error, :unavailable, nil}`, and deletes nothing, if a full limiter judges
+  the id together with other new ids, whose usage cannot be told apart; and during an outage of Redis, because one node
+  cannot delete what all nodes share.
 
       iex> RateLimiter.reset(:login, "ann")
       :ok
@@ -356,9 +358,9 @@ defmodule RateLimiter do
 
   The map has totals, the same numbers of each limiter in `:limiters`, and the `:store`:
 
-    * `:keys` and `:memory` - the ids in memory, and its bytes, now.
+    * `:keys`, `:request_ids` and `:memory` - the ids and the request ids in memory, and its bytes, now.
     * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
-      overflow bucket, and expired ids that were removed, since the start.
+      overflow bucket, and expired ids of both kinds that were removed, since the start.
 
   With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`).
 

@@ -74,7 +74,8 @@ defmodule RateLimiter.Store do
   @doc "Forgets what an id has used."
   @spec reset(atom, RateLimiter.id(), windows) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows) do
-    with {:unavailable, _, _, _} <- request(limiter, id, windows, 0, {:reset, nil}),
+    with unavailable when is_tuple(unavailable) <-
+           request(limiter, id, windows, 0, {:reset, nil}),
          do: {:error, :unavailable, nil}
   end
 
@@ -160,9 +161,18 @@ defmodule RateLimiter.Store do
   @spec stats(Native.handle()) :: map | nil
   def stats(handle) do
     case Native.stats(handle) do
-      %{away: away?} = stats -> stats |> Map.delete(:away) |> Map.put(:away?, away?)
-      %{} = stats -> stats
+      %{away: away?} = stats -> stats |> Map.drop([:away, :slots]) |> Map.put(:away?, away?)
+      %{} = stats -> Map.delete(stats, :slots)
       :unknown_limiter -> nil
+    end
+  end
+
+  @doc "Returns how many places `sweep/2` inspects until it has visited all of a limiter."
+  @spec slots(Native.handle()) :: non_neg_integer
+  def slots(handle) do
+    case Native.stats(handle) do
+      %{slots: slots} -> slots
+      :unknown_limiter -> 0
     end
   end
 
@@ -173,6 +183,10 @@ defmodule RateLimiter.Store do
   @doc "Visits about this many places, and removes idle ids."
   @spec sweep(Native.handle(), pos_integer) :: non_neg_integer | Native.refusal()
   defdelegate sweep(handle, max_slots), to: Native
+
+  @doc "Gives memory that limiters have freed back to the operating system."
+  @spec release_memory() :: :ok
+  defdelegate release_memory, to: Native
 
   ## A clock for tests
 

@@ -64,7 +64,8 @@ defmodule RateLimiter.Telemetry do
   | measurement | unit | |
   | --- | --- | --- |
   | `:keys` | ids | in memory now |
-  | `:memory` | bytes | of these |
+  | `:request_ids` | ids of calls | in memory now |
+  | `:memory` | bytes | of both |
   | `:checks`, `:denials` | calls | since the start |
   | `:overflowed` | calls | since the start, of new ids that shared the overflow bucket because `:max_keys` was reached |
   | `:swept` | ids | since the start, expired and removed |

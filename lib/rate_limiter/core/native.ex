@@ -72,6 +72,10 @@ defmodule RateLimiter.Core.Native do
   @spec full(limiter) :: boolean | refusal
   def full(_limiter), do: not_loaded()
 
+  @doc "Gives memory that limiters have freed back to the operating system."
+  @spec release_memory() :: :ok
+  def release_memory, do: not_loaded()
+
   @spec sweep(limiter, pos_integer) :: non_neg_integer | refusal
   def sweep(_limiter, _max_slots), do: not_loaded()
 
@@ -92,7 +96,7 @@ defmodule RateLimiter.Core.Native do
           {:ok | :rate_limited, events, max :: non_neg_integer, remaining :: non_neg_integer,
            reset_ms :: non_neg_integer, retry_ms, scale_ppm :: pos_integer}
 
-  @typedoc "Without rows, the windows are unknown. For a reset, `:ok`."
+  @typedoc "Without rows, the windows are unknown. For a reset that was done, `:ok`."
   @type answer ::
           :ok
           | usage

@@ -9,7 +9,7 @@ defmodule RateLimiter.Instance.Reporter do
   alias RateLimiter.Core.Limit
   alias RateLimiter.Instance.Clock
 
-  @zero %{keys: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
+  @zero %{keys: 0, request_ids: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
   @doc false
   @spec start_link({Instance.t(), pos_integer | :infinity}) :: GenServer.on_start() | :ignore

@@ -5,6 +5,9 @@ defmodule RateLimiter.Instance.Sweeper do
   # A pass over all limiters takes about ten seconds, independent of their size: its steps are counted at the start and
   # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so neither schedulers nor
   # callers wait.
+  #
+  # The allocator keeps what a flood of keys has left. It is asked to give that back after each few megabytes, so that it
+  # holds its locks for about a millisecond at a time.
 
   use GenServer
 
@@ -15,16 +18,19 @@ defmodule RateLimiter.Instance.Sweeper do
   @ticks 100
   @slots 2_000
 
+  # A key takes from 50 bytes to some hundreds.
+  @release_after 50_000
+
   @type work :: [{RateLimiter.Core.Native.handle(), steps :: pos_integer}]
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
   def start_link(%Instance{} = instance), do: GenServer.start_link(__MODULE__, instance)
 
-  @doc "Returns the work of a pass. A table has at most about twice the slots that its keys need."
-  @spec plan([{RateLimiter.Core.Native.handle(), keys :: non_neg_integer}]) :: work
+  @doc "Returns the work of a pass."
+  @spec plan([{RateLimiter.Core.Native.handle(), slots :: non_neg_integer}]) :: work
   def plan(sizes) do
-    for {handle, keys} <- sizes, keys > 0, do: {handle, ceil(2 * keys / @slots)}
+    for {handle, slots} <- sizes, slots > 0, do: {handle, ceil(slots / @slots)}
   end
 
   @doc "Splits the work into the first `steps`, and the rest."
@@ -43,13 +49,13 @@ defmodule RateLimiter.Instance.Sweeper do
   @impl true
   def init(instance) do
     schedule()
-    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0, apart_ms: 0}}
+    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0, removed: 0, apart_ms: 0}}
   end
 
   @impl true
   def handle_info(:tick, state) do
     schedule()
-    {:noreply, state |> begin() |> sweep()}
+    {:noreply, state |> begin() |> sweep() |> release()}
   end
 
   # After the last tick the next pass starts with new counts.
@@ -74,15 +80,26 @@ defmodule RateLimiter.Instance.Sweeper do
 
   defp sweep(%{work: work, steps: steps, ticks: ticks} = state) do
     {now, later} = split(work, steps)
-    for {handle, steps} <- now, _step <- 1..steps, do: Store.sweep(handle, @slots)
-    %{state | work: later, ticks: ticks - 1}
+    removed = for {handle, steps} <- now, _step <- 1..steps, do: removed(handle)
+    %{state | work: later, ticks: ticks - 1, removed: state.removed + Enum.sum(removed)}
+  end
+
+  defp removed(handle) do
+    case Store.sweep(handle, @slots) do
+      removed when is_integer(removed) -> removed
+      :unknown_limiter -> 0
+    end
+  end
+
+  defp release(%{removed: removed} = state) when removed < @release_after, do: state
+
+  defp release(state) do
+    :ok = Store.release_memory()
+    %{state | removed: 0}
   end
 
   defp sizes(instance) do
-    for {_name, handle, _config} <- Instance.all(instance),
-        stats = Store.stats(handle),
-        # A sweep also reports the backlog to a shared store.
-        do: {handle, stats.keys + Map.get(stats, :owing, 0)}
+    for {_name, handle, _config} <- Instance.all(instance), do: {handle, Store.slots(handle)}
   end
 
   defp schedule, do: Process.send_after(self(), :tick, @tick_ms)

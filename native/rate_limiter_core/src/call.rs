@@ -55,4 +55,7 @@ pub(crate) struct Call {
     pub(crate) monotonic: Nanos,
     /// Whether the cost is taken if all windows admit the call.
     pub(crate) takes: bool,
+    /// Whether a new key without room is judged together with others. If not, the call ends with
+    /// [`CallError::NoRoom`](crate::CallError::NoRoom), and has taken nothing.
+    pub(crate) shares: bool,
 }

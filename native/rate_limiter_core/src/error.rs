@@ -92,4 +92,8 @@ pub enum CallError {
     /// The limiter does not have a window with this tag.
     #[error("no such window")]
     UnknownWindow,
+    /// The key has no state of its own, since there was no room for it: it is judged together with other keys, whose
+    /// uses cannot be told apart.
+    #[error("no state of its own")]
+    NoRoom,
 }

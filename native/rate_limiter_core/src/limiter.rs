@@ -26,7 +26,13 @@ pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
 const STRIPES_PER_CORE: usize = 16;
 
 /// Slots that can be inspected in the time that a visit of a stripe takes.
-const VISIT_SLOTS: usize = 4;
+const VISIT_SLOTS: u64 = 4;
+
+/// Slots that a call inspects in search of room for a new key: some microseconds.
+const ROOM_SLOTS: usize = 512;
+
+/// Calls that do not search for room after one that found none, so that a flood costs little.
+const BARREN_CALLS: u32 = 32;
 
 /// The options of a limiter.
 #[derive(Clone, Debug)]
@@ -86,6 +92,8 @@ struct Control {
     generation: Option<Arc<Generation>>,
     sweeping: usize,
     sweeping_once_ids: usize,
+    /// Calls of new keys that will not sweep again, since a step has just found nothing idle.
+    barren: u32,
 }
 
 impl Default for Limiter {
@@ -183,6 +191,8 @@ impl Limiter {
     }
 
     /// Returns `cost` to every selected window, never above full, and returns their usage after that.
+    ///
+    /// [`CallError::NoRoom`] if the key is judged together with others.
     pub fn refund(
         &self,
         epoch: Epoch,
@@ -200,7 +210,8 @@ impl Limiter {
         Ok(Answer::new(usages))
     }
 
-    /// Forgets what the key has used of the selected windows.
+    /// Forgets what the key has used of the selected windows. [`CallError::NoRoom`] if the key is judged together with
+    /// others.
     pub fn reset(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
         let call = self.call(epoch, key, 0, false);
         self.with(key, |stripe| stripe.reset(&call, select))
@@ -255,11 +266,20 @@ impl Limiter {
         let Some(mut control) = self.control.try_lock() else {
             return Ok(0);
         };
+        self.sweep_step(&mut control, epoch, max_slots)
+    }
+
+    fn sweep_step(
+        &self,
+        control: &mut Control,
+        epoch: Epoch,
+        max_slots: usize,
+    ) -> Result<usize, CallError> {
         let Control {
             sweeping,
             sweeping_once_ids,
             ..
-        } = &mut *control;
+        } = control;
         let keys = sweep_table(&self.table, sweeping, epoch, max_slots)?;
         let names = sweep_table(self.once_ids.table(), sweeping_once_ids, epoch, max_slots)?;
         Ok(keys + names)
@@ -271,7 +291,13 @@ impl Limiter {
         Ok(control.generation(epoch)?.accounting.budget.is_spent())
     }
 
-    /// Returns totals and the present size.
+    /// Returns whether neither a key nor the id of a call is remembered.
+    pub fn is_empty(&self, epoch: Epoch) -> Result<bool, CallError> {
+        let control = self.control.lock();
+        Ok(control.generation(epoch)?.accounting.budget.is_unused())
+    }
+
+    /// Returns totals and the present size. Visits all stripes.
     pub fn stats(&self, epoch: Epoch) -> Result<Stats, CallError> {
         let control = self.control.lock();
         let totals = &control.generation(epoch)?.accounting.totals;
@@ -282,11 +308,14 @@ impl Limiter {
             ..Stats::default()
         };
         self.table.each(|stripe| stats += stripe.states().stats());
-        self.once_ids.table().each(|stripe| {
-            let Stats { keys, bytes, .. } = stripe.states().stats();
-            stats.names += keys;
-            stats.bytes += bytes;
-        });
+        let mut names = Stats::default();
+        let once_ids = self.once_ids.table();
+        once_ids.each(|stripe| names += stripe.states().stats());
+        stats.names = names.keys;
+        stats.bytes += names.bytes;
+        // A sweep walks both tables side by side.
+        let visits = |table: &Table| table.len() as u64 * VISIT_SLOTS;
+        stats.slots = (stats.slots + visits(&self.table)).max(names.slots + visits(once_ids));
         Ok(stats)
     }
 
@@ -301,22 +330,64 @@ impl Limiter {
             scale: self.scale(),
             monotonic: monotonic(),
             takes,
+            shares: false,
         }
     }
 
     #[inline]
     fn decide_one(&self, call: &Call, tag: Tag) -> Result<Usage, CallError> {
         let mut usage = Usage::UNKNOWN;
-        self.with(call.key, |stripe| stripe.check(call, tag, &mut usage))?;
+        match self.with(call.key, |stripe| stripe.check(call, tag, &mut usage)) {
+            Ok(()) => Ok(usage),
+            Err(error) => self.decide_one_again(call, tag, error),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_one_again(
+        &self,
+        call: &Call,
+        tag: Tag,
+        error: CallError,
+    ) -> Result<Usage, CallError> {
+        let call = self.make_room(call, error)?;
+        let mut usage = Usage::UNKNOWN;
+        self.with(call.key, |stripe| stripe.check(&call, tag, &mut usage))?;
         Ok(usage)
     }
 
     fn decide_all(&self, call: &Call, select: Select) -> Result<Answer, CallError> {
         let mut usages = Vec::new();
-        self.with(call.key, |stripe| {
-            stripe.check_all(call, select, &mut usages)
-        })?;
+        let mut decide = |call: &Call| {
+            self.with(call.key, |stripe| {
+                stripe.check_all(call, select, &mut usages)
+            })
+        };
+        decide(call).or_else(|error| decide(&self.make_room(call, error)?))?;
         Ok(Answer::new(usages))
+    }
+
+    /// Returns how to repeat a call whose key found no room, after a step of a sweep. Passes another error on.
+    ///
+    /// The sweep of the key's own stripe has found nothing, but another stripe may have idle keys, and so may the ids of
+    /// calls, which take the same room.
+    #[cold]
+    fn make_room(&self, call: &Call, error: CallError) -> Result<Call, CallError> {
+        if error != CallError::NoRoom {
+            return Err(error);
+        }
+        if let Some(mut control) = self.control.try_lock() {
+            if control.barren > 0 {
+                control.barren -= 1;
+            } else if self.sweep_step(&mut control, Epoch(call.epoch), ROOM_SLOTS)? == 0 {
+                control.barren = BARREN_CALLS;
+            }
+        }
+        Ok(Call {
+            shares: true,
+            ..*call
+        })
     }
 
     #[inline]
@@ -347,17 +418,17 @@ fn sweep_table(
     max_slots: usize,
 ) -> Result<usize, CallError> {
     let now = monotonic();
-    let (mut removed, mut looked) = (0, 0);
+    let (mut removed, mut looked) = (0, 0_u64);
     for _ in 0..table.len() {
         let number = *next % table.len();
         *next = number + 1;
         looked += table.nth(number, |stripe| {
             // A stripe without slots takes time to visit, too, and a flood of keys leaves thousands of them.
-            let slots = stripe.states().slots().max(VISIT_SLOTS);
+            let slots = stripe.states().slots() as u64 + VISIT_SLOTS;
             removed += stripe.sweep(epoch.0, now)?;
             Ok(slots)
         })?;
-        if looked >= max_slots {
+        if looked >= max_slots as u64 {
             break;
         }
     }

@@ -9,6 +9,8 @@ pub struct Stats {
     pub keys: u64,
     /// Ids of calls remembered now, so that repeated calls are not charged again.
     pub names: u64,
+    /// Slots that a sweep inspects until it has visited all keys and ids.
+    pub slots: u64,
     /// Bytes of memory of the keys and ids now.
     pub bytes: u64,
     /// Checks.
@@ -25,6 +27,7 @@ impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         self.keys += other.keys;
         self.names += other.names;
+        self.slots += other.slots;
         self.bytes += other.bytes;
         self.checks += other.checks;
         self.denials += other.denials;

@@ -95,15 +95,14 @@ impl Fallback {
         self.answer(question, admits_all, None, Limiter::peek_all)
     }
 
-    /// Gives back the cost to this node's count.
-    pub(crate) fn refund(&self, question: Question) -> Answer {
+    /// Gives back the cost to this node's count. `None` if the key has found no room, and shares a count with others.
+    pub(crate) fn refund(&self, question: Question) -> Option<Answer> {
         let shares = self.shares.load();
         let _lock = self.locks.lock(question.key);
         let is_new = self.start(question, &shares);
         let Question { key, tags, .. } = question;
-        let answer = self
-            .counts
-            .decide(key, Select::Tags(tags), question.cost, Limiter::refund);
+        let select = Select::Tags(tags);
+        let answer = self.counts.refund(key, select, question.cost);
         self.end(question, is_new);
         answer
     }
@@ -225,7 +224,7 @@ impl Fallback {
         // Cleared before the keys are counted: a call that is admitted in between is either counted or sets it again.
         // Release, as in `end`.
         self.used.store(false, Ordering::Release);
-        if self.counts.stats().keys > 0 {
+        if !self.counts.is_empty() {
             self.used.store(true, Ordering::Release);
         }
         removed
@@ -233,7 +232,10 @@ impl Fallback {
 
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.counts.stats();
-        stats.bytes += self.reported.stats().bytes;
+        let reported = self.reported.stats();
+        stats.bytes += reported.bytes;
+        // A sweep walks both side by side.
+        stats.slots = stats.slots.max(reported.slots);
         stats
     }
 

@@ -203,6 +203,7 @@ impl SharedLimiter {
             unavailable: counters.unavailable.get(),
             pending: counters.pending.get(),
             remembered: known.keys,
+            slots: known.slots.max(counted.slots),
             backlog: inner.fallback.backlog(),
             bytes: known.bytes + counted.bytes + denials,
             away: inner.outages.any(),

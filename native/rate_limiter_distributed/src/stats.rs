@@ -20,6 +20,8 @@ pub struct SharedStats {
     pub pending: u64,
     /// Keys whose last known state is remembered.
     pub remembered: u64,
+    /// Slots that a sweep inspects until it has visited all of them.
+    pub slots: u64,
     /// Keys with usage that is still to be reported to the authority.
     pub backlog: u64,
     /// Bytes in use.

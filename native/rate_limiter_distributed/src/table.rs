@@ -36,6 +36,11 @@ impl Table {
         answer.expect("an open limiter with all windows of the plan")
     }
 
+    /// Gives back the cost. `None` if the key is judged together with others.
+    pub(crate) fn refund(&self, key: Key, select: Select, cost: u64) -> Option<Answer> {
+        self.limiter.refund(self.epoch, key, select, cost).ok()
+    }
+
     pub(crate) fn check_once(&self, key: Key, select: Select, cost: u64, once: Once) -> Answer {
         let (limiter, epoch) = (&self.limiter, self.epoch);
         let answer = limiter.check_once(epoch, key, select, cost, once);
@@ -79,6 +84,10 @@ impl Table {
         self.limiter
             .sweep(self.epoch, max_slots)
             .unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.limiter.is_empty(self.epoch).unwrap_or(true)
     }
 
     pub(crate) fn stats(&self) -> Stats {

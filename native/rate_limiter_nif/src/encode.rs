@@ -62,8 +62,13 @@ pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scal
 }
 
 /// The answer of a local limiter about several windows.
-pub(crate) fn answer<'a>(env: Env<'a>, answer: &Answer, events: Events, scale: Scale) -> Term<'a> {
-    let verdict = self::verdict(answer.allowed());
+pub(crate) fn answer<'a>(
+    env: Env<'a>,
+    verdict: Atom,
+    answer: &Answer,
+    events: Events,
+    scale: Scale,
+) -> Term<'a> {
     AnswerTerm::new(env, answer, verdict, events, atoms::local(), scale).encode(env)
 }
 
@@ -145,7 +150,7 @@ impl Encoder for Wait {
     }
 }
 
-fn verdict(is_allowed: bool) -> Atom {
+pub(crate) fn verdict(is_allowed: bool) -> Atom {
     if is_allowed {
         atoms::ok()
     } else {

@@ -25,6 +25,7 @@ mod handle_map;
 mod id;
 mod limiter;
 mod local;
+mod memory;
 mod names;
 mod op;
 mod redis;

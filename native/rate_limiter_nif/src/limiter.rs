@@ -9,6 +9,7 @@ use crate::clock::SharedClock;
 use crate::decode::{Arg, List};
 use crate::handle::Handle;
 use crate::local::{self, Events};
+use crate::memory;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
 use crate::shared::{self, OnOutageTerm, Shared};
@@ -60,6 +61,8 @@ struct LocalStats {
     denials: u64,
     overflowed: u64,
     swept: u64,
+    request_ids: u64,
+    slots: u64,
 }
 
 #[derive(NifMap)]
@@ -74,6 +77,7 @@ struct SharedStats {
     unavailable: u64,
     pending: u64,
     owing: u64,
+    slots: u64,
     away: bool,
 }
 
@@ -191,6 +195,7 @@ fn handle(env: Env<'_>, name: Atom) -> NifResult<Term<'_>> {
 fn drop(env: Env<'_>, owner: ResourceArc<Owner>) -> NifResult<Term<'_>> {
     answer(env, || {
         owner.close();
+        memory::release();
         Ok(atoms::ok())
     })
 }
@@ -248,7 +253,7 @@ fn plan<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
     })
 }
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
     answer(env, || {
         Ok(match registry::find(limiter)? {
@@ -261,6 +266,8 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
                     denials: stats.denials,
                     overflowed: stats.overflowed,
                     swept: stats.swept,
+                    request_ids: stats.names,
+                    slots: stats.slots,
                 }
                 .encode(env)
             }
@@ -276,6 +283,7 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
                     unavailable: stats.unavailable,
                     pending: stats.pending,
                     owing: stats.backlog,
+                    slots: stats.slots,
                     away: stats.away,
                 }
                 .encode(env)

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Key, Limiter as Core, Nanos, Once, Select, Usage};
+use rate_limiter_core::{Answer, CallError, Key, Limiter as Core, Nanos, Once, Select, Usage};
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::RequestId;
-use rustler::{Binary, Encoder, Env, NifResult, NifTuple, Term};
+use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::decode::{Arg, List, Windows};
 use crate::local::Local;
@@ -214,14 +214,31 @@ impl Local {
             (OpTerm::Take, None, _) => limiter.check_all(epoch, key, select, cost)?,
             (OpTerm::Take, Some(once), _) => limiter.check_once(epoch, key, select, cost, once)?,
             (OpTerm::Peek, ..) => limiter.peek_all(epoch, key, select, cost)?,
-            (OpTerm::Refund, ..) => limiter.refund(epoch, key, select, cost)?,
+            (OpTerm::Refund, ..) => match limiter.refund(epoch, key, select, cost) {
+                Err(CallError::NoRoom) => return self.no_room(env, key, select),
+                refunded => refunded?,
+            },
             (OpTerm::Reset, ..) => {
-                limiter.reset(epoch, key, select)?;
-                return Ok(atoms::ok().to_term(env));
+                return match limiter.reset(epoch, key, select) {
+                    Err(CallError::NoRoom) => self.no_room(env, key, select),
+                    reset => Ok(reset.map(|()| atoms::ok().to_term(env))?),
+                }
             }
         };
-        let (events, scale) = (place.events(), limiter.scale());
-        Ok(encode::answer(env, &answer, events, scale))
+        let verdict = encode::verdict(answer.allowed());
+        Ok(self.answer(env, verdict, &answer))
+    }
+
+    /// The answer of a call that would give back what the id has used, but the id is judged together with others.
+    fn no_room<'a>(self, env: Env<'a>, key: Key, select: Select) -> Result<Term<'a>, Refusal> {
+        let Self { place, epoch } = self;
+        let now = place.limiter.peek_all(epoch, key, select, 0)?;
+        Ok(self.answer(env, atoms::unavailable(), &now))
+    }
+
+    fn answer<'a>(self, env: Env<'a>, verdict: Atom, answer: &Answer) -> Term<'a> {
+        let place = self.place;
+        encode::answer(env, verdict, answer, place.events(), place.limiter.scale())
     }
 }
 

@@ -110,6 +110,42 @@ defmodule RateLimiter.Instance.ReporterTest do
       assert RateLimiter.health_check() == :ok
     end
 
+    # They answered :ok, and did nothing.
+    test "a full limiter says of ids that it judges together that nothing was given back" do
+      window = [algorithm: :sliding_window, limit: 100, per: :minute]
+      :ok = RateLimiter.add_limiter(:small, max_keys: 1, windows: [v: window, w: window])
+      for id <- 1..1_000, do: RateLimiter.check_and_track(:small, id, :w)
+
+      assert {:error, :unavailable, %{window: :w, current: used}} =
+               RateLimiter.refund(:small, 777, :w, cost: 5)
+
+      assert used > 0
+      assert {:error, :unavailable, %{windows: %{v: _, w: _}}} = RateLimiter.refund(:small, 777)
+      assert {:error, :unavailable, nil} = RateLimiter.reset(:small, 777)
+      assert {:ok, %{current: ^used}} = RateLimiter.get_usage(:small, 777, :w)
+      assert {:ok, %{current: 0}} = RateLimiter.refund(:small, 1, :w)
+      assert RateLimiter.reset(:small, 1) == :ok
+    end
+
+    test "a full limiter has room as soon as request ids have expired" do
+      window = [limit: 10, per: :second]
+      :ok = RateLimiter.add_limiter(:small, max_keys: 1_000, windows: [w: window])
+
+      for request <- 1..999 do
+        options = [request_id: "#{request}", request_ttl: {1, :second}]
+        {:ok, _} = RateLimiter.check_and_track(:small, "one", :w, options)
+        RateLimiter.reset(:small, "one")
+      end
+
+      RateLimiter.Test.advance(:minute)
+
+      assert for(id <- 1..500, do: RateLimiter.check_and_track(:small, id, :w))
+             |> Enum.all?(&match?({:ok, %{current: 1}}, &1))
+
+      assert RateLimiter.stats().limiters.small.overflowed == 0
+      assert RateLimiter.health_check() == :ok
+    end
+
     test "counts the timestamps of logs as keys" do
       log = [algorithm: :sliding_log, limit: 1_000, per: :hour]
       :ok = RateLimiter.add_limiter(:logs, max_keys: 4, windows: [w: log])

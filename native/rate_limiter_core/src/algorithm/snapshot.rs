@@ -24,16 +24,8 @@ impl Meter {
         }
     }
 
-    /// Replaces the state by a snapshot as of now. The snapshot of another algorithm changes nothing. `may_grow` is
-    /// whether the state may use more memory.
-    pub(crate) fn import(
-        &self,
-        state: State,
-        now: Nanos,
-        offset: Nanos,
-        snapshot: &Snapshot,
-        may_grow: bool,
-    ) {
+    /// Replaces the state by a snapshot as of now. The snapshot of another algorithm changes nothing.
+    pub(crate) fn import(&self, state: State, now: Nanos, offset: Nanos, snapshot: &Snapshot) {
         let State { words, logs } = state;
         match (self, snapshot) {
             (Self::TokenBucket(gcra), Snapshot::Bucket { debt }) => gcra.import(words, now, *debt),
@@ -46,9 +38,7 @@ impl Meter {
                 },
             ) => window.import(words, now, offset, (*width, *newest, counts)),
             (Self::SlidingLog(log), Snapshot::Log { uses }) => {
-                logs.update(words, |into| {
-                    log.import(into, now, offset, uses, may_grow);
-                });
+                logs.update(words, |into| log.import(into, now, offset, uses));
             }
             (Self::FixedWindow(window), Snapshot::Fixed { start, per, used }) => {
                 window.import(words, now, (*start, *per, *used));

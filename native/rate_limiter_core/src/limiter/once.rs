@@ -44,21 +44,24 @@ impl Limiter {
         let mut usages = Vec::new();
         let mut crowded = false;
         // All of it under the lock of the key, so that the second of two concurrent calls sees what the first did.
-        let result = self.with(key, |stripe| {
-            if self
-                .once_ids
-                .contains(epoch.0, id, call.monotonic, &mut crowded)?
-            {
-                let again = Call { cost: 0, ..call };
-                return stripe.check_all(&again, select, &mut usages);
-            }
-            stripe.check_all(&call, select, &mut usages)?;
-            if cost > 0 && usages.iter().all(|(_, usage)| usage.allowed()) {
-                self.once_ids
-                    .insert(epoch.0, id, once.keep, call.monotonic, &mut crowded)?;
-            }
-            Ok(())
-        });
+        let mut decide = |call: &Call| {
+            self.with(key, |stripe| {
+                if self
+                    .once_ids
+                    .contains(epoch.0, id, call.monotonic, &mut crowded)?
+                {
+                    let again = Call { cost: 0, ..*call };
+                    return stripe.check_all(&again, select, &mut usages);
+                }
+                stripe.check_all(call, select, &mut usages)?;
+                if cost > 0 && usages.iter().all(|(_, usage)| usage.allowed()) {
+                    self.once_ids
+                        .insert(epoch.0, id, once.keep, call.monotonic, &mut crowded)?;
+                }
+                Ok(())
+            })
+        };
+        let result = decide(&call).or_else(|error| decide(&self.make_room(&call, error)?));
         if crowded {
             self.split_once_ids();
         }

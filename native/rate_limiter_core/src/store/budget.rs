@@ -36,6 +36,10 @@ impl Budget {
         }
     }
 
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used.load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) fn is_spent(&self) -> bool {
         self.used.load(Ordering::Relaxed) >= self.cap
     }

@@ -55,6 +55,7 @@ fn table(limits: &[u64]) -> Arc<Table> {
 
 fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usage)>, CallError> {
     let call = Call {
+        shares: true,
         epoch,
         key,
         cost,

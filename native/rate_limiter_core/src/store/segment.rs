@@ -22,11 +22,14 @@ const MAX_FILL: usize = 85;
 const NEW_FILL: usize = 68;
 const MIN_FILL: usize = 40;
 
+/// The most words of a segment's first rows, of which only one may have a key.
+const MAX_EMPTY_WORDS: usize = 128;
+
 /// Small, since it lies on one cache line with the lock and the counts of the stripe: another core that takes the lock
 /// then waits for one line.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
-    /// A tag for each slot, 0 if it is empty, then the first tags again, so that a group can begin at the last slot.
+    /// A tag for each slot, 0 if it is empty, then the tags again, so that a group can begin at the last slot.
     /// The rows begin on the next line.
     lines: Box<[CacheLine]>,
     slots: u32,
@@ -117,7 +120,8 @@ impl Segment {
                 slot += 1;
             }
         }
-        if self.slots() > GROUP && self.keys() * 100 < self.slots() * MIN_FILL {
+        let is_sparse = self.keys() * 100 < self.slots() * MIN_FILL;
+        if is_sparse && (self.keys == 0 || self.slots() > fewest_slots(stride)) {
             self.resize(self.keys(), stride);
         }
     }
@@ -178,7 +182,7 @@ impl Segment {
     fn resize(&mut self, keys: usize, stride: usize) {
         let slots = match keys {
             0 => 0,
-            keys => (keys * 100).div_ceil(NEW_FILL).max(GROUP),
+            keys => (keys * 100).div_ceil(NEW_FILL).max(fewest_slots(stride)),
         };
         let words = first_row(slots) + slots * stride;
         let new = Self {
@@ -257,10 +261,11 @@ impl Segment {
 
     #[inline]
     fn set_tag(&mut self, slot: usize, tag: u8) {
-        let again = slot + self.slots();
+        let slots = self.slots();
+        let end = slots + GROUP - 1;
         let tags: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
-        tags[slot] = tag;
-        if slot < GROUP - 1 {
+        // Fewer slots than a group has are in it several times.
+        for again in (slot..end).step_by(slots) {
             tags[again] = tag;
         }
     }
@@ -275,15 +280,26 @@ impl Segment {
         (to + self.slots() - from) % self.slots()
     }
 
-    /// A slot's number, counted on past the last one by less than `slots`.
+    /// A slot's number, counted on past the last one.
     #[inline]
     fn wrapped(&self, slot: usize) -> usize {
         if slot < self.slots() {
             slot
         } else {
-            slot - self.slots()
+            self.wrapped_around(slot)
         }
     }
+
+    #[cold]
+    fn wrapped_around(&self, slot: usize) -> usize {
+        slot % self.slots()
+    }
+}
+
+/// Returns the fewest slots of a segment: a group, but only two if a row is so large that empty rows would take more
+/// memory than the keys.
+fn fewest_slots(stride: usize) -> usize {
+    (MAX_EMPTY_WORDS / stride).clamp(2, GROUP)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -294,6 +310,9 @@ mod tests {
 
     const STRIDE: usize = KEY_WORDS + 1;
 
+    /// With rows so large that a segment begins with two slots.
+    const WIDE: usize = MAX_EMPTY_WORDS;
+
     /// Keys whose homes lie close together, and whose tags are few.
     fn key(number: u64) -> Key {
         Key {
@@ -302,13 +321,12 @@ mod tests {
         }
     }
 
-    fn state(segment: &Segment, number: u64) -> Option<u64> {
-        let at = segment.find(key(number), STRIDE)?;
+    fn state(segment: &Segment, number: u64, stride: usize) -> Option<u64> {
+        let at = segment.find(key(number), stride)?;
         Some(segment.state(at, 1)[0])
     }
 
-    #[test]
-    fn finds_what_a_map_finds_whatever_comes_and_goes() {
+    fn finds_what_a_map_finds(stride: usize, numbers: u64) {
         let mut segment = Segment::default();
         let mut model = HashMap::new();
         let mut random: u64 = 7;
@@ -316,30 +334,45 @@ mod tests {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            let number = (random >> 33) % 300;
-            match segment.find(key(number), STRIDE) {
+            let number = (random >> 33) % numbers;
+            match segment.find(key(number), stride) {
                 Some(at) if step % 3 == 0 => {
-                    segment.remove(at, STRIDE);
+                    segment.remove(at, stride);
                     model.remove(&number);
                 }
                 Some(at) => segment.state_mut(at, 1)[0] = step,
                 None => {
-                    let at = segment.insert(key(number), STRIDE);
-                    assert_eq!(segment.state(at, 1), [0]);
+                    let at = segment.insert(key(number), stride);
+                    assert!(segment
+                        .state(at, stride - KEY_WORDS)
+                        .iter()
+                        .all(|word| *word == 0));
                     segment.state_mut(at, 1)[0] = step;
                 }
             }
-            if segment.find(key(number), STRIDE).is_some() {
+            if segment.find(key(number), stride).is_some() {
                 model.insert(number, step);
             }
             if step % 5_000 == 4_999 {
-                segment.retain_not(STRIDE, |state| state[0] % 2 == 0);
+                segment.retain_not(stride, |state| state[0] % 2 == 0);
                 model.retain(|_, step| *step % 2 != 0);
             }
             assert_eq!(segment.keys(), model.len());
         }
-        for number in 0..300 {
-            assert_eq!(state(&segment, number), model.get(&number).copied());
+        for number in 0..numbers {
+            assert_eq!(state(&segment, number, stride), model.get(&number).copied());
+        }
+    }
+
+    #[test]
+    fn finds_what_a_map_finds_whatever_comes_and_goes() {
+        finds_what_a_map_finds(STRIDE, 300);
+    }
+
+    #[test]
+    fn finds_what_a_map_finds_in_fewer_slots_than_a_group() {
+        for numbers in [1, 2, 3, 5, 9, 17, 40] {
+            finds_what_a_map_finds(WIDE, numbers);
         }
     }
 
@@ -359,9 +392,31 @@ mod tests {
             } else {
                 (&segment, &other)
             };
-            assert_eq!(state(has, number), Some(number));
-            assert_eq!(state(lacks, number), None);
+            assert_eq!(state(has, number, STRIDE), Some(number));
+            assert_eq!(state(lacks, number, STRIDE), None);
         }
+    }
+
+    #[test]
+    fn large_rows_take_little_more_memory_than_the_keys() {
+        let mut segment = Segment::default();
+        for number in 1..100 {
+            segment.insert(key(number), WIDE);
+            let rows = segment.keys() * WIDE * size_of::<u64>();
+            assert!(
+                segment.bytes() <= 2 * rows + 256,
+                "{} for {number}",
+                segment.bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn gives_memory_back_when_the_last_of_few_keys_has_left() {
+        let mut segment = Segment::default();
+        segment.insert(key(1), STRIDE);
+        segment.retain_not(STRIDE, |_| true);
+        assert_eq!((segment.keys(), segment.bytes()), (0, 0));
     }
 
     #[test]

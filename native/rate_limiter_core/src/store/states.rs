@@ -11,6 +11,7 @@ mod split;
 use crate::algorithm::{Logs, State};
 use crate::call::{Call, Select, Tag};
 use crate::clock::Nanos;
+use crate::error::CallError;
 use crate::key::Key;
 use crate::plan::{Plan, Window};
 use crate::stats::Stats;
@@ -22,6 +23,9 @@ use super::segment::{Segment, KEY_WORDS};
 
 /// A stripe with more bytes of keys should split. A split or a growth moves so much, within some microseconds.
 const CROWDED_BYTES: usize = 16 * 1024;
+
+/// With fewer keys a stripe does not split: its rows are so large that stripes of one or two keys would be half empty.
+const CROWDED_KEYS: usize = 4;
 
 /// The order of fields matters: what every call touches comes first, see `Stripe`.
 #[derive(Debug, Default)]
@@ -54,7 +58,7 @@ impl States {
         window: &Window,
         call: &Call,
         now: Nanos,
-    ) -> Usage {
+    ) -> Result<Usage, CallError> {
         if call.takes && !generation.plan.keeps_logs() {
             // Nearly every call: the key is known, and its whole state lies in its slot.
             if let Some(at) = self.segment.find(call.key, stride(&generation.plan)) {
@@ -62,7 +66,7 @@ impl States {
                 let state = window.state(slot);
                 let usage = window.meter.take(state, now, call.cost, call.scale, true);
                 self.count(usage.allowed());
-                return usage;
+                return Ok(usage);
             }
         }
         self.check_slowly(generation, window, call, now)
@@ -76,20 +80,20 @@ impl States {
         window: &Window,
         call: &Call,
         now: Nanos,
-    ) -> Usage {
+    ) -> Result<Usage, CallError> {
         let mut found = self.find(generation, call.key, now);
         self.renew(generation, found, window, now);
         let usage = self.decide(generation, found, window, call, now, call.cost);
         if call.takes {
-            self.count(usage.allowed());
             if usage.allowed() && call.cost > 0 {
                 if !matches!(found, Found::Own(_)) {
-                    found = self.find_room(generation, call.key, now);
+                    found = self.find_room(generation, call, now)?;
                 }
                 self.take(generation, found, window, call, now);
             }
+            self.count(usage.allowed());
         }
-        usage
+        Ok(usage)
     }
 
     pub(crate) fn check_all(
@@ -99,32 +103,33 @@ impl States {
         call: &Call,
         now: Nanos,
         usages: &mut Vec<(Tag, Usage)>,
-    ) {
+    ) -> Result<(), CallError> {
         let mut found = self.find(generation, call.key, now);
-        let first = usages.len();
+        usages.clear();
         for window in generation.plan.selected(select) {
             self.renew(generation, found, window, now);
             let usage = self.decide(generation, found, window, call, now, call.cost);
             usages.push((window.tag, usage));
         }
-        let allowed = usages[first..].iter().all(|(_, usage)| usage.allowed());
-        if call.takes {
-            self.count(allowed);
-        }
+        let allowed = usages.iter().all(|(_, usage)| usage.allowed());
         if !allowed {
             // Nothing is taken: the windows that admit the call report what they have now.
-            let selected = generation.plan.selected(select).zip(&mut usages[first..]);
+            let selected = generation.plan.selected(select).zip(usages);
             for (window, (_, usage)) in selected.filter(|(_, (_, usage))| usage.allowed()) {
                 *usage = self.decide(generation, found, window, call, now, 0);
             }
         } else if call.takes && call.cost > 0 {
             if !matches!(found, Found::Own(_)) {
-                found = self.find_room(generation, call.key, now);
+                found = self.find_room(generation, call, now)?;
             }
             for window in generation.plan.selected(select) {
                 self.take(generation, found, window, call, now);
             }
         }
+        if call.takes {
+            self.count(allowed);
+        }
+        Ok(())
     }
 
     pub(crate) fn refund(
@@ -133,21 +138,27 @@ impl States {
         select: Select,
         call: &Call,
         now: Nanos,
-    ) {
-        // A use in the overflow state may be another key's.
-        let Some(at) = self.segment.find(call.key, stride(&generation.plan)) else {
-            return;
+    ) -> Result<(), CallError> {
+        let Some(at) = self.own(generation, call.key, now)? else {
+            return Ok(());
         };
         for window in generation.plan.selected(select) {
             self.renew(generation, Found::Own(at), window, now);
             let slot = self.slot_at(&generation.plan, at);
             window.meter.refund(window.state(slot), now, call.cost);
         }
+        Ok(())
     }
 
-    pub(crate) fn reset(&mut self, generation: &Generation, select: Select, key: Key) {
-        let Some(at) = self.segment.find(key, stride(&generation.plan)) else {
-            return;
+    pub(crate) fn reset(
+        &mut self,
+        generation: &Generation,
+        select: Select,
+        key: Key,
+        now: Nanos,
+    ) -> Result<(), CallError> {
+        let Some(at) = self.own(generation, key, now)? else {
+            return Ok(());
         };
         let heap = self.logs.units();
         for window in generation.plan.selected(select) {
@@ -156,6 +167,22 @@ impl States {
         }
         generation.accounting.budget.adjust(heap, self.logs.units());
         self.remove_if_blank(generation, at);
+        Ok(())
+    }
+
+    /// Returns where the key's own state begins; `None` if the key has used nothing. A use in the overflow state may be
+    /// another key's, so it cannot be given back.
+    fn own(
+        &mut self,
+        generation: &Generation,
+        key: Key,
+        now: Nanos,
+    ) -> Result<Option<usize>, CallError> {
+        match self.find(generation, key, now) {
+            Found::Own(at) => Ok(Some(at)),
+            Found::Overflow => Err(CallError::NoRoom),
+            Found::Blank => Ok(None),
+        }
     }
 
     /// Removes the slot whose state begins at `at`, if nothing is used.
@@ -193,6 +220,7 @@ impl States {
         let overflow = self.overflow.as_deref().map_or(0, size_of_val);
         Stats {
             keys: self.segment.keys() as u64,
+            slots: self.segment.slots() as u64,
             bytes: (self.segment.bytes() + self.logs.bytes() + overflow) as u64,
             checks: self.checks,
             denials: self.denials,
@@ -217,7 +245,8 @@ impl States {
 
     /// Returns whether there are more keys than a stripe should have.
     pub(crate) fn is_crowded(&self, generation: &Generation) -> bool {
-        self.segment.keys() * stride(&generation.plan) * size_of::<u64>() > CROWDED_BYTES
+        let keys = self.segment.keys();
+        keys > CROWDED_KEYS && keys * stride(&generation.plan) * size_of::<u64>() > CROWDED_BYTES
     }
 
     #[inline]
@@ -286,7 +315,8 @@ impl States {
         now: Nanos,
     ) {
         let keeps_logs = generation.plan.keeps_logs();
-        let may_grow = !keeps_logs || !generation.accounting.budget.is_spent();
+        // A key with a slot stays exact: the budget decides only which keys get one.
+        let may_grow = matches!(found, Found::Own(_));
         let heap = self.logs.units();
         self.on_slot(&generation.plan, found, |slot| {
             let state = window.state(slot);
@@ -322,14 +352,22 @@ impl States {
     }
 
     /// Returns the state for a new key that is about to take: a slot of its own, or the overflow state.
-    fn find_room(&mut self, generation: &Generation, key: Key, now: Nanos) -> Found {
+    fn find_room(
+        &mut self,
+        generation: &Generation,
+        call: &Call,
+        now: Nanos,
+    ) -> Result<Found, CallError> {
         if !self.has_room(generation, now) {
+            if !call.shares {
+                return Err(CallError::NoRoom);
+            }
             Totals::count(&generation.accounting.totals.overflowed, 1);
             let plan = &generation.plan;
             self.overflow.get_or_insert_with(|| plan.blank().into());
-            return Found::Overflow;
+            return Ok(Found::Overflow);
         }
-        Found::Own(self.place(generation, key))
+        Ok(Found::Own(self.place(generation, call.key)))
     }
 
     /// Takes one unit of the budget, if need be after a sweep of this stripe.

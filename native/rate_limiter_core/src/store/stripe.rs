@@ -78,11 +78,11 @@ impl Stripe {
         let (generation, states) = self.open(call.epoch)?;
         let window = generation.plan.window(tag)?;
         let now = generation.clock.read(call.monotonic);
-        *usage = states.check(generation, window, call, now);
+        *usage = states.check(generation, window, call, now)?;
         Ok(())
     }
 
-    /// Decides several windows together: all take, or none. Pushes the usage of each, in the order of the plan.
+    /// Decides several windows together: all take, or none. The usages of all are in the order of the plan.
     pub(crate) fn check_all(
         &mut self,
         call: &Call,
@@ -92,8 +92,7 @@ impl Stripe {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
-        states.check_all(generation, select, call, now, usages);
-        Ok(())
+        states.check_all(generation, select, call, now, usages)
     }
 
     /// Returns the cost of the call to the selected windows.
@@ -101,16 +100,15 @@ impl Stripe {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
-        states.refund(generation, select, call, now);
-        Ok(())
+        states.refund(generation, select, call, now)
     }
 
     /// Forgets what the key has used of the selected windows.
     pub(crate) fn reset(&mut self, call: &Call, select: Select) -> Result<(), CallError> {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;
-        states.reset(generation, select, call.key);
-        Ok(())
+        let now = generation.clock.read(call.monotonic);
+        states.reset(generation, select, call.key, now)
     }
 
     /// Returns what the key has used of the selected windows, if it has a state of its own.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Answer, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock, Nanos, Once, Options,
-    Scale, Seed, Select, Stats, Tag, Usage,
+    Answer, CallError, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock, Nanos, Once,
+    Options, Scale, Seed, Select, Stats, Tag, Usage,
 };
 
 use crate::model::Call;
@@ -117,8 +117,21 @@ impl Rig {
 
     pub(crate) fn refund_all(&self, id: u64, tags: &[Tag], cost: u64) -> Answer {
         let (key, select) = (self.key(id), Select::Tags(tags));
+        match self.limiter.refund(self.epoch, key, select, cost) {
+            // It gets nothing back, and its usage is that of all keys that share its state.
+            Err(CallError::NoRoom) => self.peek_all(id, tags, 0),
+            answer => answer.expect("known windows"),
+        }
+    }
+
+    pub(crate) fn try_refund(&self, id: u64, cost: u64) -> Result<Usage, CallError> {
+        let (key, select) = (self.key(id), Select::Tags(&[ONLY]));
         let answer = self.limiter.refund(self.epoch, key, select, cost);
-        answer.expect("known windows")
+        answer.map(|answer| answer.binding().1)
+    }
+
+    pub(crate) fn try_reset(&self, id: u64) -> Result<(), CallError> {
+        self.limiter.reset(self.epoch, self.key(id), Select::All)
     }
 
     /// What the key has used of all windows.
@@ -145,8 +158,10 @@ impl Rig {
 
     pub(crate) fn reset(&self, id: u64, tags: &[Tag]) {
         let (key, select) = (self.key(id), Select::Tags(tags));
-        let reset = self.limiter.reset(self.epoch, key, select);
-        reset.expect("known windows");
+        match self.limiter.reset(self.epoch, key, select) {
+            Err(CallError::NoRoom) => (),
+            reset => reset.expect("known windows"),
+        }
     }
 
     pub(crate) fn update(&self, tag: Tag, limit: &Limit) -> Result<(), String> {

@@ -99,14 +99,13 @@ impl Inner {
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
             // It may have run already, and would be given back twice.
             (Op::Refund, _) if *failure == Failure::Lost => None,
-            (op, _) => {
-                let answer = self.ask_fallback(in_flight, |question| match op {
+            (op, _) => self
+                .ask_fallback(in_flight, |question| match op {
                     Op::Refund => self.fallback.refund(question),
-                    Op::Peek => self.fallback.peek(question, admits_all),
-                    _ => self.fallback.take(question, admits_all),
-                });
-                Some(self.until_next_probe(in_flight, answer))
-            }
+                    Op::Peek => Some(self.fallback.peek(question, admits_all)),
+                    _ => Some(self.fallback.take(question, admits_all)),
+                })
+                .map(|answer| self.until_next_probe(in_flight, answer)),
         };
         let verdict = answer
             .as_ref()

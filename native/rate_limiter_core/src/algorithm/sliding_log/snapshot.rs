@@ -16,16 +16,8 @@ impl SlidingLog {
             .collect()
     }
 
-    /// Replaces the log by `uses`, which are since 1970 and in ascending order. A log that may not grow counts all of
-    /// them at the last moment.
-    pub(crate) fn import(
-        &self,
-        log: &mut Log,
-        now: Nanos,
-        offset: Nanos,
-        uses: &[(Nanos, u64)],
-        may_grow: bool,
-    ) {
+    /// Replaces the log by `uses`, which are since 1970 and in ascending order.
+    pub(crate) fn import(&self, log: &mut Log, now: Nanos, offset: Nanos, uses: &[(Nanos, u64)]) {
         let live = uses
             .iter()
             .map(|(at, units)| (at.saturating_sub(offset), *units))
@@ -36,10 +28,6 @@ impl SlidingLog {
             total += units;
             match grouped.back_mut() {
                 Some(last) if last.at >= at => last.units += units,
-                Some(last) if !may_grow => {
-                    last.at = at;
-                    last.units += units;
-                }
                 _ => grouped.push_back(Stamp { at, units }),
             }
         }

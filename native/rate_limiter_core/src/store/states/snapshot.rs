@@ -59,7 +59,6 @@ impl States {
             known = known.with(own.as_ref(), Join::Most);
         }
         let heap = self.logs.units();
-        let may_grow = !plan.keeps_logs() || !generation.accounting.budget.is_spent();
         for window in plan.windows() {
             let Some(snapshot) = known.window(window.tag) else {
                 continue;
@@ -70,7 +69,7 @@ impl States {
             if !snapshot.is_blank() {
                 let state = window.state(self.slot_at(plan, at));
                 let offset = generation.offset_to_unix;
-                window.meter.import(state, now, offset, snapshot, may_grow);
+                window.meter.import(state, now, offset, snapshot);
             }
         }
         generation.accounting.budget.adjust(heap, self.logs.units());
