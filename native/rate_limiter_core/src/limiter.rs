@@ -129,6 +129,7 @@ impl Limiter {
         let plan = Plan::new(limits, offset_to_unix)?;
         let mut control = self.control.lock();
         control.epoch = control.epoch.wrapping_add(1);
+        control.barren = 0;
         let generation = Arc::new(Generation {
             epoch: control.epoch,
             plan,

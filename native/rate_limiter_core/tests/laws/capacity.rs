@@ -406,7 +406,7 @@ fn many_long_states_take_at_most_twice_the_memory_of_their_counts() {
             }
             let bytes = rig.stats().bytes - empty;
             // Besides, each key may have a segment of its own, with tags and the words of the key.
-            let most = 2 * keys * windows * (COUNTS + 8) + (keys + 1) * 192;
+            let most = 2 * keys * windows * (COUNTS + 16) + (keys + 1) * 192;
             assert!(
                 bytes <= most,
                 "{bytes} of {most}: {keys} keys, {windows} windows"
