@@ -1,6 +1,7 @@
 //! Addresses of clients, as logs write them: alone, with a port, or in the list of proxies that `X-Forwarded-For` is.
 
 use crate::layouts::Layouts;
+use crate::words::is_number;
 
 /// Returns the client of an address field, and what had to be removed to find it: of a list the first address, without
 /// its port, and an IPv4 address without the prefix that maps it into IPv6.
@@ -44,18 +45,17 @@ fn first_of_list(text: &[u8]) -> (&[u8], Layouts) {
 
 /// `10.0.0.1:5678`, `[2001:db8::1]:5678` and `[2001:db8::1]`.
 fn without_port(text: &[u8]) -> Option<&[u8]> {
-    let is_port = |port: &[u8]| !port.is_empty() && port.iter().all(u8::is_ascii_digit);
     if let Some(rest) = text.strip_prefix(b"[") {
         let end = rest.iter().position(|&byte| byte == b']')?;
         let fits = match &rest[end + 1..] {
             [] => true,
-            [b':', port @ ..] => is_port(port),
+            [b':', port @ ..] => is_number(port),
             _ => false,
         };
         return (fits && is_v6(&rest[..end])).then_some(&rest[..end]);
     }
     let colon = memchr::memrchr(b':', text)?;
-    (is_v4(&text[..colon]) && is_port(&text[colon + 1..])).then_some(&text[..colon])
+    (is_v4(&text[..colon]) && is_number(&text[colon + 1..])).then_some(&text[..colon])
 }
 
 fn without_mapping(text: &[u8]) -> &[u8] {

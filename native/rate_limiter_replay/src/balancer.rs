@@ -1,9 +1,10 @@
 //! Lines of proxies that are no Common Log Format: Envoy, and the load balancers of Amazon.
 
 use crate::address;
-use crate::clf::{loosely_quoted, quoted, word, ClfLine};
+use crate::clf::ClfLine;
 use crate::error::LineError;
 use crate::moment::Moment;
+use crate::words::{is_number, loosely_quoted, quoted, word};
 
 const KINDS: [&[u8]; 6] = [b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"];
 
@@ -71,10 +72,9 @@ fn numbers(mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
     for slot in &mut words {
         (*slot, rest) = word(rest.strip_prefix(b" ")?);
     }
-    let counts = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let [received, sent, took, upstream] = words;
-    let fits = counts(received) && counts(sent) && counts(took);
-    (fits && (upstream == b"-" || counts(upstream))).then_some((sent, rest))
+    let fits = is_number(received) && is_number(sent) && is_number(took);
+    (fits && (upstream == b"-" || is_number(upstream))).then_some((sent, rest))
 }
 
 /// Istio's address of the peer: the fourth word behind the strings.

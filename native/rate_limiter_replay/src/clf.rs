@@ -8,6 +8,7 @@ use crate::address;
 use crate::error::LineError;
 use crate::layouts::Layouts;
 use crate::moment::Moment;
+use crate::words::{is_number, loosely_quoted, quoted, split_at_space, word};
 
 /// A field of a line that can identify the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +186,7 @@ fn names(text: &[u8]) -> Option<(&[u8], &[u8], Layouts)> {
 fn names_virtual_host(first: &[u8], rest: &[u8]) -> bool {
     let (second, after) = word(rest);
     let port = memchr::memrchr(b':', first).map(|colon| &first[colon + 1..]);
-    let has_port = port.is_some_and(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
+    let has_port = port.is_some_and(is_number);
     let names_client = address::is_address(address::client(second).0);
     let more = memchr::memchr_iter(b' ', after).count() >= 2;
     more && second != b"-" && !first.ends_with(b",") && (names_client || has_port)
@@ -220,47 +221,12 @@ fn other_time(text: &[u8]) -> Option<Moment> {
     (text.len() >= 9).then(|| Moment::parse(text, None))?
 }
 
-fn split_at_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&b| b == b' ')?;
-    Some((&text[..at], &text[at + 1..]))
-}
-
-pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|&b| b == b' ');
-    text.split_at(end.unwrap_or(text.len()))
-}
-
-/// Returns the content of a string in quotes, in which a backslash escapes the next byte, and what follows it.
-pub(crate) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.strip_prefix(b"\"")?;
-    let mut at = 0;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', &text[at..])?;
-        if text[at] == b'"' {
-            return Some((&text[..at], &text[at + 1..]));
-        }
-        at += 2;
-        if at > text.len() {
-            return None;
-        }
-    }
-}
-
-/// As `quoted`, after a space. Without a closing quote (servers cut long lines), returns all that is left.
-pub(crate) fn loosely_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.strip_prefix(b" ")?;
-    match quoted(text) {
-        Some(parts) => Some(parts),
-        None => Some((text.strip_prefix(b"\"")?, &[])),
-    }
-}
-
 fn is_status(text: &[u8]) -> bool {
     text == b"-" || (text.len() == 3 && text.iter().all(u8::is_ascii_digit))
 }
 
 fn is_count(text: &[u8]) -> bool {
-    text == b"-" || (!text.is_empty() && text.iter().all(u8::is_ascii_digit))
+    text == b"-" || is_number(text)
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ mod schema;
 mod suspects;
 mod timeline;
 mod w3c;
+mod words;
 
 use std::sync::Arc;
 

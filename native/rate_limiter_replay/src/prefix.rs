@@ -2,6 +2,7 @@
 
 use crate::layouts::Layouts;
 use crate::moment::Moment;
+use crate::words::split_at_space;
 
 /// Returns the server's own line behind the prefix of a collector, if the line has one.
 pub(crate) fn strip(line: &[u8]) -> Option<(&[u8], Layouts)> {
@@ -88,9 +89,9 @@ fn structured(mut rest: &[u8]) -> Option<&[u8]> {
     Some(rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest))
 }
 
+/// A word that is not empty.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&byte| byte == b' ')?;
-    (at > 0).then(|| (&text[..at], &text[at + 1..]))
+    split_at_space(text).filter(|(word, _)| !word.is_empty())
 }
 
 #[cfg(test)]

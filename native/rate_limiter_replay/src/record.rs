@@ -1,12 +1,13 @@
 //! The content of a line that a replay needs: time, id and cost.
 
-use crate::clf::{self, ClfField, ClfLine};
+use crate::clf::{ClfField, ClfLine};
 use crate::error::LineError;
 use crate::json::{self, Source, Value, Wanted};
 use crate::layouts::Layouts;
 use crate::moment::Moment;
 use crate::schema::{Format, Part, Schema};
 use crate::w3c::{Columns, Row};
+use crate::words::word;
 use crate::{address, balancer, key, prefix};
 
 /// The content of a line. The id stays in the reader, which owns its memory.
@@ -103,7 +104,7 @@ impl RecordReader {
         if memchr::memchr(b'\r', line).is_some() {
             return Err(LineError::CarriageReturns);
         }
-        let (first, _) = clf::word(line);
+        let (first, _) = word(line);
         if address::is_address(first) {
             return self.fields(&ClfLine::parse(line)?, Layouts::NONE);
         }

@@ -9,7 +9,7 @@ pub(super) struct Decimal {
 impl Decimal {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let (number, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
-            Some(at) => (&text[..at], signed(&text[at + 1..])?),
+            Some(at) => (&text[..at], exponent(&text[at + 1..])?),
             None => (text, 0),
         };
         let (whole, fraction) = match number.iter().position(|&b| b == b'.') {
@@ -53,20 +53,7 @@ impl Decimal {
     }
 }
 
-/// Parses an exponent of at most two digits.
-fn signed(text: &[u8]) -> Option<i32> {
-    let (sign, digits) = match text {
-        [b'-', rest @ ..] => (-1, rest),
-        [b'+', rest @ ..] => (1, rest),
-        _ => (1, text),
-    };
-    if digits.is_empty() || digits.len() > 2 {
-        return None;
-    }
-    let value = digits.iter().try_fold(0, |value, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| value * 10 + i32::from(digit - b'0'))
-    });
-    value.map(|value| sign * value)
+fn exponent(text: &[u8]) -> Option<i32> {
+    let exponent: i8 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(exponent.into())
 }
