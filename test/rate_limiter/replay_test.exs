@@ -323,7 +323,7 @@ defmodule RateLimiter.ReplayTest do
     end
   end
 
-  describe "run/2: options" do
+  describe "run/2: progress" do
     test "the progress function gets lines, bytes and size", context do
       path = file(context, for(second <- 0..9_999, do: clf(second, "a")))
       test = self()
@@ -334,24 +334,6 @@ defmodule RateLimiter.ReplayTest do
                       when lines in 1..9_999
 
       assert_received {:progress, :fitting}
-    end
-
-    test "an invalid option raises what was expected" do
-      for {options, message} <- [
-            {[], "limits: is required, expected a list of limits, at least one"},
-            {[limits: []], "limits: expected a list of limits, at least one, got: []"},
-            {[limits: ["1/s"], by: []],
-             "by: expected a field's name, or a list of them without a name twice, got: []"},
-            {[limits: ["1/s"], by: "tenant", format: :clf],
-             "by: expected a field of Common Log Format (ip, user, path, method, status, bytes, referer, agent), got: \"tenant\""},
-            {[limits: ["1/s"], shares_ppm: [2_000_000]],
-             "shares_ppm: expected a list of integers from 0 to 1,000,000, got: [2000000]"},
-            {[limits: ["1/s"], fields: %{"who" => "x"}],
-             "fields: expected a map from ip, user, path, method, status, bytes, referer, agent to names in JSON, got: %{\"who\" => \"x\"}"},
-            {[limits: ["1/s"], revers: 1], ~r/^options: unknown option :revers/}
-          ] do
-        assert_raise ArgumentError, message, fn -> Replay.run(["-"], options) end
-      end
     end
   end
 end

@@ -1,6 +1,8 @@
 defmodule RateLimiter.Replay.JsonTest do
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.ReplayReport
+
   alias RateLimiter.Replay.Json
 
   doctest Json
@@ -49,13 +51,109 @@ defmodule RateLimiter.Replay.JsonTest do
 
   defp encode(term), do: term |> Json.encode("") |> IO.iodata_to_binary()
 
-  defp decode("\"" <> rest) do
-    text = binary_part(rest, 0, byte_size(rest) - 1)
+  describe "render/1" do
+    @describetag :tmp_dir
 
-    Regex.replace(~r/\\(u....|.)/u, text, fn
-      _, "u" <> hex -> <<String.to_integer(hex, 16)::utf8>>
-      _, "n" -> "\n"
-      _, char when char in ["\"", "\\"] -> char
-    end)
+    test "JSON has the whole report", context do
+      report = report(context)
+      json = report |> Json.render() |> IO.iodata_to_binary() |> decode()
+      [verdict | _] = report.verdicts
+
+      assert %{
+               "by" => ["ip"],
+               "broken" => 1,
+               "late" => 0,
+               "sorted" => true,
+               "without_id" => 1,
+               "cost" => nil
+             } = json
+
+      assert [%{"name" => _, "problem" => nil}] = json["logs"]
+      assert [first, second] = json["limits"]
+      assert %{"text" => "1/min", "limit" => 1, "per_ms" => 60_000, "burst" => 1} = first
+      assert %{"text" => "2/min:sliding_log", "burst" => nil} = second
+      assert {first["admitted"], first["denied"]} == {verdict.admitted, verdict.denied}
+      assert first["denied_share"] == verdict.denied / verdict.requests
+
+      assert [%{"ids_denied_at_most_percent" => +0.0, "text" => "2/min", "burst" => 2} | _] =
+               first["smallest"]
+
+      assert length(first["by_hour"]) == 24
+      assert length(first["by_limit"]) == length(verdict.curve)
+      assert length(first["over_time"]["columns"]) == length(verdict.columns)
+      assert hd(first["top_denied"])["denied"] == hd(verdict.top).denied
+    end
+
+    test "JSON is valid for any id, and for an empty log", context do
+      report = report(context, by: ["ip", "user"])
+      [limit | _] = (report |> Json.render() |> IO.iodata_to_binary() |> decode())["limits"]
+
+      assert [["<script>alert(1)</script>&amp;\\x1B[31m'\" " <> _, nil] | _] =
+               for(top <- limit["top_denied"], do: top["id"])
+
+      empty = report(context, log: "") |> Json.render() |> IO.iodata_to_binary() |> decode()
+
+      assert %{"first" => nil, "requests" => 0, "notes" => ["the log is empty"]} = empty
+    end
   end
+
+  # A parser of RFC 8259, independent of the writer.
+  defp decode(text) do
+    {value, rest} = value(String.trim_leading(text))
+    assert String.trim(rest) == ""
+    value
+  end
+
+  defp value("null" <> rest), do: {nil, rest}
+  defp value("true" <> rest), do: {true, rest}
+  defp value("false" <> rest), do: {false, rest}
+  defp value("[" <> rest), do: rest |> String.trim_leading() |> members("]", [], &value/1)
+
+  defp value("{" <> rest) do
+    {pairs, rest} = rest |> String.trim_leading() |> members("}", [], &pair/1)
+    assert length(Enum.uniq_by(pairs, &elem(&1, 0))) == length(pairs)
+    {Map.new(pairs), rest}
+  end
+
+  defp value("\"" <> rest), do: string(rest, "")
+
+  defp value(text) do
+    [number] = Regex.run(~r/\A-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/, text)
+    {rest, ""} = {String.replace_prefix(text, number, ""), ""}
+
+    {if(number =~ ~r/[.eE]/, do: elem(Float.parse(number), 0), else: String.to_integer(number)),
+     rest}
+  end
+
+  defp members(text, close, done, each) do
+    if String.starts_with?(text, close) do
+      {Enum.reverse(done), String.replace_prefix(text, close, "")}
+    else
+      {member, rest} = each.(text)
+
+      case String.trim_leading(rest) do
+        "," <> rest -> rest |> String.trim_leading() |> members(close, [member | done], each)
+        rest -> members(rest, close, [member | done], each)
+      end
+    end
+  end
+
+  defp pair("\"" <> rest) do
+    {key, rest} = string(rest, "")
+    ":" <> rest = String.trim_leading(rest)
+    {value, rest} = rest |> String.trim_leading() |> value()
+    {{key, value}, rest}
+  end
+
+  defp string("\"" <> rest, done), do: {done, rest}
+  defp string("\\n" <> rest, done), do: string(rest, done <> "\n")
+
+  defp string("\\u" <> <<hex::binary-size(4), rest::binary>>, done),
+    do: string(rest, done <> <<String.to_integer(hex, 16)::utf8>>)
+
+  defp string("\\" <> <<char, rest::binary>>, done) when char in [?", ?\\, ?/],
+    do: string(rest, done <> <<char>>)
+
+  defp string(<<char::utf8, rest::binary>>, done) when char >= 0x20,
+    do: string(rest, done <> <<char::utf8>>)
 end
