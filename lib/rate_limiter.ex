@@ -338,9 +338,8 @@ defmodule RateLimiter do
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
-    * `{:clock, ms}` - UTC has moved by so many milliseconds against the monotonic clock since the start, more than two
-      seconds: the machine was suspended, or its clock was set. Aligned windows in memory begin that much late until a
-      restart.
+    * `{:clock, ms}` - UTC has moved by `ms`, more than two seconds, against the monotonic clock since the start: the machine
+      was suspended, or its clock was set. Aligned windows in memory begin that much late until a restart.
 
   ## Examples
 
