@@ -8,7 +8,7 @@ defmodule RateLimiter.Store do
 
   alias RateLimiter.{Telemetry, Usage}
   alias RateLimiter.Core.{Errors, Limit, Native}
-  alias RateLimiter.Store.{Answer, Lookup, Request}
+  alias RateLimiter.Store.{Answer, Id, Lookup, Request}
 
   @type windows :: Lookup.names()
   @type answer :: RateLimiter.answer()
@@ -206,7 +206,11 @@ defmodule RateLimiter.Store do
   def bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
   def bounded(_cost), do: -1
 
-  defp bounded_entry!({id, cost}) when is_integer(cost), do: {id, bounded(cost)}
+  # All of them before the first is decided.
+  defp bounded_entry!({id, cost}) when is_integer(cost) do
+    if Id.valid?(id), do: {id, bounded(cost)}, else: raise(Errors.bad_id(id))
+  end
+
   defp bounded_entry!(other), do: raise(Errors.bad_entry(other))
 
   defp proper!(list) do

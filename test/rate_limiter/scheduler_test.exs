@@ -1,96 +1,135 @@
 defmodule RateLimiter.SchedulerTest do
-  # Batches and schedulers. Not async, because the runtime is left with one scheduler.
-  use ExUnit.Case, async: false
+  # What a call may do on a normal scheduler: bounds of its work, and which function does the rest.
+  use ExUnit.Case, async: true
 
   alias RateLimiter.{Instance, Store}
   alias RateLimiter.Core.Native
 
+  # Ids up to the bounds, and above them. Each kind below the bound must be hashed as ever.
+  @huge Integer.pow(2, 3_000)
+  @small [
+    String.duplicate("a", 65_536),
+    Enum.to_list(1..800),
+    List.to_tuple(Enum.to_list(1..800)),
+    Integer.pow(2, 2_000),
+    -Integer.pow(2, 2_000),
+    [[List.duplicate(:a, 400)], {"b", List.duplicate(1, 300)}]
+  ]
+  @large [
+    String.duplicate("a", 65_537),
+    Enum.to_list(1..100_000),
+    List.to_tuple(Enum.to_list(1..100_000)),
+    @huge,
+    -@huge,
+    {1, @huge},
+    [String.duplicate("a", 70_000)],
+    [[List.duplicate(:a, 400)], {"b", List.duplicate(1, 900)}],
+    Enum.reduce(1..2_000, [], fn _, nested -> [nested] end)
+  ]
+
   setup do
-    online = :erlang.system_flag(:schedulers_online, 1)
-    on_exit(fn -> :erlang.system_flag(:schedulers_online, online) end)
-  end
-
-  describe "a large batch" do
-    test "leaves the scheduler to other processes" do
-      config =
-        Instance.Config.limiter!([windows: [w: [limit: 10, per: :day]]], [:limiters, :busy])
-
-      {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
-      entries = for n <- 1..300_000, do: {n, 1}
-
-      # This process has the one scheduler, so the batch that it sees running is on another. On a busy machine a batch may
-      # be over before this process runs again: then the next batch is observed.
-      assert Enum.any?(1..100, fn _batch ->
-               batch =
-                 Task.async(fn ->
-                   length(Native.request_batch_dirty(handle, entries, [:w], :take))
-                 end)
-
-               seen? = seen_running(batch.pid)
-               assert Task.await(batch, :infinity) == 300_000
-               seen?
-             end)
-
-      Native.drop(owner)
-    end
-
-    test "has more than 128 entries" do
-      RateLimiter.Test.start(limiters: [busy: [windows: [w: [limit: 10, per: :day]]]])
-
-      small = List.duplicate({"u", 1}, 128)
-      assert called_by(fn -> RateLimiter.check_batch(:busy, small, :w) end) == :request_batch
-
-      large = List.duplicate({"u", 1}, 129)
-
-      assert called_by(fn -> RateLimiter.check_batch(:busy, large, :w) end) ==
-               :request_batch_dirty
-    end
-  end
-
-  test "the windows of a batch count, too" do
-    windows = [w: [limit: 10, per: :day], v: [limit: 10, per: :day]]
+    windows = [w: [limit: 1_000_000, per: :day], v: [limit: 1_000_000, per: :day]]
     config = Instance.Config.limiter!([windows: windows], [:limiters, :busy])
     {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
-
-    for {windows, most} <- [{[:w], 128}, {[:w, :v], 64}, {[], 64}] do
-      entries = List.duplicate({"u", 0}, most)
-      assert length(Native.request_batch(handle, entries, windows, :peek)) == most
-      entries = [{"u", 0} | entries]
-      assert Native.request_batch(handle, entries, windows, :peek) == :dirty
-      assert length(Native.request_batch_dirty(handle, entries, windows, :peek)) == most + 1
-    end
-
-    Native.drop(owner)
+    on_exit(fn -> Native.drop(owner) end)
+    RateLimiter.Test.start(limiters: [busy: [windows: windows]])
+    %{handle: handle}
   end
 
-  defp seen_running(pid) do
-    case Process.info(pid, [:status, :current_function]) do
-      nil -> false
-      [status: :running, current_function: {Native, _function, 4}] -> true
-      _not_yet -> seen_running(pid)
+  describe "a batch" do
+    test "is decided in parts of 128 decisions, one for each entry and window", %{handle: handle} do
+      for {windows, most} <- [{[:w], 128}, {[:w, :v], 64}, {[], 64}], more <- [0, 1, 3 * most] do
+        entries = List.duplicate({"u", 0}, most + more)
+        assert {answers, rest} = Native.request_batch(handle, entries, windows, :peek)
+        assert {length(answers), length(rest)} == {most, more}
+      end
     end
-  end
 
-  # The native function that a call ends in.
-  defp called_by(call) do
-    test = self()
+    test "ends a part when its ids weigh much", %{handle: handle} do
+      entries = for n <- 1..128, do: {String.duplicate("#{rem(n, 10)}", 60_000), 1}
+      assert {[_, _], rest} = Native.request_batch(handle, entries, :w, :take)
+      assert length(rest) == 126
+      entries = for n <- 1..128, do: {Enum.to_list(n..(n + 700)), 1}
+      assert {[_, _], _rest} = Native.request_batch(handle, entries, :w, :take)
+    end
 
-    tracer =
-      spawn_link(fn ->
-        receive do
-          {:trace, ^test, :call, {Native, function, _arguments}} ->
-            send(test, {:called, function})
+    test "ends a part before a large id, and is about the large id then", %{handle: handle} do
+      for id <- @large do
+        entries = [{"u", 1}, {id, 1}, {"v", 1}]
+
+        assert {[_one], [{^id, 1}, {"v", 1}] = rest} =
+                 Native.request_batch(handle, entries, :w, :take)
+
+        assert Native.request_batch(handle, rest, :w, :take) == :large_id
+      end
+    end
+
+    # Each part charges its process for the time that it took.
+    test "uses up its time slice, so that it yields to other processes" do
+      entries = for n <- 1..12_800, do: {n, 1}
+      {:reductions, before} = Process.info(self(), :reductions)
+      RateLimiter.check_batch(:busy, entries, :w)
+      {:reductions, later} = Process.info(self(), :reductions)
+      # A hundred parts of a twentieth of a slice of 4,000 reductions.
+      assert later - before > 100 * 200
+    end
+
+    test "of any length and of large ids is decided entry by entry, in order" do
+      ids =
+        Enum.to_list(1..300) ++ @large ++ @small ++ Enum.to_list(1..300) ++ Enum.reverse(@large)
+
+      entries = for {id, n} <- Enum.with_index(ids), do: {id, n}
+
+      expected =
+        for {{id, cost}, at} <- Enum.with_index(entries) do
+          Enum.sum(for {^id, cost} <- Enum.take(entries, at), do: cost) + cost
         end
-      end)
 
-    for name <- [:request_batch, :request_batch_dirty],
-        do: :erlang.trace_pattern({Native, name, 4}, true, [])
+      answers = RateLimiter.check_batch(:busy, entries, :w)
+      assert for({:ok, usage} <- answers, do: usage.current) == expected
+      assert {:ok, usages} = RateLimiter.get_usage_batch(:busy, ids, :w)
+      assert for({id, _usage} <- usages, do: id) == ids
+    end
 
-    :erlang.trace(test, true, [:call, {:tracer, tracer}])
-    call.()
-    :erlang.trace(test, false, [:call])
-    :erlang.trace_pattern({Native, :_, :_}, false, [])
-    assert_receive {:called, function}, 30_000
-    function
+    test "takes nothing if an id is invalid, however late it comes" do
+      entries = for n <- 1..1_000, do: {n, 1}
+
+      for bad <- [nil, 1.5, %{}, self(), [1 | 2], {1, [nil]}, [@huge, 1.5], make_ref(), <<1::3>>] do
+        assert_raise ArgumentError, fn ->
+          RateLimiter.check_batch(:busy, entries ++ [{bad, 1}], :w)
+        end
+      end
+
+      assert {:ok, %{current: 0}} = RateLimiter.get_usage(:busy, 1, :w)
+    end
+  end
+
+  describe "an id" do
+    test "is hashed on the caller's scheduler up to a size", %{handle: handle} do
+      for id <- @small, do: assert({:ok, _, _, _, _, _, _} = Native.check(handle, id, :w, 1))
+      for id <- @large, do: assert(Native.check(handle, id, :w, 1) == :large_id)
+    end
+
+    test "that is large is the same id in every call" do
+      for id <- @large do
+        assert {:ok, %{current: 2}} = RateLimiter.check_and_track(:busy, id, :w, cost: 2)
+        assert {:ok, %{current: 3}} = RateLimiter.check_and_track(:busy, id, [:w, :v])
+        options = [request_id: "r", cost: 4]
+        assert {:ok, _} = RateLimiter.check_and_track(:busy, id, :w, options)
+        assert {:ok, %{current: 7}} = RateLimiter.check_and_track(:busy, id, :w, options)
+        assert [{:ok, %{current: 8}}] = RateLimiter.check_batch(:busy, [{id, 1}], :w)
+        assert {:ok, %{current: 6}} = RateLimiter.refund(:busy, id, :w, cost: 2)
+        assert {:ok, %{current: 6}} = RateLimiter.get_usage(:busy, id, :w)
+        assert :ok = RateLimiter.reset(:busy, id)
+        assert {:ok, %{current: 0}} = RateLimiter.get_usage(:busy, id, :w)
+      end
+    end
+
+    test "that is large and invalid raises, as others do", %{handle: handle} do
+      for bad <- [Enum.to_list(1..100_000) ++ [nil], [@huge, 1.5], {@huge, self()}] do
+        assert Native.hash_id(handle, bad) == :bad_id
+        assert_raise ArgumentError, fn -> RateLimiter.check_and_track(:busy, bad, :w) end
+      end
+    end
   end
 end

@@ -9,7 +9,7 @@ defmodule RateLimiter.Core.Native do
 
   # A refusal comes in place of any answer below.
   @type refusal ::
-          :unknown_limiter | :unknown_window | :bad_id | :unknown_store | :test_owned | :dirty
+          :unknown_limiter | :unknown_window | :bad_id | :large_id | :unknown_store | :test_owned
 
   ## RateLimiter.Store: limiters
 
@@ -81,7 +81,8 @@ defmodule RateLimiter.Core.Native do
 
   ## RateLimiter.Store, RateLimiter.VSM.Gate: calls. A shared limiter may answer `t:sent/0`: then `await/2` has the answer
 
-  @type id :: RateLimiter.id()
+  @type id :: RateLimiter.id() | large_id
+  @type large_id :: reference
   @type cost :: integer
   @type op :: :take | :peek | :refund | :reset
   @type request :: {op, cost, {request_id :: binary, keep_ns :: pos_integer} | nil}
@@ -119,11 +120,10 @@ defmodule RateLimiter.Core.Native do
   @spec request_alone(limiter, id, windows, request) :: answer | refusal
   def request_alone(_limiter, _id, _windows, _request), do: not_loaded()
 
-  @spec request_batch(limiter, [{id, cost}], windows, op) :: [answer] | sent | refusal
+  @doc "Decides the first entries, and returns the rest. `:large_id` is about the first one."
+  @spec request_batch(limiter, [{id, cost}], windows, op) ::
+          {[answer] | sent, rest :: [{id, cost}]} | refusal
   def request_batch(_limiter, _entries, _windows, _op), do: not_loaded()
-
-  @spec request_batch_dirty(limiter, [{id, cost}], windows, op) :: [answer] | sent | refusal
-  def request_batch_dirty(_limiter, _entries, _windows, _op), do: not_loaded()
 
   @doc "Returns the answer if it is known; else the caller will receive `{reference, answer}`."
   @spec await(ticket, reference) :: answer | [answer] | :waiting
@@ -133,8 +133,9 @@ defmodule RateLimiter.Core.Native do
   @spec cancel(ticket) :: :cancelled | :answered
   def cancel(_ticket), do: not_loaded()
 
-  @spec is_id(term) :: boolean
-  def is_id(_term), do: not_loaded()
+  @doc "Hashes an id that is too large for a normal scheduler. The result takes its place in calls about this limiter."
+  @spec hash_id(limiter, RateLimiter.id()) :: large_id | :bad_id
+  def hash_id(_limiter, _id), do: not_loaded()
 
   ## RateLimiter.Store: a clock for tests and replays
 

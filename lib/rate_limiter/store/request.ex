@@ -12,10 +12,7 @@ defmodule RateLimiter.Store.Request do
 
   alias RateLimiter.{Instance, Telemetry}
   alias RateLimiter.Core.{Errors, Native}
-  alias RateLimiter.Store.Lookup
-
-  # So many entries keep a normal scheduler for some ten microseconds.
-  @max_normal_batch 128
+  alias RateLimiter.Store.{Id, Lookup}
 
   @doc "Returns the answer about one id."
   @spec one(atom, RateLimiter.id(), Lookup.names(), Native.request()) :: Native.answer()
@@ -48,6 +45,14 @@ defmodule RateLimiter.Store.Request do
     |> answer(limiter, id, windows, request)
   end
 
+  def answer(:large_id, limiter, id, windows, request) do
+    hashed = Id.hash!(limiter, id)
+
+    limiter
+    |> Native.request(hashed, windows, request)
+    |> answer(limiter, hashed, windows, request)
+  end
+
   def answer(:ok, _limiter, _id, _windows, _request), do: :ok
   def answer(:bad_id, _limiter, id, _windows, _request), do: raise(Errors.bad_id(id))
 
@@ -62,37 +67,38 @@ defmodule RateLimiter.Store.Request do
   def batch(limiter, entries, windows, op) do
     windows = Lookup.valid!(windows)
 
-    with :test_owned <- send_batch(limiter, entries, windows, op) do
-      limiter |> Lookup.handle!() |> send_batch(entries, windows, op)
-    end
-    |> answers(limiter, entries, windows, op)
+    limiter
+    |> send_batch(limiter, entries, windows, op)
+    |> Enum.flat_map(&answers(&1, limiter, windows, op))
   end
 
-  defp send_batch(limiter, entries, windows, op) do
-    with false <- length(entries) > @max_normal_batch,
-         answers when answers != :dirty <- Native.request_batch(limiter, entries, windows, op) do
-      answers
-    else
-      _large -> Native.request_batch_dirty(limiter, entries, windows, op)
+  # The native library takes as many entries as a scheduler decides in some ten microseconds, and returns the rest. So a
+  # long batch leaves its scheduler to others like any code in Elixir. All parts are sent before the first is awaited.
+  defp send_batch(name, limiter, entries, windows, op) do
+    case Native.request_batch(limiter, entries, windows, op) do
+      {sent, []} -> [{sent, entries, []}]
+      {sent, rest} -> [{sent, entries, rest} | send_batch(name, limiter, rest, windows, op)]
+      :test_owned -> send_batch(name, Lookup.handle!(name), entries, windows, op)
+      :large_id -> send_batch(name, limiter, hash_first(limiter, entries), windows, op)
+      refusal -> refuse!(refusal, name, windows)
     end
   end
 
-  defp answers({:sent, ticket, wait_ms}, limiter, entries, windows, op) do
+  defp hash_first(limiter, [{id, cost} | rest]), do: [{Id.hash!(limiter, id), cost} | rest]
+
+  defp answers({{:sent, ticket, wait_ms}, entries, rest}, limiter, windows, op) do
     case await(ticket, wait_ms) do
-      :late -> for {id, cost} <- entries, do: alone(limiter, id, windows, {op, cost, nil})
-      answers -> report_all(answers, limiter)
+      :late ->
+        part = Enum.take(entries, length(entries) - length(rest))
+        for {id, cost} <- part, do: alone(limiter, id, windows, {op, cost, nil})
+
+      answers ->
+        report_all(answers, limiter)
     end
   end
 
-  defp answers(:bad_id, _limiter, entries, _windows, _op) do
-    {id, _cost} = Enum.find(entries, fn {id, _cost} -> not Native.is_id(id) end)
-    raise Errors.bad_id(id)
-  end
-
-  defp answers(refusal, limiter, _entries, windows, _op) when is_atom(refusal),
-    do: refuse!(refusal, limiter, windows)
-
-  defp answers(answers, limiter, _entries, _windows, _op), do: report_all(answers, limiter)
+  defp answers({answers, _entries, _rest}, limiter, _windows, _op),
+    do: report_all(answers, limiter)
 
   defp await(ticket, wait_ms) do
     reference = make_ref()

@@ -7,7 +7,7 @@ defmodule RateLimiter.VSM.Gate do
   alias RateLimiter.{Store, Telemetry, Usage}
   alias RateLimiter.Adaptive.{Histogram, Work}
   alias RateLimiter.Core.{Errors, Limit, Native}
-  alias RateLimiter.Store.Answer
+  alias RateLimiter.Store.{Answer, Id}
   alias RateLimiter.VSM.Subsystem
 
   @window :rate
@@ -36,31 +36,35 @@ defmodule RateLimiter.VSM.Gate do
 
   @doc "Checks a call whose end is not reported."
   @spec check(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Usage.t()} | denied
-  def check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
-      when is_integer(cost) do
-    case Native.gate_check(gate, limiter, id, @window, Store.bounded(cost)) do
+  def check(subsystem, id, cost) when is_integer(cost), do: check(subsystem, id, cost, id)
+  def check(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
+
+  defp check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
+    case Native.gate_check(gate, limiter, hashed, @window, Store.bounded(cost)) do
       {:ok, events, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
+      :large_id -> check(subsystem, id, cost, Id.hash!(limiter, id))
       other -> deny(other, subsystem, id, cost)
     end
   end
 
-  def check(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
-
   @doc "Checks a call that stays in flight until `finish/2`."
   @spec enter(Subsystem.t(), RateLimiter.id(), integer) :: {:ok, Native.permit()} | denied
-  def enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost)
-      when is_integer(cost) do
-    case Native.gate_enter(gate, limiter, id, @window, Store.bounded(cost)) do
+  def enter(subsystem, id, cost) when is_integer(cost), do: enter(subsystem, id, cost, id)
+  def enter(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
+
+  defp enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
+    case Native.gate_enter(gate, limiter, hashed, @window, Store.bounded(cost)) do
       {permit, answer} when is_reference(permit) ->
         allowed(answer, elem(answer, 1), subsystem, cost)
         {:ok, permit}
+
+      :large_id ->
+        enter(subsystem, id, cost, Id.hash!(limiter, id))
 
       other ->
         deny(other, subsystem, id, cost)
     end
   end
-
-  def enter(_subsystem, _id, cost), do: raise(Errors.bad_call(nil, cost))
 
   @doc "Checks a call against a limiter without a gate."
   @spec take(Native.handle(), RateLimiter.id(), integer) :: Native.usage()

@@ -51,11 +51,11 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(limiter: Term<'a>, id: Term<'a>, window: Term<'a>, cost: i64) -> Result<Self, Refusal> {
         let local = registry::find_local(limiter)?;
-        id::key(id).ok_or_else(|| Refusal::from(atoms::bad_id()))?;
+        id::key(id)?;
         Ok(Self {
             local,
             window,
-            key: id::key(window).ok_or(Refusal::Misuse)?,
+            key: id::key(window).map_err(|_| Refusal::Misuse)?,
             cost: units(cost),
         })
     }

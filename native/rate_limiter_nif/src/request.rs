@@ -8,7 +8,8 @@ use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::RequestId;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
-use crate::decode::{Arg, List, Windows};
+use crate::decode::{Arg, Windows};
+use crate::id::NoKey;
 use crate::local::Local;
 use crate::op::OpTerm;
 use crate::refusal::{answer, Refusal};
@@ -31,6 +32,9 @@ const MAX_LOCAL_DECISIONS: usize = 128;
 
 /// The most entries of a shared batch on a normal scheduler.
 const MAX_SHARED_ENTRIES: usize = 64;
+
+/// The hundredths of a scheduler's time slice that a full batch takes.
+const FULL_BATCH_PERCENT: usize = 5;
 
 /// Takes `cost` from one window. This is the hot path of a local limiter.
 #[rustler::nif]
@@ -81,57 +85,70 @@ fn request_alone<'a>(
     })
 }
 
-/// Each entry by itself, in order. Decides none of them if one has an invalid id. `:dirty` means that the batch is too
-/// large for a normal scheduler.
+/// Each entry by itself, in order, as many as a normal scheduler decides in some ten microseconds: `{answers, rest}` or
+/// `{{:sent, ticket, wait_ms}, rest}`. `:large_id` is about the first entry.
 #[rustler::nif]
 fn request_batch<'a>(
     env: Env<'a>,
     limiter: Term<'a>,
-    entries: List<(Term<'a>, i64)>,
+    entries: Term<'a>,
     windows: Windows,
     Arg(op): Arg<OpTerm>,
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let limiter = registry::find(limiter)?;
+        let windows_each = limiter.windows(windows.select())?;
         let most = match &limiter {
-            Limiter::Local(_) => MAX_LOCAL_DECISIONS / limiter.windows(windows.select())?,
+            Limiter::Local(_) => MAX_LOCAL_DECISIONS / windows_each,
             Limiter::Shared(_) => MAX_SHARED_ENTRIES,
         };
-        if entries.0.len() > most {
-            return Err(atoms::dirty().into());
+        let batch = Batch::read(entries, most.max(1))?;
+        let decided = match limiter {
+            Limiter::Local(local) => local.batch(env, &batch.entries, windows.select(), op)?,
+            Limiter::Shared(shared) => shared.batch(env, &batch.entries, windows.select(), op)?,
+        };
+        charge(env, batch.entries.len() * 100 / most);
+        Ok((decided, batch.rest))
+    })
+}
+
+/// The first entries of a list.
+struct Batch<'a> {
+    entries: Vec<(Key, Term<'a>, i64)>,
+    rest: Term<'a>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads at most `most` entries, and fewer if their ids are large.
+    fn read(entries: Term<'a>, most: usize) -> Result<Self, Refusal> {
+        let mut batch = Self {
+            entries: Vec::new(),
+            rest: entries,
+        };
+        let mut weight = 0;
+        while batch.entries.len() < most && weight < id::MAX_WEIGHT && !batch.rest.is_empty_list() {
+            let (entry, rest) = batch.rest.list_get_cell()?;
+            let (id, cost): (Term, i64) = entry.decode()?;
+            match id::weighed(id) {
+                Ok((key, bytes)) => {
+                    batch.entries.push((key, id, cost));
+                    weight += bytes;
+                }
+                // The next call is about the rest, and begins with this id.
+                Err(NoKey::Large) if !batch.entries.is_empty() => break,
+                Err(reason) => return Err(reason.into()),
+            }
+            batch.rest = rest;
         }
-        batch(env, &limiter, &entries.0, windows.select(), op)
-    })
+        Ok(batch)
+    }
 }
 
-#[rustler::nif(schedule = "DirtyCpu")]
-fn request_batch_dirty<'a>(
-    env: Env<'a>,
-    limiter: Term<'a>,
-    entries: List<(Term<'a>, i64)>,
-    windows: Windows,
-    Arg(op): Arg<OpTerm>,
-) -> NifResult<Term<'a>> {
-    answer(env, || {
-        let limiter = registry::find(limiter)?;
-        batch(env, &limiter, &entries.0, windows.select(), op)
-    })
-}
-
-fn batch<'a>(
-    env: Env<'a>,
-    limiter: &Limiter,
-    entries: &[(Term<'a>, i64)],
-    select: Select,
-    op: OpTerm,
-) -> Result<Term<'a>, Refusal> {
-    if entries.is_empty() {
-        limiter.windows(select)?;
-    }
-    match limiter {
-        Limiter::Local(local) => local.batch(env, entries, select, op),
-        Limiter::Shared(shared) => shared.batch(env, entries, select, op),
-    }
+/// Charges the process for so many hundredths of a full batch: without it, a long list would keep its scheduler.
+fn charge(env: Env, hundredths: usize) {
+    let percent = (hundredths * FULL_BATCH_PERCENT / 100).clamp(1, 100);
+    // The runtime itself reads whether the slice is spent, when this function returns.
+    let _spent = rustler::schedule::consume_timeslice(env, percent.try_into().unwrap_or(100));
 }
 
 impl Local {
@@ -146,7 +163,7 @@ impl Local {
         let Self { place, epoch } = self;
         let tag = atom_bits::of(window);
         // The bits of another term than an atom are never a window: only then does its kind matter.
-        match place.limiter.check(epoch, key(id)?, tag, units(cost)) {
+        match place.limiter.check(epoch, id::key(id)?, tag, units(cost)) {
             Ok(usage) => Ok(self.usage(env, &usage)),
             Err(_) if !window.is_atom() => Err(Refusal::Misuse),
             Err(error) => Err(error.into()),
@@ -171,24 +188,19 @@ impl Local {
             id: id::request(&name),
             keep: Nanos(keep_ns),
         });
-        self.decide(env, key(id)?, select, request.op, request.cost, once)
+        self.decide(env, id::key(id)?, select, request.op, request.cost, once)
     }
 
     fn batch<'a>(
         self,
         env: Env<'a>,
-        entries: &[(Term<'a>, i64)],
+        entries: &[(Key, Term<'a>, i64)],
         select: Select,
         op: OpTerm,
     ) -> Result<Term<'a>, Refusal> {
-        // All ids first: Elixir raises for an invalid one, and then nothing must have been taken.
-        let keys: Vec<Key> = entries
+        let answers = entries
             .iter()
-            .map(|(id, _)| key(*id))
-            .collect::<Result<_, _>>()?;
-        let answers = keys.into_iter().zip(entries);
-        let answers =
-            answers.map(|(key, (_, cost))| self.decide(env, key, select, op, *cost, None));
+            .map(|&(key, _, cost)| self.decide(env, key, select, op, cost, None));
         Ok(answers.collect::<Result<Vec<Term>, _>>()?.encode(env))
     }
 
@@ -282,13 +294,13 @@ impl Shared {
     fn batch<'a>(
         self: &Arc<Self>,
         env: Env<'a>,
-        entries: &[(Term<'a>, i64)],
+        entries: &[(Key, Term<'a>, i64)],
         select: Select,
         op: OpTerm,
     ) -> Result<Term<'a>, Refusal> {
         let ticket = Ticket::batch(self, op, entries.len());
         let mut requests = Vec::with_capacity(entries.len());
-        for (at, &(id, cost)) in entries.iter().enumerate() {
+        for (at, &(_, id, cost)) in entries.iter().enumerate() {
             let request = Request { op, cost, id: None };
             requests.push((
                 self.read(id, select, &request)?,
@@ -310,30 +322,19 @@ impl Shared {
         select: Select<'s>,
         request: &Request,
     ) -> Result<distributed::Request<'s>, Refusal> {
-        let (kind, portable) = id::portable(id).ok_or_else(bad_id)?;
         let request_id = request.id.map(|(name, keep_ns)| RequestId {
             id: name.as_slice().into(),
             keep: Nanos(keep_ns),
         });
         Ok(distributed::Request {
-            key: key(id)?,
-            name: self.namespace.key(kind, &portable),
+            key: id::key(id)?,
+            name: id::name(id, &self.namespace)?,
             select,
             op: request.op.into(),
             cost: units(request.cost),
             request_id,
         })
     }
-}
-
-#[inline]
-fn key(id: Term) -> Result<Key, Refusal> {
-    id::key(id).ok_or_else(bad_id)
-}
-
-#[cold]
-fn bad_id() -> Refusal {
-    atoms::bad_id().into()
 }
 
 /// A negative cost means a cost that no limit can ever admit.

@@ -43,7 +43,6 @@ defmodule RateLimiter.NativeTest do
         {&Native.request_batch(handle, [{"u", &1}], [], :take), wrong -- [-1]},
         {&Native.request_batch(handle, [{"u", 1}], &1, :take), wrong -- [nil]},
         {&Native.request_batch(handle, [{"u", 1}], [], &1), [:steal | wrong]},
-        {&Native.request_batch_dirty(handle, &1, [], :take), wrong},
         {&Native.await(&1, make_ref()), [owner | wrong]},
         {&Native.cancel/1, [owner | wrong]},
         {&Native.limit_check(&1, :local), wrong},

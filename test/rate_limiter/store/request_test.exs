@@ -72,7 +72,7 @@ defmodule RateLimiter.Store.RequestTest do
   test "a batch waits for the last of its answers", %{limiter: limiter, server: server} do
     Redis.freeze(server)
     entries = [{"u", 1}, {"v", 2}, {"u", 3}]
-    assert {:sent, ticket, _wait_ms} = Native.request_batch(limiter, entries, [], :take)
+    assert {{:sent, ticket, _wait_ms}, []} = Native.request_batch(limiter, entries, [], :take)
     reference = make_ref()
     assert Native.await(ticket, reference) == :waiting
     Redis.thaw(server)
@@ -82,10 +82,14 @@ defmodule RateLimiter.Store.RequestTest do
              Enum.map(answers, &elem(&1, 5))
   end
 
-  test "a large shared batch is left to a dirty scheduler", %{limiter: limiter} do
+  test "a large shared batch is sent in parts", %{limiter: limiter} do
     entries = List.duplicate({"u", 0}, 65)
-    assert Native.request_batch(limiter, entries, [], :peek) == :dirty
+    assert {_sent, [{"u", 0}]} = Native.request_batch(limiter, entries, [], :peek)
     assert length(Request.batch(limiter, entries, [], :peek)) == 65
+    large = {Enum.to_list(1..100_000), 1}
+    assert [first, second] = Request.batch(limiter, [large, large], :w, :take)
+    assert {elem(first, 2), elem(second, 2)} == {:redis, :redis}
+    assert {[{:w, 10, 9, _, 0}], [{:w, 10, 8, _, 0}]} = {elem(first, 5), elem(second, 5)}
   end
 
   test "a caller that stops waiting is answered by this node", context do
