@@ -40,8 +40,8 @@ defmodule RateLimiter.Redis do
     * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
       the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
       `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
-      its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:problem` and `:evicts` (the
-      `maxmemory-policy` by which it evicts keys, or `nil`).
+      its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:round_trip_us` (the smoothed time from
+      sending calls to their reply), `:problem` and `:evicts` (the `maxmemory-policy` by which it evicts keys, or `nil`).
 
   ## Options
 

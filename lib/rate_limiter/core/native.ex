@@ -219,11 +219,12 @@ defmodule RateLimiter.Core.Native do
           prefix: String.t(),
           topology:
             {:server, address}
-            | {:sentinel, group :: String.t(), [address], credentials}
+            | {:sentinel, group :: String.t(), [address], credentials, :same | {:own, tls | nil}}
             | {:cluster, [address]},
           database: non_neg_integer,
           tls: tls | nil,
           timeout_ms: pos_integer,
+          connect_timeout_ms: pos_integer,
           connections: pos_integer,
           max_queue: pos_integer,
           cache_denials: boolean,
@@ -263,8 +264,9 @@ defmodule RateLimiter.Core.Native do
   @spec redis_credentials(store, credentials) :: :ok | :unknown_store
   def redis_credentials(_store, _credentials), do: not_loaded()
 
-  @spec redis_tls(store, tls) :: :ok | {:error, String.t()} | :unknown_store
-  def redis_tls(_store, _tls), do: not_loaded()
+  @spec redis_tls(store, :servers | :sentinels, tls) ::
+          :ok | {:error, String.t()} | :unknown_store
+  def redis_tls(_store, _peers, _tls), do: not_loaded()
 
   @spec redis_beat(store) :: :ok | :unknown_store
   def redis_beat(_store), do: not_loaded()

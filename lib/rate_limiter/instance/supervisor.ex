@@ -62,7 +62,10 @@ defmodule RateLimiter.Instance.Supervisor do
   defp connect!(instance, :local), do: instance
 
   defp connect!(%Instance{name: name, table: table} = instance, {:redis, config}) do
-    tls = Redis.Certificates.open!(table, config.ssl)
+    tls = %{
+      servers: Redis.Certificates.open!(table, :servers, config.ssl),
+      sentinels: Redis.Certificates.open!(table, :sentinels, config.sentinel_ssl)
+    }
 
     case Redis.Client.start(name, config, tls, Redis.Credentials.open(table, config)) do
       {:ok, store, owner} ->

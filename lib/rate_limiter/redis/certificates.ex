@@ -10,7 +10,6 @@ defmodule RateLimiter.Redis.Certificates do
   alias RateLimiter.Core.{Native, Options}
   alias RateLimiter.Redis.Client
 
-  @row {:redis, :certificates}
   @pem {:custom, &__MODULE__.pem?/1, "the path of a PEM file"}
 
   @schema [
@@ -40,6 +39,9 @@ defmodule RateLimiter.Redis.Certificates do
           keyfile: String.t() | nil,
           verify: :verify_peer | :verify_none
         }
+
+  @typedoc "Sentinels have a row of their own only with `:sentinel_ssl`."
+  @type peers :: :servers | :sentinels
 
   @doc "Returns the schema of the options."
   @spec schema() :: Options.schema()
@@ -71,24 +73,26 @@ defmodule RateLimiter.Redis.Certificates do
     end
   end
 
-  @doc "Returns the content of the files at the start, `nil` if connections are not encrypted."
-  @spec open!(:ets.tid(), options | nil) :: Native.tls() | nil
-  def open!(_table, nil), do: nil
+  @doc "Returns the content of the files at the start, `nil` if connections to these peers are not encrypted."
+  @spec open!(:ets.tid(), peers, options | nil | false) :: Native.tls() | nil
+  def open!(_table, _peers, none) when none in [nil, false], do: nil
 
-  def open!(table, files) do
+  def open!(table, peers, files) do
     {:ok, read} = read(files)
-    keep(table, files, read)
+    keep(table, peers, files, read)
     read
   end
 
   @doc "Reads the files again. Later connections use their content if it changed."
   @spec reload(Instance.t()) :: :ok
-  def reload(%Instance{table: table, store: {:redis, store}} = instance) do
-    with [{@row, files, used}] <- :ets.lookup(table, @row),
+  def reload(%Instance{} = instance), do: Enum.each([:servers, :sentinels], &reload(instance, &1))
+
+  defp reload(%{table: table, store: {:redis, store}} = instance, peers) do
+    with [{_row, files, used}] <- :ets.lookup(table, row(peers)),
          {:ok, read} <- read(files),
          true <- hash(read) != used,
-         :ok <- Client.put_tls(store, read) do
-      keep(table, files, read)
+         :ok <- Client.put_tls(store, peers, read) do
+      keep(table, peers, files, read)
     else
       {:error, reason} -> report(instance, reason)
       _same_or_none -> :ok
@@ -110,10 +114,12 @@ defmodule RateLimiter.Redis.Certificates do
          do: {:error, "#{path}: #{:file.format_error(reason)}"}
   end
 
-  defp keep(table, files, read) do
-    :ets.insert(table, {@row, files, hash(read)})
+  defp keep(table, peers, files, read) do
+    :ets.insert(table, {row(peers), files, hash(read)})
     :ok
   end
+
+  defp row(peers), do: {:redis, :certificates, peers}
 
   defp hash(read), do: :crypto.hash(:sha256, :erlang.term_to_binary(read))
 

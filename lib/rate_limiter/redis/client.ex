@@ -9,8 +9,10 @@ defmodule RateLimiter.Redis.Client do
   # How long a node counts as present after its last heartbeat: several of them may be lost.
   @keep_ms 10_000
 
+  @typep tls :: %{servers: Native.tls() | nil, sentinels: Native.tls() | nil}
+
   @doc "Starts to connect in the background. The client lives as long as its owner."
-  @spec start(term, Redis.Config.t(), Native.tls() | nil, Native.credentials()) ::
+  @spec start(term, Redis.Config.t(), tls, Native.credentials()) ::
           {:ok, Native.store(), Native.owner()} | {:error, String.t()}
   def start(instance, config, tls, credentials),
     do: instance |> to_native(config, tls) |> Native.redis_start(credentials)
@@ -20,7 +22,7 @@ defmodule RateLimiter.Redis.Client do
   defdelegate report_batches(store, report?), to: Native, as: :redis_report_batches
   defdelegate handled(store), to: Native, as: :redis_handled
   defdelegate put_credentials(store, credentials), to: Native, as: :redis_credentials
-  defdelegate put_tls(store, tls), to: Native, as: :redis_tls
+  defdelegate put_tls(store, peers, tls), to: Native, as: :redis_tls
   defdelegate beat(store), to: Native, as: :redis_beat
   defdelegate leave(store), to: Native, as: :redis_leave
   defdelegate command(store, reference, key, words), to: Native, as: :redis_command
@@ -35,10 +37,11 @@ defmodule RateLimiter.Redis.Client do
     %{
       instance: :erlang.term_to_binary(instance),
       prefix: config.prefix,
-      topology: topology(config),
+      topology: topology(config, tls.sentinels),
       database: config.database,
-      tls: tls,
+      tls: tls.servers,
       timeout_ms: config.timeout,
+      connect_timeout_ms: config.connect_timeout,
       connections: config.connections,
       max_queue: config.max_queue,
       cache_denials: config.cache_denials,
@@ -48,13 +51,15 @@ defmodule RateLimiter.Redis.Client do
     }
   end
 
-  defp topology(%{topology: {:server, address}}), do: {:server, address(address)}
+  defp topology(%{topology: {:server, address}}, _tls), do: {:server, address(address)}
 
-  defp topology(%{topology: {:cluster, addresses}}),
+  defp topology(%{topology: {:cluster, addresses}}, _tls),
     do: {:cluster, Enum.map(addresses, &address/1)}
 
-  defp topology(%{topology: {:sentinel, group, addresses}} = config),
-    do: {:sentinel, group, Enum.map(addresses, &address/1), sentinel_credentials(config)}
+  defp topology(%{topology: {:sentinel, group, addresses}} = config, tls) do
+    tls = if config.sentinel_ssl == nil, do: :same, else: {:own, tls}
+    {:sentinel, group, Enum.map(addresses, &address/1), sentinel_credentials(config), tls}
+  end
 
   defp sentinel_credentials(%{sentinel_username: username, sentinel_password: nil}),
     do: {username, nil}

@@ -70,6 +70,12 @@ defmodule RateLimiter.Redis.Config do
       secret: true,
       doc: "the password of the Sentinels, in the forms of `:password`, read once, at start."
     ],
+    sentinel_ssl: [
+      type: {:custom, &Certificates.options!/2, "true, false or a keyword list"},
+      doc:
+        "whether to use TLS to the Sentinels, in the forms of `:ssl`. Default: as for the servers, by `:ssl`.",
+      keys: Certificates.schema()
+    ],
     cluster: [
       type: @nodes,
       doc: "some nodes of a cluster, from which the others are discovered."
@@ -84,6 +90,13 @@ defmodule RateLimiter.Redis.Config do
       type: {:in, 1..60_000},
       default: 50,
       doc: "the milliseconds after which a call is answered without Redis, in any case."
+    ],
+    connect_timeout: [
+      type: {:in, 10..60_000},
+      default: 2_000,
+      doc:
+        "the milliseconds for an attempt to connect, with all its steps: up to five round trips. Also for Sentinels and " <>
+          "for the nodes of a cluster. No call waits for it."
     ],
     connections: [
       type: {:in, 1..64},
@@ -126,8 +139,10 @@ defmodule RateLimiter.Redis.Config do
     :sentinel_username,
     :sentinel_password,
     :ssl,
+    :sentinel_ssl,
     :prefix,
     :timeout,
+    :connect_timeout,
     :connections,
     :nodes,
     :cache_denials,
@@ -146,8 +161,10 @@ defmodule RateLimiter.Redis.Config do
           sentinel_username: String.t() | nil,
           sentinel_password: Secret.t() | nil,
           ssl: Certificates.options() | nil,
+          sentinel_ssl: Certificates.options() | false | nil,
           prefix: String.t(),
           timeout: pos_integer,
+          connect_timeout: pos_integer,
           connections: pos_integer,
           nodes: pos_integer,
           cache_denials: boolean,
@@ -256,7 +273,8 @@ defmodule RateLimiter.Redis.Config do
       )
     end
 
-    for key <- [:group, :sentinel_username, :sentinel_password], given[key] && !given.sentinels do
+    for key <- [:group, :sentinel_username, :sentinel_password, :sentinel_ssl],
+        given[key] != nil and !given.sentinels do
       Options.misuse!(@path ++ [key], "applies to :sentinels only")
     end
   end

@@ -18,7 +18,7 @@ use crate::decode::Arg;
 use crate::handle_map::HandleMap;
 use crate::refusal::{answer, Refusal};
 
-use config::{ConfigTerm, CredentialsTerm, TlsTerm};
+use config::{ConfigTerm, CredentialsTerm, Peers, TlsTerm};
 use events::Events;
 use status::StatusTerm;
 
@@ -171,12 +171,22 @@ fn redis_credentials<'a>(
     })
 }
 
-/// Replaces the certificates of later connections. Returns `{:error, reason}`, and keeps the old ones, if they are
-/// invalid.
+/// Replaces the certificates of later connections to servers or Sentinels. Returns `{:error, reason}`, and keeps the old
+/// ones, if they are invalid.
 #[rustler::nif(schedule = "DirtyIo")]
-fn redis_tls<'a>(env: Env<'a>, store: u64, Arg(tls): Arg<TlsTerm<'a>>) -> NifResult<Term<'a>> {
+fn redis_tls<'a>(
+    env: Env<'a>,
+    store: u64,
+    Arg(peers): Arg<Peers>,
+    Arg(tls): Arg<TlsTerm<'a>>,
+) -> NifResult<Term<'a>> {
     answer(env, || {
-        Ok(match find(store)?.client.set_tls(&tls.into()) {
+        let (store, tls) = (find(store)?, tls.into());
+        let replaced = match peers {
+            Peers::Servers => store.client.set_tls(&tls),
+            Peers::Sentinels => store.client.set_sentinel_tls(&tls),
+        };
+        Ok(match replaced {
             Ok(()) => atoms::ok().to_term(env),
             Err(error) => (atoms::error(), error.to_string()).encode(env),
         })

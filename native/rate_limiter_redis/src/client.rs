@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::command::{Command, CommandDone};
-use crate::config::{Config, Tls, Topology};
+use crate::config::{Config, SentinelTls, Tls, Topology};
 use crate::connection::{ConnectOptions, Encryption};
 use crate::context::{count, Context};
 use crate::credentials::Credentials;
@@ -40,6 +40,7 @@ pub struct Client {
     routes: Arc<RouteTable>,
     problem: watch::Receiver<Option<String>>,
     discovery: Option<AbortHandle>,
+    sentinel_options: ConnectOptions,
 }
 
 impl Client {
@@ -52,7 +53,9 @@ impl Client {
         let options = ConnectOptions {
             encryption: config.tls.as_ref().map(Encryption::new).transpose()?,
             database: config.database,
+            connect_timeout: config.connect_timeout,
         };
+        let sentinel_options = sentinel_options(&config.topology, &options)?;
         let context = Arc::new(Context::new(options, &config, observer));
         let routes = Arc::new(RouteTable::new(Routes::Unknown));
         let (problem, observed_problem) = watch::channel(None);
@@ -61,6 +64,7 @@ impl Client {
             routes: Arc::clone(&routes),
             problem,
             reported: Vec::new(),
+            sentinel_options: sentinel_options.clone(),
         };
         // Servers spawn tasks, which belong to the runtime.
         let entered = runtime.enter();
@@ -71,6 +75,7 @@ impl Client {
             routes,
             problem: observed_problem,
             discovery,
+            sentinel_options,
         }))
     }
 
@@ -96,6 +101,15 @@ impl Client {
     /// stay. Reading the system's certificates takes some time. Without effect for a client without TLS.
     pub fn set_tls(&self, tls: &Tls) -> Result<(), ConfigError> {
         match &self.context.options.encryption {
+            Some(encryption) => encryption.replace(tls),
+            None => Ok(()),
+        }
+    }
+
+    /// Uses these certificates for later connections to Sentinels, if they have settings of their own. See
+    /// [`Client::set_tls`].
+    pub fn set_sentinel_tls(&self, tls: &Tls) -> Result<(), ConfigError> {
+        match &self.sentinel_options.encryption {
             Some(encryption) => encryption.replace(tls),
             None => Ok(()),
         }
@@ -176,6 +190,25 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// Returns how to connect to Sentinels. The encryption of the servers is shared, so that it is replaced for both.
+fn sentinel_options(
+    topology: &Topology,
+    servers: &ConnectOptions,
+) -> Result<ConnectOptions, ConfigError> {
+    let encryption = match topology {
+        Topology::Sentinel {
+            tls: SentinelTls::Own(tls),
+            ..
+        } => tls.as_ref().map(Encryption::new).transpose()?,
+        _ => servers.encryption.clone(),
+    };
+    Ok(ConnectOptions {
+        encryption,
+        database: 0,
+        ..servers.clone()
+    })
+}
+
 fn validate(config: &Config) -> Result<(), ConfigError> {
     match &config.topology {
         Topology::Sentinel { sentinels, .. } if sentinels.is_empty() => {
@@ -191,6 +224,9 @@ fn validate(config: &Config) -> Result<(), ConfigError> {
     }
     if config.timeout.is_zero() {
         return Err(ConfigError::Zero("timeout"));
+    }
+    if config.connect_timeout.is_zero() {
+        return Err(ConfigError::Zero("connect_timeout"));
     }
     if config.max_queue == 0 {
         return Err(ConfigError::Zero("max_queue"));

@@ -11,6 +11,9 @@ use crate::credentials::Credentials;
 /// The default of [`Config::timeout`].
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// The default of [`Config::connect_timeout`]: five round trips of 400 milliseconds.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The default of [`Config::max_queue`].
 pub const DEFAULT_MAX_QUEUE: usize = 16_384;
 
@@ -29,8 +32,10 @@ pub struct Config {
     pub prefix: Arc<str>,
     /// The maximum duration of a call, including its time in the queue.
     pub timeout: Duration,
-    /// The number of connections to each server. One is enough; with more, the next batch is sent before the previous
-    /// one is answered.
+    /// The maximum duration of an attempt to connect to a server, a Sentinel or a node of a cluster: name, TCP, TLS,
+    /// credentials and script together. That takes up to five round trips.
+    pub connect_timeout: Duration,
+    /// The number of connections to each server. One is enough.
     pub connections: NonZeroUsize,
     /// The maximum number of queued calls for one server. Further calls are returned.
     pub max_queue: usize,
@@ -49,6 +54,8 @@ pub enum Topology {
         group: String,
         /// The Sentinels' credentials.
         credentials: Credentials,
+        /// The Sentinels' TLS settings.
+        tls: SentinelTls,
     },
     /// A cluster, whose primaries share the keys.
     Cluster {
@@ -71,8 +78,17 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+/// The TLS settings of Sentinels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentinelTls {
+    /// Those of the servers.
+    Same,
+    /// Others; `None` for unencrypted connections.
+    Own(Option<Tls>),
+}
+
 /// The TLS settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The trusted certificate authorities as PEM; `None` for those of the system.
     pub roots: Option<Vec<u8>>,
@@ -83,7 +99,7 @@ pub struct Tls {
 }
 
 /// A certificate and its key.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate chain as PEM.
     pub certificate: Vec<u8>,
@@ -102,6 +118,7 @@ impl Config {
             tls: None,
             prefix: Arc::from("rate_limiter"),
             timeout: DEFAULT_TIMEOUT,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             connections: NonZeroUsize::MIN,
             max_queue: DEFAULT_MAX_QUEUE,
         }

@@ -1,28 +1,30 @@
 //! One connection: connected, authenticated, and checked before calls are sent.
 
+mod budget;
+mod setup;
 mod stream;
 mod tls;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rate_limiter_distributed::Call;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, Value,
+};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Endpoint;
 use crate::credentials::Credentials;
-use crate::error::{auth_error, server_error, ServerError};
+use crate::error::{server_error, ServerError};
 use crate::server_kind::ServerKind;
-use crate::{script, wire};
+
+use budget::Budget;
 
 pub(crate) use tls::Encryption;
-
-/// The maximum time to connect, authenticate and check a server.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Replies to the commands of one batch, in their order.
 pub(crate) type Replies = Result<Vec<Value>, RedisError>;
@@ -31,6 +33,8 @@ pub(crate) type Replies = Result<Vec<Value>, RedisError>;
 pub(crate) struct Connection {
     inner: MultiplexedConnection,
     driver: AbortHandle,
+    /// The time from the first command to its reply, if the server was checked.
+    pub(crate) round_trip: Duration,
 }
 
 /// Why an attempt to connect failed.
@@ -49,16 +53,23 @@ pub(crate) enum ConnectError {
 pub(crate) struct ConnectOptions {
     pub(crate) encryption: Option<Encryption>,
     pub(crate) database: u32,
+    /// The maximum time of an attempt to connect, with all its steps.
+    pub(crate) connect_timeout: Duration,
 }
 
 impl Connection {
-    /// Connects and authenticates.
+    /// Connects, authenticates, and sends a command. Returns its reply, too.
     pub(crate) async fn connect(
         endpoint: &Endpoint,
         options: &ConnectOptions,
         credentials: &Credentials,
-    ) -> Result<(Self, JoinHandle<()>), ConnectError> {
-        in_time(Self::open(endpoint, options, credentials)).await
+        command: Cmd,
+    ) -> Result<(Self, JoinHandle<()>, Value), ConnectError> {
+        let budget = Budget::new(options.connect_timeout);
+        let (connection, end) = Self::open(endpoint, options, &budget).await?;
+        let signed_in = connection.sign_in(options, credentials, command);
+        let reply = budget.step("the first reply", signed_in).await??;
+        Ok((connection, end, reply))
     }
 
     /// Connects, authenticates, and runs the real script: only its success shows that calls will run.
@@ -69,24 +80,36 @@ impl Connection {
         health_check: &Call,
         kind: &ServerKind,
     ) -> Result<(Self, JoinHandle<()>), ConnectError> {
-        let checked = async {
-            let (connection, driver) = Self::open(endpoint, options, credentials).await?;
-            if matches!(kind, ServerKind::Primary { .. }) {
-                connection.check_primary().await?;
-            }
-            connection.check_health(health_check, kind).await?;
-            Ok((connection, driver))
+        let budget = Budget::new(options.connect_timeout);
+        let (mut connection, end) = Self::open(endpoint, options, &budget).await?;
+        let is_primary = matches!(kind, ServerKind::Primary { .. });
+        let first = if is_primary {
+            redis::cmd("ROLE")
+        } else {
+            setup::script(health_check)
         };
-        in_time(checked).await
+        let start = Instant::now();
+        let signed_in = connection.sign_in(options, credentials, first);
+        let reply = budget.step("the first reply", signed_in).await?;
+        connection.round_trip = start.elapsed();
+        let checked = async {
+            if is_primary {
+                setup::check_role(reply)?;
+                return connection.check_health(health_check, kind).await;
+            }
+            connection.check_reply(reply, health_check, kind).await
+        };
+        budget.step("the script", checked).await?;
+        Ok((connection, end))
     }
 
     async fn open(
         endpoint: &Endpoint,
         options: &ConnectOptions,
-        credentials: &Credentials,
+        budget: &Budget,
     ) -> Result<(Self, JoinHandle<()>), ConnectError> {
-        let stream = stream::connect(endpoint, options.encryption.as_ref()).await?;
-        // The server's task keeps the deadlines, and `authenticate` below reports refused credentials as such.
+        let stream = stream::connect(endpoint, options.encryption.as_ref(), budget).await?;
+        // The server's task keeps the deadlines, and `sign_in` reports refused credentials as such.
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None);
@@ -96,85 +119,9 @@ impl Connection {
         let connection = Self {
             inner,
             driver: driver.abort_handle(),
+            round_trip: Duration::ZERO,
         };
-        connection.authenticate(credentials).await?;
-        if options.database != 0 {
-            let mut select = redis::cmd("SELECT");
-            connection.query(select.arg(options.database)).await?;
-        }
         Ok((connection, driver))
-    }
-
-    async fn authenticate(&self, credentials: &Credentials) -> Result<(), ConnectError> {
-        let Some(password) = credentials.password() else {
-            return Ok(());
-        };
-        let mut auth = redis::cmd("AUTH");
-        if let Some(username) = credentials.username() {
-            auth.arg(username);
-        }
-        match self.query(auth.arg(password)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(match server_error(&error) {
-                Some(refused) => ConnectError::Credentials(auth_error(&refused).into()),
-                None if error.is_io_error() => error.into(),
-                // The words of the parser may repeat the bytes.
-                None => ConnectError::Failed("the answer to AUTH cannot be read".into()),
-            }),
-        }
-    }
-
-    /// Checks that the server is a primary, before anything is written: a replica may accept writes, too.
-    async fn check_primary(&self) -> Result<(), ConnectError> {
-        match self.query(&redis::cmd("ROLE")).await {
-            Ok(Value::Array(role)) => match role.first() {
-                Some(Value::BulkString(role)) if role != b"master" => {
-                    Err(ConnectError::not_primary(&String::from_utf8_lossy(role)))
-                }
-                _ => Ok(()),
-            },
-            Ok(_) => Ok(()),
-            // A user without access to ROLE usually learns it from the first refused write.
-            Err(error) if error.code() == Some("NOPERM") => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Runs the real script, and loads it if the server does not have it.
-    pub(crate) async fn check_health(
-        &self,
-        health_check: &Call,
-        kind: &ServerKind,
-    ) -> Result<(), ConnectError> {
-        let command = wire::encode(std::iter::once(health_check), None);
-        let mut result = self.query(&command).await;
-        // With `MOVED` the server may lack the script, too: it checks the slot first.
-        let may_lack_script = has_code(&result, "NOSCRIPT") || has_code(&result, "MOVED");
-        if has_code(&result, "NOSCRIPT") {
-            // First, since a proxy may close the connection at a `SCRIPT`. Others refuse `EVAL`.
-            let command = wire::encode_with_source(std::iter::once(health_check));
-            result = self.query(&command).await;
-        }
-        let is_refused = |error: &RedisError| error.code().is_some();
-        if may_lack_script && result.as_ref().is_err_and(is_refused) {
-            let mut load = redis::cmd("SCRIPT");
-            self.query(load.arg("LOAD").arg(script::source())).await?;
-            result = self.query(&command).await;
-        }
-        if has_code(&result, "MOVED") {
-            // The slot of the health check has moved. A cluster's node works and redirects its calls.
-            return match kind {
-                ServerKind::Shard { .. } => Ok(()),
-                ServerKind::Single | ServerKind::Primary { .. } => Err(ConnectError::cluster()),
-            };
-        }
-        let reply = wire::decode(std::iter::once(health_check), &result?).pop();
-        match reply {
-            Some(Ok(_)) => Ok(()),
-            other => Err(ConnectError::Failed(format!(
-                "expected an answer of the script, got: {other:?}"
-            ))),
-        }
     }
 
     /// Sends one command. An error of the server is an error.
@@ -191,19 +138,21 @@ impl Connection {
     ) -> Pin<Box<dyn Future<Output = Replies> + Send>> {
         // Keeps the connection open until the replies arrive.
         let connection = Arc::clone(self);
-        Box::pin(async move {
-            let mut inner = connection.inner.clone();
-            if let [command] = commands.as_slice() {
-                let value = inner.send_packed_command(command).await?;
-                return Ok(vec![value]);
-            }
-            let mut pipeline = Pipeline::with_capacity(commands.len());
-            let count = commands.len();
-            for command in commands {
-                pipeline.add_command(command);
-            }
-            inner.send_packed_commands(&pipeline, 0, count).await
-        })
+        Box::pin(async move { connection.pipeline(commands).await })
+    }
+
+    async fn pipeline(&self, commands: Vec<Cmd>) -> Replies {
+        let mut inner = self.inner.clone();
+        if let [command] = commands.as_slice() {
+            let value = inner.send_packed_command(command).await?;
+            return Ok(vec![value]);
+        }
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        let count = commands.len();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        inner.send_packed_commands(&pipeline, 0, count).await
     }
 }
 
@@ -211,19 +160,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
-}
-
-fn has_code(result: &Result<Value, RedisError>, code: &str) -> bool {
-    let error = result.as_ref().err();
-    error.is_some_and(|error| error.code() == Some(code))
-}
-
-async fn in_time<T>(
-    attempt: impl Future<Output = Result<T, ConnectError>>,
-) -> Result<T, ConnectError> {
-    let late = |_| ConnectError::Failed(format!("no answer within {CONNECT_TIMEOUT:?}"));
-    let result = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await;
-    result.map_err(late)?
 }
 
 impl ConnectError {
@@ -244,6 +180,13 @@ impl ConnectError {
         })
     }
 
+    /// An error that repeats our arguments is not UTF-8, and may contain the password.
+    fn unreadable() -> Self {
+        let reason = "the first reply cannot be read: expected a Redis that runs scripts by EVALSHA, got: a Sentinel, \
+                      a server that refuses EVALSHA, or another program";
+        Self::Failed(reason.into())
+    }
+
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Failed(reason) | Self::Credentials(reason) => reason,
@@ -259,6 +202,7 @@ impl From<RedisError> for ConnectError {
                 Self::Credentials(refused.message.into())
             }
             Some(refused) => Self::Refused(refused),
+            None if error.kind() == ErrorKind::Parse => Self::unreadable(),
             None => Self::Failed(error.to_string()),
         }
     }

@@ -9,8 +9,10 @@
 //!    that server (`server`). This never blocks. If the breaker is open or the queue is full, the call is returned
 //!    at once.
 //! 2. The server's task takes up to 1,024 queued calls, and sends them as one batch (`server/batch.rs`): one `EVALSHA`
-//!    for up to 256 calls, in a cluster one for each slot. Each connection has one batch in flight. The next one
-//!    gathers meanwhile, so batches grow with the load, and a single call never waits for a timer.
+//!    for up to 256 calls, in a cluster one for each slot. While a batch is in flight, the next one
+//!    gathers, so batches grow with the load, and a single call never waits for a timer. Where a round trip takes
+//!    more than two milliseconds, further batches leave meanwhile, about one each millisecond: a call then waits for one
+//!    round trip, and not for two.
 //! 3. The reply is decoded, and each call is answered exactly once (`pending`), by its deadline and a small grace: also
 //!    after an error, a panic in a callback, or [`Client::stop`].
 //!
@@ -59,6 +61,7 @@ mod heartbeat;
 mod name;
 mod observer;
 mod pending;
+mod race;
 mod routes;
 mod runtime;
 pub mod script;
@@ -71,7 +74,10 @@ pub mod wire;
 
 pub use client::Client;
 pub use command::{Command, CommandDone};
-pub use config::{Config, Endpoint, Identity, Tls, Topology, DEFAULT_MAX_QUEUE, DEFAULT_TIMEOUT};
+pub use config::{
+    Config, Endpoint, Identity, SentinelTls, Tls, Topology, DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_MAX_QUEUE, DEFAULT_TIMEOUT,
+};
 pub use credentials::Credentials;
 pub use error::ConfigError;
 pub use heartbeat::Heartbeat;

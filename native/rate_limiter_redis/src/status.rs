@@ -1,5 +1,7 @@
 //! The state of a client, for operators, statistics and health checks.
 
+use std::time::Duration;
+
 use rate_limiter_distributed::breaker::State;
 
 /// The state of a client.
@@ -24,6 +26,8 @@ pub struct ServerStatus {
     pub connections: usize,
     /// Calls in the queue or in flight.
     pub pending: usize,
+    /// The smoothed time from sending calls to their reply; zero before the first connection.
+    pub round_trip: Duration,
     /// The last error, as the server or the system reported it. Cleared by success.
     pub problem: Option<String>,
     /// The `maxmemory-policy` by which the server evicts keys when its memory is full, if it does and shows it to this

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::config::{Endpoint, Topology};
+use crate::connection::ConnectOptions;
 use crate::context::Context;
 use crate::observer::{Change, ConnectionEvent};
 use crate::routes::{RouteTable, Routes};
@@ -23,6 +24,9 @@ const CALM: Duration = Duration::from_secs(10);
 /// The maximum number of reasons that are reported until servers are found.
 const MAX_REASONS: usize = 16;
 
+/// The time after which the next Sentinel or node is queried, too, if the one before has not replied yet.
+const QUERY_DELAY: Duration = Duration::from_millis(500);
+
 /// What a discovery reads and writes.
 pub(crate) struct Discovery {
     pub(crate) context: Arc<Context>,
@@ -31,6 +35,8 @@ pub(crate) struct Discovery {
     pub(crate) problem: watch::Sender<Option<String>>,
     /// The reasons that were reported, so that each is one event and not one for each attempt.
     pub(crate) reported: Vec<(String, Instant)>,
+    /// How to connect to Sentinels.
+    pub(crate) sentinel_options: ConnectOptions,
 }
 
 impl Discovery {
@@ -70,6 +76,7 @@ pub(crate) fn start(topology: Topology, discovery: Discovery) -> Option<AbortHan
             sentinels,
             group,
             credentials,
+            ..
         } => Some(sentinel::start(sentinels, group, credentials, discovery)),
         Topology::Cluster { seeds } => Some(cluster::start(seeds, discovery)),
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rate_limiter_distributed::Members;
-use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Tls, Topology};
-use rustler::{Binary, NifMap, NifTaggedEnum, NifTuple};
+use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, SentinelTls, Tls, Topology};
+use rustler::{Binary, NifMap, NifTaggedEnum, NifTuple, NifUnitEnum};
 
 use crate::refusal::Refusal;
 
@@ -29,9 +29,29 @@ struct Address<'a> {
 #[rustler(decode)]
 enum TopologyTerm<'a> {
     Server(Address<'a>),
-    /// The group, its Sentinels, and their credentials.
-    Sentinel(&'a str, Vec<Address<'a>>, CredentialsTerm<'a>),
+    /// The group, its Sentinels, their credentials, and their TLS settings: `nil` for unencrypted connections.
+    Sentinel(
+        &'a str,
+        Vec<Address<'a>>,
+        CredentialsTerm<'a>,
+        SentinelTlsTerm<'a>,
+    ),
     Cluster(Vec<Address<'a>>),
+}
+
+/// Whose certificates are replaced.
+#[derive(NifUnitEnum)]
+#[rustler(decode)]
+pub(super) enum Peers {
+    Servers,
+    Sentinels,
+}
+
+#[derive(NifTaggedEnum)]
+#[rustler(decode)]
+enum SentinelTlsTerm<'a> {
+    Same,
+    Own(Option<TlsTerm<'a>>),
 }
 
 /// Certificates and keys are PEM.
@@ -54,6 +74,7 @@ pub(super) struct ConfigTerm<'a> {
     database: u32,
     tls: Option<TlsTerm<'a>>,
     timeout_ms: u64,
+    connect_timeout_ms: u64,
     connections: usize,
     max_queue: usize,
     pub(super) cache_denials: bool,
@@ -76,6 +97,7 @@ impl ConfigTerm<'_> {
             tls: self.tls.map(Tls::from),
             prefix: self.prefix.into(),
             timeout: Duration::from_millis(self.timeout_ms),
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
             connections: NonZeroUsize::new(self.connections).ok_or(Refusal::Misuse)?,
             max_queue: self.max_queue,
         })
@@ -103,10 +125,14 @@ impl From<TopologyTerm<'_>> for Topology {
             |addresses: Vec<Address>| addresses.into_iter().map(Endpoint::from).collect();
         match topology {
             TopologyTerm::Server(address) => Self::Server(address.into()),
-            TopologyTerm::Sentinel(group, sentinels, credentials) => Self::Sentinel {
+            TopologyTerm::Sentinel(group, sentinels, credentials, tls) => Self::Sentinel {
                 sentinels: endpoints(sentinels),
                 group: group.to_owned(),
                 credentials: credentials.into(),
+                tls: match tls {
+                    SentinelTlsTerm::Same => SentinelTls::Same,
+                    SentinelTlsTerm::Own(tls) => SentinelTls::Own(tls.map(Tls::from)),
+                },
             },
             TopologyTerm::Cluster(seeds) => Self::Cluster {
                 seeds: endpoints(seeds),

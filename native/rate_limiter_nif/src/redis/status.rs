@@ -27,6 +27,7 @@ struct ServerTerm {
     breaker: BreakerTerm,
     connections: usize,
     pending: usize,
+    round_trip_us: u64,
     problem: Option<String>,
     evicts: Option<String>,
 }
@@ -58,6 +59,7 @@ impl From<ServerStatus> for ServerTerm {
             breaker: status.breaker.into(),
             connections: status.connections,
             pending: status.pending,
+            round_trip_us: u64::try_from(status.round_trip.as_micros()).unwrap_or(u64::MAX),
             problem: status.problem,
             evicts: status.evicts,
         }

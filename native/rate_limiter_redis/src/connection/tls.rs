@@ -1,5 +1,6 @@
 //! TLS: which servers are trusted, and which certificate this client presents.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::crypto::{
     ring, verify_tls12_signature, verify_tls13_signature, CryptoProvider,
 };
@@ -19,13 +21,25 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::config::Tls;
+use crate::config::{Endpoint, Tls};
 use crate::error::ConfigError;
 
 /// The TLS configuration, shared by all clones and replaceable. It is created on the thread that starts or changes a
 /// client, because reading the system's certificates takes too long for the I/O thread.
 #[derive(Clone)]
-pub(crate) struct Encryption(Arc<ArcSwap<ClientConfig>>);
+pub(crate) struct Encryption {
+    client: Arc<ArcSwap<Client>>,
+    /// The host names of servers that are reached by an address.
+    names: Arc<ArcSwap<Names>>,
+}
+
+/// The host names that servers announce beside their addresses.
+pub(crate) type Names = HashMap<Endpoint, Box<str>>;
+
+struct Client {
+    config: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
+}
 
 impl std::fmt::Debug for Encryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,49 +49,85 @@ impl std::fmt::Debug for Encryption {
 
 impl Encryption {
     pub(crate) fn new(tls: &Tls) -> Result<Self, ConfigError> {
-        Ok(Self(Arc::new(ArcSwap::from_pointee(client_config(tls)?))))
+        Ok(Self {
+            client: Arc::new(ArcSwap::from_pointee(Client::new(tls)?)),
+            names: Arc::default(),
+        })
     }
 
     /// Replaces the configuration for later connections. On an error the previous one stays.
     pub(crate) fn replace(&self, tls: &Tls) -> Result<(), ConfigError> {
-        self.0.store(Arc::new(client_config(tls)?));
+        self.client.store(Arc::new(Client::new(tls)?));
         Ok(())
+    }
+
+    /// Replaces the host names of servers. A certificate for the name is then accepted like one for the address.
+    pub(crate) fn set_names(&self, names: Names) {
+        self.names.store(Arc::new(names));
     }
 
     pub(super) async fn wrap(
         &self,
         host: &str,
+        port: u16,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        TlsConnector::from(self.0.load_full())
-            .connect(name, stream)
-            .await
+        let client = self.client.load_full();
+        let address = server_name(host)?;
+        let names = self.names.load_full();
+        let (config, name) = match names.get(&Endpoint::tcp(host, port)) {
+            None => (Arc::clone(&client.config), address),
+            Some(name) => (client.accepting(address), server_name(name)?),
+        };
+        TlsConnector::from(config).connect(name, stream).await
     }
 }
 
-fn client_config(tls: &Tls) -> Result<ClientConfig, ConfigError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(invalid)?;
-    let builder = if tls.verify {
-        builder.with_root_certificates(roots(tls.roots.as_deref())?)
-    } else {
-        let verifier = Arc::new(NoVerification(provider));
-        builder
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(io::Error::other)
+}
+
+impl Client {
+    fn new(tls: &Tls) -> Result<Self, ConfigError> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
+            let roots = Arc::new(roots(tls.roots.as_deref())?);
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            builder.build().map_err(invalid)?
+        } else {
+            Arc::new(NoVerification(Arc::clone(&provider)))
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(invalid)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-    };
-    match &tls.identity {
-        Some(identity) => {
-            let certificates = certificates(&identity.certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(invalid)?;
-            builder
-                .with_client_auth_cert(certificates, key)
-                .map_err(invalid)
-        }
-        None => Ok(builder.with_no_client_auth()),
+            .with_custom_certificate_verifier(Arc::clone(&verifier));
+        let config = match &tls.identity {
+            Some(identity) => {
+                let certificates = certificates(&identity.certificate)?;
+                let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(invalid)?;
+                let builder = builder.with_client_auth_cert(certificates, key);
+                builder.map_err(invalid)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            verifier,
+        })
+    }
+
+    /// Returns the configuration for a server whose certificate may be for this address, too.
+    fn accepting(&self, address: ServerName<'static>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
+        let verifier = EitherName {
+            verifier: Arc::clone(&self.verifier),
+            address,
+        };
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
+        Arc::new(config)
     }
 }
 
@@ -109,6 +159,52 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError>
 
 fn invalid(error: impl std::fmt::Display) -> ConfigError {
     ConfigError::Tls(error.to_string())
+}
+
+/// Accepts a certificate for the host name of a server, or for its address.
+#[derive(Debug)]
+struct EitherName {
+    verifier: Arc<dyn ServerCertVerifier>,
+    address: ServerName<'static>,
+}
+
+impl ServerCertVerifier for EitherName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verify =
+            |name| (self.verifier).verify_server_cert(certificate, intermediates, name, ocsp, now);
+        verify(name).or_else(|error| verify(&self.address).map_err(|_| error))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// Accepts any certificate, for `verify: false`.

@@ -29,9 +29,6 @@ use crate::server_kind::ServerKind;
 /// The maximum number of calls in one batch.
 const MAX_BATCH: usize = 1024;
 
-/// The maximum number of batches in flight on one connection.
-const MAX_BATCHES: usize = 1;
-
 /// The maximum number of times that a call is redirected.
 const MAX_REDIRECTS: u8 = 8;
 
@@ -60,6 +57,8 @@ pub(super) struct Driver {
     delayed: Vec<(Instant, Pending)>,
     /// The time for which the timer is set.
     alarm: Option<Instant>,
+    /// Whether the timer of the next batch is set.
+    is_paced: bool,
     /// Whether the status shows a problem.
     has_problem: bool,
 }
@@ -84,6 +83,7 @@ impl Driver {
             queue: VecDeque::new(),
             delayed: Vec::new(),
             alarm: None,
+            is_paced: false,
             has_problem: false,
         }
     }
@@ -91,14 +91,16 @@ impl Driver {
     /// Runs until all handles of the server are dropped.
     pub(super) async fn run(mut self) {
         let mut timer = pin!(sleep_until(Instant::now().into()));
+        let mut pace = pin!(sleep_until(Instant::now().into()));
         loop {
             let now = Instant::now();
             self.connect(now);
             self.send(now);
             self.set_alarm(now, timer.as_mut());
+            self.set_pace(now, pace.as_mut());
             self.publish_status();
-            let is_receiving = self.is_receiving();
-            let (pool, alarm) = (&mut self.pool, self.alarm);
+            let is_receiving = self.is_receiving(now);
+            let (pool, alarm, is_paced) = (&mut self.pool, self.alarm, self.is_paced);
             tokio::select! {
                 biased;
                 (at, event) = next_event(pool) => self.handle(at, event),
@@ -108,21 +110,25 @@ impl Driver {
                 },
                 Ok(()) = self.credentials.changed() => self.credentials_changed(),
                 () = timer.as_mut(), if alarm.is_some() => self.alarm_fired(),
+                () = pace.as_mut(), if is_paced => self.is_paced = false,
             }
         }
     }
 
     /// Returns whether to receive submissions. While batches are in flight and no other one can be sent, calls stay in
     /// the channel: then submitting one does not wake this task.
-    fn is_receiving(&self) -> bool {
+    fn is_receiving(&self, now: Instant) -> bool {
         let mut batches = self.pool.iter().flat_map(|pooled| &pooled.batches);
         let in_flight = batches.any(|batch| batch.unanswered > 0);
-        !in_flight || self.idle_connection().is_some()
+        !in_flight || self.open_connection(now).is_some()
     }
 
-    fn idle_connection(&self) -> Option<usize> {
-        let is_idle = |pooled: &PooledConnection| pooled.idle(MAX_BATCHES).is_some();
-        self.pool.iter().position(is_idle)
+    /// Returns a connection that takes a batch now, an idle one if there is one.
+    fn open_connection(&self, now: Instant) -> Option<usize> {
+        let open = self.pool.iter().enumerate();
+        let open = open.filter(|(_, pooled)| pooled.open(now).is_some());
+        open.min_by_key(|(_, pooled)| pooled.batches.len())
+            .map(|(at, _)| at)
     }
 
     fn enqueue(&mut self, submission: Submission) {
@@ -167,7 +173,7 @@ impl Driver {
             return;
         }
         self.requeue_delayed(now);
-        while let Some(at) = self.idle_connection() {
+        while let Some(at) = self.open_connection(now) {
             self.receive_up_to(MAX_BATCH);
             self.expire_queued(now);
             if self.queue.is_empty() || self.breaker.state() != State::Closed {
@@ -179,7 +185,7 @@ impl Driver {
                 .collect();
             self.status.dequeue(calls.len());
             let pooled = &mut self.pool[at];
-            if let Some(connection) = pooled.idle(MAX_BATCHES) {
+            if let Some(connection) = pooled.open(now) {
                 let batch = Batch::send(calls, connection, self.kind.is_shard(), now);
                 pooled.batches.push(batch);
                 count(&self.context.counts.batches, 1);

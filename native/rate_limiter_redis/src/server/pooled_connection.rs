@@ -4,12 +4,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use super::batch::Batch;
 use crate::connection::{ConnectError, Connection, Replies};
+
+/// The round trip from which on several batches are in flight. Below it, a batch waits for the reply to the one before:
+/// larger batches cost the server less.
+const FAR: Duration = Duration::from_millis(2);
+
+/// The shortest time between two batches, so that they stay few and large.
+const MIN_PACE: Duration = Duration::from_millis(1);
+
+/// How many batches leave within a long round trip.
+const PACES_IN_ROUND_TRIP: u32 = 32;
+
+/// The maximum number of batches in flight on one connection.
+const MAX_BATCHES: usize = 64;
 
 /// A connection, and the task that ends when the connection does.
 pub(super) type ConnectResult = Result<(Connection, JoinHandle<()>), ConnectError>;
@@ -27,6 +40,8 @@ pub(super) struct PooledConnection {
     pub(super) retry_at: Option<Instant>,
     /// Whether it was connected before.
     pub(super) was_up: bool,
+    /// The smoothed time from sending a batch to its reply.
+    pub(super) round_trip: Duration,
 }
 
 pub(super) enum PoolEvent {
@@ -57,13 +72,32 @@ impl PooledConnection {
         }
     }
 
-    /// Returns the connection if it takes another batch.
-    pub(super) fn idle(&self, max_batches: usize) -> Option<&Arc<Connection>> {
-        let idle = self.loading.is_none() && self.batches.len() < max_batches;
-        self.connection.as_ref().filter(|_| idle)
+    /// Returns the connection if it takes another batch now: if none is in flight, or if the server is far away and the
+    /// last one left a while ago.
+    pub(super) fn open(&self, now: Instant) -> Option<&Arc<Connection>> {
+        let is_idle = self.batches.is_empty() && self.is_usable();
+        let is_open = is_idle || self.opens_at().is_some_and(|opens| opens <= now);
+        self.connection.as_ref().filter(|_| is_open)
+    }
+
+    /// Returns when the connection takes another batch besides those in flight, unless it waits for the next reply.
+    pub(super) fn opens_at(&self) -> Option<Instant> {
+        let is_far = self.round_trip >= FAR && self.batches.len() < MAX_BATCHES;
+        let last = self.batches.last().filter(|_| self.is_usable() && is_far)?;
+        Some(last.sent + MIN_PACE.max(self.round_trip / PACES_IN_ROUND_TRIP))
+    }
+
+    fn is_usable(&self) -> bool {
+        self.connection.is_some() && self.loading.is_none()
+    }
+
+    /// Learns how far away the server is: a quarter of the difference, so that one slow reply does not count as distance.
+    pub(super) fn observe(&mut self, round_trip: Duration) {
+        self.round_trip = (self.round_trip * 3 + round_trip) / 4;
     }
 
     pub(super) fn set(&mut self, connection: Connection, end: JoinHandle<()>) {
+        self.round_trip = connection.round_trip;
         self.connection = Some(Arc::new(connection));
         self.end = Some(end);
         self.loading = None;
@@ -94,7 +128,8 @@ impl PooledConnection {
         // Replies first: a connection may close right after its last one.
         for number in 0..self.batches.len() {
             if let Poll::Ready(replies) = self.batches[number].poll(context) {
-                let batch = self.batches.swap_remove(number);
+                // Not swapped: the last one is the one that was sent last.
+                let batch = self.batches.remove(number);
                 return Poll::Ready(PoolEvent::Replied(Box::new(batch), replies));
             }
         }

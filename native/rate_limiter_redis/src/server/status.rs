@@ -1,6 +1,7 @@
 //! The live status of a server: written by its task, read by callers on any thread.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rate_limiter_distributed::breaker::State;
@@ -19,6 +20,7 @@ pub(super) struct LiveStatus {
     queued: AtomicUsize,
     in_flight: AtomicUsize,
     connections: AtomicUsize,
+    round_trip_us: AtomicU64,
     breaker: AtomicU8,
     problem: Mutex<Option<String>>,
     eviction_policy: Mutex<Option<Box<str>>>,
@@ -33,6 +35,7 @@ impl LiveStatus {
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            round_trip_us: AtomicU64::new(0),
             breaker: AtomicU8::new(State::Closed as u8),
             problem: Mutex::default(),
             eviction_policy: Mutex::default(),
@@ -74,6 +77,11 @@ impl LiveStatus {
         self.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
+    pub(super) fn set_round_trip(&self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_us.store(us, Ordering::Relaxed);
+    }
+
     pub(super) fn set_problem(&self, problem: Option<String>) {
         *self.problem.lock() = problem;
     }
@@ -93,6 +101,7 @@ impl LiveStatus {
             breaker: self.breaker(),
             connections: read(&self.connections),
             pending: read(&self.queued) + read(&self.in_flight),
+            round_trip: Duration::from_micros(self.round_trip_us.load(Ordering::Relaxed)),
             problem: self.problem.lock().clone(),
             evicts: self.eviction_policy.lock().clone().map(String::from),
         }

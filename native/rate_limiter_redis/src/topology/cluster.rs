@@ -14,10 +14,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
 
 use super::startup_queue::StartupQueue;
-use super::Discovery;
+use super::{Discovery, QUERY_DELAY};
 use crate::config::Endpoint;
 use crate::connection::Connection;
 use crate::context::Context;
+use crate::race::race;
 use crate::routes::{Routes, NO_SERVER};
 use crate::server::Server;
 use crate::server_kind::{ServerKind, TopologyEvent};
@@ -33,9 +34,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The delay of the query that follows an event.
 const EVENT_DELAY: Duration = Duration::from_millis(20);
-
-/// The maximum time that a node may take to reply.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The time for which a server without slots is kept.
 const KEEP_UNUSED: Duration = Duration::from_secs(10);
@@ -118,7 +116,8 @@ impl Cluster {
         }
     }
 
-    /// Queries one node after the other, until one knows the owners of the slots. Servers that are up come first.
+    /// Queries one node after the other, until one knows the owners of the slots, and does not wait for one that hangs.
+    /// Servers that are up come first.
     fn query(&self) -> Query {
         let mut known: Vec<_> = self.nodes.values().map(|node| &node.server).collect();
         known.sort_by_key(|server| !server.is_up());
@@ -126,15 +125,15 @@ impl Cluster {
         let nodes: Vec<_> = known.chain(self.seeds.iter().cloned()).collect();
         let context = Arc::clone(&self.discovery.context);
         Box::pin(async move {
-            let mut problem = String::from("no node");
-            for node in nodes {
-                match timeout(TIMEOUT, query_slots(&context, &node)).await {
-                    Ok(Ok(found)) => return Ok(found),
-                    Ok(Err(reason)) => problem = format!("{node}: {reason}"),
-                    Err(_) => problem = format!("{node}: no answer within {TIMEOUT:?}"),
+            let attempts = nodes.into_iter().map(|node| {
+                let context = Arc::clone(&context);
+                async move {
+                    let found = query_slots(&context, &node).await;
+                    found.map_err(|reason| format!("{node}: {reason}"))
                 }
-            }
-            Err(problem)
+            });
+            let found = race(attempts, QUERY_DELAY).await;
+            found.unwrap_or_else(|| Err(String::from("no node")))
         })
     }
 
@@ -146,6 +145,7 @@ impl Cluster {
                 return;
             }
         };
+        self.name_nodes(&ranges);
         let mut owners = vec![None; SLOTS];
         for range in &ranges {
             for slot in range.slots.clone() {
@@ -165,6 +165,17 @@ impl Cluster {
             self.change_owners(owners);
         }
         self.remove_unused();
+    }
+
+    /// Nodes that announce addresses may have certificates for their host names.
+    fn name_nodes(&self, ranges: &[SlotRange]) {
+        if let Some(encryption) = &self.discovery.context.options.encryption {
+            let named = ranges.iter().filter_map(|range| {
+                let name = range.host_name.clone()?;
+                Some((range.primary.clone(), name))
+            });
+            encryption.set_names(named.collect());
+        }
     }
 
     fn change_owners(&mut self, owners: Vec<Option<Endpoint>>) {
@@ -272,8 +283,9 @@ async fn finish(query: &mut Option<Query>) -> Result<Vec<SlotRange>, String> {
 
 async fn query_slots(context: &Context, node: &Endpoint) -> Result<Vec<SlotRange>, String> {
     let credentials = context.credentials.borrow().clone();
-    let connected = Connection::connect(node, &context.options, &credentials).await;
-    let (connection, _) = connected.map_err(|error| error.reason().to_owned())?;
-    let reply = connection.query(redis::cmd("CLUSTER").arg("SLOTS")).await;
-    slots::ranges(reply.map_err(|error| error.to_string())?, node)
+    let mut command = redis::cmd("CLUSTER");
+    command.arg("SLOTS");
+    let connected = Connection::connect(node, &context.options, &credentials, command).await;
+    let (_connection, _end, reply) = connected.map_err(|error| error.reason().to_owned())?;
+    slots::ranges(reply, node)
 }

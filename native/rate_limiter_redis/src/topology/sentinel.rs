@@ -9,10 +9,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::startup_queue::StartupQueue;
-use super::Discovery;
+use super::{Discovery, QUERY_DELAY};
 use crate::config::Endpoint;
 use crate::connection::{ConnectOptions, Connection};
 use crate::credentials::Credentials;
+use crate::race::race;
 use crate::routes::Routes;
 use crate::server::Server;
 use crate::server_kind::{ServerKind, TopologyEvent};
@@ -23,9 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time between queries while it is not.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The maximum time that a Sentinel may take to reply.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 struct Sentinel {
     discovery: Discovery,
@@ -82,45 +80,34 @@ impl Sentinel {
         }
     }
 
-    /// Queries one Sentinel after the other, until one knows the primary.
+    /// Queries one Sentinel after the other, until one knows the primary. Does not wait for one that hangs.
     async fn discover(&mut self) {
-        let mut problem = String::from("no sentinel");
-        for at in 0..self.sentinels.len() {
-            match self.query(&self.sentinels[at]).await {
-                Ok(primary) => {
-                    self.sentinels[..=at].rotate_right(1);
-                    self.follow(primary);
-                    self.discovery.succeeded();
-                    return;
-                }
-                Err(reason) => problem = format!("{}: {reason}", self.sentinels[at]),
+        let options = &self.discovery.sentinel_options;
+        let attempts = self.sentinels.clone().into_iter().enumerate();
+        let attempts = attempts.map(|(at, sentinel)| {
+            let (options, credentials) = (options.clone(), self.credentials.clone());
+            let group = self.group.clone();
+            async move {
+                let found = query(&sentinel, &options, &credentials, &group).await;
+                let found = found.map(|primary| (at, primary));
+                found.map_err(|reason| format!("{sentinel}: {reason}"))
             }
+        });
+        match race(attempts, QUERY_DELAY).await {
+            Some(Ok((at, primary))) => {
+                self.sentinels[..=at].rotate_right(1);
+                self.follow(primary);
+                self.discovery.succeeded();
+            }
+            Some(Err(problem)) => self.failed(problem),
+            None => self.failed(String::from("no sentinel")),
         }
+    }
+
+    fn failed(&mut self, problem: String) {
         let mut queried = self.sentinels.clone();
         queried.sort_by_cached_key(Endpoint::to_string);
         self.discovery.failed(&queried, problem);
-    }
-
-    async fn query(&self, sentinel: &Endpoint) -> Result<Endpoint, String> {
-        let options = ConnectOptions {
-            database: 0,
-            ..self.discovery.context.options.clone()
-        };
-        let query = async {
-            let connected = Connection::connect(sentinel, &options, &self.credentials).await;
-            let (connection, _) = connected.map_err(|error| error.reason().to_owned())?;
-            let mut command = redis::cmd("SENTINEL");
-            command.arg("get-master-addr-by-name").arg(&self.group);
-            let reply = connection.query(&command).await;
-            reply.map_err(|error| error.to_string())
-        };
-        let reply = timeout(TIMEOUT, query).await;
-        match reply.map_err(|_| format!("no answer within {TIMEOUT:?}"))?? {
-            Value::Nil => Err(format!("it does not know the group {:?}", self.group)),
-            reply => redis::from_redis_value::<(String, u16)>(reply)
-                .map(|(host, port)| Endpoint::tcp(&host, port))
-                .map_err(|error| error.to_string()),
-        }
     }
 
     fn follow(&mut self, primary: Endpoint) {
@@ -138,5 +125,23 @@ impl Sentinel {
             // Replication is asynchronous: the new primary may lack the latest writes.
             self.discovery.context.advance_epoch();
         }
+    }
+}
+
+async fn query(
+    sentinel: &Endpoint,
+    options: &ConnectOptions,
+    credentials: &Credentials,
+    group: &str,
+) -> Result<Endpoint, String> {
+    let mut command = redis::cmd("SENTINEL");
+    command.arg("get-master-addr-by-name").arg(group);
+    let connected = Connection::connect(sentinel, options, credentials, command).await;
+    let (_connection, _end, reply) = connected.map_err(|error| error.reason().to_owned())?;
+    match reply {
+        Value::Nil => Err(format!("it does not know the group {group:?}")),
+        reply => redis::from_redis_value::<(String, u16)>(reply)
+            .map(|(host, port)| Endpoint::tcp(&host, port))
+            .map_err(|error| error.to_string()),
     }
 }

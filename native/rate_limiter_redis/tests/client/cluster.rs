@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rate_limiter_distributed::{Authority, Done};
-use rate_limiter_redis::{Config, Topology};
+use rate_limiter_redis::{Config, Credentials, Topology};
 
 use crate::caller::{
     assert_in_time, is_reply_to, with_long_timeout, with_short_timeout, Answer, Caller, MAX_WAIT,
@@ -41,6 +41,30 @@ fn a_batch_takes_one_round_trip_to_each_owner() {
     }
     assert_eq!(caller.client.status().servers.len(), 3);
     assert_eq!(caller.client.status().totals.batches, 3);
+}
+
+/// The node that imports the slot lacks the script, and `EVAL` alone may load it there.
+#[test]
+fn no_call_fails_while_a_slot_moves_without_the_right_to_script() {
+    let mut cluster = Cluster::start();
+    let importer = cluster.join();
+    for node in &cluster.nodes {
+        let rights = "+evalsha +eval +mget +exists +set +del +time +asking +cluster|slots";
+        node.run(&format!("ACL SETUSER limiter on >secret ~* -@all {rights}"));
+    }
+    let config = Config {
+        credentials: Credentials::new(Some("limiter"), Some("secret")),
+        ..config(&cluster)
+    };
+    let caller = Caller::connected(config);
+    let slot = cluster.slot("mover");
+    let from = Cluster::owner(slot);
+    // No key is there yet: each call of the slot is redirected to the new node.
+    cluster.begin_to_move(slot, from, importer);
+    for cost in 1..=20 {
+        let answer = caller.check(&format!("mover}}{cost}"), cost);
+        assert!(is_reply_to(&answer.result.unwrap(), cost));
+    }
 }
 
 #[test]

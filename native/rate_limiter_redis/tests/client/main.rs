@@ -5,6 +5,7 @@
 mod batches;
 mod caller;
 mod cluster;
+mod distance;
 mod eviction;
 mod faults;
 mod replies;

@@ -8,10 +8,10 @@ use rate_limiter_distributed::{
     Authority,
     BreakerState::{Closed, HalfOpen},
 };
-use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, Tls, Topology};
+use rate_limiter_redis::{Config, Credentials, Endpoint, Identity, SentinelTls, Tls, Topology};
 
 use crate::caller::{is_reply_to, with_long_timeout, with_short_timeout, Caller, MAX_WAIT};
-use crate::servers::{until, Secured, Server};
+use crate::servers::{until, Secured, Sentinel, Server};
 
 const PASSWORD: &str = "first-secret";
 const OTHER: &str = "second-secret";
@@ -107,6 +107,67 @@ fn a_proxy_that_closes_the_connection_at_a_script_command_is_usable() {
     server.run("SCRIPT FLUSH");
     assert!(is_reply_to(&caller.check("y", 6).result.unwrap(), 6));
     assert!(!caller.events.has_connection_event("down"));
+}
+
+#[test]
+fn sentinels_have_tls_settings_of_their_own() {
+    let (secured, group) = (Secured::start(PASSWORD), Sentinel::start());
+    let topology = |tls| Topology::Sentinel {
+        sentinels: group.endpoints(),
+        group: Sentinel::GROUP.to_owned(),
+        credentials: Credentials::default(),
+        tls,
+    };
+    let with = |tls| Config {
+        topology: topology(tls),
+        ..config(&secured, PASSWORD)
+    };
+    // These Sentinels have no TLS.
+    assert_cannot_find(with(SentinelTls::Same), "failed");
+    // They name a primary, which has no TLS either: the attempt to connect there fails, and not the query.
+    let caller = Caller::with(with(SentinelTls::Own(None)));
+    until("the primary is known", MAX_WAIT, || {
+        caller.client.status().servers.len() == 1 && caller.client.status().problem.is_none()
+    });
+}
+
+fn assert_cannot_find(config: Config, reason: &str) {
+    let caller = Caller::with(config);
+    caller.wait_for_connection_event(reason);
+    let status = caller.client.status();
+    assert!(
+        status.servers.is_empty() && status.problem.is_some(),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn a_cluster_node_is_accepted_by_its_announced_name() {
+    // The certificate is for localhost and 127.0.0.1, and not for this address.
+    let secured = Secured::with(
+        PASSWORD,
+        &[
+            &["bind", "127.0.0.1", "127.0.0.2"],
+            &["cluster-enabled", "yes"],
+            &["cluster-announce-ip", "127.0.0.2"],
+            &["cluster-announce-hostname", "localhost"],
+        ],
+    );
+    secured.server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    let rights = "+cluster|slots";
+    secured
+        .server
+        .run(&format!("ACL SETUSER {} {rights}", Secured::USER));
+    let caller = Caller::with(Config {
+        topology: Topology::Cluster {
+            seeds: vec![secured.endpoint()],
+        },
+        ..config(&secured, PASSWORD)
+    });
+    caller.wait_until_connected();
+    let server = caller.client.status().servers[0].server.clone();
+    assert!(server.starts_with("127.0.0.2:"), "{server}");
+    caller.assert_counts("x", 5);
 }
 
 #[test]
@@ -312,6 +373,7 @@ fn a_password_that_a_server_repeats_is_not_printed() {
             sentinels: vec![echoing(answer)],
             group: "primary".to_owned(),
             credentials: credentials(),
+            tls: SentinelTls::Same,
         };
         assert_is_secret(Config::new(sentinels), answer, shown);
     }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rate_limiter_distributed::{Authority, Failure};
-use rate_limiter_redis::{Config, Credentials, Endpoint, Topology};
+use rate_limiter_redis::{Config, Credentials, Endpoint, SentinelTls, Topology};
 
 use crate::caller::{
     assert_in_time, is_reply_to, with_long_timeout, with_short_timeout, Caller, MAX_WAIT,
@@ -18,6 +18,7 @@ fn config(group: &Sentinel, name: &str) -> Config {
         sentinels: group.endpoints(),
         group: name.to_owned(),
         credentials: Credentials::default(),
+        tls: SentinelTls::Same,
     };
     Config {
         topology,
@@ -106,6 +107,7 @@ fn servers_that_cannot_be_found_are_reported() {
         sentinels: vec![missing(), missing()],
         group: "primary".to_owned(),
         credentials: Credentials::default(),
+        tls: SentinelTls::Same,
     };
     let cluster = Topology::Cluster {
         seeds: vec![missing()],
@@ -168,6 +170,7 @@ fn a_writable_replica_that_a_stale_sentinel_names_decides_no_call() {
                 sentinels: sentinels.collect(),
                 group: Sentinel::GROUP.to_owned(),
                 credentials: Credentials::default(),
+                tls: SentinelTls::Same,
             },
             ..with_long_timeout(group.primary.endpoint())
         });

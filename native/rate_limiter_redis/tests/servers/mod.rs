@@ -7,12 +7,14 @@
 
 mod cluster;
 mod process;
+mod proxy;
 mod secured;
 mod sentinel;
 mod server;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use process::free_port;
+pub(crate) use proxy::Proxy;
 pub(crate) use secured::Secured;
 pub(crate) use sentinel::Sentinel;
 pub(crate) use server::{try_run, until, Server};

@@ -23,17 +23,28 @@ impl Secured {
     pub(crate) const USER: &str = "limiter";
 
     pub(crate) fn start(password: &str) -> Self {
+        Self::with(password, &[])
+    }
+
+    /// Starts a server with additional settings.
+    pub(crate) fn with(password: &str, settings: &[&[&str]]) -> Self {
         let certificates = Directory::new();
         make_certificates(certificates.path());
         let port = free_port();
         let file = |name: &str| certificates.path().join(name).display().to_string();
-        let server = Server::with(&[
-            &["tls-port", &port.to_string()],
-            &["tls-ca-cert-file", &file("ca.crt")],
-            &["tls-cert-file", &file("server.crt")],
-            &["tls-key-file", &file("server.key")],
+        let (authority, certificate, key) =
+            (file("ca.crt"), file("server.crt"), file("server.key"));
+        let tls_port = port.to_string();
+        let tls: [&[&str]; 6] = [
+            &["tls-port", &tls_port],
+            &["tls-ca-cert-file", &authority],
+            &["tls-cert-file", &certificate],
+            &["tls-key-file", &key],
             &["tls-auth-clients", "yes"],
-        ]);
+            &["tls-cluster", "yes"],
+        ];
+        let settings: Vec<_> = tls.iter().chain(settings).copied().collect();
+        let server = Server::with(&settings);
         let secured = Self {
             server,
             port,

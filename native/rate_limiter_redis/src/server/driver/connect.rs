@@ -55,6 +55,7 @@ impl Driver {
         }
         pooled.was_up = true;
         pooled.set(connection, end);
+        self.status.set_round_trip(pooled.round_trip);
         self.watch_eviction(at);
         self.set_problem(None);
         self.report_connection(Change::Up);

@@ -1,7 +1,6 @@
 //! Replies: answer the calls, send them again, redirect them, or count them as failed.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::vec;
 
 use rate_limiter_distributed::breaker::State;
@@ -14,11 +13,14 @@ use crate::context::count;
 use crate::error::{server_error, Recovery, ServerError};
 use crate::pending::Pending;
 use crate::server::batch::{Batch, Decoded, Group};
+use crate::server::health_check::health_check;
 use crate::server_kind::TopologyEvent;
+use crate::slot;
 
 impl Driver {
     pub(super) fn replied(&mut self, at: usize, mut batch: Batch, replies: Replies) {
         let now = Instant::now();
+        self.observe_round_trip(at, now - batch.sent, replies.is_ok());
         let mut failure = (batch.unanswered == 0).then(|| Box::from("timeout"));
         let mut replies = replies.map(Vec::into_iter);
         for group in std::mem::take(&mut batch.groups) {
@@ -29,6 +31,13 @@ impl Driver {
             failure = failure.or(failed);
         }
         self.report_batch(&batch, now, failure.as_deref());
+    }
+
+    fn observe_round_trip(&mut self, at: usize, round_trip: Duration, is_reply: bool) {
+        if is_reply {
+            self.pool[at].observe(round_trip);
+            self.status.set_round_trip(self.pool[at].round_trip);
+        }
     }
 
     /// Answers the calls of a command. Returns the code of a failure.
@@ -55,7 +64,7 @@ impl Driver {
     ) -> Option<Box<str>> {
         match Recovery::of(error) {
             Recovery::LoadScript if group.is_limiter_calls() => {
-                self.load_script(at);
+                self.load_script(at, &group);
                 self.resend(group, now);
                 None
             }
@@ -93,12 +102,19 @@ impl Driver {
         "WRONGTYPE".into()
     }
 
-    fn load_script(&mut self, at: usize) {
+    /// Loads the script, by a health check in the slot of these calls: this server has it, or imports it.
+    fn load_script(&mut self, at: usize, group: &Group) {
         let pooled = &mut self.pool[at];
-        if let Some(connection) = pooled.connection.clone() {
-            let (health_check, kind) = (Arc::clone(&self.health_check), self.kind.clone());
-            pooled.load(async move { connection.check_health(&health_check, &kind).await });
-        }
+        let Some(connection) = pooled.connection.clone() else {
+            return;
+        };
+        let slot = self.kind.is_shard().then(|| slot::of(group.calls[0].key()));
+        let (health_check, kind) = (health_check(&self.context.prefix, slot), self.kind.clone());
+        let asking = group.asking;
+        pooled.load(async move {
+            let reply = connection.load(&health_check, asking).await;
+            connection.check_reply(reply, &health_check, &kind).await
+        });
     }
 
     /// Puts calls that did not run back at the front of the queue.

@@ -10,6 +10,7 @@ use super::{Driver, SILENCE_TIMEOUT};
 use crate::context::count;
 use crate::pending::Pending;
 use crate::server::batch::Batch;
+use crate::server::pooled_connection::PooledConnection;
 
 impl Driver {
     /// Moves delayed calls that are due back to the front of the queue.
@@ -69,6 +70,19 @@ impl Driver {
             for batch in silent {
                 self.report_batch(&batch, now, Some("timeout"));
             }
+        }
+    }
+
+    /// Sets the timer for the next batch to a server that is far away, unless it is set. A timer that is set fires too
+    /// early if further batches were sent meanwhile, which costs less than setting it for each.
+    pub(super) fn set_pace(&mut self, now: Instant, timer: Pin<&mut Sleep>) {
+        if self.is_paced {
+            return;
+        }
+        let opens = self.pool.iter().filter_map(PooledConnection::opens_at);
+        if let Some(due) = opens.filter(|opens| *opens > now).min() {
+            timer.reset(due.into());
+            self.is_paced = true;
         }
     }
 

@@ -11,6 +11,8 @@ use crate::config::Endpoint;
 pub(super) struct SlotRange {
     pub(super) slots: RangeInclusive<u16>,
     pub(super) primary: Endpoint,
+    /// The host name of the primary, if it announces one beside its address.
+    pub(super) host_name: Option<Box<str>>,
 }
 
 /// Parses the reply to `CLUSTER SLOTS` of the node at `from`.
@@ -30,18 +32,37 @@ fn range(row: &Value, from: &Endpoint) -> Option<SlotRange> {
     let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = row.as_slice() else {
         return None;
     };
-    let [host, Value::Int(port), ..] = primary.as_slice() else {
+    let [host, Value::Int(port), rest @ ..] = primary.as_slice() else {
         return None;
     };
     let host = match host {
-        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
-        Value::SimpleString(host) => host,
+        Value::BulkString(_) | Value::SimpleString(_) => text(host)?,
         _ => "",
     };
     Some(SlotRange {
         slots: u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?,
         primary: at(host, u16::try_from(*port).ok()?, from)?,
+        host_name: rest.get(1).and_then(host_name),
     })
+}
+
+/// Finds the host name among the further networking data of a node, which Redis 7 reports as names and values.
+fn host_name(networking: &Value) -> Option<Box<str>> {
+    let Value::Array(words) = networking else {
+        return None;
+    };
+    let pairs = words.chunks_exact(2);
+    let mut named = pairs.filter(|pair| text(&pair[0]) == Some("hostname"));
+    let name = text(&named.next()?[1])?;
+    (!name.is_empty()).then(|| name.into())
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// Parses `host:port` from a redirection by the node at `from`.
@@ -83,6 +104,7 @@ mod tests {
         let range = |slots, host, port| SlotRange {
             slots,
             primary: Endpoint::tcp(host, port),
+            host_name: None,
         };
         let expected = vec![
             range(0..=99, "10.0.0.1", 7001),
@@ -92,6 +114,36 @@ mod tests {
         assert_eq!(ranges(reply, &from), Ok(expected));
         assert!(ranges(Value::Array(Vec::new()), &from).is_err());
         assert!(ranges(Value::Nil, &from).is_err());
+    }
+
+    #[test]
+    fn the_host_name_of_a_node_is_parsed() {
+        let words = |words: &[&str]| Value::Array(words.iter().map(|word| text(word)).collect());
+        let row = |networking| {
+            let node = vec![text("10.0.0.1"), Value::Int(7001), text("id"), networking];
+            Value::Array(vec![Value::Int(0), Value::Int(9), Value::Array(node)])
+        };
+        let read = |networking| {
+            let reply = Value::Array(vec![row(networking)]);
+            ranges(reply, &Endpoint::tcp("node", 7000))
+                .unwrap()
+                .remove(0)
+                .host_name
+        };
+        let name = Some(Box::from("a.example"));
+        assert_eq!(read(words(&["hostname", "a.example"])), name);
+        assert_eq!(
+            read(words(&["ip", "hostname", "hostname", "a.example"])),
+            name
+        );
+        for without in [
+            words(&[]),
+            words(&["hostname", ""]),
+            words(&["hostname"]),
+            Value::Nil,
+        ] {
+            assert_eq!(read(without), None);
+        }
     }
 
     #[test]
