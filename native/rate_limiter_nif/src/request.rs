@@ -30,11 +30,12 @@ struct Request<'a> {
 /// The most decisions of a local batch on a normal scheduler: some ten microseconds. One for each entry and window.
 const MAX_LOCAL_DECISIONS: usize = 128;
 
-/// The most entries of a shared batch on a normal scheduler.
-const MAX_SHARED_ENTRIES: usize = 64;
+/// The most entries of a shared batch on a normal scheduler. They leave together, so fewer would cost more round trips.
+const MAX_SHARED_ENTRIES: usize = 256;
 
-/// The hundredths of a scheduler's time slice that a full batch takes.
-const FULL_BATCH_PERCENT: usize = 5;
+/// The hundredths of a scheduler's time slice that a full batch takes: an entry that is sent costs twice a decision here.
+const FULL_LOCAL_PERCENT: usize = 5;
+const FULL_SHARED_PERCENT: usize = 20;
 
 /// Takes `cost` from one window. This is the hot path of a local limiter.
 #[rustler::nif]
@@ -98,16 +99,19 @@ fn request_batch<'a>(
     answer(env, || {
         let limiter = registry::find(limiter)?;
         let windows_each = limiter.windows(windows.select())?;
-        let most = match &limiter {
-            Limiter::Local(_) => MAX_LOCAL_DECISIONS / windows_each,
-            Limiter::Shared(_) => MAX_SHARED_ENTRIES,
+        let (most, percent) = match &limiter {
+            Limiter::Local(_) => (
+                (MAX_LOCAL_DECISIONS / windows_each).max(1),
+                FULL_LOCAL_PERCENT,
+            ),
+            Limiter::Shared(_) => (MAX_SHARED_ENTRIES, FULL_SHARED_PERCENT),
         };
-        let batch = Batch::read(entries, most.max(1))?;
+        let batch = Batch::read(entries, most)?;
         let decided = match limiter {
             Limiter::Local(local) => local.batch(env, &batch.entries, windows.select(), op)?,
             Limiter::Shared(shared) => shared.batch(env, &batch.entries, windows.select(), op)?,
         };
-        charge(env, batch.entries.len() * 100 / most);
+        charge(env, batch.entries.len() * percent / most);
         Ok((decided, batch.rest))
     })
 }
@@ -144,11 +148,11 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Charges the process for so many hundredths of a full batch: without it, a long list would keep its scheduler.
-fn charge(env: Env, hundredths: usize) {
-    let percent = (hundredths * FULL_BATCH_PERCENT / 100).clamp(1, 100);
+/// Charges the process for so many hundredths of a time slice: without it, a long list would keep its scheduler.
+fn charge(env: Env, percent: usize) {
     // The runtime itself reads whether the slice is spent, when this function returns.
-    let _spent = rustler::schedule::consume_timeslice(env, percent.try_into().unwrap_or(100));
+    let _spent =
+        rustler::schedule::consume_timeslice(env, percent.clamp(1, 100).try_into().unwrap_or(100));
 }
 
 impl Local {

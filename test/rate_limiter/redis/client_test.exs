@@ -3,9 +3,11 @@ defmodule RateLimiter.Redis.ClientTest do
 
   alias RateLimiter.Redis.{Client, Config}
 
+  @no_tls %{servers: nil, sentinels: nil}
+
   defp started(options) do
     {:ok, store, owner} =
-      Client.start(make_ref(), Config.new!([timeout: 5_000] ++ options), nil, {nil, nil})
+      Client.start(make_ref(), Config.new!([timeout: 5_000] ++ options), @no_tls, {nil, nil})
 
     on_exit(fn -> Client.stop(owner) end)
     {store, owner}
