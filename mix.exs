@@ -91,6 +91,7 @@ defmodule RateLimiter.MixProject do
         Limits: [
           RateLimiter,
           RateLimiter.Usage,
+          RateLimiter.HTTP,
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Telemetry

@@ -1,0 +1,140 @@
+defmodule RateLimiter.HTTP.Policy do
+  @moduledoc false
+  # A window of an answer in the terms of HTTP: whole seconds, and quotas that are Integers of Structured Fields.
+
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Usage
+
+  # The largest Integer of Structured Fields.
+  @max 999_999_999_999_999
+
+  # What denies at the door of a subsystem, and is no window of a limiter.
+  @gates [:gate, :in_flight]
+
+  @enforce_keys [:name, :quota, :remaining, :reset]
+  defstruct [:name, :quota, :period, :remaining, :time, :reset, wait: 0, reduced?: false]
+
+  @typedoc """
+  Periods and times are in seconds. `time` is the one in which `remaining` is available, `reset` the one until nothing is
+  in use, `wait` the one until the call can be admitted. `reduced?` if the configured limit would have admitted the call.
+  """
+  @type t :: %__MODULE__{
+          name: String.t(),
+          quota: non_neg_integer,
+          period: pos_integer | nil,
+          remaining: non_neg_integer,
+          time: pos_integer | nil,
+          reset: non_neg_integer,
+          wait: non_neg_integer | :infinity,
+          reduced?: boolean
+        }
+
+  @doc "Returns the policies of an answer, in the order in which the limiter has its windows."
+  @spec all(RateLimiter.answer()) :: [t, ...]
+  def all(answer) do
+    usage = usage!(answer)
+    limits = limits(usage.limiter)
+    for usage <- usages(usage, limits), do: new(usage, limits[usage.window])
+  end
+
+  @doc "Returns the seconds after which the denied call can be admitted."
+  @spec retry_after([t]) :: pos_integer | :infinity
+  def retry_after(policies) do
+    # An atom is greater than any number.
+    policies |> Enum.map(& &1.wait) |> Enum.max() |> max(1)
+  end
+
+  defp usage!({:ok, %Usage{} = usage}), do: usage
+  defp usage!({:error, reason, %Usage{} = usage}) when is_atom(reason), do: usage
+
+  defp usage!(other) do
+    raise ArgumentError,
+          "expected an answer of check_and_track, got: #{RateLimiter.Core.Options.show(other)}"
+  end
+
+  defp limits(limiter) do
+    instance = Registry.holder!(limiter)
+    {_handle, config} = RateLimiter.Instance.fetch(instance, limiter)
+    config.windows
+  rescue
+    # The limiter was removed, belongs to another node, or is a subsystem.
+    _error in [ArgumentError, MatchError] -> []
+  end
+
+  defp usages(%Usage{windows: windows} = usage, _limits) when windows == %{}, do: [usage]
+
+  defp usages(%Usage{windows: windows}, limits) do
+    order = limits |> Keyword.keys() |> Enum.with_index() |> Map.new()
+    windows |> Map.values() |> Enum.sort_by(&{order[&1.window], &1.window})
+  end
+
+  defp new(usage, nil) do
+    wait = seconds(usage.retry_after_ms)
+
+    %__MODULE__{
+      name: name(usage.window),
+      quota: min(usage.max, @max),
+      remaining: min(usage.remaining, @max),
+      time: if(is_integer(wait) and wait > 0, do: wait),
+      reset: seconds(usage.reset_after_ms),
+      wait: wait,
+      reduced?: usage.window in @gates
+    }
+  end
+
+  defp new(usage, limit) do
+    wait = seconds(usage.retry_after_ms)
+    # Units and nanoseconds: at the present scale, `units` are admitted in `span`.
+    rate = {limit.limit * ppm(usage.scale), nanoseconds(limit.per) * 1_000_000}
+    {remaining, time} = available(usage, limit, wait, rate)
+
+    %__MODULE__{
+      name: name(usage.window),
+      quota: min(limit.limit, @max),
+      period: whole_seconds(nanoseconds(limit.per)),
+      remaining: min(remaining, @max),
+      time: time,
+      reset: seconds(usage.reset_after_ms),
+      wait: wait,
+      reduced?: wait != 0 and usage.current + usage.cost <= full(limit)
+    }
+  end
+
+  # A denied call with a cost: what is left may be more than the rate allows until the retry.
+  defp available(usage, _limit, wait, {units, span}) when is_integer(wait) and wait > 0,
+    do: {min(usage.remaining, div(wait * 1_000_000_000 * units, span)), wait}
+
+  defp available(%{remaining: 0} = usage, limit, _wait, {units, span}) do
+    until_next =
+      if limit.algorithm in [:token_bucket, :gcra, :leaky_bucket],
+        do: ceil_div(span, units * 1_000_000_000),
+        else: seconds(usage.reset_after_ms)
+
+    {0, max(until_next, 1)}
+  end
+
+  defp available(%{remaining: remaining}, _limit, _wait, {units, span}),
+    do: {remaining, max(ceil_div(remaining * span, units * 1_000_000_000), 1)}
+
+  defp full(%{burst: burst, limit: limit}), do: burst || limit
+
+  defp ppm(scale), do: max(round(scale * 1_000_000), 1)
+
+  defp nanoseconds(per), do: RateLimiter.Core.Limit.nanoseconds(per)
+
+  defp whole_seconds(ns) when rem(ns, 1_000_000_000) == 0, do: div(ns, 1_000_000_000)
+  defp whole_seconds(_ns), do: nil
+
+  defp seconds(:infinity), do: :infinity
+  defp seconds(ms), do: ceil_div(ms, 1_000)
+
+  defp ceil_div(a, b), do: div(a + b - 1, b)
+
+  # Names are ASCII in a String of Structured Fields. Other bytes are percent-encoded, so that names stay different.
+  defp name(window) do
+    for <<byte <- Atom.to_string(window)>>, into: "", do: character(byte)
+  end
+
+  defp character(byte) when byte in 0x20..0x7E and byte not in ~c(%"\\), do: <<byte>>
+  defp character(byte), do: "%" <> Base.encode16(<<byte>>)
+end
