@@ -47,6 +47,7 @@ defmodule RateLimiter do
              {:redis, [map] | String.t()}
              | {:full, [limiter]}
              | {:evicts, [map]}
+             | {:heartbeat, String.t()}
              | {:clock, ms :: integer}}
           | {:error, :not_running}
 
@@ -338,6 +339,8 @@ defmodule RateLimiter do
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
+    * `{:heartbeat, words}` - Redis refuses the heartbeats by which nodes count each other. Until that is mended, this node
+      divides limits by the option `:nodes` in an outage. Compare the rights of its user with the guide to Redis.
     * `{:clock, ms}` - UTC has moved by `ms`, more than two seconds, against the monotonic clock since the start: the machine
       was suspended, or its clock was set. Aligned windows in memory begin that much late until a restart.
 

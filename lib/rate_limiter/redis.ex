@@ -37,7 +37,8 @@ defmodule RateLimiter.Redis do
     * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
     * `:away?` - in each limiter, whether this node decides alone, in a Cluster about the keys of a server at least.
     * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
-    * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:servers`; a `:problem` with
+    * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:heartbeat`, why Redis refuses
+      the heartbeats by which they count each other, or `nil`; `:servers`; a `:problem` with
       the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
       `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
       its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:round_trip_us` (the smoothed time from

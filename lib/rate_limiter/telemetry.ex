@@ -11,6 +11,7 @@ defmodule RateLimiter.Telemetry do
   | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
   | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
   | `[:rate_limiter, :redis, :eviction]` | a Redis server is configured to evict keys |
+  | `[:rate_limiter, :redis, :heartbeat]` | Redis began or ceased to refuse the heartbeats of this node |
   | `[:rate_limiter, :circuit_breaker, state]` | the breaker of a Redis server changed to `:opened`, `:half_open` or `:closed` |
   | `[:rate_limiter, :fallback, change]` | a limiter `:started` or `:stopped` to decide without Redis |
   | `[:rate_limiter, :vsm, :adaptation]` | a control law changed or held a scale |
@@ -141,6 +142,19 @@ defmodule RateLimiter.Telemetry do
     * `:instance` and `:server` - as above
     * `:policy` - the `maxmemory-policy`
     * `:reason` - in words, with what to change
+
+  ## `[:rate_limiter, :redis, :heartbeat]`
+
+  Emitted when Redis refuses the heartbeats by which nodes know each other, for each new reason, and when it accepts them
+  again. While it refuses them, limits are divided by the option `:nodes` in an outage.
+
+  Measurements: `:count`, always 1.
+
+  Metadata:
+
+    * `:instance`
+    * `:result` - `:error`, or `:ok` when heartbeats are accepted again
+    * `:reason` - the reply of Redis, `nil` for `:ok`
 
   ## `[:rate_limiter, :circuit_breaker, :opened]`, `:half_open` and `:closed`
 

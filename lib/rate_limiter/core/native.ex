@@ -241,6 +241,7 @@ defmodule RateLimiter.Core.Native do
           | {:connection, server :: String.t() | nil, :up | :down | :failed | :refused,
              reason :: String.t() | nil}
           | {:eviction, server :: String.t(), policy :: String.t(), maxmemory :: pos_integer}
+          | {:heartbeat, refusal :: String.t() | nil}
           | {:breaker, server :: String.t(), from :: breaker, to :: breaker, reason :: String.t()}
   @type failure :: :away | :full | :lost | String.t()
   @type reply :: integer | binary | nil | [reply]
@@ -268,7 +269,7 @@ defmodule RateLimiter.Core.Native do
           :ok | {:error, String.t()} | :unknown_store
   def redis_tls(_store, _peers, _tls), do: not_loaded()
 
-  @spec redis_beat(store) :: :ok | :unknown_store
+  @spec redis_beat(store) :: (settled? :: boolean) | :unknown_store
   def redis_beat(_store), do: not_loaded()
 
   @spec redis_leave(store) :: :ok | :unknown_store

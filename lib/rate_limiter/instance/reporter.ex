@@ -84,9 +84,10 @@ defmodule RateLimiter.Instance.Reporter do
 
   def health(%Instance{store: store} = instance) do
     # Reasons that stop calls come before reasons that may lose their counts.
-    with {:ok, servers} <- servers(store),
+    with {:ok, %{servers: servers} = status} <- status(store),
          :ok <- servers |> Enum.reject(&healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),
+         :ok <- heartbeat(status),
          :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
          do: instance |> Clock.apart_ms() |> parted()
   end
@@ -94,9 +95,12 @@ defmodule RateLimiter.Instance.Reporter do
   defp parted(0), do: :ok
   defp parted(ms), do: {:degraded, {:clock, ms}}
 
-  defp servers(:local), do: {:ok, []}
+  defp heartbeat(%{heartbeat: reason}) when reason != nil, do: {:degraded, {:heartbeat, reason}}
+  defp heartbeat(_status), do: :ok
 
-  defp servers({:redis, store}) do
+  defp status(:local), do: {:ok, %{servers: []}}
+
+  defp status({:redis, store}) do
     case Redis.Client.status(store) do
       nil ->
         {:error, :not_running}
@@ -104,8 +108,8 @@ defmodule RateLimiter.Instance.Reporter do
       %{servers: [], problem: problem} ->
         {:degraded, {:redis, problem || "no server is known yet"}}
 
-      %{servers: servers} ->
-        {:ok, servers}
+      status ->
+        {:ok, status}
     end
   end
 

@@ -45,8 +45,8 @@ defmodule RateLimiter.Redis.Client do
       connections: config.connections,
       max_queue: config.max_queue,
       cache_denials: config.cache_denials,
-      node: node_name(),
-      nodes: config.nodes,
+      node: node_name(instance),
+      nodes: config.nodes || 1,
       keep_ms: @keep_ms
     }
   end
@@ -74,5 +74,11 @@ defmodule RateLimiter.Redis.Client do
   defp address({:unix, path}), do: {path, 0}
 
   # Random at each start, so that a restarted node is not mistaken for the one before.
-  defp node_name, do: Base.encode16(:crypto.strong_rand_bytes(16), case: :lower)
+  # The same after a restart, so that a restarted node replaces its former self. A runtime without a name is told from
+  # others on its host by its process id.
+  defp node_name(instance) do
+    {:ok, host} = :inet.gethostname()
+    runtime = if Node.alive?(), do: node(), else: System.pid()
+    "#{host}/#{runtime}/#{:erlang.phash2(instance)}"
+  end
 end

@@ -106,10 +106,10 @@ defmodule RateLimiter.Redis.Config do
     ],
     nodes: [
       type: {:in, 1..100_000},
-      default: 1,
       doc:
-        "the number of nodes that share the limits, as long as this node does not know the others because it " <>
-          "started during an outage of Redis. Otherwise the nodes count each other, in Redis."
+        "the least number of nodes among which limits are divided in an outage of Redis. The nodes count each other, in " <>
+          "Redis, but a node that starts during an outage knows no other: set this to about the number of your nodes. " <>
+          "Default: `1`, with which such a node admits the whole limit, so that the start of the instance logs a warning."
     ],
     cache_denials: [
       type: :boolean,
@@ -166,7 +166,7 @@ defmodule RateLimiter.Redis.Config do
           timeout: pos_integer,
           connect_timeout: pos_integer,
           connections: pos_integer,
-          nodes: pos_integer,
+          nodes: pos_integer | nil,
           cache_denials: boolean,
           max_queue: pos_integer
         }

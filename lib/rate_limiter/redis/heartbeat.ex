@@ -1,6 +1,7 @@
 defmodule RateLimiter.Redis.Heartbeat do
   @moduledoc false
-  # Announces this node in Redis at every interval, so that each node knows its share of a limit, and when it leaves.
+  # Announces this node in Redis at every interval, so that each node knows its share of a limit, and when it leaves. Until
+  # the share is final, after a node has joined or left, the interval is short.
 
   use GenServer
 
@@ -9,6 +10,7 @@ defmodule RateLimiter.Redis.Heartbeat do
   alias RateLimiter.Redis.Client
 
   @interval_ms 2_000
+  @unsettled_ms 200
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
@@ -26,8 +28,8 @@ defmodule RateLimiter.Redis.Heartbeat do
 
   @impl true
   def handle_info(:beat, %{store: {:redis, store}} = instance) do
-    Process.send_after(self(), :beat, @interval_ms)
-    Client.beat(store)
+    settled? = Client.beat(store) == true
+    Process.send_after(self(), :beat, if(settled?, do: @interval_ms, else: @unsettled_ms))
     {:noreply, instance}
   end
 

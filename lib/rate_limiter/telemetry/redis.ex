@@ -5,6 +5,7 @@ defmodule RateLimiter.Telemetry.Redis do
   @command [:rate_limiter, :redis, :command]
   @connection [:rate_limiter, :redis, :connection]
   @eviction [:rate_limiter, :redis, :eviction]
+  @heartbeat [:rate_limiter, :redis, :heartbeat]
 
   @doc "Emits an event of the native Redis client."
   @spec emit(term, RateLimiter.Core.Native.redis_event()) :: :ok
@@ -27,6 +28,12 @@ defmodule RateLimiter.Telemetry.Redis do
 
     metadata = %{instance: instance, server: server, policy: policy, reason: reason}
     :telemetry.execute(@eviction, %{maxmemory: maxmemory}, metadata)
+  end
+
+  def emit(instance, {:heartbeat, reason}) do
+    result = if reason, do: :error, else: :ok
+    metadata = %{instance: instance, result: result, reason: reason}
+    :telemetry.execute(@heartbeat, %{count: 1}, metadata)
   end
 
   def emit(instance, {:breaker, server, from, to, reason}) do

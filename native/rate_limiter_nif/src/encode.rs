@@ -107,7 +107,7 @@ pub(crate) fn response<'a>(
     let outage = (
         store.instance(env),
         shared.on_outage,
-        store.members().share().nodes,
+        store.members().nodes(),
     );
     (atoms::fallback(), change, outage, answer).encode(env)
 }

@@ -193,12 +193,14 @@ fn redis_tls<'a>(
     })
 }
 
-/// Sends a heartbeat of this node.
+/// Sends a heartbeat of this node. Returns whether its share was final before.
 #[rustler::nif]
 fn redis_beat(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
-    on_store(env, store, |store| {
+    answer(env, || {
+        let store = find(store)?;
         // In an outage it is not sent. The next one will be.
         let _away = store.heartbeat.beat(&store.client);
+        Ok(store.members.is_settled())
     })
 }
 
@@ -215,8 +217,9 @@ fn redis_leave(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
 fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
     answer(env, || {
         let store = find(store)?;
-        let nodes = store.members.share().nodes;
-        Ok(StatusTerm::new(store.client.status(), nodes))
+        let nodes = store.members.nodes();
+        let heartbeat = store.heartbeat.problem();
+        Ok(StatusTerm::new(store.client.status(), nodes, heartbeat))
     })
 }
 

@@ -133,6 +133,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn observe_heartbeat(&self, problem: Option<&str>) {
+        self.context.observer.heartbeat(problem);
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.context.timeout
     }

@@ -17,6 +17,9 @@ pub trait Observer: Send + Sync {
     /// A server evicts keys when its memory is full. Called once for each policy that is found.
     fn eviction(&self, _event: &EvictionEvent<'_>) {}
 
+    /// A node's heartbeats are refused, for the given reason, or accepted again (`None`). Called once for each change.
+    fn heartbeat(&self, _problem: Option<&str>) {}
+
     /// All calls of a batch were answered or failed.
     fn batch(&self, _event: &BatchEvent<'_>) {}
 }

@@ -46,6 +46,58 @@ defmodule RateLimiter.Redis.NodesTest do
     Redis.eventually(fn -> Nodes.call(one, Guest, :nodes, []) == 1 end)
   end
 
+  test "shares stay within the limit when nodes join just before an outage, and restart in it" do
+    server = Redis.start!()
+    old = Nodes.start!(2)
+    new = Nodes.start!(2)
+    serve!(old, server)
+    Redis.eventually(fn -> Enum.map(old, &Nodes.call(&1, Guest, :nodes, [])) == [2, 2] end)
+
+    serve!(new, server)
+    Redis.kill(server)
+    assert admitted_anyhow(old ++ new) <= 1_000
+
+    # Two of them restart without having heard of the others.
+    [crashed, other] = old
+    Enum.each([crashed, other], &Nodes.kill/1)
+    restarted = Nodes.start!(2)
+
+    for node <- restarted,
+        do: :ok = Nodes.call(node, Guest, :serve_alone, [instance(server, nodes: 4)])
+
+    assert admitted_anyhow(restarted) <= 500
+  end
+
+  test "a node that crashed gives its share to the others" do
+    server = Redis.start!()
+    [survivor | crashed] = nodes = Nodes.start!(3)
+    serve!(nodes, server)
+    Redis.eventually(fn -> Enum.map(nodes, &Nodes.call(&1, Guest, :nodes, [])) == [3, 3, 3] end)
+    Enum.each(crashed, &Nodes.kill/1)
+    Redis.eventually(fn -> Nodes.call(survivor, Guest, :nodes, []) == 1 end)
+    Redis.kill(server)
+    assert admitted_anyhow([survivor]) in 900..1_000
+  end
+
+  defp instance(server, store \\ []) do
+    [
+      store: {:redis, Keyword.merge([url: Redis.url(server), timeout: 5_000], store)},
+      stats_interval: :infinity,
+      limiters: [shared: [windows: [day: [limit: 1_000, per: {30, :day}]], events: :none]]
+    ]
+  end
+
+  defp serve!(nodes, server) do
+    for node <- nodes,
+        do: :ok = Nodes.call(node, Guest, :serve, [instance(server), :shared, :day], 180_000)
+  end
+
+  defp admitted_anyhow(nodes) do
+    nodes
+    |> Enum.map(&Nodes.call(&1, Guest, :admitted_anyhow, [:shared, :day, 1_100]))
+    |> Enum.sum()
+  end
+
   defp admitted(node, window, processes, calls),
     do: Nodes.call(node, Guest, :admitted, [:shared, window, processes, calls], 60_000)
 end

@@ -38,6 +38,29 @@ defmodule RateLimiter.Support.Nodes.Guest do
     |> Enum.sum()
   end
 
+  @doc "How many of so many calls are admitted, by whatever decides."
+  @spec admitted_anyhow(atom, atom, pos_integer) :: non_neg_integer
+  def admitted_anyhow(limiter, window, calls) do
+    Enum.count(1..calls, fn _call ->
+      match?({:ok, _usage}, RateLimiter.check_and_track(limiter, :other, window))
+    end)
+  end
+
+  @doc "Starts an instance that outlives the call, whether Redis is there or not."
+  @spec serve_alone(keyword) :: :ok
+  def serve_alone(instance) do
+    caller = self()
+
+    pid =
+      spawn(fn ->
+        {:ok, _supervisor} = RateLimiter.start_link(instance)
+        send(caller, {self(), :started})
+        Process.sleep(:infinity)
+      end)
+
+    receive do: ({^pid, :started} -> :ok)
+  end
+
   @doc "How many nodes this one knows of."
   @spec nodes() :: pos_integer
   def nodes, do: RateLimiter.stats().redis.nodes

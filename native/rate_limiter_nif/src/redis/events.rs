@@ -42,6 +42,8 @@ pub(super) enum Event {
     Connection(String, ChangeTerm, Option<String>),
     /// `{:eviction, server, policy, maxmemory}`
     Eviction(String, String, u64),
+    /// `{:heartbeat, refusal}`
+    Heartbeat(Option<String>),
     /// `{:batch, server, calls, duration_us, failure, missed}`
     Batch(String, usize, u64, Option<String>, u64),
 }
@@ -123,6 +125,10 @@ impl Observer for Events {
     fn eviction(&self, event: &EvictionEvent<'_>) {
         let (server, policy) = (event.server.to_owned(), event.policy.to_owned());
         self.report(Event::Eviction(server, policy, event.maxmemory));
+    }
+
+    fn heartbeat(&self, problem: Option<&str>) {
+        self.report(Event::Heartbeat(problem.map(str::to_owned)));
     }
 
     fn batch(&self, event: &BatchEvent<'_>) {

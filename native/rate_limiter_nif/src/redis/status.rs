@@ -9,6 +9,8 @@ use rustler::NifMap;
 #[rustler(encode)]
 pub(super) struct StatusTerm {
     nodes: u32,
+    /// Why heartbeats are refused.
+    heartbeat: Option<String>,
     problem: Option<String>,
     servers: Vec<ServerTerm>,
     calls: u64,
@@ -35,10 +37,11 @@ struct ServerTerm {
 atom_enum!(BreakerTerm <= BreakerState { Closed = Closed, HalfOpen = HalfOpen, Opened = Open });
 
 impl StatusTerm {
-    pub(super) fn new(status: Status, nodes: u32) -> Self {
+    pub(super) fn new(status: Status, nodes: u32, heartbeat: Option<String>) -> Self {
         let totals = status.totals;
         Self {
             nodes,
+            heartbeat,
             problem: status.problem,
             servers: status.servers.into_iter().map(ServerTerm::from).collect(),
             calls: totals.calls,

@@ -9,7 +9,7 @@ use rate_limiter_core::{Clock, Known, Limit, ManualClock, Nanos, Seed, Select, T
 use crate::authority::Authority;
 use crate::call::Op;
 use crate::limiter::SharedLimiter;
-use crate::members::Members;
+use crate::members::{Members, Share};
 use crate::options::{OnOutage, SharedOptions};
 use crate::request::{Request, Response};
 
@@ -39,7 +39,8 @@ impl Cluster {
         let server = Arc::new(Server::new(limits));
         let members = |rank: usize| {
             let members = Members::new(&rank.to_string(), 1, Duration::from_secs(15));
-            members.report((0..skews.len()).map(|rank| rank.to_string()));
+            let [nodes, rank] = [skews.len(), rank].map(|number| u32::try_from(number).unwrap());
+            members.report(nodes, Share { nodes, rank });
             members
         };
         let node =

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rate_limiter_core::{Algorithm, Limit, Nanos, Retry};
 
 use crate::call::{Op, RequestId};
+use crate::members::Share;
 use crate::options::OnOutage;
 use crate::request::{Request, Source, Verdict};
 
@@ -155,7 +156,8 @@ fn a_share_changes_with_the_nodes_and_usage_stays() {
     node.take(1, 3);
     assert_eq!(node.remaining(1), 3);
     for seconds in [1, 60] {
-        node.members.report_at(["0"], Nanos(seconds * SECOND.0));
+        node.members
+            .report_at(1, Share { nodes: 1, rank: 0 }, Nanos(seconds * SECOND.0));
     }
     assert_eq!(node.remaining(1), 9);
     cluster.set_network(Network::Up);
