@@ -94,6 +94,7 @@ defmodule RateLimiter.MixProject do
           RateLimiter.HTTP,
           RateLimiter.Config,
           RateLimiter.Redis,
+          RateLimiter.Logger,
           RateLimiter.Telemetry
         ],
         "Adaptive limits": [RateLimiter.VSM, RateLimiter.Algedonic, RateLimiter.Health],

@@ -8,6 +8,7 @@ defmodule RateLimiter.Application do
   def start(_type, _args) do
     RateLimiter.Telemetry.start()
     RateLimiter.Instance.Names.open()
+    RateLimiter.Logger.attach()
 
     children = [{DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
     Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)

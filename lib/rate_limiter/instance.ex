@@ -15,6 +15,7 @@ defmodule RateLimiter.Instance do
     clock: :monotonic,
     store: :local,
     utc_ahead_ms: nil,
+    log: true,
     ready?: false
   ]
 
@@ -28,6 +29,7 @@ defmodule RateLimiter.Instance do
           clock: :monotonic | RateLimiter.Core.Native.clock(),
           store: :local | {:redis, RateLimiter.Core.Native.store()},
           utc_ahead_ms: integer | nil,
+          log: boolean,
           ready?: boolean
         }
   @type limiter :: {RateLimiter.Core.Native.handle(), RateLimiter.Instance.Config.limiter()}

@@ -93,7 +93,7 @@ defmodule RateLimiter.Doctor.Shared do
   defp connected(store, status) do
     servers = Enum.map_join(status.servers, ", ", & &1.server)
     exactness = exactness(store)
-    rest = if elem(exactness, 0) == :ok, do: [speed(), agreement()], else: []
+    rest = if elem(exactness, 0) == :ok, do: [nodes(store), speed(), agreement()], else: []
 
     [{:ok, "Redis", "connected: #{servers}", nil}] ++
       Server.check(store, "#{@limiter}") ++ [exactness | rest]
@@ -126,6 +126,19 @@ defmodule RateLimiter.Doctor.Shared do
     %{servers: servers} = Redis.Client.status(store)
     problem = Enum.find_value(servers, & &1.problem)
     if problem, do: ": #{problem}", else: ""
+  end
+
+  # The instance reports its node as soon as it is connected, so Redis has answered by now.
+  defp nodes(store) do
+    case Redis.Client.status(store) do
+      %{heartbeat: nil} ->
+        {:ok, "nodes", "nodes can count each other, so that each knows its share in an outage",
+         nil}
+
+      %{heartbeat: reason} ->
+        {:warning, "nodes", "nodes cannot count each other: #{reason}",
+         "in an outage each divides limits by the option nodes:; #{@rights}"}
+    end
   end
 
   defp speed do

@@ -63,6 +63,11 @@ defmodule RateLimiter.Instance.Config do
           "(the default), or these options:",
       keys: VSM.Config.schema()
     ],
+    log: [
+      type: :boolean,
+      default: true,
+      doc: "whether `RateLimiter.Logger` logs the outages of this instance."
+    ],
     stats_interval: [
       type: {:or, [:milliseconds, {:in, [:infinity]}]},
       default: 10_000,
@@ -71,7 +76,7 @@ defmodule RateLimiter.Instance.Config do
   ]
 
   @enforce_keys [:name, :store, :limiters, :stats_interval]
-  defstruct [:name, :store, :limiters, :stats_interval, vsm: nil]
+  defstruct [:name, :store, :limiters, :stats_interval, vsm: nil, log: true]
 
   # The limiter of a subsystem has no `:on_outage`: it is always local.
   @type limiter :: %{
@@ -86,6 +91,7 @@ defmodule RateLimiter.Instance.Config do
           store: store,
           limiters: [{atom, limiter}],
           vsm: VSM.Config.t() | nil,
+          log: boolean,
           stats_interval: pos_integer | :infinity
         }
 

@@ -27,7 +27,7 @@ defmodule RateLimiter.Instance.Supervisor do
 
   @impl true
   def init(%Config{name: name} = config) do
-    instance = Instance.new(name: name, utc_ahead_ms: Clock.utc_ahead_ms())
+    instance = Instance.new(name: name, log: config.log, utc_ahead_ms: Clock.utc_ahead_ms())
     instance = connect!(instance, config.store)
     Registry.publish(instance)
     for {limiter, options} <- config.limiters, do: Writer.add!(instance, limiter, options)
@@ -37,6 +37,8 @@ defmodule RateLimiter.Instance.Supervisor do
     # No owner of a limiter may stay on this heap: the table alone decides how long limiters live.
     :erlang.garbage_collect()
     Registry.publish(instance)
+
+    RateLimiter.Logger.started(instance, config)
 
     children = [
       {Writer, instance},

@@ -91,6 +91,17 @@ defmodule Mix.Tasks.RateLimiter.DoctorTest do
     refute out =~ "secret"
   end
 
+  test "a right that heartbeats need gets a warning" do
+    server = Redis.start!()
+    assert out(with_url(server)) =~ "ok nodes nodes can count each other"
+
+    server = Redis.start!(config: [user: String.replace(Documents.rights(), " +zadd ", " ")])
+    url = String.replace(Redis.url(server), "://", "://limiter:secret@")
+    out = out(["--url", url, "--timeout", "30000"])
+    assert out =~ ~r/warning nodes nodes cannot count each other: .*command/
+    assert out =~ "guides/redis.md lists the rights"
+  end
+
   test "a Redis that does not run is a failure with its reason" do
     server = Redis.start!()
     Redis.kill(server)

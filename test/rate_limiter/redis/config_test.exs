@@ -33,7 +33,7 @@ defmodule RateLimiter.Redis.ConfigTest do
                prefix: "rate_limiter",
                timeout: 50,
                connections: 1,
-               nodes: 1,
+               nodes: nil,
                cache_denials: true,
                max_queue: 16_384
              } = redis([])

@@ -1,0 +1,165 @@
+defmodule RateLimiter.Logger do
+  @moduledoc """
+  Log lines about outages of Redis, on by default.
+
+  The application attaches this handler when it starts, so an outage never passes in silence. It logs, at `:warning`,
+
+    * one line when an instance begins to decide calls without Redis, and one when it uses Redis again,
+    * each new reason why no Sentinel and no node of a Cluster names the servers,
+    * when Redis refuses the heartbeats by which nodes count each other, and when it accepts them again,
+    * at start, an instance with `on_outage: :share` and no number of `:nodes`.
+
+  It never logs an id or a password. An instance with the option `log: false` logs nothing. `detach/0` ends the lines of all
+  instances:
+
+      RateLimiter.Logger.detach()
+
+  The handler costs a call nothing: it runs when an outage begins or ends.
+  """
+
+  require Logger
+
+  alias RateLimiter.Instance
+  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Redis.Client
+
+  @events [
+    [:rate_limiter, :fallback, :started],
+    [:rate_limiter, :fallback, :stopped],
+    [:rate_limiter, :redis, :connection],
+    [:rate_limiter, :redis, :heartbeat]
+  ]
+
+  @levels [:emergency, :alert, :critical, :error, :warning, :notice, :info, :debug]
+
+  # The maximum number of reasons that are logged until a server is connected.
+  @max_reasons 16
+
+  @doc """
+  Attaches the handler, or attaches it again with another level.
+
+  Takes the option `:level`, by default `:warning`.
+
+      iex> RateLimiter.Logger.attach(level: :error)
+      :ok
+      iex> RateLimiter.Logger.attach()
+      :ok
+
+  Raises `ArgumentError` if an option is invalid.
+  """
+  @spec attach(level: Logger.level()) :: :ok
+  def attach(options \\ []) do
+    unless Keyword.keyword?(options) and Keyword.keys(options) -- [:level] == [],
+      do: raise(ArgumentError, "expected [level: level], got: #{inspect(options)}")
+
+    level = Keyword.get(options, :level, :warning)
+
+    unless level in @levels,
+      do:
+        raise(
+          ArgumentError,
+          "expected :level to be one of #{inspect(@levels)}, got: #{inspect(level)}"
+        )
+
+    detach()
+    :telemetry.attach_many(__MODULE__, @events, &__MODULE__.handle/4, level)
+  end
+
+  @doc """
+  Detaches the handler. Without it, only telemetry events report an outage.
+  """
+  @spec detach() :: :ok
+  def detach do
+    _not_found = :telemetry.detach(__MODULE__)
+    :ok
+  end
+
+  @doc false
+  # The default is the most permissive number.
+  @spec started(Instance.t(), RateLimiter.Instance.Config.t()) :: :ok
+  def started(%Instance{log: true} = instance, %{store: {:redis, %{nodes: nil}}} = config) do
+    shared = for {name, %{on_outage: :share}} <- config.limiters, do: name
+
+    with [_ | _] <- shared, {:ok, level} <- level() do
+      Logger.log(
+        level,
+        "#{title(instance)}: expected the option nodes: of the Redis store, got: none. A node that starts while Redis is " <>
+          "away counts as the only one, and admits the whole limit. Set nodes: to the number of your nodes"
+      )
+    else
+      _none -> :ok
+    end
+  end
+
+  def started(_instance, _config), do: :ok
+
+  @doc false
+  def handle(event, _measurements, %{instance: name} = metadata, level) do
+    with %Instance{log: true} = instance <- Registry.instance(name),
+         line when is_binary(line) <- line(event, metadata, instance) do
+      Logger.log(level, "#{title(instance)}: #{line}")
+    end
+  end
+
+  # An outage is one of the instance, however many limiters notice it. The row is gone with the instance.
+  defp line([_, :fallback, :started], metadata, %{table: table} = instance) do
+    if insert_new(table, {{:logged, :alone}, System.monotonic_time(:millisecond)}) do
+      "decides without Redis#{because(instance)}. Limiters follow their :on_outage, as one of #{metadata.nodes} nodes"
+    end
+  end
+
+  defp line([_, :fallback, :stopped], _metadata, %{table: table}) do
+    with [{_key, since_ms}] <- :ets.take(table, {:logged, :alone}) do
+      "uses Redis again, after #{System.monotonic_time(:millisecond) - since_ms} ms"
+    end
+  end
+
+  defp line([_, :redis, :connection], %{change: :up}, %{table: table}) do
+    :ets.match_delete(table, {{:logged, :reason, :_}, :_})
+    nil
+  end
+
+  defp line([_, :redis, :connection], %{reason: reason, server: server}, instance) do
+    with {:redis, store} <- instance.store,
+         %{servers: [], problem: ^reason} when reason != nil <- Client.status(store),
+         true <- new?(instance.table, reason),
+         do: "cannot find the servers of Redis through #{server}: #{reason}"
+  end
+
+  defp line([_, :redis, :heartbeat], %{result: :ok}, _instance),
+    do: "Redis accepts the heartbeats of this node again"
+
+  defp line([_, :redis, :heartbeat], %{reason: reason}, _instance) do
+    "Redis refuses the heartbeats by which nodes count each other: #{reason}. In an outage limits are divided by nodes:. " <>
+      "Compare the rights of its user with guides/redis.md"
+  end
+
+  defp new?(table, reason) do
+    logged = :ets.select_count(table, [{{{:logged, :reason, :_}, :_}, [], [true]}])
+    logged < @max_reasons and insert_new(table, {{:logged, :reason, reason}, true})
+  end
+
+  defp insert_new(table, row), do: :ets.insert_new(table, row)
+
+  defp because(%{store: {:redis, store}}) do
+    with %{servers: servers, problem: problem} <- Client.status(store),
+         [_ | _] = known <- problems(servers, problem),
+         do: ": " <> Enum.join(known, "; "),
+         else: (_unknown -> "")
+  end
+
+  defp because(_local), do: ""
+
+  defp problems(servers, problem) do
+    of_servers = for %{server: server, problem: why} <- servers, why, do: "#{server}: #{why}"
+    if problem, do: [problem | of_servers], else: of_servers
+  end
+
+  defp level do
+    handlers = :telemetry.list_handlers([:rate_limiter, :fallback, :started])
+    handler = Enum.find(handlers, &(&1.id == __MODULE__))
+    if handler, do: {:ok, handler.config}, else: :none
+  end
+
+  defp title(%Instance{name: name}), do: "RateLimiter #{inspect(name)}"
+end
