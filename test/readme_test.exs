@@ -1,10 +1,17 @@
 defmodule Plug.Conn do
   # The part of Plug that the README's plug calls: this project does not depend on Plug.
-  defstruct remote_ip: {127, 0, 0, 1}, headers: %{}, status: nil, halted: false
+  defstruct remote_ip: {127, 0, 0, 1},
+            req_headers: [],
+            headers: %{},
+            status: nil,
+            body: nil,
+            halted: false
+
+  def merge_resp_headers(conn, headers), do: %{conn | headers: Enum.into(headers, conn.headers)}
 
   def put_resp_content_type(conn, type), do: put_resp_header(conn, "content-type", type)
   def put_resp_header(conn, name, value), do: put_in(conn.headers[name], value)
-  def send_resp(conn, status, _body), do: %{conn | status: status}
+  def send_resp(conn, status, body), do: %{conn | status: status, body: IO.iodata_to_binary(body)}
   def halt(conn), do: %{conn | halted: true}
 end
 
@@ -68,9 +75,12 @@ defmodule RateLimiter.ReadmeTest do
 
     test "admits what the limit allows, then answers 429 with whole seconds to wait" do
       conn = %Plug.Conn{remote_ip: {203, 0, 113, 7}}
-      for _ <- 1..60, do: assert(call(conn) == conn)
-      headers = %{"retry-after" => "1", "content-type" => "text/plain"}
-      assert call(conn) == %{conn | status: 429, halted: true, headers: headers}
+      for _ <- 1..60, do: assert(%{status: nil, halted: false} = call(conn))
+
+      assert %{status: 429, halted: true, headers: headers, body: body} = call(conn)
+      assert %{"retry-after" => "1", "content-type" => "application/problem+json"} = headers
+      assert %{"ratelimit" => ~s("minute";r=0;t=1)} = headers
+      assert body =~ ~s("status":429)
     end
 
     test "limits an IPv6 network, and a mapped IPv4 address as that address" do
@@ -80,6 +90,11 @@ defmodule RateLimiter.ReadmeTest do
 
       for _ <- 1..60, do: call(%Plug.Conn{remote_ip: {0, 0, 0, 0, 0, 0xFFFF, 0xCB00, 0x7107}})
       assert call(%Plug.Conn{remote_ip: {203, 0, 113, 7}}).status == 429
+    end
+
+    test "lets no client choose its address by a header" do
+      for n <- 1..60, do: call(%Plug.Conn{req_headers: [{"x-forwarded-for", "203.0.113.#{n}"}]})
+      assert call(%Plug.Conn{req_headers: [{"x-forwarded-for", "203.0.113.99"}]}).status == 429
     end
 
     defp call(conn), do: MyAppWeb.RateLimit.call(conn, MyAppWeb.RateLimit.init(:minute))
