@@ -131,7 +131,10 @@ defmodule RateLimiter.Support.Team do
     vsm = Keyword.merge([interval: 250, sensors: @quiet], vsm)
     config = VSM.Config.new!(vsm, [:vsm])
     redis = RateLimiter.Redis.Config.new!(url: Redis.url(server), timeout: timeout)
-    {:ok, store, owner} = Client.start(instance, redis, nil, {"node#{number}", "secret"})
+
+    {:ok, store, owner} =
+      Client.start(instance, redis, %{servers: nil, sentinels: nil}, {"node#{number}", "secret"})
+
     agreement = %{Agreement.new(store, "rate_limiter", instance) | label: "node #{number}"}
     table = Tree.new(config, instance, :monotonic, agreement)
     {:ok, loops} = VSM.Supervisor.start_link(table)

@@ -83,9 +83,9 @@ defmodule RateLimiter.Store.RequestTest do
   end
 
   test "a large shared batch is sent in parts", %{limiter: limiter} do
-    entries = List.duplicate({"u", 0}, 65)
+    entries = List.duplicate({"u", 0}, 257)
     assert {_sent, [{"u", 0}]} = Native.request_batch(limiter, entries, [], :peek)
-    assert length(Request.batch(limiter, entries, [], :peek)) == 65
+    assert length(Request.batch(limiter, entries, [], :peek)) == 257
     large = {Enum.to_list(1..100_000), 1}
     assert [first, second] = Request.batch(limiter, [large, large], :w, :take)
     assert {elem(first, 2), elem(second, 2)} == {:redis, :redis}
