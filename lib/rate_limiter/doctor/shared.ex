@@ -46,6 +46,7 @@ defmodule RateLimiter.Doctor.Shared do
       name: @limiter,
       store: {:redis, Keyword.put(options, :prefix, below(prefix))},
       stats_interval: :infinity,
+      log: false,
       limiters: [{@limiter, windows: windows, events: :none, on_outage: :deny}],
       vsm: [subsystems: [{@subsystem, limit: 1, per: :second}], interval: 200, sensors: quiet]
     ]

@@ -58,6 +58,7 @@ defmodule Lab.Demo.Shared do
   defp instance(directory) do
     [
       store: {:redis, url: "unix:" <> Path.join(directory, "socket"), nodes: length(@nodes)},
+      log: false,
       stats_interval: :infinity,
       limiters: [shared: [windows: [limit: @limit], events: :none]]
     ]
