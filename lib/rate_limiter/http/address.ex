@@ -313,6 +313,7 @@ defmodule RateLimiter.HTTP.Address do
 
   defp trusted!(other), do: untrusted!(other)
 
+  @spec untrusted!(term) :: no_return
   defp untrusted!(value) do
     Options.expected!(
       [:trust],

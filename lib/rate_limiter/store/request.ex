@@ -26,7 +26,7 @@ defmodule RateLimiter.Store.Request do
   @spec answer(
           Native.answer() | Native.sent() | Native.refusal(),
           atom,
-          RateLimiter.id(),
+          RateLimiter.id() | Native.large_id(),
           Lookup.names(),
           Native.request()
         ) :: Native.answer()
