@@ -2,6 +2,7 @@
 
 mod once;
 mod snapshot;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -19,20 +20,13 @@ use crate::store::{Accounting, Budget, Generation, OnceIds, Stripe, Table, Total
 use crate::sync::{AtomicU32, Ordering};
 use crate::verdict::{Answer, Usage};
 
+use sweep::VISIT_SLOTS;
+
 /// The default of [`Options::max_keys`].
 pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
 
 /// Stripes for each core at the start, so that two concurrent calls rarely need the same one.
 const STRIPES_PER_CORE: usize = 16;
-
-/// Slots that can be inspected in the time that a visit of a stripe takes.
-const VISIT_SLOTS: u64 = 4;
-
-/// Slots that a call inspects in search of room for a new key: some microseconds.
-const ROOM_SLOTS: usize = 512;
-
-/// Calls that do not search for room after one that found none, so that a flood costs little.
-const BARREN_CALLS: u32 = 32;
 
 /// The options of a limiter.
 #[derive(Clone, Debug)]
@@ -261,31 +255,6 @@ impl Limiter {
             .collect())
     }
 
-    /// Forgets idle keys among about `max_slots` slots, and returns how many. The next sweep continues there.
-    pub fn sweep(&self, epoch: Epoch, max_slots: usize) -> Result<usize, CallError> {
-        // A change of the limiter goes first: the next sweep follows soon.
-        let Some(mut control) = self.control.try_lock() else {
-            return Ok(0);
-        };
-        self.sweep_step(&mut control, epoch, max_slots)
-    }
-
-    fn sweep_step(
-        &self,
-        control: &mut Control,
-        epoch: Epoch,
-        max_slots: usize,
-    ) -> Result<usize, CallError> {
-        let Control {
-            sweeping,
-            sweeping_once_ids,
-            ..
-        } = control;
-        let keys = sweep_table(&self.table, sweeping, epoch, max_slots)?;
-        let names = sweep_table(self.once_ids.table(), sweeping_once_ids, epoch, max_slots)?;
-        Ok(keys + names)
-    }
-
     /// Returns whether there is no room for more keys, so that new keys share one state.
     pub fn is_full(&self, epoch: Epoch) -> Result<bool, CallError> {
         let control = self.control.lock();
@@ -369,28 +338,6 @@ impl Limiter {
         Ok(Answer::new(usages))
     }
 
-    /// Returns how to repeat a call whose key found no room, after a step of a sweep. Passes another error on.
-    ///
-    /// The sweep of the key's own stripe has found nothing, but another stripe may have idle keys, and so may the ids of
-    /// calls, which take the same room.
-    #[cold]
-    fn make_room(&self, call: &Call, error: CallError) -> Result<Call, CallError> {
-        if error != CallError::NoRoom {
-            return Err(error);
-        }
-        if let Some(mut control) = self.control.try_lock() {
-            if control.barren > 0 {
-                control.barren -= 1;
-            } else if self.sweep_step(&mut control, Epoch(call.epoch), ROOM_SLOTS)? == 0 {
-                control.barren = BARREN_CALLS;
-            }
-        }
-        Ok(Call {
-            shares: true,
-            ..*call
-        })
-    }
-
     #[inline]
     fn with<R>(&self, key: Key, visit: impl FnOnce(&mut Stripe) -> R) -> R {
         let mut crowded = false;
@@ -409,31 +356,6 @@ impl Limiter {
             self.table.split();
         }
     }
-}
-
-/// Forgets what is idle in a part of a table, from stripe `next` on, and returns how many.
-fn sweep_table(
-    table: &Table,
-    next: &mut usize,
-    epoch: Epoch,
-    max_slots: usize,
-) -> Result<usize, CallError> {
-    let now = monotonic();
-    let (mut removed, mut looked) = (0, 0_u64);
-    for _ in 0..table.len() {
-        let number = *next % table.len();
-        *next = number + 1;
-        looked += table.nth(number, |stripe| {
-            // A stripe without slots takes time to visit, too, and a flood of keys leaves thousands of them.
-            let slots = stripe.states().slots() as u64 + VISIT_SLOTS;
-            removed += stripe.sweep(epoch.0, now)?;
-            Ok(slots)
-        })?;
-        if looked >= max_slots as u64 {
-            break;
-        }
-    }
-    Ok(removed)
 }
 
 impl Control {
