@@ -2,13 +2,14 @@ defmodule RateLimiter.HTTP.Policy do
   @moduledoc false
   # A window of an answer in the terms of HTTP: whole seconds, and quotas that are Integers of Structured Fields.
 
+  alias RateLimiter.Core.{Limit, Options}
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Usage
 
   # The largest Integer of Structured Fields.
   @max 999_999_999_999_999
 
-  # What denies at the door of a subsystem, and is no window of a limiter.
+  # The gate and the guard of a subsystem. Both deny calls, but neither is a window of a limiter.
   @gates [:gate, :in_flight]
 
   @enforce_keys [:name, :quota, :remaining, :reset]
@@ -49,7 +50,7 @@ defmodule RateLimiter.HTTP.Policy do
 
   defp usage!(other) do
     raise ArgumentError,
-          "expected an answer of check_and_track, got: #{RateLimiter.Core.Options.show(other)}"
+          "expected an answer of check_and_track, got: #{Options.show(other)}"
   end
 
   defp limits(limiter) do
@@ -85,13 +86,13 @@ defmodule RateLimiter.HTTP.Policy do
   defp new(usage, limit) do
     wait = seconds(usage.retry_after_ms)
     # Units and nanoseconds: at the present scale, `units` are admitted in `span`.
-    rate = {limit.limit * ppm(usage.scale), nanoseconds(limit.per) * 1_000_000}
+    rate = {limit.limit * ppm(usage.scale), Limit.nanoseconds(limit.per) * 1_000_000}
     {remaining, time} = available(usage, limit, wait, rate)
 
     %__MODULE__{
       name: name(usage.window),
       quota: min(limit.limit, @max),
-      period: whole_seconds(nanoseconds(limit.per)),
+      period: whole_seconds(Limit.nanoseconds(limit.per)),
       remaining: min(remaining, @max),
       time: time,
       reset: seconds(usage.reset_after_ms),
@@ -100,13 +101,13 @@ defmodule RateLimiter.HTTP.Policy do
     }
   end
 
-  # A denied call with a cost: what is left may be more than the rate allows until the retry.
+  # A call with a cost may be denied although units remain: `r` is what the rate allows until the retry.
   defp available(usage, _limit, wait, {units, span}) when is_integer(wait) and wait > 0,
     do: {min(usage.remaining, div(wait * 1_000_000_000 * units, span)), wait}
 
   defp available(%{remaining: 0} = usage, limit, _wait, {units, span}) do
     until_next =
-      if limit.algorithm in [:token_bucket, :gcra, :leaky_bucket],
+      if Limit.token_bucket?(limit),
         do: ceil_div(span, units * 1_000_000_000),
         else: seconds(usage.reset_after_ms)
 
@@ -116,11 +117,10 @@ defmodule RateLimiter.HTTP.Policy do
   defp available(%{remaining: remaining}, _limit, _wait, {units, span}),
     do: {remaining, max(ceil_div(remaining * span, units * 1_000_000_000), 1)}
 
-  defp full(%{burst: burst, limit: limit}), do: burst || limit
+  # The units of an unused window at the configured limit.
+  defp full(limit), do: Limit.filled!(limit).burst || limit.limit
 
   defp ppm(scale), do: max(round(scale * 1_000_000), 1)
-
-  defp nanoseconds(per), do: RateLimiter.Core.Limit.nanoseconds(per)
 
   defp whole_seconds(ns) when rem(ns, 1_000_000_000) == 0, do: div(ns, 1_000_000_000)
   defp whole_seconds(_ns), do: nil
