@@ -1,6 +1,6 @@
 //! From the authority's reply, or from its absence, to a response.
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Usage};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Tag, Usage};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
@@ -93,7 +93,8 @@ impl Inner {
     /// Returns this node's own response.
     pub(super) fn fall_back(&self, in_flight: &InFlight, failure: &Failure) -> Response {
         self.fallback.set_share(self.members.share());
-        let admits_all = self.on_outage == OnOutage::Allow && self.can_be_met(in_flight);
+        let admits_all =
+            self.on_outage == OnOutage::Allow && self.fits(&in_flight.tags, in_flight.cost);
         let answer = match (in_flight.op, self.on_outage) {
             // Only the authority can reset the key for all nodes.
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
@@ -133,27 +134,21 @@ impl Inner {
         if answer.binding().1.retry != Retry::Never {
             return answer;
         }
-        let limits = self.last_known.limits();
-        let fits = |tag| {
-            let mut window = limits.iter().filter(|(other, ..)| *other == tag);
-            window.any(|(_, _, max)| in_flight.cost <= *max)
-        };
         let wait = Retry::After(Nanos::from(LONGEST_PAUSE));
         let usages = answer.usages().iter().map(|&(tag, usage)| {
-            let waits = usage.retry == Retry::Never && fits(tag);
+            let waits = usage.retry == Retry::Never && self.fits(&[tag], in_flight.cost);
             let retry = if waits { wait } else { usage.retry };
             (tag, Usage { retry, ..usage })
         });
         Answer::new(usages.collect())
     }
 
-    /// Whether the cost is at most what every window holds when unused. If not, the authority would never admit it.
-    fn can_be_met(&self, in_flight: &InFlight) -> bool {
+    /// Returns whether the cost is at most what each of these windows holds when unused. If not, the authority would never
+    /// admit it.
+    fn fits(&self, tags: &[Tag], cost: u64) -> bool {
         let limits = self.last_known.limits();
-        let mut selected = limits
-            .iter()
-            .filter(|(tag, ..)| in_flight.tags.contains(tag));
-        selected.all(|(_, _, max)| in_flight.cost <= *max)
+        let mut selected = limits.iter().filter(|(tag, ..)| tags.contains(tag));
+        selected.all(|(_, _, max)| cost <= *max)
     }
 
     /// Returns whether this failure begins an outage. A single lost call, or a key that another program uses, does not.
