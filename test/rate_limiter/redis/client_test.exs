@@ -13,12 +13,16 @@ defmodule RateLimiter.Redis.ClientTest do
     {store, owner}
   end
 
-  test "a client connects in the background and reports its servers", %{server: server} do
-    {store, _owner} = started(url: Redis.url(server))
-
+  defp connected(store) do
     Redis.eventually(fn ->
       match?(%{servers: [%{connections: n}]} when n > 0, Client.status(store))
     end)
+  end
+
+  test "a client connects in the background and reports its servers", %{server: server} do
+    {store, _owner} = started(url: Redis.url(server))
+
+    connected(store)
 
     assert %{problem: nil, servers: [%{breaker: :closed, server: name}]} = Client.status(store)
     assert name =~ Integer.to_string(server.port)
@@ -37,9 +41,7 @@ defmodule RateLimiter.Redis.ClientTest do
   test "a command replies to its caller", %{server: server} do
     {store, _owner} = started(url: Redis.url(server))
 
-    Redis.eventually(fn ->
-      match?(%{servers: [%{connections: n}]} when n > 0, Client.status(store))
-    end)
+    connected(store)
 
     for {words, reply} <- [
           {["ECHO", "a b\r\n\0"], {:ok, "a b\r\n\0"}},

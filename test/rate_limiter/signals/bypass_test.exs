@@ -15,8 +15,7 @@ defmodule RateLimiter.Signals.BypassTest do
           context[:subsystems] ||
             [
               front: [limit: 10, per: :second, law: Fixed],
-              back: [limit: 5, per: :minute, law: Fixed, dry_run: true],
-              quiet: [limit: 5, per: :minute, law: Fixed, events: :none]
+              back: [limit: 5, per: :minute, law: Fixed, dry_run: true]
             ]
       ]
     )

@@ -2,32 +2,13 @@ defmodule RateLimiter.Top.PageTest do
   # Not async: the picture shows the whole node.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Terminal.Text
   alias RateLimiter.Top.{Page, Snapshot}
   alias RateLimiter.VSM
 
   @screen %{color: false, unicode: true}
 
-  setup do
-    start_supervised!(
-      {RateLimiter,
-       name: :top_shown,
-       limiters: [
-         top_shown: [windows: [burst: [limit: 3, per: :day], slow: [limit: 1_000, per: :day]]]
-       ],
-       vsm: [
-         interval: 86_400_000,
-         sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
-         subsystems: [
-           work: [limit: 10, per: :minute, law: Fixed],
-           dry: [limit: 10, per: :minute, law: Fixed, dry_run: true]
-         ]
-       ]}
-    )
-
-    :ok
-  end
+  setup do: RateLimiter.Support.Shown.start()
 
   defp page(now, before), do: now |> Page.render(before, @screen) |> IO.iodata_to_binary()
 

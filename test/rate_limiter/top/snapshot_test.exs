@@ -3,28 +3,9 @@ defmodule RateLimiter.Top.SnapshotTest do
   use ExUnit.Case, async: false
 
   alias RateLimiter.{Instance, VSM}
-  alias RateLimiter.Adaptive.Fixed
   alias RateLimiter.Top.Snapshot
 
-  setup do
-    start_supervised!(
-      {RateLimiter,
-       name: :top_shown,
-       limiters: [
-         top_shown: [windows: [burst: [limit: 3, per: :day], slow: [limit: 1_000, per: :day]]]
-       ],
-       vsm: [
-         interval: 86_400_000,
-         sensors: [schedulers: false, run_queue: false, timer: false, memory: false],
-         subsystems: [
-           work: [limit: 10, per: :minute, law: Fixed],
-           dry: [limit: 10, per: :minute, law: Fixed, dry_run: true]
-         ]
-       ]}
-    )
-
-    :ok
-  end
+  setup do: RateLimiter.Support.Shown.start()
 
   defp shown do
     [instance] = Enum.filter(Snapshot.take().instances, &(&1.name == ":top_shown"))
