@@ -37,7 +37,8 @@ defmodule RateLimiter.HTTP do
       together. By default 0
 
   Every format has `retry-after` if the call was denied and can be admitted later: whole seconds, rounded up, at least 1,
-  and never before the `t` of a window that denied the call. A call that can never be admitted has none.
+  and never before the `t` of a window that denied the call. The answer to a call that can never be admitted does not have
+  the field.
 
   In `:draft_11`, `t` is the time over which `r` is available: a client that spreads `r` requests over `t` seconds stays
   within the configured rate, at the present scale. For a denied window, `t` is the time to retry. Of a window with

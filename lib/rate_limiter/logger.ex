@@ -103,7 +103,7 @@ defmodule RateLimiter.Logger do
 
   # An outage is one of the instance, however many limiters notice it. The row is gone with the instance.
   defp line([_, :fallback, :started], metadata, %{table: table} = instance) do
-    if insert_new(table, {{:logged, :alone}, System.monotonic_time(:millisecond)}) do
+    if :ets.insert_new(table, {{:logged, :alone}, System.monotonic_time(:millisecond)}) do
       "decides without Redis#{because(instance)}. Limiters follow their :on_outage, as one of #{metadata.nodes} nodes"
     end
   end
@@ -136,10 +136,8 @@ defmodule RateLimiter.Logger do
 
   defp new?(table, reason) do
     logged = :ets.select_count(table, [{{{:logged, :reason, :_}, :_}, [], [true]}])
-    logged < @max_reasons and insert_new(table, {{:logged, :reason, reason}, true})
+    logged < @max_reasons and :ets.insert_new(table, {{:logged, :reason, reason}, true})
   end
-
-  defp insert_new(table, row), do: :ets.insert_new(table, row)
 
   defp because(%{store: {:redis, store}}) do
     with %{servers: servers, problem: problem} <- Client.status(store),

@@ -73,9 +73,8 @@ defmodule RateLimiter.Redis.Client do
   defp address({:tcp, host, port}), do: {host, port}
   defp address({:unix, path}), do: {path, 0}
 
-  # Random at each start, so that a restarted node is not mistaken for the one before.
-  # The same after a restart, so that a restarted node replaces its former self. A runtime without a name is told from
-  # others on its host by its process id.
+  # A node keeps its name over a restart, and so replaces its former self. The process id distinguishes runtimes without a
+  # name on one host.
   defp node_name(instance) do
     {:ok, host} = :inet.gethostname()
     runtime = if Node.alive?(), do: node(), else: System.pid()

@@ -2,7 +2,7 @@
 //!
 //! The authority keeps a record of the share that each node may use. A node proposes its share with each heartbeat, and
 //! the authority grants what the records of the other nodes leave free, so the shares of all nodes never add up to more
-//! than a limit: a node that joins has none until the others have reduced theirs. During an outage the last grant
+//! than a limit: a node that joins gets a share only after the others have reduced theirs. During an outage the last grant
 //! holds.
 //!
 //! An authority that has lost its data knows fewer nodes until each has sent a heartbeat again, so a smaller number is

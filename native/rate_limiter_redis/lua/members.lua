@@ -4,7 +4,7 @@
 -- Why a script: two nodes must not be granted the same share, and the server's clock decides, because the nodes' clocks
 -- may differ by minutes.
 --
--- A share is (nodes, rank): limit / nodes, and one more if rank < limit % nodes. (0, 0) is none. The record of a node has
+-- A share is (nodes, rank): limit / nodes, and one more if rank < limit % nodes. (0, 0) is no part of a limit. The record of a node has
 -- the share that it uses and the one that it is granted, until its next heartbeat says that it uses the latter. The
 -- shares in all records together are at most the whole, for every limit:
 --   - the sum of 1 / nodes is at most 1;

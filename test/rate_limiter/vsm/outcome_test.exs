@@ -32,7 +32,7 @@ defmodule RateLimiter.VSM.OutcomeTest do
     end
   end
 
-  test "a caller that is shut down says nothing of the resource, however it is told" do
+  test "the shutdown of a caller does not count as an outcome of the resource, in any form of its reason" do
     for reason <- [:normal, :shutdown],
         exit <- [reason, {reason, {GenServer, :call, []}}],
         do: assert(Outcome.of_end(:exit, exit) == :none)

@@ -378,7 +378,7 @@ fn a_key_that_is_judged_together_with_others_is_not_reset_and_gets_nothing_back(
     ];
     for limit in limits {
         let rig = Rig::capped(&[(ONLY, limit)], 0);
-        // Nobody has used anything: there is nothing to give back.
+        // The key is unused, so a refund gives back nothing.
         assert_eq!(rig.try_reset(1), Ok(()));
         assert_eq!(rig.try_refund(1, 1).map(|usage| usage.remaining), Ok(5));
         assert!(rig.check(1, 3).allowed());

@@ -135,7 +135,7 @@ fn nodes_share_the_limits_until_they_leave_or_stop_their_heartbeats() {
     beat_until(&first, 1, 0);
     second.heartbeat.beat(&second.client).unwrap();
     settle(&second.client);
-    // Until the first one has given up its part, there is none for the second.
+    // The second one gets a part only after the first has given up its own.
     assert_eq!(second.members.share(), Share::NONE);
     assert_eq!(second.members.nodes(), 2);
     until("both have their shares", MAX_WAIT, || {
