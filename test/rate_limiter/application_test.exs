@@ -2,7 +2,9 @@ defmodule RateLimiter.ApplicationTest do
   # Not async: the application belongs to the whole node.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.Eventually
+  import RateLimiter.Support.{Eventually, Processes}
+
+  setup :restart_application
 
   test "the application starts one supervisor, which starts the supervisor of tests' limiters" do
     supervisor = Process.whereis(RateLimiter.Supervisor)
