@@ -41,6 +41,7 @@ defmodule RateLimiterTest do
                current: 200,
                remaining: 0,
                cost: 1,
+               next_after_ms: 10,
                reset_after_ms: 2_000,
                retry_after_ms: 10,
                source: :local,

@@ -27,12 +27,12 @@ defmodule RateLimiter.Store do
   @spec check(atom, RateLimiter.id(), windows, integer) :: answer
   def check(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
     case Native.check(limiter, id, window, bounded(cost)) do
-      {:ok, events, _, _, _, _, _} = answer ->
+      {:ok, events, _, _, _, _, _, _} = answer ->
         usage = Usage.from_window(answer, limiter, window, cost)
         Telemetry.allowed(usage, events)
         {:ok, usage}
 
-      {:rate_limited, events, _, _, _, _, _} = answer ->
+      {:rate_limited, events, _, _, _, _, _, _} = answer ->
         usage = Usage.from_window(answer, limiter, window, cost)
         Telemetry.denied(usage, events, id)
         {:error, :rate_limited, usage}

@@ -8,6 +8,8 @@ defmodule RateLimiter.Usage do
     * `current` - what is in use now: `max - remaining`
     * `remaining` - what is left
     * `cost` - the cost of this call
+    * `next_after_ms` - milliseconds until one more unit is left than `remaining`, without further calls. `0` if `remaining`
+      is `max`, and `1_000` in an `:unavailable` answer
     * `reset_after_ms` - milliseconds until nothing is in use, without further calls
     * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can
       never be admitted (it is negative or above the limit). In an `:unavailable` answer it is `1_000`, and `remaining` is
@@ -27,6 +29,7 @@ defmodule RateLimiter.Usage do
             current: 0,
             remaining: 0,
             cost: 1,
+            next_after_ms: 0,
             reset_after_ms: 0,
             retry_after_ms: 0,
             source: :local,
@@ -40,6 +43,7 @@ defmodule RateLimiter.Usage do
           current: non_neg_integer,
           remaining: non_neg_integer,
           cost: integer,
+          next_after_ms: non_neg_integer,
           reset_after_ms: non_neg_integer,
           retry_after_ms: non_neg_integer | :infinity,
           source: :local | :redis | :fallback,
@@ -51,7 +55,9 @@ defmodule RateLimiter.Usage do
 
   @doc false
   @spec from_window(Native.usage(), atom, atom, integer) :: t
-  def from_window({_, _, max, remaining, reset_ms, retry_ms, ppm}, limiter, window, cost) do
+  def from_window(answer, limiter, window, cost) do
+    {_, _, max, remaining, next_ms, reset_ms, retry_ms, ppm} = answer
+
     %__MODULE__{
       limiter: limiter,
       window: window,
@@ -59,6 +65,7 @@ defmodule RateLimiter.Usage do
       current: max - remaining,
       remaining: remaining,
       cost: cost,
+      next_after_ms: next_ms,
       reset_after_ms: reset_ms,
       retry_after_ms: retry_ms,
       source: :local,
@@ -69,8 +76,9 @@ defmodule RateLimiter.Usage do
 
   @doc false
   @spec from_row(Native.row(), atom, {atom, pos_integer}, integer) :: t
-  def from_row({window, max, remaining, reset_ms, retry_ms}, limiter, {source, ppm}, cost) do
-    usage = {:ok, :none, max, remaining, reset_ms, retry_ms, ppm}
+  def from_row(row, limiter, {source, ppm}, cost) do
+    {window, max, remaining, next_ms, reset_ms, retry_ms} = row
+    usage = {:ok, :none, max, remaining, next_ms, reset_ms, retry_ms, ppm}
     %{from_window(usage, limiter, window, cost) | source: source}
   end
 

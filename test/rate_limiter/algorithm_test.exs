@@ -44,6 +44,28 @@ defmodule RateLimiter.AlgorithmTest do
         assert denials > 20
       end
 
+      test "has one unit more exactly after next_after_ms, and not a millisecond earlier" do
+        window = unquote(window)
+        seed(window)
+
+        for _ <- 1..200 do
+          Test.advance(:rand.uniform(400) - 1)
+          cost = :rand.uniform(5) - 1
+          answer = RateLimiter.check_and_track(:laws, "u", window, cost: cost)
+          usage = elem(answer, tuple_size(answer) - 1)
+          assert usage.next_after_ms == 0 == (usage.remaining == usage.max)
+
+          if usage.next_after_ms > 0 do
+            Test.advance(usage.next_after_ms - 1)
+            assert {:ok, %Usage{remaining: left}} = RateLimiter.get_usage(:laws, "u", window)
+            assert left == usage.remaining
+            Test.advance(1)
+            assert {:ok, %Usage{remaining: left}} = RateLimiter.get_usage(:laws, "u", window)
+            assert left > usage.remaining
+          end
+        end
+      end
+
       test "is unused exactly after reset_after_ms, and not a millisecond earlier" do
         window = unquote(window)
         seed(window)

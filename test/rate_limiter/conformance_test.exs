@@ -101,13 +101,20 @@ defmodule RateLimiter.ConformanceTest do
                    RateLimiter.check_and_track(limiter, 1, window, cost: 21)
 
           assert is_integer(wait) and wait > 0
+
+          {:ok, %{next_after_ms: next, reset_after_ms: reset}} =
+            RateLimiter.get_usage(limiter, 1, window)
+
+          assert next in 1..wait and next <= reset
           assert {:ok, %{remaining: 0}} = RateLimiter.peek(limiter, 1, window, cost: 20)
 
           assert {:ok, %{remaining: 20}} =
                    RateLimiter.check_and_track(limiter, 1, window, cost: 0)
 
           assert {:ok, %{remaining: 25}} = RateLimiter.refund(limiter, 1, window, cost: 5)
-          assert {:ok, %{remaining: 50}} = RateLimiter.refund(limiter, 1, window, cost: 1_000)
+
+          assert {:ok, %{remaining: 50, next_after_ms: 0}} =
+                   RateLimiter.refund(limiter, 1, window, cost: 1_000)
 
           assert {:ok, %{remaining: 0}} =
                    RateLimiter.check_and_track(limiter, 1, window, cost: 50)

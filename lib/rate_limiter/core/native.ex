@@ -90,12 +90,13 @@ defmodule RateLimiter.Core.Native do
   @type retry_ms :: non_neg_integer | :infinity
   @type row ::
           {window, max :: non_neg_integer, remaining :: non_neg_integer,
-           reset_ms :: non_neg_integer, retry_ms}
+           next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms}
 
   @typedoc "The answer of one window of a local limiter."
   @type usage ::
           {:ok | :rate_limited, events, max :: non_neg_integer, remaining :: non_neg_integer,
-           reset_ms :: non_neg_integer, retry_ms, scale_ppm :: pos_integer}
+           next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms,
+           scale_ppm :: pos_integer}
 
   @typedoc "Without rows, the windows are unknown. For a reset that was done, `:ok`."
   @type answer ::

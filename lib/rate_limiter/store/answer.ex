@@ -28,10 +28,10 @@ defmodule RateLimiter.Store.Answer do
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
   @spec usage(Native.answer(), atom, Lookup.names(), integer) :: Usage.t()
-  def usage({_, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
+  def usage({_, _, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
     do: Usage.from_window(one, limiter, window, cost)
 
-  def usage({_, _, _, _, _, _, _} = one, limiter, [window], cost) do
+  def usage({_, _, _, _, _, _, _, _} = one, limiter, [window], cost) do
     usage = Usage.from_window(one, limiter, window, cost)
     %{usage | windows: %{window => usage}}
   end
@@ -45,7 +45,7 @@ defmodule RateLimiter.Store.Answer do
   # The authority is away, and the limiter must not guess. It may be back in a second.
   def usage({:unavailable, events, source, ppm}, limiter, windows, cost) do
     [{first, _max} | _] = maxima = maxima(windows, Lookup.windows(limiter))
-    rows = for {window, max} <- maxima, do: {window, max, 0, 0, 1_000}
+    rows = for {window, max} <- maxima, do: {window, max, 0, 1_000, 0, 1_000}
     usage({:unavailable, events, source, ppm, first, rows}, limiter, windows, cost)
   end
 

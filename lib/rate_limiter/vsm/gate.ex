@@ -41,7 +41,7 @@ defmodule RateLimiter.VSM.Gate do
 
   defp check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
     case Native.gate_check(gate, limiter, hashed, @window, Store.bounded(cost)) do
-      {:ok, events, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
+      {:ok, events, _, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
       :large_id -> check(subsystem, id, cost, Id.hash!(limiter, id))
       other -> deny(other, subsystem, id, cost)
     end
@@ -149,33 +149,32 @@ defmodule RateLimiter.VSM.Gate do
     usage
   end
 
-  defp deny({:rate_limited, events, _, _, _, _, _} = answer, subsystem, id, cost),
+  defp deny({:rate_limited, events, _, _, _, _, _, _} = answer, subsystem, id, cost),
     do: answer |> Usage.from_window(subsystem.name, @window, cost) |> denied(events, id)
 
   defp deny(:shed, subsystem, id, cost) do
     usage = usage(subsystem)
 
-    denied(
-      %{usage | window: :gate, cost: cost, remaining: 0, retry_after_ms: @gate_retry_ms},
-      subsystem.events,
-      id
-    )
+    usage = %{usage | window: :gate, cost: cost, remaining: 0}
+    usage = %{usage | next_after_ms: @gate_retry_ms, retry_after_ms: @gate_retry_ms}
+    denied(usage, subsystem.events, id)
   end
 
   defp deny({:full, max, in_flight}, subsystem, id, cost) do
-    denied(
-      %Usage{
-        limiter: subsystem.name,
-        window: :in_flight,
-        max: max,
-        current: in_flight,
-        remaining: 0,
-        cost: cost,
-        retry_after_ms: next_finish_ms(subsystem, in_flight)
-      },
-      subsystem.events,
-      id
-    )
+    next_ms = next_finish_ms(subsystem, in_flight)
+
+    usage = %Usage{
+      limiter: subsystem.name,
+      window: :in_flight,
+      max: max,
+      current: in_flight,
+      remaining: 0,
+      cost: cost,
+      next_after_ms: next_ms,
+      retry_after_ms: next_ms
+    }
+
+    denied(usage, subsystem.events, id)
   end
 
   defp deny(refusal, _subsystem, id, _cost), do: answer!(refusal, id)

@@ -15,13 +15,14 @@ use crate::verdict::{Retry, Usage};
 /// let wait = |amount| Nanos(amount * 10);
 /// let denied = usage(5, 4, 3, wait, |_| Nanos(40));
 /// assert_eq!((denied.remaining, denied.retry), (1, Retry::After(Nanos(20))));
+/// assert_eq!(denied.next_after, Nanos(10));
 /// ```
 #[inline]
 pub fn usage(
     max: u64,
     used: u64,
     cost: u64,
-    wait: impl FnOnce(u64) -> Nanos,
+    wait: impl Fn(u64) -> Nanos,
     reset_after: impl FnOnce(bool) -> Nanos,
 ) -> Usage {
     let fits = cost <= max && used <= max - cost;
@@ -33,10 +34,18 @@ pub fn usage(
         Retry::After(wait(used - (max - cost)))
     };
     let taken = if fits { cost } else { 0 };
+    let reset_after = reset_after(taken > 0);
+    let next_after = match used {
+        // Only this cost is in use, and all of it leaves at once.
+        0 => reset_after,
+        // After a change of the limit, more may be in use than the maximum.
+        _ => wait(used.saturating_sub(max) + 1),
+    };
     Usage {
         max,
         remaining: max.saturating_sub(used + taken),
-        reset_after: reset_after(taken > 0),
+        next_after,
+        reset_after,
         retry,
     }
 }

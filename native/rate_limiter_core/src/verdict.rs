@@ -24,6 +24,7 @@ pub enum Retry {
 /// assert!(limiter.check(Nanos(0), 1).allowed());
 /// let denied = limiter.check(Nanos(40), 1);
 /// assert_eq!((denied.max, denied.remaining, denied.retry), (1, 0, Retry::After(Nanos(60))));
+/// assert_eq!((denied.next_after, denied.reset_after), (Nanos(60), Nanos(60)));
 /// assert_eq!(limiter.check(Nanos(40), 2).retry, Retry::Never);
 /// # Ok::<(), rate_limiter_core::LimitError>(())
 /// ```
@@ -33,6 +34,8 @@ pub struct Usage {
     pub max: u64,
     /// What is left: after the call if it was admitted, else now.
     pub remaining: u64,
+    /// How long until one more unit is left. Zero if as much is left as can be.
+    pub next_after: Nanos,
     /// How long until nothing counts as used any more.
     pub reset_after: Nanos,
     /// When the same call can succeed.
@@ -44,6 +47,7 @@ impl Usage {
     pub(crate) const UNKNOWN: Self = Self {
         max: 0,
         remaining: 0,
+        next_after: Nanos(0),
         reset_after: Nanos(0),
         retry: Retry::Never,
     };

@@ -17,6 +17,7 @@ struct UsageTerm {
     events: Events,
     max: u64,
     remaining: u64,
+    next_ms: u64,
     reset_ms: u64,
     retry: Wait,
     scale_ppm: u32,
@@ -40,6 +41,7 @@ struct RowTerm<'a> {
     window: Term<'a>,
     max: u64,
     remaining: u64,
+    next_ms: u64,
     reset_ms: u64,
     retry: Wait,
 }
@@ -54,6 +56,7 @@ pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scal
         events,
         max: usage.max,
         remaining: usage.remaining,
+        next_ms: usage.next_after.as_millis_ceil(),
         reset_ms: usage.reset_after.as_millis_ceil(),
         retry: Wait(usage.retry),
         scale_ppm: scale.ppm(),
@@ -125,6 +128,7 @@ impl<'a> AnswerTerm<'a> {
             window: atom_bits::to_atom(env, *tag),
             max: usage.max,
             remaining: usage.remaining,
+            next_ms: usage.next_after.as_millis_ceil(),
             reset_ms: usage.reset_after.as_millis_ceil(),
             retry: Wait(usage.retry),
         };

@@ -5,7 +5,7 @@ defmodule RateLimiter.Store.AnswerTest do
   alias RateLimiter.Store.Answer
   alias RateLimiter.Usage
 
-  @rows [{:a, 10, 4, 50, 0}, {:b, 5, 1, 70, 0}]
+  @rows [{:a, 10, 4, 30, 50, 0}, {:b, 5, 1, 40, 70, 0}]
   @away {:unavailable, :all, :fallback, 1_000_000}
 
   describe "usage/4" do
@@ -19,6 +19,7 @@ defmodule RateLimiter.Store.AnswerTest do
                current: 6,
                remaining: 4,
                cost: 2,
+               next_after_ms: 30,
                reset_after_ms: 50,
                retry_after_ms: 0,
                source: :redis,
@@ -28,9 +29,9 @@ defmodule RateLimiter.Store.AnswerTest do
     end
 
     test "of one local window is the same with and without a list" do
-      answer = {:rate_limited, :all, 10, 4, 50, 20, 1_000_000}
+      answer = {:rate_limited, :all, 10, 4, 10, 50, 20, 1_000_000}
       usage = Answer.usage(answer, :api, :a, 7)
-      assert %Usage{window: :a, remaining: 4, retry_after_ms: 20, source: :local} = usage
+      assert %Usage{window: :a, next_after_ms: 10, retry_after_ms: 20, source: :local} = usage
       assert Answer.usage(answer, :api, [:a], 7) == %{usage | windows: %{a: usage}}
     end
 
@@ -53,9 +54,9 @@ defmodule RateLimiter.Store.AnswerTest do
         limiters: [answers: [windows: [a: [limit: 10, per: :day], b: [limit: 5, per: :day]]]]
       )
 
-      assert %Usage{window: :a, max: 10, remaining: 0, retry_after_ms: 1_000, windows: windows} =
-               Answer.usage(@away, :answers, [], 1)
-
+      usage = Answer.usage(@away, :answers, [], 1)
+      assert %Usage{window: :a, max: 10, remaining: 0, windows: windows} = usage
+      assert {usage.next_after_ms, usage.retry_after_ms} == {1_000, 1_000}
       assert {windows.a.max, windows.b.max} == {10, 5}
       usage = Answer.usage(@away, :answers, :b, 1)
       assert %Usage{window: :b, max: 5, source: :fallback, windows: none} = usage

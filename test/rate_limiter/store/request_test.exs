@@ -43,7 +43,8 @@ defmodule RateLimiter.Store.RequestTest do
     Redis.thaw(server)
     eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
     # A later request is answered after it.
-    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, 0}]} = Request.one(limiter, "u", [], @take)
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, _, 0}]} =
+             Request.one(limiter, "u", [], @take)
 
     assert mailbox() == []
   end
@@ -55,7 +56,7 @@ defmodule RateLimiter.Store.RequestTest do
     reference = make_ref()
     assert Native.await(ticket, reference) == :waiting
     Redis.thaw(server)
-    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]}}, 30_000
+    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}]}}, 30_000
     assert Native.cancel(ticket) == :answered
   end
 
@@ -67,7 +68,7 @@ defmodule RateLimiter.Store.RequestTest do
     Redis.thaw(server)
     eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
 
-    assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, 0}]} = Native.await(ticket, make_ref())
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}]} = Native.await(ticket, make_ref())
     assert mailbox() == []
     assert_raise ArgumentError, fn -> Native.await(ticket, make_ref()) end
   end
@@ -81,7 +82,7 @@ defmodule RateLimiter.Store.RequestTest do
     Redis.thaw(server)
     assert_receive {^reference, answers}, 30_000
 
-    assert [[{:w, 10, 9, _, 0}], [{:w, 10, 8, _, 0}], [{:w, 10, 6, _, 0}]] =
+    assert [[{:w, 10, 9, _, _, 0}], [{:w, 10, 8, _, _, 0}], [{:w, 10, 6, _, _, 0}]] =
              Enum.map(answers, &elem(&1, 5))
   end
 
@@ -92,7 +93,7 @@ defmodule RateLimiter.Store.RequestTest do
     large = {Enum.to_list(1..100_000), 1}
     assert [first, second] = Request.batch(limiter, [large, large], :w, :take)
     assert {elem(first, 2), elem(second, 2)} == {:redis, :redis}
-    assert {[{:w, 10, 9, _, 0}], [{:w, 10, 8, _, 0}]} = {elem(first, 5), elem(second, 5)}
+    assert {[{:w, 10, 9, _, _, 0}], [{:w, 10, 8, _, _, 0}]} = {elem(first, 5), elem(second, 5)}
   end
 
   test "a caller that stops waiting is answered by this node", context do
@@ -101,7 +102,7 @@ defmodule RateLimiter.Store.RequestTest do
     ticket = in_flight(limiter)
     assert Native.cancel(ticket) == :cancelled
 
-    assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, 0}]} =
+    assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, _, 0}]} =
              Native.request_alone(limiter, "u", [], @take)
 
     Redis.thaw(server)

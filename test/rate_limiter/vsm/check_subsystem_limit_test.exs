@@ -67,7 +67,8 @@ defmodule RateLimiter.VSM.CheckSubsystemLimitTest do
       answers = for _ <- 1..10, do: VSM.check_subsystem_limit(:front, "a")
       assert Enum.count(answers, &match?({:ok, _}, &1)) == 5
 
-      assert {:error, :rate_limited, %Usage{window: :gate, max: 10, retry_after_ms: 1_000}} =
+      assert {:error, :rate_limited,
+              %Usage{window: :gate, max: 10, next_after_ms: 1_000, retry_after_ms: 1_000}} =
                Enum.find(answers, &match?({:error, _, _}, &1))
 
       assert %{shed: 5, asked: 10, usage: %{current: 5}} = VSM.subsystem_metrics().front

@@ -57,7 +57,13 @@ impl FixedWindow {
             _ => until(current.start),
         };
         let wait = |_| until(current.start);
-        arithmetic::usage(max, current.used, cost, wait, reset_after)
+        let usage = arithmetic::usage(max, current.used, cost, wait, reset_after);
+        // All units return together, and a use may restart a window that keys share.
+        let next_after = usage.reset_after;
+        Usage {
+            next_after,
+            ..usage
+        }
     }
 
     #[inline]

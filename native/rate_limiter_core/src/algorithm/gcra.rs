@@ -177,17 +177,19 @@ impl Gcra {
     fn judge_far(&self, state: &[u64], now: Nanos, cost: u64, scale: Scale) -> Usage {
         let debt = self.exact_debt(state, now);
         let (interval, bucket, max) = self.at(scale);
+        let until = |price: u64| {
+            let excess = debt + u128::from(price) - u128::from(bucket);
+            self.emission.nanos_ceil_wide(excess)
+        };
         let retry = match cost.checked_mul(interval) {
             _ if cost == 0 => Retry::Now,
-            Some(price) if price <= bucket => {
-                let excess = debt + u128::from(price) - u128::from(bucket);
-                Retry::After(self.emission.nanos_ceil_wide(excess))
-            }
+            Some(price) if price <= bucket => Retry::After(until(price)),
             _ => Retry::Never,
         };
         Usage {
             max,
             remaining: 0,
+            next_after: until(interval),
             reset_after: self.emission.nanos_ceil_wide(debt),
             retry,
         }
@@ -314,9 +316,18 @@ impl Gcra {
 
     #[inline]
     fn usage(&self, debt: u64, interval: u64, bucket: u64, max: u64, retry: Retry) -> Usage {
+        let remaining = bucket.saturating_sub(debt) / interval;
+        let next_after = if remaining == max {
+            Nanos(0)
+        } else {
+            // One more unit fits into the bucket, and the debt is at most `MAX_DEBT`.
+            let next = (remaining + 1) * interval;
+            self.emission.nanos_ceil(debt + next - bucket)
+        };
         Usage {
             max,
-            remaining: bucket.saturating_sub(debt) / interval,
+            remaining,
+            next_after,
             reset_after: self.emission.nanos_ceil(debt),
             retry,
         }

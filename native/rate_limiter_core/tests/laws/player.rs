@@ -29,6 +29,7 @@ impl Player {
         let last = Usage {
             max: 1,
             remaining: 1,
+            next_after: Nanos(0),
             reset_after: Nanos(0),
             retry: Retry::Now,
         };

@@ -87,6 +87,30 @@ proptest! {
     }
 
     #[test]
+    fn one_more_unit_is_left_exactly_at_next_and_not_a_nanosecond_before(
+        limits in windows(),
+        start in given::starts(),
+        history in given::histories(),
+        cost in given::costs(),
+    ) {
+        let player = played(&limits, start, &history);
+        let (rig, tags) = (&player.rig, player.tags());
+        let cost = cost.units(&rig.peek_all(ID, &tags, 0).binding().1);
+        let now = rig.now();
+        for (tag, usage) in rig.check_all(ID, &tags, cost).usages() {
+            prop_assert_eq!(usage.next_after.0 == 0, usage.remaining == usage.max);
+            prop_assert!(usage.next_after <= usage.reset_after);
+            let then = now.saturating_add(usage.next_after.0);
+            prop_assume!(then <= ManualClock::END.0);
+            let left_at = |at| rig.at(at).peek_one(ID, *tag, 0).remaining;
+            if usage.next_after.0 > 0 {
+                prop_assert_eq!(left_at(then - 1), usage.remaining);
+                prop_assert!(left_at(then) > usage.remaining);
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_used_any_more_exactly_at_reset(
         limits in windows(),
         start in given::starts(),

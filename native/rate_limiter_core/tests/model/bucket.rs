@@ -100,9 +100,19 @@ impl Bucket {
             Retry::Now => owed + price,
             _ => owed,
         };
+        let max = holds / interval;
+        let remaining = holds.saturating_sub(after) / interval;
+        // One more unit is left once the debt leaves room for it.
+        let room_for_next = holds.saturating_sub((remaining + 1) * interval);
+        let next = if remaining < max {
+            after - room_for_next
+        } else {
+            0
+        };
         Usage {
-            max: u64::try_from(holds / interval).expect("at most the burst"),
-            remaining: u64::try_from(holds.saturating_sub(after) / interval).expect("at most max"),
+            max: u64::try_from(max).expect("at most the burst"),
+            remaining: u64::try_from(remaining).expect("at most max"),
+            next_after: whole(next),
             reset_after: whole(after),
             retry,
         }

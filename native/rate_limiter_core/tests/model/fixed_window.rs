@@ -62,10 +62,13 @@ impl FixedWindow {
             Retry::After(until)
         };
         let after = if fits { used + cost } else { used };
+        // At its end nothing is used any more.
+        let ends = if after == 0 { Nanos(0) } else { until };
         Usage {
             max,
             remaining: max.saturating_sub(after),
-            reset_after: if after == 0 { Nanos(0) } else { until },
+            next_after: ends,
+            reset_after: ends,
             retry,
         }
     }

@@ -52,11 +52,14 @@ impl SlidingLog {
             after.take(now, cost);
         }
         let ends = after.uses.iter().map(|(at, _)| at + self.per);
-        let last = ends.filter(|&end| end > now).max();
+        let ends: Vec<u64> = ends.filter(|&end| end > now).collect();
+        let left = |at: u64| max.saturating_sub(after.used(at));
+        let nexts = ends.iter().filter(|&&end| left(end) > left(now));
         Usage {
             max,
-            remaining: max.saturating_sub(after.used(now)),
-            reset_after: Nanos(last.map_or(0, |end| end - now)),
+            remaining: left(now),
+            next_after: Nanos(nexts.min().map_or(0, |end| end - now)),
+            reset_after: Nanos(ends.iter().max().map_or(0, |end| end - now)),
             retry,
         }
     }

@@ -73,11 +73,14 @@ impl SlidingWindow {
             after.take(now, cost);
         }
         let used = after.counted(now).filter(|counted| counted.units > 0);
-        let ends = used.map(|counted| after.end(counted.at));
+        let ends: Vec<u64> = used.map(|counted| after.end(counted.at)).collect();
+        let left = |at: u64| max.saturating_sub(after.used(at));
+        let nexts = ends.iter().filter(|&&end| left(end) > left(now));
         Usage {
             max,
-            remaining: max.saturating_sub(after.used(now)),
-            reset_after: Nanos(ends.max().map_or(0, |end| end - now)),
+            remaining: left(now),
+            next_after: Nanos(nexts.min().map_or(0, |end| end - now)),
+            reset_after: Nanos(ends.iter().max().map_or(0, |end| end - now)),
             retry,
         }
     }

@@ -161,6 +161,7 @@ pub(crate) fn answer(names: &[String], asked: &Asked) -> String {
     let mut text = format!("{verdict} {}", names[place(binding)]);
     for (tag, usage) in asked {
         let Usage { max, remaining, .. } = usage;
+        let next = usage.next_after.as_millis_ceil();
         let reset = usage.reset_after.as_millis_ceil();
         let retry = match usage.retry {
             Retry::Now => "0".to_owned(),
@@ -168,7 +169,7 @@ pub(crate) fn answer(names: &[String], asked: &Asked) -> String {
             Retry::Never => "infinity".to_owned(),
         };
         let name = &names[place(*tag)];
-        write!(text, " {name}:{max}:{remaining}:{reset}:{retry}").expect("text takes text");
+        write!(text, " {name}:{max}:{remaining}:{next}:{reset}:{retry}").expect("text takes text");
     }
     text
 }

@@ -49,6 +49,7 @@ impl Fallback {
         let zero = Usage {
             max: 0,
             remaining: 0,
+            next_after: Nanos(0),
             reset_after: Nanos(0),
             retry: if cost > 0 { Retry::Never } else { Retry::Now },
         };

@@ -226,9 +226,18 @@ impl States for TokenBucket {
             Retry::Now => u64::try_from(after).unwrap_or(debt),
             _ => debt,
         };
+        let max = drain / interval;
+        let remaining = drain.saturating_sub(left) / interval;
+        let next_after = if remaining == max {
+            Nanos(0)
+        } else {
+            let next = u128::from(left) + u128::from(interval) * u128::from(remaining + 1);
+            self.unit.nanos_ceil(next - u128::from(drain))
+        };
         Usage {
-            max: drain / interval,
-            remaining: drain.saturating_sub(left) / interval,
+            max,
+            remaining,
+            next_after,
             reset_after: self.unit.nanos_ceil(left.into()),
             retry,
         }

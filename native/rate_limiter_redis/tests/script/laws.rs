@@ -268,6 +268,7 @@ fn redis_answers_as_memory_does() {
             last: Usage {
                 max: 1,
                 remaining: 1,
+                next_after: Nanos(0),
                 reset_after: Nanos(0),
                 retry: Retry::Now,
             },
