@@ -41,8 +41,8 @@ defmodule RateLimiter.HTTP do
   the field.
 
   In `:draft_11`, `t` is the time over which `r` is available: a client that spreads `r` requests over `t` seconds stays
-  within the configured rate, at the present scale. For a denied window, `t` is the time to retry. Of a window with
-  `r=0` that denied nothing, `t` is at least the time until one unit is available. Sub-second periods have no `w`.
+  within the configured rate, at the present scale. It is at least `next_after_ms`, the time until more than `r` is
+  available. For a denied window, `t` is the time to retry. Sub-second periods have no `w`.
 
   `limit`, period and `t` of an admitted call are those of the running limiter. If it is not running on this node, the
   quota is `usage.max`, and `w` and `t` are left out.

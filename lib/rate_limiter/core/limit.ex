@@ -119,10 +119,6 @@ defmodule RateLimiter.Core.Limit do
     end
   end
 
-  @doc "Returns whether the algorithm is a token bucket, by any of its names."
-  @spec token_bucket?(t) :: boolean
-  def token_bucket?(%__MODULE__{algorithm: algorithm}), do: algorithm in @token_buckets
-
   @doc "Returns the window as the native library takes it."
   @spec to_native({atom, t}) :: RateLimiter.Core.Native.window_spec()
   def to_native({name, %__MODULE__{} = limit}) do

@@ -87,7 +87,7 @@ defmodule RateLimiter.HTTP.Policy do
     wait = seconds(usage.retry_after_ms)
     # Units and nanoseconds: at the present scale, `units` are admitted in `span`.
     rate = {limit.limit * ppm(usage.scale), Limit.nanoseconds(limit.per) * 1_000_000}
-    {remaining, time} = available(usage, limit, wait, rate)
+    {remaining, time} = available(usage, wait, rate)
 
     %__MODULE__{
       name: name(usage.window),
@@ -102,20 +102,14 @@ defmodule RateLimiter.HTTP.Policy do
   end
 
   # A call with a cost may be denied although units remain: `r` is what the rate allows until the retry.
-  defp available(usage, _limit, wait, {units, span}) when is_integer(wait) and wait > 0,
+  defp available(usage, wait, {units, span}) when is_integer(wait) and wait > 0,
     do: {min(usage.remaining, div(wait * 1_000_000_000 * units, span)), wait}
 
-  defp available(%{remaining: 0} = usage, limit, _wait, {units, span}) do
-    until_next =
-      if Limit.token_bucket?(limit),
-        do: ceil_div(span, units * 1_000_000_000),
-        else: seconds(usage.reset_after_ms)
-
-    {0, max(until_next, 1)}
+  # `r` over `t` is within the rate, and at `t` more than `r` is available.
+  defp available(%{remaining: remaining, next_after_ms: next_ms}, _wait, {units, span}) do
+    at_rate = ceil_div(remaining * span, units * 1_000_000_000)
+    {remaining, at_rate |> max(seconds(next_ms)) |> max(1)}
   end
-
-  defp available(%{remaining: remaining}, _limit, _wait, {units, span}),
-    do: {remaining, max(ceil_div(remaining * span, units * 1_000_000_000), 1)}
 
   # The units of an unused window at the configured limit.
   defp full(limit), do: Limit.filled!(limit).burst || limit.limit
