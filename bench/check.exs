@@ -13,6 +13,7 @@ defmodule Bench.Check do
   @names %{
     loop: "the loop alone",
     nothing: "a NIF that does nothing",
+    allow: "allow?/3, events: :denials",
     wide: "check_and_track/3, events: :denials",
     wide_events: "check_and_track/3, events: :all, no handler attached",
     ets: "ets:update_counter, string",
@@ -22,7 +23,7 @@ defmodule Bench.Check do
     narrow_events: "check_and_track/3, events: :all, no handler attached",
     governor_narrow: "governor behind a bare NIF"
   }
-  @allowed [:loop, :nothing, :wide, :wide_events, :ets, :ets_tuples, :governor]
+  @allowed [:loop, :nothing, :allow, :wide, :wide_events, :ets, :ets_tuples, :governor]
   @denied [:loop, :narrow, :narrow_events, :governor_narrow]
 
   @full %{
@@ -168,6 +169,9 @@ defmodule Bench.Check do
       {"calls of two processes, to one's", "hot key", :least, 1.2, &scaling(&1, :wide)},
       {"checks a second and core", "10,000 keys", :least, 4_000_000,
        &(1.0e9 / Figures.median(&1[{:wide, 1}]))},
+      {"allow?/3, to governor's time", "10,000 keys", :most, 1.4,
+       &ratio(&1, :allow, :governor, 1)},
+      {"allow?/3, to governor's time", "hot key", :most, 1.4, &ratio(&1, :allow, :governor, 1)},
       {"governor's time, to ours", "1,000,000 keys", :least, 1.4, &ratio(&1, :governor, :wide, 1)}
     ]
   end

@@ -17,6 +17,10 @@ defmodule Bench.Subjects do
     true = GovernorNif.nothing()
   end
 
+  defloop :allow, id do
+    true = RateLimiter.allow?(:wide, id, :each)
+  end
+
   defloop :wide, id do
     {:ok, _usage} = RateLimiter.check_and_track(:wide, id, :each)
   end

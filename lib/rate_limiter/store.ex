@@ -19,32 +19,46 @@ defmodule RateLimiter.Store do
 
   defguardp is_call(limiter, cost) when is_atom(limiter) and is_integer(cost)
 
-  @compile {:inline, bounded: 1}
+  @compile {:inline, bounded: 1, decided: 5}
 
-  ## Calls. The first clause of `check/4` is the hot path: no process, no look-up, no closure.
+  ## Calls. The first clauses of `check/4` and `allow?/4` are the hot path: no process, no look-up, no closure.
 
   @doc "Takes `cost` from the windows, all or nothing."
   @spec check(atom, RateLimiter.id(), windows, integer) :: answer
-  def check(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
-    case Native.check(limiter, id, window, bounded(cost)) do
-      {:ok, events, _, _, _, _, _, _} = answer ->
-        usage = Usage.from_window(answer, limiter, window, cost)
-        Telemetry.allowed(usage, events)
-        {:ok, usage}
+  def check(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window),
+    do: limiter |> Native.check(id, window, bounded(cost)) |> decided(limiter, id, window, cost)
 
-      {:rate_limited, events, _, _, _, _, _, _} = answer ->
-        usage = Usage.from_window(answer, limiter, window, cost)
-        Telemetry.denied(usage, events, id)
-        {:error, :rate_limited, usage}
+  def check(limiter, id, windows, cost), do: check_once(limiter, id, windows, cost, nil)
 
-      other ->
-        other
-        |> Request.answer(limiter, id, window, {:take, bounded(cost), nil})
-        |> Answer.decided(limiter, id, window, cost)
+  @doc "As `check/4`, but returns only whether the call was admitted."
+  @spec allow?(atom, RateLimiter.id(), windows, integer) :: boolean
+  def allow?(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
+    case Native.allow(limiter, id, window, bounded(cost)) do
+      true -> true
+      answer -> match?({:ok, _usage}, decided(answer, limiter, id, window, cost))
     end
   end
 
-  def check(limiter, id, windows, cost), do: check_once(limiter, id, windows, cost, nil)
+  def allow?(limiter, id, windows, cost),
+    do: match?({:ok, _usage}, check_once(limiter, id, windows, cost, nil))
+
+  defp decided({:ok, events, _, _, _, _, _, _} = answer, limiter, _id, window, cost) do
+    usage = Usage.from_window(answer, limiter, window, cost)
+    Telemetry.allowed(usage, events)
+    {:ok, usage}
+  end
+
+  defp decided({:rate_limited, events, _, _, _, _, _, _} = answer, limiter, id, window, cost) do
+    usage = Usage.from_window(answer, limiter, window, cost)
+    Telemetry.denied(usage, events, id)
+    {:error, :rate_limited, usage}
+  end
+
+  defp decided(other, limiter, id, window, cost) do
+    other
+    |> Request.answer(limiter, id, window, {:take, bounded(cost), nil})
+    |> Answer.decided(limiter, id, window, cost)
+  end
 
   @doc "As `check/4`. A request id that was admitted before is admitted again, and takes nothing."
   @spec check_once(atom, RateLimiter.id(), windows, integer, request_id | nil) :: answer

@@ -42,6 +42,20 @@ defmodule RateLimiter.TelemetryTest do
                        %{result: :denied, limiter: :all, window: :burst}}
     end
 
+    test "is emitted by allow?/4 as by check_and_track/4" do
+      for limiter <- [:all, :denials, :none], windows <- [:burst, [], [:burst, :slow]] do
+        for id <- ["u", "v"], do: RateLimiter.reset(limiter, id)
+
+        for cost <- [1, 1, 1, 9],
+            do: RateLimiter.check_and_track(limiter, "u", windows, cost: cost)
+
+        expected = received()
+        for cost <- [1, 1, 1, 9], do: RateLimiter.allow?(limiter, "v", windows, cost: cost)
+        assert received() == expected
+        assert expected != []
+      end
+    end
+
     test "is emitted once for a call on several windows, with the window that decided" do
       {:ok, _} = RateLimiter.check_and_track(:all, "u")
       assert_received {:event, @check, %{remaining: 1}, %{window: :burst}}
@@ -80,6 +94,16 @@ defmodule RateLimiter.TelemetryTest do
       {:ok, _} = RateLimiter.check_and_track(:none, "u", :burst)
       {:error, :rate_limited, _} = RateLimiter.check_and_track(:none, "u", :burst, cost: 9)
       refute_received {:event, @check, _, _}
+    end
+  end
+
+  # The events in the mailbox, without the hash of the id.
+  defp received do
+    receive do
+      {:event, name, measurements, metadata} ->
+        [{name, measurements, Map.delete(metadata, :id_hash)} | received()]
+    after
+      0 -> []
     end
   end
 

@@ -114,6 +114,10 @@ defmodule RateLimiter.Core.Native do
   @spec check(limiter, id, window, cost) :: usage | answer | sent | refusal
   def check(_limiter, _id, _window, _cost), do: not_loaded()
 
+  @doc "As `check/4`, but `true` for an admitted call that emits no event."
+  @spec allow(limiter, id, window, cost) :: true | usage | answer | sent | refusal
+  def allow(_limiter, _id, _window, _cost), do: not_loaded()
+
   @spec request(limiter, id, windows, request) :: answer | sent | refusal
   def request(_limiter, _id, _windows, _request), do: not_loaded()
 

@@ -10,7 +10,7 @@ use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::decode::{Arg, Windows};
 use crate::id::NoKey;
-use crate::local::Local;
+use crate::local::{Events, Local};
 use crate::op::OpTerm;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
@@ -48,6 +48,21 @@ fn check<'a>(
 ) -> NifResult<Term<'a>> {
     answer(env, || match registry::find(limiter)? {
         Limiter::Local(local) => local.check(env, id, window, cost),
+        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
+    })
+}
+
+/// As `check`, but `true` for an admitted call that emits no event.
+#[rustler::nif]
+fn allow<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    window: Term<'a>,
+    cost: i64,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => local.allow(env, id, window, cost),
         Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
     })
 }
@@ -164,13 +179,33 @@ impl Local {
         window: Term<'a>,
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
+        let usage = self.take(id, window, cost)?;
+        Ok(self.usage(env, &usage))
+    }
+
+    #[inline]
+    fn allow<'a>(
+        self,
+        env: Env<'a>,
+        id: Term<'a>,
+        window: Term<'a>,
+        cost: i64,
+    ) -> Result<Term<'a>, Refusal> {
+        let usage = self.take(id, window, cost)?;
+        if usage.allowed() && !matches!(self.place.events(), Events::All) {
+            return Ok(true.encode(env));
+        }
+        Ok(self.usage(env, &usage))
+    }
+
+    #[inline]
+    fn take(self, id: Term, window: Term, cost: i64) -> Result<Usage, Refusal> {
         let Self { place, epoch } = self;
         let tag = atom_bits::of(window);
         // The bits of another term than an atom are never a window: only then does its kind matter.
         match place.limiter.check(epoch, id::key(id)?, tag, units(cost)) {
-            Ok(usage) => Ok(self.usage(env, &usage)),
             Err(_) if !window.is_atom() => Err(Refusal::Misuse),
-            Err(error) => Err(error.into()),
+            taken => Ok(taken?),
         }
     }
 

@@ -43,6 +43,8 @@ defmodule RateLimiter.Store.SharedTest do
       assert {:error, :unavailable, %Usage{windows: %{a: %{max: 10}, b: %{max: 5}}}} = call.([])
     end
 
+    for windows <- [:a, [:a, :b], []], do: refute(RateLimiter.allow?(name, "u", windows))
+
     assert RateLimiter.reset(name, "u", :a) == {:error, :unavailable, nil}
     assert RateLimiter.get_usage_batch(name, ["u", "v"]) == {:error, :unavailable, nil}
 
