@@ -7,7 +7,7 @@ defmodule RateLimiter do
 
   # This module is the public API. `RateLimiter.Store` decides, `RateLimiter.Instance.Writer` changes limiters.
 
-  alias RateLimiter.{Instance, Store, Usage}
+  alias RateLimiter.{Await, Instance, Store, Usage}
   alias RateLimiter.Core.{Limit, Options}
   alias RateLimiter.Instance.{Config, Registry, Reporter, Writer}
 
@@ -57,6 +57,8 @@ defmodule RateLimiter do
              request_id: [type: :string],
              request_ttl: [type: Limit.period(), default: {10, :minute}]
            ]
+
+  @await @call ++ [timeout: [type: {:or, [:milliseconds, {:in, [0, :infinity]}]}, default: 5_000]]
 
   @doc "Returns the child specification of an instance. Takes the options of `start_link/1`."
   @spec child_spec(keyword | map) :: Supervisor.child_spec()
@@ -167,6 +169,77 @@ defmodule RateLimiter do
   """
   @spec check_and_track(limiter, id, windows, keyword) :: answer
   def check_and_track(limiter, id, windows, options), do: take(limiter, id, windows, options)
+
+  @doc "Charges a cost of 1 to every window of a limiter, and returns whether the call was admitted. See `allow?/4`."
+  @spec allow?(limiter, id) :: boolean
+  def allow?(limiter, id), do: Store.allow?(limiter, id, [], 1)
+
+  @doc "As `allow?/4`, with windows or with options."
+  @spec allow?(limiter, id, windows | keyword) :: boolean
+  def allow?(limiter, id, window) when is_atom(window), do: Store.allow?(limiter, id, window, 1)
+  def allow?(limiter, id, [{_, _} | _] = options), do: allow?(limiter, id, [], options)
+  def allow?(limiter, id, windows), do: Store.allow?(limiter, id, windows, 1)
+
+  @doc """
+  Does what `check_and_track/4` does, and returns only whether the call was admitted.
+
+  Takes the same options, counts and emits the same events, and raises the same errors. For one window of a limiter in
+  memory with `events: :denials` or `:none`, it is the cheapest call: an admitted one builds no usage. `false` may also mean
+  `:unavailable`, during an outage of Redis with `on_outage: :deny`.
+
+      iex> for _ <- 1..6, do: RateLimiter.allow?(:login, "ann", :attempts)
+      [true, true, true, true, true, false]
+  """
+  @spec allow?(limiter, id, windows, keyword) :: boolean
+  def allow?(limiter, id, windows, []), do: Store.allow?(limiter, id, windows, 1)
+  def allow?(limiter, id, windows, cost: cost), do: Store.allow?(limiter, id, windows, cost)
+
+  def allow?(limiter, id, windows, options),
+    do: match?({:ok, _usage}, take(limiter, id, windows, options))
+
+  @doc "Waits until every window of a limiter admits a cost of 1. See `await/4`."
+  @spec await(limiter, id) :: {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
+  def await(limiter, id), do: await(limiter, id, [], [])
+
+  @doc "As `await/4`, with windows or with options."
+  @spec await(limiter, id, windows | keyword) :: {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
+  def await(limiter, id, [{_, _} | _] = options), do: await(limiter, id, [], options)
+  def await(limiter, id, windows), do: await(limiter, id, windows, [])
+
+  @doc """
+  Charges the cost of a call to windows as soon as their limits allow it.
+
+  For workers, and for clients of other services: they should wait for their turn, not be turned away. Callers of this node
+  that name the same id and the same windows are admitted in the order in which they came. A caller that exits while it waits
+  has taken nothing, and the next one moves up.
+
+  Returns `{:ok, usage}`; or `{:error, :timeout, usage}`, as soon as it is known that the call cannot be admitted within
+  `:timeout`, which may be at once: `usage.retry_after_ms` is then the least time that it would have to wait, with the callers
+  before it counted. The calls of other functions do not wait, and may take what a waiting caller hopes for. An outage of
+  Redis under `on_outage: :deny` is waited for like any other denial. Over Redis, each node has an order of its own.
+
+  A waiting caller first looks whether it would be admitted, so it counts as denied once or twice, not each time it looks.
+
+  ## Options
+
+    * `:cost` - as for `check_and_track/4`. A cost that no limit can admit is not waited for.
+    * `:timeout` - the longest wait in milliseconds, or `:infinity`. Default: `5_000`.
+
+  ## Examples
+
+      iex> {:ok, usage} = RateLimiter.await(:login, "ann", :attempts, cost: 5)
+      iex> usage.remaining
+      0
+      iex> {:error, :timeout, usage} = RateLimiter.await(:login, "ann", :attempts, timeout: 500)
+      iex> usage.retry_after_ms
+      720_000
+  """
+  @spec await(limiter, id, windows, keyword) ::
+          {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
+  def await(limiter, id, windows, options) do
+    %{cost: cost, timeout: timeout} = Options.validate!(options, @await, [])
+    Await.call(limiter, id, windows, cost, timeout)
+  end
 
   @doc """
   Decides many calls on one limiter, each by itself, in the order of the list.

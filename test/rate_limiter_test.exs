@@ -176,6 +176,69 @@ defmodule RateLimiterTest do
     end
   end
 
+  describe "allow?/4" do
+    setup do
+      windows = fn -> Keyword.new([:burst, :slow], &{&1, [limit: 7, per: :second]}) end
+
+      limiters =
+        for name <- [:all, :denials, :none], do: {name, events: name, windows: windows.()}
+
+      twins = for {name, options} <- limiters, do: {:"#{name}_twin", options}
+      RateLimiter.Test.start(limiters: limiters ++ twins)
+    end
+
+    test "decides as check_and_track/4 does, and charges the same" do
+      calls = [
+        [],
+        [:burst],
+        [[:slow, :burst]],
+        [[]],
+        [:burst, []],
+        [:burst, [cost: 3]],
+        [[cost: 2]],
+        [:slow, [cost: 0]],
+        [:slow, [cost: -1]],
+        [:slow, [cost: 8]],
+        [:burst, [cost: 2 ** 70]],
+        [:burst, [request_id: "r"]],
+        [[request_id: "all"]]
+      ]
+
+      for {name, twin} <- [all: :all_twin, denials: :denials_twin, none: :none_twin],
+          _round <- 1..20,
+          call <- Enum.shuffle(calls) do
+        id = {"user", Enum.random(1..2)}
+        allowed? = apply(RateLimiter, :allow?, [name, id | call])
+        answer = apply(RateLimiter, :check_and_track, [twin, id | call])
+        assert allowed? == match?({:ok, _usage}, answer), inspect({name, call})
+
+        {:ok, usage} = RateLimiter.get_usage(name, id)
+        {:ok, twin_usage} = RateLimiter.get_usage(twin, id)
+        numbers = &for({window, usage} <- &1.windows, do: {window, usage.remaining})
+        assert numbers.(usage) == numbers.(twin_usage)
+        RateLimiter.Test.advance(Enum.random(0..60))
+      end
+    end
+
+    test "raises what check_and_track/4 raises" do
+      for call <- [
+            [:unknown, "u"],
+            [:all, nil],
+            [:all, "u", :unknown],
+            [:all, "u", "burst"],
+            [:all, "u", :burst, [cost: 1.0]],
+            [:all, "u", :burst, [cots: 1]],
+            ["all", "u", :burst]
+          ] do
+        message = fn function ->
+          Exception.message(catch_error(apply(RateLimiter, function, call)))
+        end
+
+        assert message.(:allow?) == message.(:check_and_track)
+      end
+    end
+  end
+
   describe "check_batch/3" do
     test "decides each entry by itself, in order" do
       assert [

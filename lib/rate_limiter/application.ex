@@ -1,6 +1,7 @@
 defmodule RateLimiter.Application do
   @moduledoc false
-  # The processes that all instances of a node share: the tables of names and subscribers, and the supervisor of tests' limiters.
+  # The processes that all instances of a node share: the tables of names and subscribers, the queue of callers
+  # that wait, and the supervisor of tests' limiters.
 
   use Application
 
@@ -10,7 +11,7 @@ defmodule RateLimiter.Application do
     RateLimiter.Instance.Names.open()
     RateLimiter.Logger.attach()
 
-    children = [{DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
+    children = [RateLimiter.Await.Queue, {DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
     Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)
   end
 end

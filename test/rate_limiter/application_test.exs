@@ -6,13 +6,12 @@ defmodule RateLimiter.ApplicationTest do
 
   setup :restart_application
 
-  test "the application starts one supervisor, which starts the supervisor of tests' limiters" do
+  test "the application starts one supervisor, with the queue of waiting callers and the supervisor of tests' limiters" do
     supervisor = Process.whereis(RateLimiter.Supervisor)
 
-    assert [{_id, tests, :supervisor, [DynamicSupervisor]}] =
-             Supervisor.which_children(supervisor)
-
-    assert tests == Process.whereis(RateLimiter.Test.Supervisor)
+    children = for {_id, pid, _type, _modules} <- Supervisor.which_children(supervisor), do: pid
+    named = [RateLimiter.Await.Queue, RateLimiter.Test.Supervisor]
+    assert Enum.sort(children) == named |> Enum.map(&Process.whereis/1) |> Enum.sort()
   end
 
   test "the names of running limiters survive the end of every process of the application" do

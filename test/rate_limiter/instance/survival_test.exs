@@ -59,6 +59,9 @@ defmodule RateLimiter.Instance.SurvivalTest do
 
     [
       fn -> RateLimiter.check_and_track(limiter, "u", :w) end,
+      fn -> RateLimiter.allow?(limiter, "u", :w) end,
+      fn -> RateLimiter.await(limiter, "u", :w, timeout: 0) end,
+      fn -> RateLimiter.await(limiter, "u", :v, timeout: 1, cost: 10) end,
       fn -> RateLimiter.check_batch(limiter, [{"u", 1}], [:w, :v]) end,
       fn -> RateLimiter.peek(limiter, "u") end,
       fn -> RateLimiter.get_usage(limiter, "u") end,
