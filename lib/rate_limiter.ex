@@ -414,8 +414,8 @@ defmodule RateLimiter do
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
     * `{:heartbeat, words}` - Redis refuses the heartbeats by which nodes count each other. Until that is mended, this node
       divides limits by the option `:nodes` in an outage. Compare the rights of its user with the guide to Redis.
-    * `{:clock, ms}` - UTC has moved by `ms`, more than two seconds, against the monotonic clock since the start: the machine
-      was suspended, or its clock was set. Aligned windows in memory begin that much late until a restart.
+    * `{:clock, ms}` - the system's clock was set, by `ms`, more than two seconds. Aligned windows in memory follow within
+      about ten seconds, and begin that much late until then.
 
   ## Examples
 

@@ -14,7 +14,7 @@ defmodule RateLimiter.Instance do
     subsystems: nil,
     clock: :monotonic,
     store: :local,
-    utc_ahead_ms: nil,
+    utc: nil,
     log: true,
     ready?: false
   ]
@@ -28,7 +28,7 @@ defmodule RateLimiter.Instance do
           subsystems: RateLimiter.VSM.Table.t() | nil,
           clock: :monotonic | RateLimiter.Core.Native.clock(),
           store: :local | {:redis, RateLimiter.Core.Native.store()},
-          utc_ahead_ms: integer | nil,
+          utc: :atomics.atomics_ref() | nil,
           log: boolean,
           ready?: boolean
         }

@@ -82,18 +82,17 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :clock]`
 
-  Emitted within about ten seconds when UTC has moved by more than two seconds against the monotonic clock since the start
-  of the instance: the machine was suspended, a snapshot was restored, or the clock was set. Emitted again for each
-  further move, and when it is undone.
+  Emitted within about ten seconds when UTC has moved by more than two seconds against the clock of limits: the system's
+  clock was set, or a snapshot was restored. Aligned windows follow within ten seconds more.
 
   | measurement | unit | |
   | --- | --- | --- |
-  | `:apart_ms` | milliseconds | how far UTC has moved ahead, negative for backward, 0 when it is undone |
+  | `:moved_ms` | milliseconds | how far UTC has moved ahead, negative for backward |
 
   Metadata:
 
     * `:instance`
-    * `:reason` - in words, with what to change
+    * `:reason` - in words
 
   ## `[:rate_limiter, :redis, :command]`
 
@@ -330,15 +329,11 @@ defmodule RateLimiter.Telemetry do
 
   @doc false
   @spec clock(term, integer) :: :ok
-  def clock(instance, apart_ms) do
+  def clock(instance, moved_ms) do
     reason =
-      if apart_ms == 0,
-        do: "UTC and the monotonic clock are as far apart as at the start again",
-        else:
-          "UTC has moved by #{apart_ms} ms against the monotonic clock since the start: the machine was suspended, or its " <>
-            "clock was set. Restart the instance, so that aligned windows begin with the day again"
+      "UTC has moved by #{moved_ms} ms: the system's clock was set, or a snapshot was restored. Aligned windows follow"
 
-    :telemetry.execute(@clock, %{apart_ms: apart_ms}, %{instance: instance, reason: reason})
+    :telemetry.execute(@clock, %{moved_ms: moved_ms}, %{instance: instance, reason: reason})
   end
 
   @doc false

@@ -146,6 +146,9 @@ defmodule RateLimiter.Core.Native do
 
   @type clock :: reference
 
+  @spec utc_ahead_ms() :: non_neg_integer
+  def utc_ahead_ms, do: not_loaded()
+
   @spec manual_clock(non_neg_integer) :: clock
   def manual_clock(_start_ns), do: not_loaded()
 

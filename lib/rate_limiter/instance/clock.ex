@@ -1,42 +1,37 @@
 defmodule RateLimiter.Instance.Clock do
   @moduledoc false
-  # How far UTC and the monotonic clock have parted since an instance was started.
+  # By how much UTC has moved against the clock of limits since the aligned windows last followed it.
   #
-  # Limits follow the monotonic clock, and aligned windows take the distance to UTC when their limiter is created. A suspend
-  # of the machine, a restored snapshot, or a clock that is set later changes the distance.
+  # Limits follow a clock that is never set, and aligned windows know its distance to UTC. The native library measures the
+  # distance again when it sweeps a limiter, so all windows have followed after a pass of the sweeper.
 
+  alias RateLimiter.Core.Native
   alias RateLimiter.Instance
 
   # More than a leap second.
   @tolerance_ms 2_000
 
-  # A process that was suspended between two readings reads again.
-  @reading_ms 100
-
-  @doc "Returns UTC minus the operating system's monotonic clock, in milliseconds."
-  @spec utc_ahead_ms() :: integer
-  def utc_ahead_ms do
-    [before, utc, later] =
-      for source <- [:os_monotonic, :os_system, :os_monotonic],
-          do: source |> time() |> System.convert_time_unit(:native, :millisecond)
-
-    if later - before > @reading_ms, do: utc_ahead_ms(), else: utc - before
+  @doc "Returns a cell that holds the present distance, which a new limiter takes."
+  @spec new() :: :atomics.atomics_ref()
+  def new do
+    cell = :atomics.new(1, [])
+    :atomics.put(cell, 1, Native.utc_ahead_ms())
+    cell
   end
 
-  # Not the runtime's own monotonic time, which it makes faster or slower to approach a clock that was set.
-  defp time(:os_monotonic), do: :erlang.system_info(:os_monotonic_time_source)[:time]
-  defp time(:os_system), do: :erlang.system_info(:os_system_time_source)[:time]
-
-  @doc "Returns by how many milliseconds UTC has gained on the monotonic clock; 0 within two seconds, and in tests."
-  @spec apart_ms(Instance.t()) :: integer
-  def apart_ms(%Instance{clock: :monotonic, utc_ahead_ms: start}) when is_integer(start) do
-    apart = utc_ahead_ms() - start
-    if abs(apart) > @tolerance_ms, do: apart, else: 0
+  @doc "Returns by how many milliseconds UTC has moved ahead; 0 within two seconds, and in tests."
+  @spec moved_ms(Instance.t()) :: integer
+  def moved_ms(%Instance{clock: :monotonic, utc: cell}) when cell != nil do
+    moved = Native.utc_ahead_ms() - :atomics.get(cell, 1)
+    if abs(moved) > @tolerance_ms, do: moved, else: 0
   end
 
-  def apart_ms(_test), do: 0
+  def moved_ms(_test), do: 0
 
-  @doc "Returns whether two distances differ by more than the readings do."
-  @spec changed?(integer, integer) :: boolean
-  def changed?(one, other), do: abs(one - other) > @tolerance_ms
+  @doc "Notes that aligned windows have followed a move that `moved_ms/1` returned."
+  @spec follow(Instance.t(), integer) :: :ok
+  def follow(%Instance{utc: cell}, moved_ms) when moved_ms != 0,
+    do: :atomics.add(cell, 1, moved_ms)
+
+  def follow(_instance, 0), do: :ok
 end

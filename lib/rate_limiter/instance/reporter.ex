@@ -89,11 +89,11 @@ defmodule RateLimiter.Instance.Reporter do
          :ok <- instance |> full() |> degraded(:full),
          :ok <- heartbeat(status),
          :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
-         do: instance |> Clock.apart_ms() |> parted()
+         do: instance |> Clock.moved_ms() |> moved()
   end
 
-  defp parted(0), do: :ok
-  defp parted(ms), do: {:degraded, {:clock, ms}}
+  defp moved(0), do: :ok
+  defp moved(ms), do: {:degraded, {:clock, ms}}
 
   defp heartbeat(%{heartbeat: reason}) when reason != nil, do: {:degraded, {:heartbeat, reason}}
   defp heartbeat(_status), do: :ok

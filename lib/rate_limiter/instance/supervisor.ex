@@ -27,7 +27,7 @@ defmodule RateLimiter.Instance.Supervisor do
 
   @impl true
   def init(%Config{name: name} = config) do
-    instance = Instance.new(name: name, log: config.log, utc_ahead_ms: Clock.utc_ahead_ms())
+    instance = Instance.new(name: name, log: config.log, utc: Clock.new())
     instance = connect!(instance, config.store)
     Registry.publish(instance)
     for {limiter, options} <- config.limiters, do: Writer.add!(instance, limiter, options)

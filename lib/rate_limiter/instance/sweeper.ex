@@ -1,6 +1,7 @@
 defmodule RateLimiter.Instance.Sweeper do
   @moduledoc false
-  # Removes expired keys, in small steps, and reports at each pass when UTC and the monotonic clock have parted.
+  # Removes expired keys, in small steps. A step also lets aligned windows follow UTC, so after a pass all have, and a pass
+  # reports when it begins that UTC was set.
   #
   # A pass over all limiters takes about ten seconds, independent of their size: its steps are counted at the start and
   # divided among the ticks. A step examines about 2,000 slots, which takes some microseconds, so neither schedulers nor
@@ -49,40 +50,38 @@ defmodule RateLimiter.Instance.Sweeper do
   @impl true
   def init(instance) do
     schedule()
-    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0, removed: 0, apart_ms: 0}}
+    {:ok, %{instance: instance, work: [], steps: 0, ticks: 0, removed: 0, moved_ms: 0}}
   end
 
   @impl true
   def handle_info(:tick, state) do
     schedule()
-    {:noreply, state |> begin() |> sweep() |> release()}
+    {:noreply, state |> begin() |> sweep() |> follow() |> release()}
   end
 
   # After the last tick the next pass starts with new counts.
   defp begin(%{ticks: 0, instance: instance} = state) do
     work = instance |> sizes() |> plan()
     steps = work |> Enum.map(&elem(&1, 1)) |> Enum.sum()
-    report_clock(%{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks})
+    moved_ms = Clock.moved_ms(instance)
+    if moved_ms != 0, do: Telemetry.clock(instance.name, moved_ms)
+    %{state | work: work, steps: ceil(steps / @ticks), ticks: @ticks, moved_ms: moved_ms}
   end
 
   defp begin(state), do: state
-
-  defp report_clock(%{instance: instance, apart_ms: last} = state) do
-    apart_ms = Clock.apart_ms(instance)
-
-    if Clock.changed?(apart_ms, last) do
-      Telemetry.clock(instance.name, apart_ms)
-      %{state | apart_ms: apart_ms}
-    else
-      state
-    end
-  end
 
   defp sweep(%{work: work, steps: steps, ticks: ticks} = state) do
     {now, later} = split(work, steps)
     removed = for {handle, steps} <- now, _step <- 1..steps, do: removed(handle)
     %{state | work: later, ticks: ticks - 1, removed: state.removed + Enum.sum(removed)}
   end
+
+  defp follow(%{ticks: 0, instance: instance} = state) do
+    Clock.follow(instance, state.moved_ms)
+    state
+  end
+
+  defp follow(state), do: state
 
   defp removed(handle) do
     case Store.sweep(handle, @slots) do

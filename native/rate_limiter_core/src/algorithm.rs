@@ -84,6 +84,20 @@ impl Meter {
         }
     }
 
+    /// Sets the distance to UTC. [`follow`](Self::follow) converts each state that was written before.
+    pub(crate) fn set_offset(&mut self, offset_to_unix: Nanos) {
+        if let Self::FixedWindow(window) = self {
+            window.set_offset(offset_to_unix);
+        }
+    }
+
+    /// Converts a state that was written with another distance to UTC, `old`, to the present one.
+    pub(crate) fn follow(&self, words: &mut [u64], old: Nanos, now: Nanos) {
+        if let Self::FixedWindow(window) = self {
+            window.follow(words, old, now);
+        }
+    }
+
     /// Converts a state that was written under another limit to this one, as of now. Every call does so first, also one
     /// that takes nothing: its answer must hold for the next call.
     pub(crate) fn renew(&self, state: State, now: Nanos) {

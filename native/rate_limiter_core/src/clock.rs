@@ -3,14 +3,20 @@
 mod anchor;
 mod monotonic;
 mod nanos;
+#[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+mod readings;
+mod system;
+mod utc;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sync::{AtomicU64, Ordering};
 
 pub use monotonic::monotonic;
 pub use nanos::Nanos;
+pub use utc::utc_ahead;
+
+use utc::Utc;
 
 /// The clock of a limiter.
 ///
@@ -25,7 +31,8 @@ pub use nanos::Nanos;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The system's monotonic clock, counted from the first use in this program.
+    /// The system's monotonic clock, counted from the first use in this program. It counts a suspend of the machine on
+    /// Linux, macOS and Windows.
     #[default]
     Monotonic,
     /// A clock that stands still until it is moved: for tests and replays.
@@ -45,13 +52,16 @@ impl Clock {
     /// Returns what to add to this clock's time to get nanoseconds since 1970 in UTC. A manual clock shows these.
     pub(crate) fn offset_to_unix(&self) -> Nanos {
         match self {
-            Self::Monotonic => {
-                let unix = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                Nanos::from(unix).saturating_sub(monotonic())
-            }
+            Self::Monotonic => Utc::measure().ahead,
             Self::Manual(_) => Nanos(0),
+        }
+    }
+
+    /// Returns the present distance, if it differs from `known` by more than the measurement does.
+    pub(crate) fn moved_offset(&self, known: Nanos) -> Option<Nanos> {
+        match self {
+            Self::Monotonic => Utc::measure().moved_from(known),
+            Self::Manual(_) => None,
         }
     }
 }

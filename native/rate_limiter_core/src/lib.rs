@@ -86,7 +86,7 @@ mod sync;
 mod verdict;
 
 pub use call::{Epoch, Once, Select, Tag};
-pub use clock::{monotonic, Clock, ManualClock, Nanos};
+pub use clock::{monotonic, utc_ahead, Clock, ManualClock, Nanos};
 pub use error::{CallError, LimitError, UpdateError};
 pub use gate::{Counts, Entry, Gate, Outcome, Permit, Work};
 pub use key::{Key, Seed};

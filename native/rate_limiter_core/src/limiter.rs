@@ -3,6 +3,7 @@
 mod once;
 mod snapshot;
 mod sweep;
+mod utc;
 
 use std::sync::Arc;
 

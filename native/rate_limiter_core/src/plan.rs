@@ -108,6 +108,15 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Returns the plan with another distance to UTC.
+    pub(crate) fn with_offset(&self, offset_to_unix: Nanos) -> Self {
+        let mut plan = self.clone();
+        for window in &mut plan.windows {
+            window.meter.set_offset(offset_to_unix);
+        }
+        plan
+    }
+
     pub(crate) fn windows(&self) -> &[Window] {
         &self.windows
     }

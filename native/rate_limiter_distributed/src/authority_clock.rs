@@ -6,9 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use rate_limiter_core::{monotonic, Clock, ManualClock, Nanos};
+use rate_limiter_core::{monotonic, utc_ahead, Clock, ManualClock, Nanos};
 
 #[derive(Debug)]
 pub(crate) struct AuthorityClock {
@@ -25,11 +24,7 @@ impl AuthorityClock {
     pub(crate) fn new(base: Clock) -> Self {
         let offset = match base {
             Clock::Manual(_) => 0,
-            Clock::Monotonic => {
-                let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-                let unix = Nanos::from(unix.unwrap_or_default());
-                unix.0.wrapping_sub(monotonic().0)
-            }
+            Clock::Monotonic => utc_ahead().0,
         };
         let clock = Self {
             base,

@@ -1,8 +1,8 @@
-//! Clocks that tests set.
+//! The clock of limits, and clocks that tests set.
 
 use std::sync::Arc;
 
-use rate_limiter_core::{ManualClock, Nanos};
+use rate_limiter_core::{utc_ahead, ManualClock, Nanos};
 use rustler::{NifResult, Resource, ResourceArc};
 
 use crate::catch_panic::catch_panic;
@@ -12,6 +12,12 @@ pub(crate) struct SharedClock(pub(crate) Arc<ManualClock>);
 
 #[rustler::resource_impl]
 impl Resource for SharedClock {}
+
+/// Returns the milliseconds that UTC, since 1970, is ahead of the clock of limits.
+#[rustler::nif]
+fn utc_ahead_ms() -> NifResult<u64> {
+    catch_panic(|| Ok(utc_ahead().0 / 1_000_000))
+}
 
 #[rustler::nif]
 fn manual_clock(start_ns: u64) -> NifResult<ResourceArc<SharedClock>> {

@@ -45,6 +45,26 @@ impl FixedWindow {
         }
     }
 
+    pub(crate) fn set_offset(&mut self, offset: Nanos) {
+        self.offset = offset;
+    }
+
+    /// Converts a state that was written with another offset. The count of an aligned window lasts until UTC reaches
+    /// the end of that window or, if UTC was set back before its start, the end of the present one. A window from the
+    /// first use does not depend on UTC.
+    pub(crate) fn follow(&self, state: &mut [u64], old: Nanos, now: Nanos) {
+        let (start, per, used) = (state[0], state[1] & !SHARED, state[2]);
+        if used == 0 {
+            return;
+        }
+        state[0] = if self.aligned {
+            let now = now.saturating_add(self.offset).0;
+            start.min(now - now % per)
+        } else {
+            start.saturating_sub(old.0).saturating_add(self.offset.0)
+        };
+    }
+
     #[inline]
     pub(crate) fn decide(&self, state: &[u64], now: Nanos, cost: u64, scale: Scale) -> Usage {
         let now = now.saturating_add(self.offset).0;

@@ -8,7 +8,7 @@ const MAX_AGE: u64 = 50_000_000;
 
 /// Over a shorter span the two readings do not determine the rate to 0.001 %.
 #[cfg_attr(loom, allow(dead_code))]
-const MIN_BASE: u64 = 20_000_000;
+pub(super) const MIN_BASE: u64 = 20_000_000;
 
 /// Nanoseconds at a tick of the counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(super) struct Anchored {
 }
 
 impl Anchor {
-    /// Returns the anchor of a reading. `spans` are nanoseconds and ticks since the first reading of both. `None` if
-    /// they do not determine a rate.
+    /// Returns the anchor of a reading. `spans` are nanoseconds and ticks since an earlier one. `None` if they do not
+    /// determine a rate.
     #[cfg_attr(loom, allow(dead_code))] // models read no counter
     pub(super) fn new(nanos: u64, ticks: u64, spans: (u64, u64)) -> Option<Self> {
         let (span_nanos, span_ticks) = spans;

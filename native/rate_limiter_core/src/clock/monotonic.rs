@@ -3,15 +3,14 @@
 //! Reading the clock is a large part of a check. On x86-64 the time stamp counter is read directly, and converted to
 //! nanoseconds by an anchor: a pair of readings, of the counter and of the operating system's clock, and the rate
 //! between them. The anchor is renewed every 50 ms, so the difference is the drift between both clocks in 50 ms (some
-//! nanoseconds), and it never adds up. If the counter jumps (a virtual machine moved, a machine slept), the anchor is
-//! too old, and the next call reads the operating system's clock.
+//! nanoseconds), and it never adds up. If the counter jumps (a virtual machine moved), the anchor is too old, and the
+//! next call reads the operating system's clock. If the counter stood still during a suspend, the anchor is used until
+//! 50 ms of running time have passed: so long this clock is late by the suspend.
 //!
 //! Without a constant rate of the counter, and on other processors, this is the operating system's clock.
 
-use std::sync::OnceLock;
-use std::time::Instant;
-
 use super::nanos::Nanos;
+use super::system::system;
 
 /// Returns the monotonic time since its first use in this program.
 #[inline]
@@ -27,16 +26,15 @@ pub fn monotonic() -> Nanos {
     }
 }
 
-/// Returns the operating system's monotonic time since it was first read.
-fn system() -> Nanos {
-    static ZERO: OnceLock<Instant> = OnceLock::new();
-    Nanos::from(ZERO.get_or_init(Instant::now).elapsed())
-}
-
 #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
 mod counter {
-    use super::super::anchor::{Anchor, Anchored};
-    use super::{system, Nanos, OnceLock};
+    use std::sync::OnceLock;
+
+    use parking_lot::Mutex;
+
+    use super::super::anchor::Anchored;
+    use super::super::readings::{Reading, Readings};
+    use super::{system, Nanos};
 
     static ANCHOR: Anchored = Anchored::new();
 
@@ -57,21 +55,18 @@ mod counter {
     #[cold]
     #[inline(never)]
     fn renew() -> Nanos {
-        // The first reading, and with it the longest base for the rate.
-        static FIRST: OnceLock<(u64, u64)> = OnceLock::new();
+        static READINGS: Mutex<Readings> = Mutex::new(Readings::new());
+        // One thread is enough, and the others do not wait for it. Locked before the clocks are read, so that readings
+        // are added in their order.
+        let readings = READINGS.try_lock();
         let before = ticks();
         let nanos = system().0;
         let gap = ticks().wrapping_sub(before);
         // A thread that was interrupted between the readings has a pair that does not belong together. As an anchor it
         // would give all callers a late clock, or a wrong rate.
-        if gap < MAX_GAP && has_constant_rate() {
+        if let Some(mut readings) = readings.filter(|_| gap < MAX_GAP && has_constant_rate()) {
             let ticks = before.wrapping_add(gap / 2);
-            let &(first_nanos, first_ticks) = FIRST.get_or_init(|| (nanos, ticks));
-            let spans = (
-                nanos.saturating_sub(first_nanos),
-                ticks.wrapping_sub(first_ticks),
-            );
-            if let Some(anchor) = Anchor::new(nanos, ticks, spans) {
+            if let Some(anchor) = readings.add(Reading { nanos, ticks }) {
                 ANCHOR.set(anchor);
             }
         }

@@ -17,12 +17,14 @@ const ROOM_SLOTS: usize = 512;
 const BARREN_CALLS: u32 = 32;
 
 impl Limiter {
-    /// Forgets idle keys among about `max_slots` slots, and returns how many. The next sweep continues there.
+    /// Forgets idle keys among about `max_slots` slots, and returns how many. The next sweep continues there. Aligned
+    /// windows follow UTC if it was set since the last sweep.
     pub fn sweep(&self, epoch: Epoch, max_slots: usize) -> Result<usize, CallError> {
         // A change of the limiter goes first: the next sweep follows soon.
         let Some(mut control) = self.control.try_lock() else {
             return Ok(0);
         };
+        self.follow_utc(&mut control, epoch)?;
         self.sweep_step(&mut control, epoch, max_slots)
     }
 

@@ -216,6 +216,21 @@ impl States {
         swept
     }
 
+    /// Converts all states from the distance to UTC of the generation before.
+    pub(crate) fn follow(&mut self, generation: &Generation, old: Nanos, now: Nanos) {
+        let plan = &generation.plan;
+        let follow = |state: &mut [u64]| {
+            for window in plan.windows() {
+                window.meter.follow(&mut state[window.range()], old, now);
+            }
+        };
+        self.segment
+            .each_state(stride(plan), |_, state| follow(state));
+        if let Some(state) = &mut self.overflow {
+            follow(state);
+        }
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let overflow = self.overflow.as_deref().map_or(0, size_of_val);
         Stats {

@@ -44,6 +44,14 @@ impl Stripe {
         self.generation = Some(Arc::clone(generation));
     }
 
+    /// As `renew`, with another distance to UTC.
+    pub(crate) fn follow(&mut self, generation: &Arc<Generation>, monotonic: Nanos) {
+        if let Some(old) = self.generation.replace(Arc::clone(generation)) {
+            let now = generation.clock.read(monotonic);
+            self.states.follow(generation, old.offset_to_unix, now);
+        }
+    }
+
     /// Returns whether keys of this address belong to this stripe, `number`: a split may have moved them. A closed
     /// stripe owns all keys, and returns to all calls that the limiter is unknown.
     #[inline]
