@@ -40,7 +40,11 @@ defmodule RateLimiter.MixProject do
   # application that depends on it by path, compiling and tested.
   defp deps do
     if Code.ensure_loaded?(Hex) do
-      [{:telemetry, "~> 1.0"}, {:ex_doc, "~> 0.34", only: :dev, runtime: false}]
+      [
+        {:telemetry, "~> 1.0"},
+        {:plug, "~> 1.14", optional: true},
+        {:ex_doc, "~> 0.34", only: :dev, runtime: false}
+      ]
     else
       [{:telemetry, path: "vendor/telemetry"}]
     end
@@ -70,6 +74,7 @@ defmodule RateLimiter.MixProject do
         "README.md",
         "guides/getting-started.md",
         "guides/limits.md",
+        "guides/http.md",
         "guides/redis.md",
         "guides/vsm.md",
         "guides/telemetry.md",
@@ -92,6 +97,7 @@ defmodule RateLimiter.MixProject do
           RateLimiter,
           RateLimiter.Usage,
           RateLimiter.HTTP,
+          RateLimiter.Plug,
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Logger,

@@ -11,6 +11,10 @@ defmodule RateLimiter.GuidesTest.Web do
   def refuse(status, _retry_after_ms), do: status
 end
 
+defmodule RateLimiter.GuidesTest.Router do
+  def plug(module, options), do: module.init(options)
+end
+
 defmodule RateLimiter.GuidesTest do
   use ExUnit.Case, async: true
 
@@ -94,6 +98,15 @@ defmodule RateLimiter.GuidesTest do
         child: &RateLimiter.Test.start/1,
         binding: [address: {203, 0, 113, 7}],
         prelude: "import RateLimiter.GuidesTest.Web"
+      )
+    end
+  end
+
+  describe "guides/http.md" do
+    test "every snippet runs in one shell" do
+      Session.run("guides/http.md",
+        child: &RateLimiter.Test.start/1,
+        prelude: "import RateLimiter.GuidesTest.Router"
       )
     end
   end

@@ -15,6 +15,7 @@ defmodule RateLimiter.MirrorTest do
     "http/policy.ex" => "http_test.exs",
     "http/problem.ex" => "http_test.exs",
     "http/serializer.ex" => "http_test.exs",
+    "plug/options.ex" => "plug_test.exs",
     "redis.ex" => "redis/credentials_test.exs",
     "replay/verdict.ex" => "replay/report_test.exs",
     "store.ex" => "conformance_test.exs",
