@@ -406,8 +406,9 @@ defmodule RateLimiter do
 
   Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these reasons:
 
-    * `{:redis, servers}` - the Redis servers that do not receive calls now, each a map as in `RateLimiter.Redis`,
-      with a `:problem` in words; or `{:redis, words}` if no server is known.
+    * `{:redis, servers}` - the Redis servers that do not receive calls now, or have not answered more than one in ten of
+      the last five seconds, each a map as in `RateLimiter.Redis`, with a `:problem` in words; or `{:redis, words}` if no
+      server is known.
     * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An

@@ -42,7 +42,9 @@ defmodule RateLimiter.Redis do
       the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,
       `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
       its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:round_trip_us` (the smoothed time from
-      sending calls to their reply), `:problem` and `:evicts` (the `maxmemory-policy` by which it evicts keys, or `nil`).
+      sending calls to their reply), `:recent_calls` and `:recent_failures` (the calls of the last five seconds, and those
+      of them that it has not answered), `:failing` (whether these are more than one in ten), `:problem` and `:evicts`
+      (the `maxmemory-policy` by which it evicts keys, or `nil`).
 
   ## Options
 

@@ -113,8 +113,8 @@ defmodule RateLimiter.Instance.Reporter do
     end
   end
 
-  defp healthy?(%{breaker: breaker, connections: connections}),
-    do: breaker == :closed and connections > 0
+  defp healthy?(%{breaker: breaker, connections: connections, failing: failing?}),
+    do: breaker == :closed and connections > 0 and not failing?
 
   defp full(instance),
     do: for({name, handle, _config} <- Instance.all(instance), Store.full?(handle), do: name)

@@ -8,6 +8,7 @@ mod driver;
 mod eviction;
 mod health_check;
 mod pooled_connection;
+mod recent;
 mod status;
 
 use std::sync::Arc;
@@ -83,9 +84,11 @@ impl Server {
 
     fn reserve(&self) -> Result<(), Failure> {
         if self.status.breaker() != State::Closed {
+            self.status.unsent();
             return Err(Failure::Away);
         }
         if !self.status.try_enqueue() {
+            self.status.unsent();
             return Err(Failure::Full);
         }
         Ok(())

@@ -28,7 +28,13 @@ pub struct ServerStatus {
     pub pending: usize,
     /// The smoothed time from sending calls to their reply; zero before the first connection.
     pub round_trip: Duration,
-    /// The last error, as the server or the system reported it. Cleared by success.
+    /// The calls of the last five seconds that were answered or given up.
+    pub recent_calls: u64,
+    /// Those of them that the server has not answered.
+    pub recent_failures: u64,
+    /// Whether these are more than one in ten.
+    pub is_failing: bool,
+    /// The last error, as the server or the system reported it. Cleared by success, unless the server is failing.
     pub problem: Option<String>,
     /// The `maxmemory-policy` by which the server evicts keys when its memory is full, if it does and shows it to this
     /// user.

@@ -101,6 +101,31 @@ defmodule RateLimiter.Redis.OutageTest do
       assert admitted == 5
     end
 
+    # With the breaker closed for a moment between two outages it was `:ok`, although hardly a call came from Redis.
+    test "health_check/1 judges the calls of the last seconds, not this instant", context do
+      %{name: name, server: server} = context
+      start(context, timeout: 500)
+      Redis.freeze(server)
+
+      for _ <- 1..10,
+          do: assert({:ok, %{source: :fallback}} = RateLimiter.check_and_track(name, "u", :b))
+
+      Redis.thaw(server)
+
+      Redis.eventually(fn ->
+        match?([%{breaker: :closed, connections: 1}], RateLimiter.stats(name).redis.servers)
+      end)
+
+      assert {:degraded, {:redis, [%{breaker: :closed, failing: true} = server]}} =
+               RateLimiter.health_check(name)
+
+      assert server.recent_failures in 5..server.recent_calls
+      assert server.problem =~ "no answer within 500ms"
+
+      Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
+      assert [%{failing: false, problem: nil}] = RateLimiter.stats(name).redis.servers
+    end
+
     test "events report the connection, the breaker and the fallback", context do
       %{name: name, server: server} = context
       Heard.listen(name)

@@ -30,6 +30,9 @@ struct ServerTerm {
     connections: usize,
     pending: usize,
     round_trip_us: u64,
+    recent_calls: u64,
+    recent_failures: u64,
+    failing: bool,
     problem: Option<String>,
     evicts: Option<String>,
 }
@@ -63,6 +66,9 @@ impl From<ServerStatus> for ServerTerm {
             connections: status.connections,
             pending: status.pending,
             round_trip_us: u64::try_from(status.round_trip.as_micros()).unwrap_or(u64::MAX),
+            recent_calls: status.recent_calls,
+            recent_failures: status.recent_failures,
+            failing: status.is_failing,
             problem: status.problem,
             evicts: status.evicts,
         }

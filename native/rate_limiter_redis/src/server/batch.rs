@@ -129,6 +129,12 @@ impl Group {
         self.calls.iter().map(call)
     }
 
+    /// Returns the number of calls that wait for their answer.
+    pub(super) fn unanswered(&self) -> usize {
+        let waits = |pending: &&Pending| !pending.is_answered();
+        self.calls.iter().filter(waits).count()
+    }
+
     /// Answers all calls from the reply to their command.
     pub(super) fn answer(&mut self, reply: redis::Value) -> Decoded {
         if !self.is_limiter_calls() {

@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 use super::batch::Batch;
 use super::health_check::health_check;
 use super::pooled_connection::{PoolEvent, PooledConnection};
+use super::recent::Tally;
 use super::status::LiveStatus;
 use crate::context::{count, Context};
 use crate::credentials::Credentials;
@@ -61,6 +62,8 @@ pub(super) struct Driver {
     is_paced: bool,
     /// Whether the status shows a problem.
     has_problem: bool,
+    /// What was answered and what failed since the status was published.
+    tally: Tally,
 }
 
 impl Driver {
@@ -85,6 +88,7 @@ impl Driver {
             alarm: None,
             is_paced: false,
             has_problem: false,
+            tally: Tally::default(),
         }
     }
 
@@ -98,7 +102,7 @@ impl Driver {
             self.send(now);
             self.set_alarm(now, timer.as_mut());
             self.set_pace(now, pace.as_mut());
-            self.publish_status();
+            self.publish_status(now);
             let is_receiving = self.is_receiving(now);
             let (pool, alarm, is_paced) = (&mut self.pool, self.alarm, self.is_paced);
             tokio::select! {
@@ -146,7 +150,7 @@ impl Driver {
         );
         if self.breaker.state() != State::Closed {
             self.status.dequeue(1);
-            count(&self.context.counts.unsent, 1);
+            self.not_sent(1);
             drop(pending);
         } else if pending.redirects > 0 {
             // It has already waited in another server's queue.

@@ -1,11 +1,12 @@
 //! The live status of a server: written by its task, read by callers on any thread.
 
 use std::sync::atomic::{AtomicU64, AtomicU8, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rate_limiter_distributed::breaker::State;
 
+use super::recent::{Recent, Tally};
 use crate::config::Endpoint;
 use crate::status::ServerStatus;
 
@@ -19,6 +20,9 @@ pub(super) struct LiveStatus {
     /// Calls submitted, and not yet sent or answered.
     queued: AtomicUsize,
     in_flight: AtomicUsize,
+    /// Calls that callers could not submit, and that are not among the recent ones yet.
+    unsent: AtomicU64,
+    recent: Mutex<Recent>,
     connections: AtomicUsize,
     round_trip_us: AtomicU64,
     breaker: AtomicU8,
@@ -34,6 +38,8 @@ impl LiveStatus {
             max_queue,
             queued: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
+            unsent: AtomicU64::new(0),
+            recent: Mutex::new(Recent::new(Instant::now())),
             connections: AtomicUsize::new(0),
             round_trip_us: AtomicU64::new(0),
             breaker: AtomicU8::new(State::Closed as u8),
@@ -58,6 +64,30 @@ impl LiveStatus {
 
     pub(super) fn dequeue(&self, calls: usize) {
         self.queued.fetch_sub(calls, Ordering::Relaxed);
+    }
+
+    /// Counts a call that was not accepted.
+    pub(super) fn unsent(&self) {
+        self.unsent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts calls that were answered or failed.
+    pub(super) fn count(&self, now: Instant, tally: Tally) {
+        let unsent = self.unsent.load(Ordering::Relaxed);
+        if tally != Tally::default() || unsent > 0 {
+            self.count_unsent(&mut self.recent.lock(), now, tally);
+        }
+    }
+
+    fn count_unsent(&self, recent: &mut Recent, now: Instant, tally: Tally) {
+        let unsent = self.unsent.swap(0, Ordering::Relaxed);
+        let (calls, failures) = (tally.calls + unsent, tally.failures + unsent);
+        recent.add(now, Tally { calls, failures });
+    }
+
+    /// Sets why the latest call had no answer.
+    pub(super) fn set_failure(&self, reason: &str) {
+        self.recent.lock().set_reason(reason);
     }
 
     pub(super) fn breaker(&self) -> State {
@@ -96,13 +126,25 @@ impl LiveStatus {
 
     pub(super) fn snapshot(&self) -> ServerStatus {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let now = Instant::now();
+        let mut recent = self.recent.lock();
+        self.count_unsent(&mut recent, now, Tally::default());
+        let tally = recent.tally(now);
+        let failure = recent.reason(now).filter(|_| tally.is_failing());
         ServerStatus {
             server: self.name.to_string(),
             breaker: self.breaker(),
             connections: read(&self.connections),
             pending: read(&self.queued) + read(&self.in_flight),
             round_trip: Duration::from_micros(self.round_trip_us.load(Ordering::Relaxed)),
-            problem: self.problem.lock().clone(),
+            recent_calls: tally.calls,
+            recent_failures: tally.failures,
+            is_failing: tally.is_failing(),
+            problem: self
+                .problem
+                .lock()
+                .clone()
+                .or_else(|| failure.map(str::to_owned)),
             evicts: self.eviction_policy.lock().clone().map(String::from),
         }
     }

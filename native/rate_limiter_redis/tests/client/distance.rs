@@ -3,6 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rate_limiter_distributed::BreakerState;
 use rate_limiter_redis::{Config, Credentials};
 
 use crate::caller::{is_reply_to, one, with_long_timeout, Caller, MAX_WAIT};
@@ -18,6 +19,28 @@ fn runs(server: &Server) -> u64 {
         .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     let calls = line.and_then(|line| line.split(',').next());
     calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[test]
+fn a_server_that_is_too_far_away_is_failing_whatever_its_breaker_says() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port, Duration::from_millis(80));
+    let caller = Caller::with(Config {
+        timeout: Duration::from_millis(20),
+        ..with_long_timeout(proxy.endpoint("127.0.0.1"))
+    });
+    let status = || caller.client.status().servers.remove(0);
+    let mut number = 0;
+    until("a closed breaker", MAX_WAIT, || {
+        number += 1;
+        caller.check(&format!("id{number}"), 1);
+        let status = status();
+        status.breaker == BreakerState::Closed && status.recent_failures > 5
+    });
+    let status = status();
+    assert!(status.is_failing, "{status:?}");
+    assert_eq!(status.recent_calls, status.recent_failures);
+    assert!(!status.problem.unwrap().is_empty());
 }
 
 #[test]

@@ -29,8 +29,32 @@ impl Driver {
         }
     }
 
+    /// Counts calls that the server has answered.
+    pub(super) fn count_answered(&mut self, calls: usize) {
+        self.tally.calls += calls as u64;
+    }
+
+    /// Counts calls that it has not.
+    pub(super) fn count_failed(&mut self, calls: usize, reason: &dyn Display) {
+        if calls > 0 {
+            self.tally.calls += calls as u64;
+            self.tally.failures += calls as u64;
+            self.status.set_failure(&reason.to_string());
+        }
+    }
+
+    /// Counts calls that are dropped before they are sent. The reason was set when the breaker opened.
+    pub(super) fn not_sent(&mut self, calls: usize) {
+        count(&self.context.counts.unsent, calls);
+        self.tally.calls += calls as u64;
+        self.tally.failures += calls as u64;
+    }
+
     pub(super) fn set_problem(&mut self, reason: Option<&str>) {
         self.has_problem = reason.is_some();
+        if let Some(reason) = reason {
+            self.status.set_failure(reason);
+        }
         self.status.set_problem(reason.map(str::to_owned));
     }
 
@@ -60,7 +84,7 @@ impl Driver {
         let queue = std::mem::take(&mut self.queue);
         let delayed = std::mem::take(&mut self.delayed);
         self.status.dequeue(queue.len());
-        count(&self.context.counts.unsent, queue.len() + delayed.len());
+        self.not_sent(queue.len() + delayed.len());
         // The breaker is not closed any more, so each call is dropped as it is received.
         self.receive_up_to(usize::MAX);
     }
@@ -86,7 +110,7 @@ impl Driver {
         self.kind.report(TopologyEvent::ServerFailed);
     }
 
-    pub(super) fn publish_status(&self) {
+    pub(super) fn publish_status(&mut self, now: Instant) {
         let up = self
             .pool
             .iter()
@@ -94,5 +118,6 @@ impl Driver {
         let batches = self.pool.iter().flat_map(|pooled| &pooled.batches);
         let in_flight = batches.map(|batch| batch.unanswered).sum();
         self.status.set_connections(up.count(), in_flight);
+        self.status.count(now, std::mem::take(&mut self.tally));
     }
 }

@@ -42,13 +42,17 @@ impl Driver {
 
     /// Answers the calls of a command. Returns the code of a failure.
     fn answer(&mut self, mut group: Group, value: Value, now: Instant) -> Option<Box<str>> {
+        let unanswered = group.unanswered();
         match group.answer(value) {
             Decoded::All { foreign } => {
+                self.count_answered(unanswered);
                 self.succeeded();
                 (foreign > 0).then(|| self.found_foreign(foreign))
             }
             Decoded::Incomplete => {
-                self.failed(now, &"the script's reply cannot be read");
+                let reason = "the script's reply cannot be read";
+                self.count_failed(unanswered, &reason);
+                self.failed(now, &reason);
                 Some("reply".into())
             }
         }
@@ -128,10 +132,10 @@ impl Driver {
     }
 
     /// Returns the calls of a command that did not run and can still be sent.
-    fn take_unsent(&self, group: Group, now: Instant) -> Vec<Pending> {
+    fn take_unsent(&mut self, group: Group, now: Instant) -> Vec<Pending> {
         let mut calls = group.into_unsent(now);
         if self.breaker.state() != State::Closed {
-            count(&self.context.counts.unsent, calls.len());
+            self.not_sent(calls.len());
             calls.clear();
         }
         calls
@@ -165,7 +169,8 @@ impl Driver {
 
     fn broken(&mut self, at: usize, mut group: Group, reason: &str, now: Instant) -> Box<str> {
         self.disconnect(at, reason);
-        group.fail(&Failure::Lost);
+        let lost = group.fail(&Failure::Lost);
+        self.count_failed(lost, &reason);
         // One failure, however many calls were in flight: the server may work, and is tried at once.
         self.failed(now, &reason);
         "closed".into()
@@ -187,8 +192,10 @@ impl Driver {
         self.set_problem(Some(&message));
         // An error that concerns this command alone, and not the server: calls continue.
         if !group.is_limiter_calls() && matches!(&*code, "ERR" | "NOPERM" | "WRONGTYPE") {
+            self.count_answered(refused);
             return code;
         }
+        self.count_failed(refused, &message);
         for _ in 0..refused {
             self.failed(now, &message);
         }

@@ -48,8 +48,10 @@ impl Driver {
     fn timed_out(&mut self, now: Instant, calls: usize) {
         count(&self.context.counts.timeouts, calls);
         let timeout = self.context.timeout;
+        let reason = format_args!("no answer within {timeout:?}");
+        self.count_failed(calls, &reason);
         for _ in 0..calls {
-            self.failed(now, &format_args!("no answer within {timeout:?}"));
+            self.failed(now, &reason);
         }
     }
 
