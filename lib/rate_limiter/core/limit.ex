@@ -33,7 +33,7 @@ defmodule RateLimiter.Core.Limit do
       required: true,
       doc:
         "the total cost that is admitted in a period. At most 10,000 for `:sliding_log`, which stores a timestamp for " <>
-          "each unit."
+          "each unit; 1,000 in Redis."
     ],
     per: [
       type: @period,

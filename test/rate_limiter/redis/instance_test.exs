@@ -31,6 +31,20 @@ defmodule RateLimiter.Redis.InstanceTest do
                RateLimiter.limiters(name)
     end
 
+    test "refuses a log that would cost Redis too much for each call, also later", context do
+      log = &[windows: [w: [algorithm: :sliding_log, limit: &1, per: :minute]]]
+      start(context, [], log.(1_000))
+      message = ~r/windows\.w\.limit: expected at most 1000 for this algorithm, got: 1001/
+      %{name: name} = context
+
+      assert_raise ArgumentError, message, fn ->
+        RateLimiter.update_limit(name, :w, limit: 1_001)
+      end
+
+      add = fn -> RateLimiter.add_limiter(:too_long, log.(1_001) ++ [instance: name]) end
+      assert_raise ArgumentError, message, add
+    end
+
     test "emits the status and counts as an event", %{name: name} = context do
       Heard.listen(name, [[:rate_limiter, :stats]])
       options = [store: {:redis, url: Redis.url(context.server)}, stats_interval: 1]

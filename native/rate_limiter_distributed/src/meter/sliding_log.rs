@@ -5,7 +5,7 @@
 //!
 //! Sums continue from 0 after 2^32, since only their differences matter.
 
-use rate_limiter_core::{arithmetic, Nanos, Scale, Snapshot, Usage};
+use rate_limiter_core::{arithmetic, LimitError, Nanos, Scale, Snapshot, Usage};
 
 use super::codec::{
     micros_ceil, nanos, number, part_of, put, Codec, MeterError, Portion, Query, States, MAX_NUMBER,
@@ -18,6 +18,10 @@ const ENTRY: usize = 11;
 /// The most units of a log: as many as its largest amount at any scale. So an authority keeps that many of the newest.
 pub(super) const MAX_UNITS: u64 = 1 << 16;
 
+/// The largest limit. An authority reads and returns the whole log with each call, 11 bytes a stamp, so a
+/// full one of 10,000 stamps would cost it a hundred times as much as any other window.
+const MAX_LIMIT: u64 = 1_000;
+
 #[derive(Debug)]
 pub(super) struct SlidingLog {
     limit: u64,
@@ -26,6 +30,10 @@ pub(super) struct SlidingLog {
 
 impl SlidingLog {
     pub(super) fn new(limit: u64, per: Nanos) -> Result<Self, MeterError> {
+        if limit > MAX_LIMIT {
+            let max = MAX_LIMIT;
+            return Err(LimitError::LimitTooHigh { limit, max }.into());
+        }
         let per = part_of(per, 1)?;
         Ok(Self { limit, per })
     }

@@ -89,6 +89,18 @@ proptest! {
     }
 }
 
+/// A full one of ten thousand took a server a millisecond of each call.
+#[test]
+fn a_log_has_a_lower_limit_than_in_memory() {
+    let new = |limit| Meter::new("log", &Limit::sliding_log(limit, Duration::from_secs(10)));
+    assert!(new(1_000).is_ok());
+    let error = new(1_001).expect_err("a limit that is too high");
+    assert!(
+        error.to_string().contains("expected at most 1000"),
+        "{error}"
+    );
+}
+
 /// Such a value once made a node allocate 34 GB, one moment for each of nearly 2^32 units.
 #[test]
 fn a_log_of_more_units_than_any_limit_admits_is_not_a_state() {

@@ -170,7 +170,7 @@ impl Pair<'_> {
                     Algorithm::TokenBucket { .. } => {
                         of(*limit, *part, Algorithm::TokenBucket { burst: *burst })
                     }
-                    Algorithm::SlidingLog => of((*limit).min(10_000), *part, Algorithm::SlidingLog),
+                    Algorithm::SlidingLog => of((*limit).min(1_000), *part, Algorithm::SlidingLog),
                     other => of(*limit, *part, other),
                 };
                 if changed.validate().is_err() {
