@@ -11,7 +11,6 @@ defmodule RateLimiter.MirrorTest do
     "adaptive/closed_loop/reading.ex" => "adaptive/closed_loop_test.exs",
     "adaptive/closed_loop/step.ex" => "adaptive/closed_loop_test.exs",
     "doctor/server.ex" => "doctor_test.exs",
-    "doctor/shared.ex" => "doctor_test.exs",
     "http/policy.ex" => "http_test.exs",
     "http/problem.ex" => "http_test.exs",
     "http/serializer.ex" => "http_test.exs",

@@ -21,10 +21,13 @@ defmodule RateLimiter.Doctor do
 
   In Redis, if one is configured:
 
-    * it is reachable, and its user may run what a limiter needs
+    * it is reachable: one server, a primary that Sentinels know, or a Cluster, with TLS and its certificates
     * its version is supported
     * it does not evict keys when its memory is full
-    * a limit of 10 admits exactly 10 of 20 calls
+    * its user may run each command that calls, heartbeats and the agreement of subsystems need
+    * a limit of 10 admits exactly 10 of 20 calls, in a Cluster on each server
+    * the deadline of a call is at least two round trips
+    * nodes can count each other
     * how long a check takes
     * subsystems of several nodes can agree on their scales
 

@@ -99,10 +99,14 @@ defmodule RateLimiter.Support.Redis do
   @spec kill(Server.t()) :: :ok
   def kill(%Server{program: program}), do: Program.kill(program)
 
+  @doc "Starts a killed server again, and returns at once."
+  @spec start_again(Server.t()) :: :ok
+  def start_again(%Server{program: program}), do: Program.start(program)
+
   @doc "Starts a killed server again, on the same ports, and returns when it answers."
   @spec restart!(Server.t()) :: Server.t()
-  def restart!(%Server{program: program} = server) do
-    :ok = Program.start(program)
+  def restart!(%Server{} = server) do
+    :ok = start_again(server)
     Server.await!(server)
   end
 
