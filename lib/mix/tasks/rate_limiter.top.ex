@@ -42,7 +42,7 @@ defmodule Mix.Tasks.RateLimiter.Top do
 
   alias RateLimiter.Terminal.{CommandLine, Screen}
   alias RateLimiter.Top
-  alias RateLimiter.Top.Snapshot
+  alias RateLimiter.Top.{Reader, Snapshot}
 
   @aliases [h: :help]
   @switches [node: :string, cookie: :string, interval: :integer, once: :boolean, help: :boolean]
@@ -66,14 +66,10 @@ defmodule Mix.Tasks.RateLimiter.Top do
   end
 
   defp reader(%{node: name} = options) do
-    node = String.to_atom(name)
-    join(name)
-    if cookie = options[:cookie], do: Node.set_cookie(node, String.to_atom(cookie))
-
-    unless Node.connect(node) == true,
-      do: fail("cannot connect to #{name}: check that it runs, and the cookie", 1)
-
-    fn -> remote(node) end
+    case Reader.join(name, options[:cookie]) do
+      {:ok, node} -> fn -> remote(node) end
+      {:error, message, status} -> fail(message, status)
+    end
   end
 
   defp reader(_options) do
@@ -81,45 +77,8 @@ defmodule Mix.Tasks.RateLimiter.Top do
     &Snapshot.take/0
   end
 
-  # A host with a dot makes a long name.
-  defp join(name) do
-    unless name =~ ~r/^[^@]+@[^@]+$/,
-      do: fail("--node: expected a name and a host, such as shop@db1, got: #{name}", 2)
-
-    domain = if name =~ ~r/@.*\./, do: :longnames, else: :shortnames
-    own = :"rate_limiter_top_#{System.pid()}@#{own_host(domain, name)}"
-
-    with {:error, reason} <- :net_kernel.start(own, %{name_domain: domain, hidden: true}) do
-      unless Node.alive?(),
-        do:
-          fail(
-            "cannot join #{name}, because Erlang distribution does not start on this machine. Is epmd running? Start " <>
-              "it by: epmd -daemon (#{inspect(reason, limit: 5)})",
-            1
-          )
-    end
-  end
-
-  # A node on a loopback address only accepts connections from there.
-  defp own_host(:longnames, name), do: name |> String.split("@") |> List.last() |> loopback()
-
-  defp own_host(:shortnames, _name) do
-    {:ok, host} = :inet.gethostname()
-    host
-  end
-
-  defp loopback("127." <> _ = host), do: host
-
-  defp loopback(_remote) do
-    {:ok, host} = :inet.gethostname()
-    {:ok, {:hostent, full, _, _, _, _}} = :inet.gethostbyname(host)
-    full
-  end
-
   defp remote(node) do
-    :erpc.call(node, Snapshot, :take, [], 5_000)
-  rescue
-    error in ErlangError -> fail("no reply from #{node}: #{inspect(error.original)}", 1)
+    with {:error, problem} <- Reader.read(node), do: fail(problem, 1)
   end
 
   @spec fail(String.t(), 1 | 2) :: no_return

@@ -4,20 +4,16 @@ defmodule RateLimiter.Top.Page do
 
   alias RateLimiter.Core.Numbers
   alias RateLimiter.Terminal.{Screen, Text}
-  alias RateLimiter.Top.Snapshot
+  alias RateLimiter.Top.{Figures, Snapshot}
 
   @bar 6
   @least_name 18
   @least_subsystem 12
-  @units %{timer: " ms"}
 
   @doc "Returns the picture of `now`, with rates since `before`, in the `:columns` of the screen, by default 80."
   @spec render(Snapshot.t(), Snapshot.t(), Screen.t()) :: iodata
   def render(now, before, screen) do
-    seconds = max(now.at_ms - before.at_ms, 1) / 1_000
-
-    instances =
-      for instance <- now.instances, do: {instance, find(before.instances, :name, instance.name)}
+    instances = Figures.instances(now, before)
 
     [
       [
@@ -25,38 +21,33 @@ defmodule RateLimiter.Top.Page do
         "  #{Calendar.strftime(now.date, "%H:%M:%S")} UTC\n"
       ],
       if(instances == [], do: "\nno instance of RateLimiter is running\n", else: []),
-      for({instance, old} <- instances, do: instance(instance, old, seconds, screen))
+      for(instance <- instances, do: instance(instance, screen))
     ]
   end
 
-  defp instance(instance, old, seconds, screen) do
+  defp instance(instance, screen) do
     [
       "\n",
       Screen.rule(screen, instance.name, columns(screen)),
-      "#{store(instance)}, #{Numbers.count(instance.keys, "id")}, #{bytes(instance.memory)}#{health(instance.health)}\n",
-      redis(instance, old, seconds, screen),
-      limiters(instance, old, seconds, screen),
-      subsystems(instance, old, seconds, screen),
+      "#{instance.store}, #{Numbers.count(instance.keys, "id")}, #{Figures.bytes(instance.memory)}#{health(instance.health)}\n",
+      redis(instance.redis, screen),
+      limiters(instance.limiters, screen),
+      subsystems(instance.subsystems, screen),
       sensors(instance.sensors, screen)
     ]
   end
-
-  defp store(%{store: store}) when is_atom(store), do: Atom.to_string(store)
-  defp store(%{store: store}), do: inspect(store)
 
   defp health(:ok), do: ""
   defp health(other), do: ", #{inspect(other)}"
 
   ## Redis
 
-  defp redis(%{redis: nil}, _old, _seconds, _screen), do: []
+  defp redis(nil, _screen), do: []
 
-  defp redis(%{redis: redis}, old, seconds, screen) do
-    before = old[:redis]
-
+  defp redis(redis, screen) do
     numbers =
       for key <- [:calls, :batches, :timeouts, :refused],
-          do: "#{rate(redis, before, key, seconds)} #{key}/s"
+          do: "#{Figures.rate(redis.rates, key)} #{key}/s"
 
     problem = if redis.problem, do: ["  #{redis.problem}"], else: []
 
@@ -65,66 +56,48 @@ defmodule RateLimiter.Top.Page do
       Enum.join(numbers, ", "),
       "\n",
       for(line <- problem, do: cut(line, :red, screen)),
-      for(server <- redis.servers, do: server(server, screen))
+      for(server <- redis.servers, do: server(server, Figures.well?(server), screen))
     ]
   end
 
-  defp server(%{breaker: :closed, connections: connections} = server, screen)
-       when connections > 0,
-       do: cut("  #{about(server)}", :faint, screen)
+  defp server(server, true, screen), do: cut("  #{about(server)}", :faint, screen)
 
-  defp server(%{problem: problem} = server, screen),
+  defp server(%{problem: problem} = server, false, screen),
     do: cut("  #{about(server)}#{if problem, do: ": #{problem}"}", :red, screen)
 
   defp about(server) do
-    "#{server.server}  breaker #{breaker(server.breaker)}, connections #{server.connections}, " <>
+    "#{server.server}  breaker #{Figures.breaker(server.breaker)}, connections #{server.connections}, " <>
       "pending #{server.pending}"
   end
-
-  defp breaker(:half_open), do: "half open"
-  defp breaker(:opened), do: "open"
-  defp breaker(:closed), do: "closed"
 
   defp cut(line, style, screen),
     do: Screen.style(screen, style, [Text.at_most(line, columns(screen)), "\n"])
 
   ## Limiters
 
-  defp limiters(%{limiters: []}, _old, _seconds, _screen), do: []
+  defp limiters([], _screen), do: []
 
-  defp limiters(%{limiters: limiters}, old, seconds, screen) do
+  defp limiters(limiters, screen) do
     longest = limiters |> Enum.map(&Text.width("#{&1.name}")) |> Enum.max()
     # At least 30 columns are left to the windows.
     name = (longest + 1) |> min(columns(screen) - 62) |> max(@least_name)
     titles = [Text.fit("limiter", name), right(["calls/s", "denied/s", "ids"], 10), "  windows"]
-    rows = for limiter <- limiters, do: {limiter, find(old[:limiters], :name, limiter.name)}
 
     [
       "\n",
       Screen.style(screen, :faint, titles),
       "\n",
-      for(
-        {limiter, old} <- Enum.sort_by(rows, &most_denied/1),
-        do: limiter(limiter, old, seconds, name, screen)
-      )
+      for(limiter <- limiters, do: limiter(limiter, name, screen))
     ]
   end
 
-  # The most denied first, then by name, in which numbers count as such.
-  defp most_denied({limiter, old}) do
-    denied = limiter.denials - if(old, do: old.denials, else: limiter.denials)
-    parts = Regex.split(~r/\d+/, "#{limiter.name}", include_captures: true)
-    name = for part <- parts, do: with({number, ""} <- Integer.parse(part), do: number)
-    {-max(denied, 0), name}
-  end
-
-  defp limiter(limiter, old, seconds, name, screen) do
-    denied = rate(limiter, old, :denials, seconds)
+  defp limiter(limiter, name, screen) do
+    denied = Figures.rate(limiter.rates, :denied)
     windows = Enum.map_join(limiter.windows, ", ", &"#{&1.name} #{&1.limit}")
 
     [
       Text.fit("#{limiter.name}", name),
-      right([rate(limiter, old, :checks, seconds)], 10),
+      right([Figures.rate(limiter.rates, :calls)], 10),
       Screen.style(screen, if(denied == "0", do: :faint, else: :red), right([denied], 10)),
       right([Numbers.number(limiter.keys)], 10),
       "  ",
@@ -135,9 +108,9 @@ defmodule RateLimiter.Top.Page do
 
   ## Subsystems
 
-  defp subsystems(%{subsystems: []}, _old, _seconds, _screen), do: []
+  defp subsystems([], _screen), do: []
 
-  defp subsystems(%{subsystems: subsystems}, old, seconds, screen) do
+  defp subsystems(subsystems, screen) do
     longest = subsystems |> Enum.map(&Text.width("#{&1.name}")) |> Enum.max()
     name = (longest + 1) |> min(columns(screen) - 66) |> max(@least_subsystem)
 
@@ -154,32 +127,26 @@ defmodule RateLimiter.Top.Page do
     [
       Screen.style(screen, :faint, titles),
       "\n",
-      for(
-        subsystem <- subsystems,
-        do:
-          subsystem(
-            subsystem,
-            find(old[:subsystems], :name, subsystem.name),
-            {name, seconds},
-            screen
-          )
-      )
+      for(subsystem <- subsystems, do: subsystem(subsystem, name, screen))
     ]
   end
 
-  defp subsystem(subsystem, old, {name, seconds}, screen) do
-    shed = rate(subsystem, old, :shed, seconds)
+  defp subsystem(%{rates: rates} = subsystem, name, screen) do
+    shed = Figures.rate(rates, :shed)
 
     [
       Text.fit("#{subsystem.name}", name),
       Text.fit(subsystem.limit, 10),
       scale(subsystem, screen),
       stress(subsystem, screen),
-      right([rate(subsystem, old, :asked, seconds), denied(subsystem, old, seconds)], 9),
+      right([Figures.rate(rates, :calls), Figures.rate(rates, :denied)], 9),
       Screen.style(screen, if(shed in ["0", "-"], do: :faint, else: :red), right([shed], 9)),
-      Screen.right(at_work(subsystem), 10),
+      Screen.right(Figures.at_work(subsystem), 10),
       "\n",
-      why(subsystem, screen)
+      for(
+        line <- Figures.reasons(subsystem),
+        do: Screen.style(screen, :faint, ["  ", Text.at_most(line, columns(screen) - 2), "\n"])
+      )
     ]
   end
 
@@ -197,42 +164,6 @@ defmodule RateLimiter.Top.Page do
     Screen.style(screen, if(stress >= 0.25, do: :red, else: :faint), text)
   end
 
-  defp denied(_subsystem, nil, _seconds), do: "-"
-
-  defp denied(subsystem, old, seconds) do
-    denied = &(&1.denied + &1.guarded)
-    per_second(denied.(subsystem) - denied.(old), seconds)
-  end
-
-  defp at_work(%{in_flight: in_flight, guard: :infinity}), do: "#{in_flight}"
-  defp at_work(%{in_flight: in_flight, guard: guard}), do: "#{in_flight} of #{guard}"
-
-  defp why(subsystem, screen) do
-    sentence = if subsystem.sentence in [nil, ""], do: [], else: [subsystem.sentence]
-
-    open =
-      if subsystem.open < 1.0,
-        do: [
-          "the gate of this node admits #{Numbers.percent(subsystem.open)}, and sheds " <>
-            Numbers.percent(1.0 - subsystem.open)
-        ],
-        else: []
-
-    contained = for source <- subsystem.contained, do: "#{inspect(source)} is contained"
-
-    dry =
-      if subsystem.dry_run,
-        do: ["dry run: would be #{Numbers.percent(subsystem[:asked_scale] || 1.0)}"],
-        else: []
-
-    for line <- sentence ++ agreement(subsystem[:agreement]) ++ open ++ contained ++ dry,
-        do: Screen.style(screen, :faint, ["  ", Text.at_most(line, columns(screen) - 2), "\n"])
-  end
-
-  # The sentence of an agreed step names the nodes. An outage of the agreement needs a line of its own, as long as it lasts.
-  defp agreement(%{state: :alone}), do: ["alone: this node decides by its own signals"]
-  defp agreement(_agreed), do: []
-
   ## Sensors
 
   defp sensors(sensors, _screen) when sensors == %{}, do: []
@@ -241,34 +172,13 @@ defmodule RateLimiter.Top.Page do
     text =
       sensors
       |> Enum.sort()
-      |> Enum.map_join("   ", &sensor/1)
+      |> Enum.map_join("   ", &Figures.sensor/1)
       |> Text.wrap(columns(screen) - 9)
 
     [Screen.style(screen, :faint, "\nsensors  "), Enum.intersperse(text, "\n         "), "\n"]
   end
 
-  defp sensor({name, %{no_opinion: nil, value: value}}),
-    do: "#{name} #{Numbers.number(value)}#{@units[name]}"
-
-  defp sensor({name, _none}), do: "#{name} no opinion"
-
-  ## Numbers
-
-  defp rate(new, nil, _key, _seconds) when is_map(new), do: "-"
-
-  defp rate(new, old, key, seconds),
-    do: per_second(Map.fetch!(new, key) - Map.fetch!(old, key), seconds)
-
-  # A limiter that was removed and added again counts from zero.
-  defp per_second(count, seconds), do: (max(count, 0) / seconds) |> round() |> Numbers.number()
-
-  defp bytes(bytes) when bytes < 1_048_576, do: "#{div(bytes, 1_024)} KB"
-  defp bytes(bytes), do: "#{div(bytes, 1_048_576)} MB"
-
   defp columns(screen), do: Map.get(screen, :columns, Screen.columns())
 
   defp right(texts, columns), do: Enum.map(texts, &Screen.right(&1, columns))
-
-  defp find(nil, _key, _name), do: nil
-  defp find(list, key, name), do: Enum.find(list, &(Map.fetch!(&1, key) == name))
 end
