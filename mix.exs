@@ -105,7 +105,12 @@ defmodule RateLimiter.MixProject do
         ],
         "Adaptive limits": [RateLimiter.VSM, RateLimiter.Algedonic, RateLimiter.Health],
         "Control laws": ~r"^RateLimiter\.Adaptive",
-        Tools: [RateLimiter.Doctor, RateLimiter.Top, ~r"^RateLimiter\.Replay"],
+        Tools: [
+          RateLimiter.Dashboard,
+          RateLimiter.Doctor,
+          RateLimiter.Top,
+          ~r"^RateLimiter\.Replay"
+        ],
         Testing: [RateLimiter.Test]
       ],
       nest_modules_by_prefix: [RateLimiter.Adaptive, RateLimiter.Replay]

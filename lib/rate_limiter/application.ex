@@ -1,7 +1,7 @@
 defmodule RateLimiter.Application do
   @moduledoc false
   # The processes that all instances of a node share: the tables of names and subscribers, the queue of callers
-  # that wait, and the supervisor of tests' limiters.
+  # that wait, the supervisor of tests' limiters, and the history of the dashboard, which sleeps until a page is asked for.
 
   use Application
 
@@ -11,7 +11,12 @@ defmodule RateLimiter.Application do
     RateLimiter.Instance.Names.open()
     RateLimiter.Logger.attach()
 
-    children = [RateLimiter.Await.Queue, {DynamicSupervisor, name: RateLimiter.Test.Supervisor}]
+    children = [
+      RateLimiter.Await.Queue,
+      {DynamicSupervisor, name: RateLimiter.Test.Supervisor},
+      {RateLimiter.Dashboard.History, name: RateLimiter.Dashboard.History}
+    ]
+
     Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)
   end
 end

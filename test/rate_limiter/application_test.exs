@@ -6,11 +6,11 @@ defmodule RateLimiter.ApplicationTest do
 
   setup :restart_application
 
-  test "the application starts one supervisor, with the queue of waiting callers and the supervisor of tests' limiters" do
+  test "the application starts one supervisor, with what all instances of a node share" do
     supervisor = Process.whereis(RateLimiter.Supervisor)
 
     children = for {_id, pid, _type, _modules} <- Supervisor.which_children(supervisor), do: pid
-    named = [RateLimiter.Await.Queue, RateLimiter.Test.Supervisor]
+    named = [RateLimiter.Await.Queue, RateLimiter.Test.Supervisor, RateLimiter.Dashboard.History]
     assert Enum.sort(children) == named |> Enum.map(&Process.whereis/1) |> Enum.sort()
   end
 

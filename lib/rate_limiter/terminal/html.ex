@@ -1,6 +1,6 @@
 defmodule RateLimiter.Terminal.Html do
   @moduledoc false
-  # The frame of a page that is complete in one file: no script, no font, no image, no network.
+  # The frame of a page that is complete in one file: no font, no image, no network.
 
   @style Path.join(__DIR__, "style.css")
   @external_resource @style
@@ -16,14 +16,17 @@ defmodule RateLimiter.Terminal.Html do
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>#{escape(title)}</title>
-    <style>
-    #{@css}#{css}</style>
+    <style>#{style(css)}</style>
     </head>
     <body>
     #{body}</body>
     </html>
     """
   end
+
+  @doc "Returns the style of a page with CSS of its own: what a Content-Security-Policy has to allow."
+  @spec style(iodata) :: String.t()
+  def style(css), do: IO.iodata_to_binary(["\n", @css, css])
 
   @doc """
   Returns text that stands for itself in HTML and SVG, also within quotes.
