@@ -142,8 +142,9 @@ defmodule RateLimiter do
     * `:cost` - the cost of the call, any integer. Default: `1`. `0` consumes nothing. A cost that is negative or above
       the maximum of a window is always denied, with `retry_after_ms: :infinity`.
     * `:request_id` - any binary that identifies the call among those of its id. When an admitted call is repeated with
-      the same `:request_id`, it is admitted again and consumes nothing, so a retry is not charged twice. A denied call,
-      or one that consumed nothing, is not remembered.
+      the same `:request_id`, cost and windows, it is admitted again and consumes nothing, so a retry is not charged twice.
+      With another cost or other windows it is another call. A denied call, or one that consumed nothing, is not
+      remembered, and `reset/3` and `refund/4` end the request ids of their id.
     * `:request_ttl` - how long the `:request_id` is remembered, a period. Default: `{10, :minute}`.
 
   ## Examples
@@ -328,7 +329,7 @@ defmodule RateLimiter do
     do: Store.refund(limiter, id, windows, cost(options))
 
   @doc """
-  Deletes the usage of an id.
+  Deletes the usage of an id, and its request ids.
 
   Returns `:ok`, also for an unknown id. Returns `{:error, :unavailable, nil}`, and deletes nothing, if a full limiter judges
   the id together with other new ids, whose usage cannot be told apart; and during an outage of Redis, because one node

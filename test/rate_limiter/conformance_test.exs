@@ -234,6 +234,44 @@ defmodule RateLimiter.ConformanceTest do
                  RateLimiter.check_and_track(limiter, 1, :token_bucket, cost: 10, request_id: "b")
       end
 
+      test "a request id names one call, with its cost and its windows", %{limiter: limiter} do
+        left = fn windows, cost ->
+          options = [cost: cost, request_id: "a"]
+          {verdict, usage} = check(limiter, windows, options)
+          {verdict, for({name, usage} <- usage.windows, do: {name, usage.remaining})}
+        end
+
+        assert {:ok, [token_bucket: 49]} = left.([:token_bucket], 1)
+        assert {:rate_limited, [token_bucket: 49]} = left.([:token_bucket], 5_000)
+        assert {:ok, [token_bucket: 44]} = left.([:token_bucket], 5)
+        assert {:ok, [sliding_log: 49]} = left.([:sliding_log], 1)
+
+        assert {:ok, [sliding_log: 48, token_bucket: 43]} =
+                 left.([:token_bucket, :sliding_log], 1)
+
+        assert {:ok, [sliding_log: 48, token_bucket: 43]} =
+                 left.([:sliding_log, :token_bucket], 1)
+
+        assert {:ok, [token_bucket: 43]} = left.([:token_bucket], 1)
+      end
+
+      test "a reset or a refund ends the request ids of its id", %{limiter: limiter} do
+        options = [cost: 10, request_id: "a"]
+
+        for finish <- [
+              fn -> RateLimiter.reset(limiter, 1, :token_bucket) end,
+              fn -> RateLimiter.refund(limiter, 1, :token_bucket, cost: 10) end
+            ] do
+          for _retry <- 1..2,
+              do: assert({:ok, %{remaining: 40}} = check(limiter, :token_bucket, options))
+
+          finish.()
+          assert {:ok, %{remaining: 50}} = RateLimiter.get_usage(limiter, 1, :token_bucket)
+        end
+
+        assert {:ok, %{remaining: 40}} = check(limiter, :token_bucket, options)
+      end
+
       test "a request id with cost 0 is charged when it takes", %{limiter: limiter} do
         for {cost, remaining} <- [{0, 50}, {10, 40}, {10, 40}] do
           assert {:ok, %{remaining: ^remaining}} =
@@ -338,6 +376,13 @@ defmodule RateLimiter.ConformanceTest do
 
   defp change(:token_bucket, max), do: [burst: max]
   defp change(_algorithm, max), do: [limit: max]
+
+  defp check(limiter, windows, options) do
+    case RateLimiter.check_and_track(limiter, 1, windows, options) do
+      {:ok, usage} -> {:ok, usage}
+      {:error, reason, usage} -> {reason, usage}
+    end
+  end
 
   # An answer without its times, which pass meanwhile.
   defp outline({verdict, usage}), do: {verdict, numbers(usage)}

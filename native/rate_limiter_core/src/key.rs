@@ -45,6 +45,11 @@ impl Key {
         if number == 0 {
             return self;
         }
+        self.and_number(number)
+    }
+
+    /// Returns another key for each number.
+    pub(crate) fn and_number(self, number: u64) -> Self {
         self.and(Self {
             high: number,
             low: !number,

@@ -5,6 +5,7 @@ mod snapshot;
 mod sweep;
 mod utc;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use crate::limit::Limit;
 use crate::plan::Plan;
 use crate::scale::Scale;
 use crate::stats::Stats;
-use crate::store::{Accounting, Budget, Generation, OnceIds, Stripe, Table, Totals};
+use crate::store::{Access, Accounting, Budget, Generation, Notes, Stripe, Table, Totals};
 use crate::sync::{AtomicU32, Ordering};
 use crate::verdict::{Answer, Usage};
 
@@ -74,8 +75,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Limiter {
     table: Table,
-    /// The ids of calls that may be repeated.
-    once_ids: Box<OnceIds>,
+    notes: Box<Notes>,
     scale: AtomicU32,
     control: Mutex<Control>,
 }
@@ -86,7 +86,7 @@ struct Control {
     epoch: u32,
     generation: Option<Arc<Generation>>,
     sweeping: usize,
-    sweeping_once_ids: usize,
+    sweeping_notes: usize,
     /// Calls of new keys that will not sweep again, since a step has just found nothing idle.
     barren: u32,
 }
@@ -111,7 +111,7 @@ impl Limiter {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             table: Table::new((cores * STRIPES_PER_CORE).clamp(32, 1024)),
-            once_ids: Box::default(),
+            notes: Box::default(),
             scale: AtomicU32::new(Scale::ONE.ppm()),
             control: Mutex::default(),
         }
@@ -127,6 +127,7 @@ impl Limiter {
         control.barren = 0;
         let generation = Arc::new(Generation {
             epoch: control.epoch,
+            first_serial: random_serial(),
             plan,
             clock,
             offset_to_unix,
@@ -136,7 +137,7 @@ impl Limiter {
             }),
         });
         self.scale.store(Scale::ONE.ppm(), Ordering::Relaxed);
-        self.once_ids.open(&generation);
+        self.notes.open(&generation);
         self.table.refill(|level| Stripe::new(&generation, level));
         control.generation = Some(generation);
         Ok(Epoch(control.epoch))
@@ -148,7 +149,7 @@ impl Limiter {
         control.generation(epoch)?;
         control.generation = None;
         self.table.refill(|_| Stripe::default());
-        self.once_ids.close();
+        self.notes.close();
         Ok(())
     }
 
@@ -186,7 +187,8 @@ impl Limiter {
         self.decide_all(&self.call(epoch, key, cost, false), select)
     }
 
-    /// Returns `cost` to every selected window, never above full, and returns their usage after that.
+    /// Returns `cost` to every selected window, never above full, and returns their usage after that. Forgets the ids of
+    /// the key's calls, any of which may have been given back.
     ///
     /// [`CallError::NoRoom`] if the key is judged together with others.
     pub fn refund(
@@ -199,16 +201,28 @@ impl Limiter {
         let refund = self.call(epoch, key, cost, false);
         let call = Call { cost: 0, ..refund };
         let mut usages = Vec::new();
-        self.with(key, |stripe| {
+        self.with_notes(&call, |stripe, notes| {
             stripe.refund(&refund, select)?;
+            if cost > 0 {
+                once::end_calls(stripe, key, notes)?;
+            }
             stripe.check_all(&call, select, &mut usages)
         })?;
         Ok(Answer::new(usages))
     }
 
-    /// Forgets what the key has used of the selected windows. [`CallError::NoRoom`] if the key is judged together with
-    /// others.
+    /// Forgets what the key has used of the selected windows, and the ids of its calls. [`CallError::NoRoom`] if the key
+    /// is judged together with others.
     pub fn reset(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
+        let call = self.call(epoch, key, 0, false);
+        self.with_notes(&call, |stripe, notes| {
+            stripe.reset(&call, select)?;
+            once::end_calls(stripe, key, notes)
+        })
+    }
+
+    /// As [`reset`](Self::reset), but remembers the ids of calls.
+    pub fn clear(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
         let call = self.call(epoch, key, 0, false);
         self.with(key, |stripe| stripe.reset(&call, select))
     }
@@ -275,18 +289,18 @@ impl Limiter {
         let mut stats = Stats {
             overflowed: totals.overflowed.load(Ordering::Relaxed),
             swept: totals.swept.load(Ordering::Relaxed),
-            bytes: (self.table.bytes() + self.once_ids.table().bytes()) as u64,
+            bytes: (self.table.bytes() + self.notes.table().bytes()) as u64,
             ..Stats::default()
         };
         self.table.each(|stripe| stats += stripe.states().stats());
         let mut names = Stats::default();
-        let once_ids = self.once_ids.table();
-        once_ids.each(|stripe| names += stripe.states().stats());
+        let notes = self.notes.table();
+        notes.each(|stripe| names += stripe.states().stats());
         stats.names = names.keys;
         stats.bytes += names.bytes;
         // A sweep walks both tables side by side.
         let visits = |table: &Table| table.len() as u64 * VISIT_SLOTS;
-        stats.slots = (stats.slots + visits(&self.table)).max(names.slots + visits(once_ids));
+        stats.slots = (stats.slots + visits(&self.table)).max(names.slots + visits(notes));
         Ok(stats)
     }
 
@@ -349,6 +363,16 @@ impl Limiter {
         result
     }
 
+    /// As `with`, also with the notes of calls, which are locked after the key's stripe.
+    fn with_notes<R>(&self, call: &Call, visit: impl FnOnce(&mut Stripe, &mut Access) -> R) -> R {
+        let mut notes = self.notes.access(call.epoch, call.monotonic);
+        let result = self.with(call.key, |stripe| visit(stripe, &mut notes));
+        if notes.crowded {
+            self.split_notes();
+        }
+        result
+    }
+
     /// Splits a stripe. If the limiter is being changed, or split by another call, a later call does so.
     #[cold]
     #[inline(never)]
@@ -357,6 +381,18 @@ impl Limiter {
             self.table.split();
         }
     }
+
+    #[cold]
+    fn split_notes(&self) {
+        if let Some(_control) = self.control.try_lock() {
+            self.notes.table().split();
+        }
+    }
+}
+
+/// Returns a number of 56 bits, so that all numbers that follow it are small integers in Erlang, too.
+fn random_serial() -> u64 {
+    RandomState::new().hash_one(0_u8) >> 8
 }
 
 impl Control {

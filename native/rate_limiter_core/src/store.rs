@@ -5,7 +5,7 @@ mod generation;
 mod layout;
 #[cfg(all(loom, test))]
 mod loom_tests;
-mod once_ids;
+mod notes;
 mod prefetch;
 mod segment;
 mod spin;
@@ -15,6 +15,6 @@ mod table;
 
 pub(crate) use budget::Budget;
 pub(crate) use generation::{Accounting, Generation, Totals};
-pub(crate) use once_ids::OnceIds;
+pub(crate) use notes::{Access, Notes};
 pub(crate) use stripe::Stripe;
 pub(crate) use table::Table;

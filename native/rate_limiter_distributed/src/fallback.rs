@@ -118,7 +118,7 @@ impl Fallback {
         if self.is_used() {
             let _lock = self.locks.lock(key);
             self.counts.reset(key, Select::Tags(tags));
-            self.reported.reset(key, Select::Tags(tags));
+            self.reported.clear(key, Select::Tags(tags));
         }
     }
 
@@ -160,8 +160,8 @@ impl Fallback {
         };
         let reported = self.reported.read(key, Select::All);
         let backlog = counted.with(reported.as_ref(), Join::Beyond);
-        self.counts.reset(key, Select::All);
-        self.reported.reset(key, Select::All);
+        self.counts.clear(key, Select::All);
+        self.reported.clear(key, Select::All);
         if backlog.is_blank() {
             return;
         }
@@ -272,7 +272,7 @@ impl Fallback {
         };
         let reported = self.reported.read(key, select);
         let missing = back.with(reported.as_ref(), Join::Beyond);
-        self.reported.reset(key, select);
+        self.reported.clear(key, select);
         if let Some(reported) = reported {
             let rest = reported.with(Some(&back), Join::Beyond);
             self.reported.write(key, &rest, Import::Replace);
@@ -292,7 +292,7 @@ impl Fallback {
         if self.counts.read(key, Select::All).is_some() {
             return false;
         }
-        self.reported.reset(key, Select::All);
+        self.reported.clear(key, Select::All);
         if let Some(last) = last() {
             let base = shares.of_whole(&last);
             // Without room it shares a count with other keys, in which nothing is known of a single one.

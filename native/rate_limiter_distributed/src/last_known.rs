@@ -59,7 +59,7 @@ impl LastKnown {
         self.states.write(key.nth(epoch), known, Import::Replace);
         let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
         for earlier in self.earlier(epoch, elapsed) {
-            self.states.reset(key.nth(earlier), Select::Tags(&tags));
+            self.states.clear(key.nth(earlier), Select::Tags(&tags));
         }
     }
 

@@ -60,9 +60,17 @@ impl Table {
             .unwrap_or_default()
     }
 
+    /// Forgets what the key has used, and the ids of its calls.
     pub(crate) fn reset(&self, key: Key, select: Select) {
         self.limiter
             .reset(self.epoch, key, select)
+            .unwrap_or_default();
+    }
+
+    /// Forgets what the key has used.
+    pub(crate) fn clear(&self, key: Key, select: Select) {
+        self.limiter
+            .clear(self.epoch, key, select)
             .unwrap_or_default();
     }
 

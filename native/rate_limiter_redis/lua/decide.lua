@@ -2,7 +2,8 @@
 
 local TAKE, REFUND, RESET = 0, 2, 3
 local REQUEST, CHARGES = 1, 2
-local FOREIGN, REMEMBERED = 0, '1'
+local FOREIGN = 0
+local ERA, NUMBER = '>I7I7', '>I7'
 -- The number of arguments that fit Lua's stack in one call.
 local AT_ONCE = 4000
 
@@ -56,6 +57,32 @@ local function charges(argument)
     end
   end
   return lists[1], lists[2]
+end
+
+-- Returns the number of an era, and the moment until which it is kept; nil if another program wrote the value.
+local function era_of(value)
+  if not value then
+    return now, 0
+  end
+  if value == FOREIGN or #value ~= 14 then
+    return nil
+  end
+  local number, lasts = unpacked(ERA, value)
+  if number >= LAST or lasts > LAST then
+    return nil
+  end
+  return number, lasts
+end
+
+-- Returns whether each window can hold a cost when it is unused.
+local function can_fit(meters, count, cost)
+  for window = 1, count do
+    local meter = meters[window]
+    if not meter.kind.fits(meter, (meter.kind.read(meter, false)), cost) then
+      return false
+    end
+  end
+  return true
 end
 
 local makers, kinds, meters = { token_bucket, sliding_window, sliding_log, fixed_window }, {}, {}
@@ -130,13 +157,22 @@ while ARGV[argument] do
       end
       states[window], places[window] = state, here
     end
-    local request = nil
+    local era, number, lasts, request = nil, nil, nil, nil
+    if keep or operation >= REFUND then
+      place = place + 1
+      era = first and first[KEYS[place]] or place
+      number, lasts = era_of(values[era])
+      letter = number and letter or 'X'
+    end
     if keep then
       place = place + 1
       request = first and first[KEYS[place]] or place
-      if values[request] and values[request] ~= REMEMBERED then
+      if values[request] and (values[request] == FOREIGN or #values[request] ~= 7) then
         letter = 'X'
       end
+    end
+    if letter ~= 'X' and values[era] and (operation == RESET or operation == REFUND and cost > 0) then
+      values[era], lives[era] = packed(ERA, max(now, number + 1), lasts), max(ceil((lasts - now) / 1000), 0)
     end
 
     if letter ~= 'X' and operation == RESET then
@@ -160,7 +196,7 @@ while ARGV[argument] do
           local meter = asked[window]
           states[window], changed[window] = meter.kind.refund(meter, states[window], cost), true
         end
-      elseif request and values[request] then
+      elseif request and values[era] and values[request] == packed(NUMBER, number) and can_fit(asked, windows, cost) then
         letter = 'R'
       elseif cost > 0 then
         for window = 1, windows do
@@ -177,7 +213,11 @@ while ARGV[argument] do
         end
       end
       if request and letter == 'A' and operation == TAKE and cost > 0 then
-        values[request], lives[request] = REMEMBERED, keep
+        if lasts < now + keep * 1000 then
+          lasts = now + keep * 2000
+          values[era], lives[era] = packed(ERA, number, lasts), keep * 2
+        end
+        values[request], lives[request] = packed(NUMBER, number), keep
       end
       for window = 1, windows do
         if changed[window] then

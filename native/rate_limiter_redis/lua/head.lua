@@ -6,7 +6,8 @@
 -- A script is isolated, but not rolled back. So it reads and decides everything first, and writes last: either the
 -- first write is refused (OOM, READONLY, NOPERM) and nothing is written, or all writes succeed.
 --
--- KEYS    for each call: one for each window, then one for its request id, if it has one. Keys may repeat.
+-- KEYS    for each call: one for each window; for a refund, a reset or a call with a request id, that of the id's era; then
+--         one for its request id, if it has one. Keys may repeat.
 -- ARGV    binary, big-endian, written by `wire.rs`:
 --   1     slack in ms, now in microseconds since 1970 (0: the server's clock), number of meters, 1 if KEYS repeat
 --   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
@@ -20,6 +21,10 @@
 --         when to retry from the state, which costs the server nothing.
 --           A allowed, or done (refund, reset)                           D denied
 --           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program
+--
+-- A request id's key is for one cost and one choice of windows. Its value is the era in which the call was admitted: a
+-- refund or a reset begins another era of its id, which ends all request ids. An era is kept, by a key of its own, for at
+-- least as long as its request ids are.
 --
 -- A key's value is its whole state in absolute numbers, with the limit under which it was written. SET writes it with
 -- PX. Usage never lies in the future: usage written by a clock that was ahead counts as of now. All numbers are

@@ -97,10 +97,34 @@ pub(crate) fn window(meter: &Meter) -> Vec<u8> {
     key
 }
 
-/// Appends the end of a request id's key. No window's key has this end.
-pub(crate) fn request(key: &mut Vec<u8>, id: &[u8]) {
+/// Appends the end of an era's key. Neither a window's key nor that of a request id has this end.
+pub(crate) fn era(key: &mut Vec<u8>) {
+    key.extend(b":!");
+}
+
+/// Appends the end of the key of a request id, for a call of this cost over these windows. No window's key has this end.
+pub(crate) fn request<'a>(
+    key: &mut Vec<u8>,
+    id: &[u8],
+    cost: u64,
+    windows: impl Iterator<Item = &'a str>,
+) {
     key.push(b':');
     name(key, b"!", id);
+    key.push(b'~');
+    key.extend(cost.to_string().as_bytes());
+    let start = key.len();
+    for window in windows {
+        key.push(b'~');
+        name(key, b"", window.as_bytes());
+    }
+    if key.len() - start > MAX_NAME {
+        let mut hash = Sha1::new();
+        hash.update(&key[start..]);
+        key.truncate(start);
+        key.push(b'#');
+        key.extend(&hash.digest().to_string().as_bytes()[..HASH_DIGITS]);
+    }
 }
 
 /// Appends a name of bounded length. Composites are unreadable anyway, and always hashed.
@@ -164,7 +188,35 @@ mod tests {
         &key[opens + 1..closes]
     }
 
+    fn request_end(id: &str, cost: u64, windows: &[String]) -> Vec<u8> {
+        let mut key = Vec::new();
+        request(
+            &mut key,
+            id.as_bytes(),
+            cost,
+            windows.iter().map(|window| &**window),
+        );
+        key
+    }
+
+    #[test]
+    fn a_request_key_is_short_whatever_the_windows() {
+        let windows: Vec<String> = (0..30).map(|number| format!("window_{number}")).collect();
+        let key = request_end("7f3a", 5, &windows);
+        assert!(key.starts_with(b":!7f3a~5#") && key.len() <= 9 + HASH_DIGITS);
+        assert_ne!(key, request_end("7f3a", 5, &windows[1..]));
+    }
+
     proptest! {
+        #[test]
+        fn different_calls_have_different_request_keys(
+            one in ("[a1:~#]{0,2}", 1..12_u64, prop::collection::vec("[a1~#:]{0,2}", 1..3)),
+            other in ("[a1:~#]{0,2}", 1..12_u64, prop::collection::vec("[a1~#:]{0,2}", 1..3)),
+        ) {
+            let key = |(id, cost, windows): &(String, u64, Vec<String>)| request_end(id, *cost, windows);
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+        }
+
         #[test]
         fn a_key_has_plain_characters_and_one_hash_tag(
             prefix in ".{0,9}", limiter in ".{0,9}", kind in 0..4_usize, id: Vec<u8>,
@@ -198,8 +250,11 @@ mod tests {
             let limit = if is_bucket { bucket.clone() } else { Limit::sliding_log(1, per) };
             let end = |name: &str, limit: &Limit| window(&Meter::new(name, limit).expect("a valid limit"));
             let mut asked = Vec::new();
-            request(&mut asked, other.as_bytes());
-            prop_assert_ne!(end(&one, &limit), asked);
+            request(&mut asked, other.as_bytes(), 1, [&*one].into_iter());
+            prop_assert_ne!(end(&one, &limit), asked.clone());
+            let mut ends = Vec::new();
+            era(&mut ends);
+            prop_assert!(ends != asked && ends != end(&one, &limit));
             prop_assert_eq!(end(&one, &limit) == end(&other, &bucket), one == other && is_bucket);
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rate_limiter_core::{Nanos, Scale};
 use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
-use rate_limiter_distributed::{Call, Charge, Failure, Op, Reply, WindowCall, WindowReply};
+use rate_limiter_distributed::{
+    Call, Charge, Failure, Op, Reply, RequestId, WindowCall, WindowReply,
+};
 use redis::{Cmd, RedisWrite, Value};
 
 use crate::{name, script};
@@ -50,7 +52,10 @@ fn complete<'a>(
     calls: impl Iterator<Item = &'a Call> + Clone,
     now: Option<Nanos>,
 ) -> Cmd {
-    let keys = |call: &Call| call.windows.len() + usize::from(call.request_id.is_some());
+    let keys = |call: &Call| {
+        let request = call.request_id.is_some();
+        call.windows.len() + usize::from(has_era(call)) + usize::from(request)
+    };
     command.arg(calls.clone().map(keys).sum::<usize>());
     let (runs, meters) = runs(calls.clone());
     let repeats = write_keys(calls, &runs, &meters, &mut command);
@@ -100,14 +105,32 @@ fn write_keys<'a>(
             key.extend(&*suffixes[usize::from(*number) - 1]);
             command.write_arg(&key);
         }
+        if has_era(call) {
+            command.write_arg(&era_key(call));
+        }
         if let Some(request) = &call.request_id {
-            key.clear();
-            key.extend(&*call.key);
-            name::request(&mut key, &request.id);
-            command.write_arg(&key);
+            command.write_arg(&request_key(call, request));
         }
     }
     repeats
+}
+
+/// Returns whether the call reads or ends the era of its id.
+fn has_era(call: &Call) -> bool {
+    call.request_id.is_some() || matches!(call.op, Op::Refund | Op::Reset)
+}
+
+fn era_key(call: &Call) -> Vec<u8> {
+    let mut key = call.key.to_vec();
+    name::era(&mut key);
+    key
+}
+
+fn request_key(call: &Call, request: &RequestId) -> Vec<u8> {
+    let mut key = call.key.to_vec();
+    let windows = call.windows.iter().map(|window| window.meter.name());
+    name::request(&mut key, &request.id, call.cost.min(MAX_COST), windows);
+    key
 }
 
 /// Returns the calls as runs, and their meters, each at its scale.
@@ -286,16 +309,15 @@ fn window_key(call: &Call, window: &WindowCall) -> Box<str> {
     String::from_utf8_lossy(&key).into()
 }
 
-/// Returns the key that holds a value of another program: that of a window, or else that of the request id.
+/// Returns the key that holds a value of another program: that of a window, or else that of the request id or the era.
 fn foreign(call: &Call, values: &[&Value]) -> Box<str> {
-    let mut key = call.key.to_vec();
     let window = values
         .iter()
         .position(|value| matches!(value, Value::Int(_)));
-    match (window.and_then(|at| call.windows.get(at)), &call.request_id) {
-        (Some(window), _) => key.extend(name::window(&window.meter)),
-        (None, Some(request)) => name::request(&mut key, &request.id),
-        (None, None) => (),
-    }
+    let key = match (window.and_then(|at| call.windows.get(at)), &call.request_id) {
+        (Some(window), _) => return window_key(call, window),
+        (None, Some(request)) => request_key(call, request),
+        (None, None) => era_key(call),
+    };
     String::from_utf8_lossy(&key).into()
 }

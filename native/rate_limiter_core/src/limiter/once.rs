@@ -1,16 +1,22 @@
-//! Calls that may be repeated: the id of each is remembered when it is admitted.
+//! Calls that may be repeated: what each one was is noted under its id when it is admitted.
 
 use crate::call::{Call, Epoch, Once, Select};
+use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
-use crate::verdict::Answer;
+use crate::store::{Access, Stripe};
+use crate::verdict::{Answer, Retry};
 
 use super::Limiter;
 
+/// The number of a key's note that holds the number of its last check that is over.
+const OVER: u64 = 1;
+
 impl Limiter {
-    /// As [`check_all`](Self::check_all), but charges a repeated call once: if a call with this id was admitted for
-    /// this key, and is still remembered, the call is admitted and takes nothing. A denied call is not remembered, so
-    /// its repetition is decided anew.
+    /// As [`check_all`](Self::check_all), but charges a repeated call once: if a call with this id, this cost and these
+    /// windows was admitted for this key, and is still remembered, the call is admitted and takes nothing. A denied call
+    /// is not remembered, so its repetition is decided anew. So is a call that differs, and one that no limit can admit
+    /// any more. A [`reset`](Self::reset) or [`refund`](Self::refund) of the key forgets its ids.
     ///
     /// An id takes as much room as a key, and counts towards `max_keys`. Without room the call is charged and its id is
     /// not remembered: a repetition is charged again.
@@ -40,38 +46,55 @@ impl Limiter {
         once: Once,
     ) -> Result<Answer, CallError> {
         let call = self.call(epoch, key, cost, true);
-        let id = key.and(once.id);
         let mut usages = Vec::new();
-        let mut crowded = false;
         // All of it under the lock of the key, so that the second of two concurrent calls sees what the first did.
         let mut decide = |call: &Call| {
-            self.with(key, |stripe| {
-                if self
-                    .once_ids
-                    .contains(epoch.0, id, call.monotonic, &mut crowded)?
-                {
-                    let again = Call { cost: 0, ..*call };
-                    return stripe.check_all(&again, select, &mut usages);
+            self.with_notes(call, |stripe, notes| {
+                let name = stripe.name(call, select, once.id)?;
+                let ended = ended(stripe, key, notes)?;
+                if notes.get(name)?.is_some_and(|serial| serial > ended) {
+                    let peek = Call {
+                        takes: false,
+                        ..*call
+                    };
+                    stripe.check_all(&peek, select, &mut usages)?;
+                    if usages.iter().all(|(_, usage)| usage.retry != Retry::Never) {
+                        let again = Call { cost: 0, ..*call };
+                        return stripe.check_all(&again, select, &mut usages);
+                    }
                 }
                 stripe.check_all(call, select, &mut usages)?;
                 if cost > 0 && usages.iter().all(|(_, usage)| usage.allowed()) {
-                    self.once_ids
-                        .insert(epoch.0, id, once.keep, call.monotonic, &mut crowded)?;
+                    notes.put(name, stripe.states().serial(), once.keep)?;
                 }
                 Ok(())
             })
         };
-        let result = decide(&call).or_else(|error| decide(&self.make_room(&call, error)?));
-        if crowded {
-            self.split_once_ids();
-        }
-        result.map(|()| Answer::new(usages))
+        decide(&call).or_else(|error| decide(&self.make_room(&call, error)?))?;
+        Ok(Answer::new(usages))
     }
+}
 
-    #[cold]
-    fn split_once_ids(&self) {
-        if let Some(_control) = self.control.try_lock() {
-            self.once_ids.table().split();
-        }
+/// Ends all calls of a key so far.
+pub(super) fn end_calls(
+    stripe: &mut Stripe,
+    key: Key,
+    notes: &mut Access,
+) -> Result<(), CallError> {
+    let keep = notes.longest();
+    if keep == Nanos(0) {
+        // No call is remembered.
+        return Ok(());
     }
+    let serial = stripe.states().serial();
+    if !notes.put(key.nth(OVER), serial, keep)? {
+        stripe.states_mut().end_calls();
+    }
+    Ok(())
+}
+
+/// Returns the number up to which all checks of a key have ended.
+fn ended(stripe: &Stripe, key: Key, notes: &mut Access) -> Result<u64, CallError> {
+    let own = notes.get(key.nth(OVER))?.unwrap_or(0);
+    Ok(own.max(stripe.states().over()))
 }

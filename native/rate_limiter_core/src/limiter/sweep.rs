@@ -1,4 +1,4 @@
-//! The sweep: idle keys and ids of calls are forgotten in small steps, and make room for new ones.
+//! The sweep: idle keys and notes of calls are forgotten in small steps, and make room for new ones.
 
 use crate::call::{Call, Epoch};
 use crate::clock::monotonic;
@@ -36,17 +36,17 @@ impl Limiter {
     ) -> Result<usize, CallError> {
         let Control {
             sweeping,
-            sweeping_once_ids,
+            sweeping_notes,
             ..
         } = control;
         let keys = sweep_table(&self.table, sweeping, epoch, max_slots)?;
-        let names = sweep_table(self.once_ids.table(), sweeping_once_ids, epoch, max_slots)?;
-        Ok(keys + names)
+        let notes = sweep_table(self.notes.table(), sweeping_notes, epoch, max_slots)?;
+        Ok(keys + notes)
     }
 
     /// Returns how to repeat a call whose key found no room, after a step of a sweep. Passes another error on.
     ///
-    /// The sweep of the key's own stripe has found nothing, but another stripe may have idle keys, and so may the ids of
+    /// The sweep of the key's own stripe has found nothing, but another stripe may have idle keys, and so may the notes of
     /// calls, which take the same room.
     #[cold]
     pub(super) fn make_room(&self, call: &Call, error: CallError) -> Result<Call, CallError> {

@@ -33,7 +33,7 @@ impl Limiter {
             offset_to_unix,
             clock: old.clock.clone(),
             accounting: Arc::clone(&old.accounting),
-            epoch: old.epoch,
+            ..**old
         });
         let now = monotonic();
         self.table.each(|stripe| stripe.follow(&generation, now));

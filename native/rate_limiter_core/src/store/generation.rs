@@ -14,6 +14,9 @@ use super::budget::Budget;
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) epoch: u32,
+    /// The number before that of the first check: drawn by lot, so that numbers of another generation are not taken for
+    /// those of this one.
+    pub(crate) first_serial: u64,
     pub(crate) plan: Plan,
     pub(crate) clock: Clock,
     pub(crate) offset_to_unix: Nanos,

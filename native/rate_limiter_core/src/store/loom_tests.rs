@@ -34,6 +34,7 @@ fn generation(epoch: u32, limits: &[u64]) -> Arc<Generation> {
     let bucket = |limit: &u64| Limit::token_bucket(*limit, Duration::from_secs(1));
     let limits: Vec<(Tag, Limit)> = (1..).zip(limits.iter().map(bucket)).collect();
     Arc::new(Generation {
+        first_serial: 0,
         epoch,
         plan: Plan::new(&limits, Nanos(0)).expect("valid limits"),
         clock: Clock::Monotonic,

@@ -5,6 +5,7 @@
 //! denied too early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts
 //! with the overflow state, since it may have caused it.
 
+mod notes;
 mod snapshot;
 mod split;
 
@@ -32,10 +33,15 @@ const CROWDED_KEYS: usize = 4;
 #[repr(C)]
 pub(crate) struct States {
     segment: Segment,
-    checks: u64,
+    /// The number of the last check. The checks of a key have increasing numbers, also after its move to another stripe.
+    serial: u64,
     denials: u64,
     logs: Logs,
     overflow: Option<Box<[u64]>>,
+    /// The number at which it began to count.
+    first: u64,
+    /// The checks up to this number are over: those of one key were to be, and there was no room to note which.
+    over: u64,
 }
 
 /// Bytes at the beginning that a call for a known key touches.
@@ -51,6 +57,16 @@ enum Found {
 }
 
 impl States {
+    /// Returns states without keys, whose first check gets the number after `serial`.
+    pub(crate) fn after(serial: u64) -> Self {
+        Self {
+            serial,
+            first: serial,
+            over: serial,
+            ..Self::default()
+        }
+    }
+
     #[inline]
     pub(crate) fn check(
         &mut self,
@@ -237,7 +253,7 @@ impl States {
             keys: self.segment.keys() as u64,
             slots: self.segment.slots() as u64,
             bytes: (self.segment.bytes() + self.logs.bytes() + overflow) as u64,
-            checks: self.checks,
+            checks: self.serial - self.first,
             denials: self.denials,
             ..Stats::default()
         }
@@ -245,6 +261,22 @@ impl States {
 
     pub(crate) fn slots(&self) -> usize {
         self.segment.slots()
+    }
+
+    /// Returns the number of the last check.
+    #[inline]
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Returns the number up to which all checks are over.
+    pub(crate) fn over(&self) -> u64 {
+        self.over
+    }
+
+    /// Ends all checks up to now.
+    pub(crate) fn end_calls(&mut self) {
+        self.over = self.serial;
     }
 
     /// Returns where the keys lie.
@@ -411,7 +443,7 @@ impl States {
 
     #[inline]
     fn count(&mut self, allowed: bool) {
-        self.checks += 1;
+        self.serial += 1;
         self.denials += u64::from(!allowed);
     }
 }

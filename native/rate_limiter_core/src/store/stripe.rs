@@ -35,7 +35,7 @@ impl Stripe {
         Self {
             generation: Some(Arc::clone(generation)),
             level,
-            states: States::default(),
+            states: States::after(generation.first_serial),
         }
     }
 
@@ -133,11 +133,45 @@ impl Stripe {
         Ok(states.export(generation, select, key, now))
     }
 
-    /// Returns the time since 1970.
-    pub(crate) fn unix(&mut self, epoch: u32, monotonic: Nanos) -> Result<Nanos, CallError> {
-        let (generation, _) = self.open(epoch)?;
+    /// Returns the value of a note that holds now.
+    pub(crate) fn note(
+        &mut self,
+        epoch: u32,
+        name: Key,
+        monotonic: Nanos,
+    ) -> Result<Option<u64>, CallError> {
+        let (generation, states) = self.open(epoch)?;
         let now = generation.clock.read(monotonic);
-        Ok(now.saturating_add(generation.offset_to_unix))
+        Ok(states.note(generation, name, now))
+    }
+
+    /// Writes a note that holds for `keep` from now on. Returns whether there was room for it.
+    pub(crate) fn put_note(
+        &mut self,
+        epoch: u32,
+        name: Key,
+        value: u64,
+        keep: Nanos,
+        monotonic: Nanos,
+    ) -> Result<bool, CallError> {
+        let (generation, states) = self.open(epoch)?;
+        let now = generation.clock.read(monotonic);
+        let until = now.saturating_add(keep);
+        Ok(states.put_note(generation, name, value, until, now))
+    }
+
+    /// Returns the name of a call with the id `id`: another one for each cost and each choice of windows.
+    pub(crate) fn name(&mut self, call: &Call, select: Select, id: Key) -> Result<Key, CallError> {
+        let (generation, _) = self.open(call.epoch)?;
+        generation.plan.covers(select)?;
+        let named = call.key.and(id).and_number(call.cost);
+        let windows = generation.plan.selected(select);
+        Ok(windows.fold(named, |name, window| name.and_number(window.tag)))
+    }
+
+    #[inline]
+    pub(crate) fn states_mut(&mut self) -> &mut States {
+        &mut self.states
     }
 
     /// Imports what another store knows of the key. Returns whether there was room for it.

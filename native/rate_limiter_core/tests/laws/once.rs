@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rate_limiter_core::Limit;
+use rate_limiter_core::{Limit, Retry, Select};
 
 use crate::given;
 use crate::rig::{Rig, ONLY};
@@ -36,13 +36,14 @@ proptest! {
                 prop_assert_eq!(named.check(id, cost), plain.check(id, cost));
                 continue;
             };
-            let again = admitted.get(&(id, request)).is_some_and(|&until| now < until);
+            let again = admitted.get(&(id, request, cost)).is_some_and(|&until| now < until);
             let charged = if again { 0 } else { cost };
             let answer = named.check_once(id, request, KEEP, cost);
+            let charged = if plain.peek(id, cost).retry == Retry::Never { cost } else { charged };
             let expected = plain.check(id, charged);
             prop_assert_eq!(answer.binding().1, expected);
             if expected.allowed() && charged > 0 {
-                admitted.insert((id, request), now + KEEP);
+                admitted.insert((id, request, cost), now + KEEP);
             }
             for rig in [&named, &plain] {
                 rig.advance(wait);
@@ -52,6 +53,92 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_id_names_one_call_with_its_cost_and_windows() {
+    let limits = [(1, bucket()), (2, bucket())];
+    let rig = Rig::new(&limits);
+    let left = |tags, cost| {
+        let answer = rig.check_once_of(1, Select::Tags(tags), 9, KEEP, cost);
+        let left = answer.usages().iter().map(|(_, usage)| usage.remaining);
+        (answer.allowed(), left.collect::<Vec<_>>())
+    };
+    assert_eq!(left(&[1], 1), (true, vec![9]));
+    assert_eq!(left(&[1], 1), (true, vec![9]));
+    assert_eq!(left(&[1], 11), (false, vec![9]));
+    assert_eq!(left(&[1], 2), (true, vec![7]));
+    assert_eq!(left(&[2], 1), (true, vec![9]));
+    assert_eq!(left(&[1, 2], 1), (true, vec![6, 8]));
+    // The same windows, whatever their order.
+    assert_eq!(left(&[2, 1], 1), (true, vec![6, 8]));
+    assert_eq!(rig.check_once(1, 9, KEEP, 1).binding().1.remaining, 6);
+    // Each of these calls has been admitted.
+    assert_eq!(left(&[1], 2), (true, vec![6]));
+}
+
+#[test]
+fn a_cost_above_the_maximum_is_denied_whatever_the_id() {
+    let rig = Rig::of(bucket());
+    assert!(rig.check_once(1, 9, KEEP, 8).allowed());
+    rig.update(ONLY, &Limit::token_bucket(7, Duration::from_mins(1)))
+        .expect("a limit that can be kept");
+    assert_eq!(
+        rig.check_once(1, 9, KEEP, 8).binding().1.retry,
+        Retry::Never
+    );
+    assert!(rig.check_once(1, 8, KEEP, 1).binding().1.retry > Retry::Now);
+    rig.update(ONLY, &bucket())
+        .expect("a limit that can be kept");
+    assert!(rig.check_once(1, 9, KEEP, 8).allowed());
+}
+
+#[test]
+fn a_reset_or_a_refund_ends_the_ids_of_its_key() {
+    let endings: [fn(&Rig); 2] = [
+        |rig| rig.reset(1, &[ONLY]),
+        |rig| {
+            rig.refund(1, 4);
+        },
+    ];
+    for end in endings {
+        let rig = Rig::of(bucket());
+        for _ in 0..3 {
+            for _ in 0..2 {
+                assert_eq!(rig.check_once(1, 9, KEEP, 4).binding().1.remaining, 6);
+                assert!(rig.check_once(2, 9, KEEP, 4).allowed());
+            }
+            // Another key's ids, and a refund of nothing, end no call.
+            rig.reset(3, &[ONLY]);
+            rig.refund(1, 0);
+            assert_eq!(rig.check_once(1, 9, KEEP, 4).binding().1.remaining, 6);
+            end(&rig);
+        }
+        assert_eq!(rig.peek(2, 0).remaining, 6);
+    }
+}
+
+#[test]
+fn a_reset_ends_an_id_for_as_long_as_that_is_remembered() {
+    let rig = Rig::of(bucket());
+    rig.check_once(1, 9, KEEP, 4);
+    rig.check_once(1, 8, 10 * KEEP, 4);
+    rig.reset(1, &[ONLY]);
+    rig.at(9 * KEEP);
+    rig.sweep();
+    assert_eq!(rig.check_once(1, 8, KEEP, 4).binding().1.remaining, 6);
+}
+
+#[test]
+fn a_reset_without_room_for_a_note_ends_the_ids_of_more_keys() {
+    let rig = Rig::capped(&[(ONLY, bucket())], 4);
+    rig.check_once(1, 9, KEEP, 4);
+    rig.check(2, 1);
+    rig.check(3, 1);
+    let before = rig.stats().names;
+    rig.refund(1, 4);
+    assert_eq!(rig.stats().names, before);
+    assert_eq!(rig.check_once(1, 9, KEEP, 4).binding().1.remaining, 6);
 }
 
 #[test]

@@ -147,11 +147,22 @@ impl Rig {
 
     /// A call named `request`, which is remembered for `keep`.
     pub(crate) fn check_once(&self, id: u64, request: u64, keep: u64, cost: u64) -> Answer {
+        self.check_once_of(id, Select::All, request, keep, cost)
+    }
+
+    pub(crate) fn check_once_of(
+        &self,
+        id: u64,
+        select: Select,
+        request: u64,
+        keep: u64,
+        cost: u64,
+    ) -> Answer {
         let once = Once {
             id: self.key(request),
             keep: Nanos(keep),
         };
-        let (key, select) = (self.key(id), Select::All);
+        let key = self.key(id);
         let answer = self.limiter.check_once(self.epoch, key, select, cost, once);
         answer.expect("open")
     }

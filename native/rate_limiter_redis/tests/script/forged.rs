@@ -205,3 +205,34 @@ fn a_value_that_no_request_wrote_is_not_a_remembered_request() {
     let answers = limiter.send(&[&call], Some(START));
     assert_eq!(answers, [Err(Failure::Foreign(keys[0].as_str().into()))]);
 }
+
+#[test]
+fn a_forged_era_concerns_the_calls_that_need_it_alone() {
+    let mut limiter = RedisLimiter::new(&limits());
+    let key = limiter.key(0).replace(":w0~b", ":!");
+    let huge = [0xFF; 14];
+    let hash = || vec![b"HSET".to_vec(), b"field".to_vec(), b"value".to_vec()];
+    let set = |value: &[u8]| vec![b"SET".to_vec(), value.to_vec()];
+    for command in [hash(), set(b""), set(b"something else"), set(&huge)] {
+        limiter.run::<()>(&["FLUSHALL"]);
+        let mut words = command.clone();
+        words.insert(1, key.clone().into_bytes());
+        limiter.run::<()>(&words);
+        let mut named = limiter.build(Op::Take, "ann", &[0], 1);
+        named.request_id = Some(RequestId {
+            id: b"payment".to_vec().into(),
+            keep: Nanos(60 * SECOND),
+        });
+        let calls = [
+            limiter.build(Op::Take, "ann", &[0], 1),
+            limiter.build(Op::Reset, "ann", &[0], 0),
+            limiter.build(Op::Refund, "ann", &[0], 1),
+        ];
+        let calls: Vec<&Call> = [&named].into_iter().chain(&calls).collect();
+        let answers = limiter.send(&calls, Some(START));
+        let foreign = |at: usize| matches!(&answers[at], Err(Failure::Foreign(_)));
+        assert!(foreign(0) && foreign(3), "{answers:?}");
+        assert!(answers[1].is_ok());
+        assert_eq!(answers[2], Err(Failure::Foreign(key.as_str().into())));
+    }
+}

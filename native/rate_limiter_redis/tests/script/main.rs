@@ -17,6 +17,7 @@ mod forged;
 mod laws;
 mod memory;
 mod redis_limiter;
+mod requests;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod traps;

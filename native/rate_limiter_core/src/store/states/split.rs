@@ -27,6 +27,7 @@ impl States {
                 }
             });
         }
+        (other.serial, other.first, other.over) = (self.serial, self.serial, self.over);
         self.segment.split(&mut other.segment, stride(plan), leaves);
         if let Some(debt) = &self.overflow {
             let mut copy = debt.clone();
