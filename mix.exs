@@ -31,7 +31,7 @@ defmodule RateLimiter.MixProject do
 
   # Tests create certificates, parse SVG, and mirror a release over HTTP.
   defp applications(:test), do: [:public_key, :ssl, :inets, :xmerl | applications(:prod)]
-  defp applications(_env), do: [:logger, :crypto, :eex]
+  defp applications(_env), do: [:logger, :crypto, :eex, inets: :optional, ssl: :optional]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
@@ -101,6 +101,8 @@ defmodule RateLimiter.MixProject do
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Logger,
+          RateLimiter.Webhook,
+          RateLimiter.Audit,
           RateLimiter.Telemetry
         ],
         "Adaptive limits": [RateLimiter.VSM, RateLimiter.Algedonic, RateLimiter.Health],

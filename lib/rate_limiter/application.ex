@@ -7,7 +7,7 @@ defmodule RateLimiter.Application do
 
   @impl true
   def start(_type, _args) do
-    RateLimiter.Telemetry.start()
+    RateLimiter.Telemetry.IdHash.start()
     RateLimiter.Instance.Names.open()
     RateLimiter.Logger.attach()
 

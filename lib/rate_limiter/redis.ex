@@ -56,9 +56,9 @@ defmodule RateLimiter.Redis do
   """
 
   alias RateLimiter.Instance
-  alias RateLimiter.Core.Options
+  alias RateLimiter.Core.{Options, Secret}
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Redis.{Credentials, Secret}
+  alias RateLimiter.Redis.Credentials
 
   @credentials [
     username: [type: {:custom, &RateLimiter.Redis.Config.text?/1, "a string"}, secret: true],

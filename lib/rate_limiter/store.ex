@@ -155,6 +155,10 @@ defmodule RateLimiter.Store do
 
   ## A limiter's limits and counts, by handle
 
+  @doc "Takes a cost of 1 from a limiter in memory that has no name, and returns whether it was admitted."
+  @spec take?(Native.handle(), RateLimiter.id(), atom) :: boolean
+  def take?(handle, id, window), do: Native.allow(handle, id, window, 1) == true
+
   @doc "Returns the scale, and how much each window holds under it."
   @spec plan(Native.handle()) :: %{scale: float, maxima: %{atom => non_neg_integer}} | nil
   def plan(handle) do

@@ -7,6 +7,7 @@ defmodule RateLimiter.Telemetry do
   | `[:rate_limiter, :check]` | a call was decided |
   | `[:rate_limiter, :violation]` | a call was denied |
   | `[:rate_limiter, :stats]` | every `:stats_interval` |
+  | `[:rate_limiter, :limit, :changed]` | a limit was changed at run time |
   | `[:rate_limiter, :clock]` | UTC and the monotonic clock have parted |
   | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
   | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
@@ -56,7 +57,8 @@ defmodule RateLimiter.Telemetry do
     * `:retry_after_ms` - milliseconds, or `:infinity`
     * `:id_hash` - distinguishes callers without revealing their ids. It is a keyed hash of the id, with a random
       secret of this node, so it cannot be found by trying all possible ids. It changes with a restart, and differs
-      between nodes.
+      between nodes, unless `RateLimiter.Audit` is attached with a key.
+    * `:network` - the network of an id that is an IP address, only while `RateLimiter.Audit` is attached with `ids: :networks`
 
   ## `[:rate_limiter, :stats]`
 
@@ -79,6 +81,13 @@ defmodule RateLimiter.Telemetry do
     * `:store` - `:local` or `:redis`
     * `:limiters` - a map from each limiter to its own numbers
     * `:redis` and `:breaker` - with Redis, as in `RateLimiter.Redis`
+
+  ## `[:rate_limiter, :limit, :changed]`
+
+  Emitted when `RateLimiter.update_limit/3` has changed a limit, in the process that changes the limiters of the instance.
+
+  Measurements: `:count`, always 1. Metadata: `:instance`, `:limiter` and `:window`; `:from` and `:to`, maps with `:limit`, `:per_ms` and
+  `:burst` (`nil` if it was not configured).
 
   ## `[:rate_limiter, :clock]`
 
@@ -230,6 +239,8 @@ defmodule RateLimiter.Telemetry do
   decides the call).
   """
 
+  alias RateLimiter.Core.Limit
+  alias RateLimiter.Telemetry.IdHash
   alias RateLimiter.Usage
 
   @check [:rate_limiter, :check]
@@ -245,19 +256,6 @@ defmodule RateLimiter.Telemetry do
   @bypass [:rate_limiter, :algedonic, :bypass]
   @command [:rate_limiter, :redis, :command]
   @clock [:rate_limiter, :clock]
-
-  @secret {__MODULE__, :secret}
-
-  @doc false
-  # Drawn once, because a change of a persistent term makes the runtime scan all processes.
-  @spec start() :: :ok
-  def start do
-    if :persistent_term.get(@secret, nil) == nil do
-      :persistent_term.put(@secret, :crypto.strong_rand_bytes(32))
-    end
-
-    :ok
-  end
 
   @doc false
   @spec allowed(Usage.t(), RateLimiter.Core.Native.events()) :: :ok
@@ -317,7 +315,7 @@ defmodule RateLimiter.Telemetry do
   @doc false
   @spec bypass(subsystem, Usage.t(), :granted | :spent, RateLimiter.id()) :: :ok
   def bypass(subsystem, usage, result, id) do
-    metadata = Map.merge(whose(subsystem), %{result: result, id_hash: hash(id)})
+    metadata = Map.merge(whose(subsystem), %{result: result, id_hash: IdHash.hash(id)})
     :telemetry.execute(@bypass, Map.take(usage, [:cost, :remaining]), metadata)
   end
 
@@ -335,6 +333,17 @@ defmodule RateLimiter.Telemetry do
 
     :telemetry.execute(@clock, %{moved_ms: moved_ms}, %{instance: instance, reason: reason})
   end
+
+  @doc false
+  @spec limit_changed(term, atom, atom, {Limit.t(), Limit.t()}) :: :ok
+  def limit_changed(instance, limiter, window, {from, to}) do
+    metadata = %{instance: instance, limiter: limiter, window: window}
+    metadata = Map.merge(metadata, %{from: numbers(from), to: numbers(to)})
+    :telemetry.execute([:rate_limiter, :limit, :changed], %{count: 1}, metadata)
+  end
+
+  defp numbers(%Limit{limit: limit, per: per, burst: burst}),
+    do: %{limit: limit, per_ms: div(Limit.nanoseconds(per), 1_000_000), burst: burst}
 
   @doc false
   @spec fallback(:started | :stopped, map) :: :ok
@@ -357,7 +366,7 @@ defmodule RateLimiter.Telemetry do
     if listened?(@violation) do
       measurements = Map.take(usage, [:cost, :max, :current])
       metadata = Map.take(usage, [:limiter, :window, :source, :scale, :retry_after_ms])
-      :telemetry.execute(@violation, measurements, Map.put(metadata, :id_hash, hash(id)))
+      :telemetry.execute(@violation, measurements, Map.merge(metadata, IdHash.fields(id)))
     else
       :ok
     end
@@ -369,12 +378,5 @@ defmodule RateLimiter.Telemetry do
     defp listened?(event), do: :telemetry_handler_table.list_for_event(event) != []
   else
     defp listened?(event), do: :telemetry.list_handlers(event) != []
-  end
-
-  defp hash(id) do
-    :hmac
-    |> :crypto.mac(:sha256, :persistent_term.get(@secret), :erlang.term_to_binary(id))
-    |> binary_part(0, 8)
-    |> Base.encode16(case: :lower)
   end
 end

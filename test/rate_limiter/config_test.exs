@@ -5,7 +5,7 @@ defmodule RateLimiter.ConfigTest do
   import RateLimiter.Support.Environment
 
   alias RateLimiter.{Config, Instance}
-  alias RateLimiter.Redis.Secret
+  alias RateLimiter.Core.Secret
 
   @names ~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD)
 

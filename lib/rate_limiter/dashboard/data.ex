@@ -3,7 +3,8 @@ defmodule RateLimiter.Dashboard.Data do
   # A view as JSON, for programs.
 
   alias RateLimiter.Dashboard.History
-  alias RateLimiter.Terminal.{Json, Text}
+  alias RateLimiter.Core.Json
+  alias RateLimiter.Terminal.Text
   alias RateLimiter.Top.Figures
 
   @doc "Returns a view, or why there is none, as a JSON object."

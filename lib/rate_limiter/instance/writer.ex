@@ -6,7 +6,7 @@ defmodule RateLimiter.Instance.Writer do
 
   use GenServer
 
-  alias RateLimiter.{Instance, Redis, Store}
+  alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.{Errors, Limit, Options}
   alias RateLimiter.Instance.{Config, Registry}
 
@@ -102,14 +102,15 @@ defmodule RateLimiter.Instance.Writer do
       Instance.fetch(instance, limiter) || raise(Registry.unknown_limiter(limiter))
 
     path = Config.path!(limiter, [:windows, window])
-    limit = config |> window!(limiter, window) |> Limit.change!(changes, path)
+    old = window!(config, limiter, window)
+    limit = Limit.change!(old, changes, path)
 
     with {:error, reason} <- Store.update_limit(handle, {window, limit}),
          do: Options.refused!(path, reason)
 
     windows = Keyword.replace!(config.windows, window, limit)
     :ets.update_element(table, limiter, {4, %{config | windows: windows}})
-    :ok
+    Telemetry.limit_changed(instance.name, limiter, window, {old, limit})
   end
 
   defp window!(%{windows: windows}, limiter, window) do

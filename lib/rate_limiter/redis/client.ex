@@ -3,8 +3,7 @@ defmodule RateLimiter.Redis.Client do
   # The native Redis client: the only caller of its functions.
 
   alias RateLimiter.Redis
-  alias RateLimiter.Core.Native
-  alias RateLimiter.Redis.Secret
+  alias RateLimiter.Core.{Native, Secret}
 
   # How long a node counts as present after its last heartbeat: several of them may be lost.
   @keep_ms 10_000

@@ -2,8 +2,8 @@ defmodule RateLimiter.Redis.Config do
   @moduledoc false
   # The options of the Redis store: one schema, validated before anything starts.
 
-  alias RateLimiter.Core.Options
-  alias RateLimiter.Redis.{Address, Certificates, Secret}
+  alias RateLimiter.Core.{Options, Secret}
+  alias RateLimiter.Redis.{Address, Certificates}
 
   @path [:store]
   @nodes {:custom, &Address.nodes!/2, "a non-empty list of nodes"}

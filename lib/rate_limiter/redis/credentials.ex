@@ -9,9 +9,9 @@ defmodule RateLimiter.Redis.Credentials do
   use GenServer
 
   alias RateLimiter.{Instance, Telemetry}
-  alias RateLimiter.Core.{Native, Options}
+  alias RateLimiter.Core.{Native, Options, Secret}
   alias RateLimiter.Instance.Registry
-  alias RateLimiter.Redis.{Certificates, Client, Config, Secret}
+  alias RateLimiter.Redis.{Certificates, Client, Config}
 
   @row {:redis, :credentials}
 

@@ -5,7 +5,8 @@ defmodule RateLimiter.Replay.Json do
   alias RateLimiter.Core.{Limit, LimitText, Numbers}
   alias RateLimiter.Replay.{Notes, Report, Verdict}
 
-  alias RateLimiter.Terminal.{Json, Text}
+  alias RateLimiter.Core.Json
+  alias RateLimiter.Terminal.Text
 
   @doc "Returns the whole report."
   @spec render(Report.t()) :: iodata

@@ -4,7 +4,7 @@ defmodule RateLimiter.Redis.ConfigTest do
   use ExUnit.Case, async: true
 
   alias RateLimiter.Instance.Config
-  alias RateLimiter.Redis.Secret
+  alias RateLimiter.Core.Secret
 
   @files "\"host:port\" or {host, port}"
   @hidden " (value hidden)"

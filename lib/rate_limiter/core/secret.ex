@@ -1,4 +1,4 @@
-defmodule RateLimiter.Redis.Secret do
+defmodule RateLimiter.Core.Secret do
   @moduledoc false
   # A value that must not appear in a log, a crash report or the output of `inspect`.
   #

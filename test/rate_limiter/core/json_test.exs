@@ -1,9 +1,9 @@
-defmodule RateLimiter.Terminal.JsonTest do
+defmodule RateLimiter.Core.JsonTest do
   use ExUnit.Case, async: true
 
   import RateLimiter.Support.Json, only: [decode!: 1]
 
-  alias RateLimiter.Terminal.Json
+  alias RateLimiter.Core.Json
 
   doctest Json
 

@@ -1,4 +1,4 @@
-defmodule RateLimiter.Terminal.Json do
+defmodule RateLimiter.Core.Json do
   @moduledoc false
   # A writer of JSON, which Elixir has not before 1.18.
   #
@@ -7,7 +7,7 @@ defmodule RateLimiter.Terminal.Json do
   @doc """
   Encodes `nil`, booleans, numbers, strings, arrays and objects.
 
-      iex> IO.iodata_to_binary(RateLimiter.Terminal.Json.encode([{"a\\n", [1, nil, []]}]))
+      iex> IO.iodata_to_binary(RateLimiter.Core.Json.encode([{"a\\n", [1, nil, []]}]))
       ~S({
         "a\\n": [1, null, []]
       })
@@ -45,6 +45,10 @@ defmodule RateLimiter.Terminal.Json do
 
   def encode(values, indent) when is_list(values),
     do: ["[", values |> Enum.map(&encode(&1, indent)) |> Enum.intersperse(", "), "]"]
+
+  @doc "Encodes an object without nested ones in one line."
+  @spec line([{term, term}]) :: iodata
+  def line(members), do: flat(members)
 
   defp flat(row) do
     members = for {key, value} <- row, do: [encode(to_string(key), ""), ": ", encode(value, "")]

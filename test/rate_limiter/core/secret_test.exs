@@ -1,8 +1,8 @@
-defmodule RateLimiter.Redis.SecretTest do
+defmodule RateLimiter.Core.SecretTest do
   # Not async: sets environment variables.
   use ExUnit.Case, async: false
 
-  alias RateLimiter.Redis.Secret
+  alias RateLimiter.Core.Secret
 
   @name "RATE_LIMITER_SECRET_TEST"
 
