@@ -6,7 +6,6 @@ defmodule RateLimiter.DoctorTest do
   import RateLimiter.Support.Environment
 
   alias RateLimiter.Doctor
-  alias RateLimiter.Doctor.Server
   alias RateLimiter.Support.Redis
 
   setup do: without(~w(REDIS_ENABLED REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD))
@@ -20,27 +19,6 @@ defmodule RateLimiter.DoctorTest do
 
     assert_raise ArgumentError, ~r/^store.url: expected/, fn ->
       Doctor.run(store: {:redis, url: "x"})
-    end
-  end
-
-  describe "checks of a server by its INFO" do
-    test "version/1 warns of servers older than 7.0" do
-      assert {:ok, _, "Redis 7.0.15", nil} = Server.version("a:1\r\nredis_version:7.0.15\r\n")
-      valkey = "redis_version:7.2.4\r\nvalkey_version:8.1.1\r\n"
-      assert {:ok, _, "Valkey 8.1.1", nil} = Server.version(valkey)
-
-      assert {:warning, _, "Redis 6.2.0", "expected 7.0" <> _} =
-               Server.version("redis_version:6.2.0")
-    end
-
-    test "memory/1 warns of an eviction policy" do
-      memory = fn bytes, policy ->
-        Server.memory("maxmemory:#{bytes}\r\nmaxmemory_human:x\r\nmaxmemory_policy:#{policy}\r\n")
-      end
-
-      assert {:ok, _, "no maxmemory" <> _, nil} = memory.(0, "allkeys-lru")
-      assert {:ok, _, "maxmemory 9, noeviction" <> _, nil} = memory.(9, "noeviction")
-      assert {:warning, _, "maxmemory 9, allkeys-lfu" <> _, _} = memory.(9, "allkeys-lfu")
     end
   end
 

@@ -115,7 +115,7 @@ defmodule RateLimiter.VSM.Gate do
 
   @doc "Sets the share of calls that a gate admits."
   @spec set_open(Native.gate(), float) :: :ok
-  def set_open(gate, share), do: Native.gate_set_open(gate, share |> ppm() |> min(@unit))
+  def set_open(gate, share), do: Native.gate_set_open(gate, ppm(share))
 
   @doc "Returns the work finished since the last call: begun after the last cut, and before it."
   @spec drain(Native.gate()) :: {fresh :: Work.t(), earlier :: Work.t()}
@@ -208,5 +208,6 @@ defmodule RateLimiter.VSM.Gate do
     }
   end
 
-  defp ppm(share), do: share |> Kernel.*(@unit) |> round() |> max(1)
+  # The native library keeps it within its bounds.
+  defp ppm(share), do: round(share * @unit)
 end

@@ -155,7 +155,7 @@ defmodule RateLimiter.VSM.Observe do
   end
 
   defp escalate(loop, level, entry, now) do
-    level = if entry, do: max(level, min(entry.level, 1.0)), else: level
+    level = if entry, do: max(level, entry.level), else: level
     Algedonic.escalate(loop.subsystem, level, entry, Explain.unresolved(loop, level, now))
     %{loop | escalated_ms: now}
   end

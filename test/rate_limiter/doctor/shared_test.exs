@@ -1,5 +1,5 @@
 defmodule RateLimiter.Doctor.SharedTest do
-  # Topologies and distance. Not async: the checks use one name on the node.
+  # Not async: the checks use one name on the node.
   use ExUnit.Case, async: false
 
   alias RateLimiter.Doctor.Shared
@@ -16,6 +16,24 @@ defmodule RateLimiter.Doctor.SharedTest do
   defp assert_well(findings) do
     assert Enum.all?(findings, &match?({:ok, _about, _result, nil}, &1)), inspect(findings)
     findings
+  end
+
+  test "a local store has nothing to check" do
+    assert [{:ok, "Redis", "not checked: " <> _, nil}] = Shared.check(:local)
+  end
+
+  test "the prefix is that of the store if it has no room for the part of the checks" do
+    server = Redis.start!()
+
+    for {length, below} <- [{57, ":doctor"}, {58, ""}, {64, ""}] do
+      Redis.command!(server, ["FLUSHALL"])
+      prefix = String.duplicate("x", length)
+      assert {:ok, _} = [url: Redis.url(server), prefix: prefix] |> check() |> level("script")
+      keys = Redis.command!(server, ["KEYS", "*"])
+      assert keys != [] and Enum.all?(keys, &String.starts_with?(&1, prefix <> below <> ":{"))
+    end
+
+    assert RateLimiter.health_check(:rate_limiter_doctor) == {:error, :not_running}
   end
 
   test "a primary that Sentinels know" do

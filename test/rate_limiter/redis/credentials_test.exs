@@ -86,35 +86,6 @@ defmodule RateLimiter.Redis.CredentialsTest do
       Redis.eventually(fn -> "limiter" in users(server) end)
     end
 
-    test "that are invalid raise an error that does not show them", %{name: name} = context do
-      start(context, password: "first secret")
-      put = &RateLimiter.Redis.put_credentials(&1, name)
-
-      assert_raise ArgumentError,
-                   "password: is required, expected a string, a zero-arity function, or {:system, name}",
-                   fn -> put.([]) end
-
-      assert_raise ArgumentError,
-                   "password: expected a string, a zero-arity function, or {:system, name} (value hidden)",
-                   fn -> put.(password: :secret) end
-
-      assert_raise ArgumentError, "password: the function raised RuntimeError", fn ->
-        put.(password: fn -> raise "secret" end)
-      end
-
-      assert_raise ArgumentError,
-                   "options: expected a keyword list with :password (value hidden)",
-                   fn -> put.("secret") end
-
-      RateLimiter.Test.start(name: :of_a_test, limiters: [])
-
-      assert_raise ArgumentError,
-                   "the instance :of_a_test has no Redis, its store is :local",
-                   fn ->
-                     RateLimiter.Redis.put_credentials([password: "secret"], :of_a_test)
-                   end
-    end
-
     test "do not appear in states, events, stats and logs",
          %{name: name, server: server} = context do
       Heard.listen(name)

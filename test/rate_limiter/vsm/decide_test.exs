@@ -194,43 +194,6 @@ defmodule RateLimiter.VSM.DecideTest do
     end
   end
 
-  describe "explain/2" do
-    test "many small steps are one entry from the first to the last scale", context do
-      change = fn action, from, to ->
-        sentence = "#{action} #{to}"
-        change = %Decision{scale: to, from: from, action: action, news?: true, sentence: sentence}
-        decide(context, change)
-      end
-
-      change.(:cut, 1.0, 0.5)
-      change.(:cut, 0.5, 0.49)
-      change.(:cut, 0.49, 0.48)
-      change.(:cut, 0.48, 0.3)
-      for n <- 1..50, do: change.(:grow, 0.3 + (n - 1) / 100, 0.3 + n / 100)
-
-      assert [
-               %{
-                 action: :grow,
-                 from: 0.3,
-                 steps: 50,
-                 sentence: "grow 0.8",
-                 since: ~U[2025-01-01 00:00:05.000000Z]
-               },
-               %{action: :cut, from: 0.48, to: 0.3, steps: 1},
-               %{action: :cut, from: 1.0, to: 0.48, steps: 3}
-             ] = VSM.explain(:top)
-    end
-
-    test "returns the last 32 entries, the newest first", context do
-      for n <- 1..40,
-          do: decide(context, %Decision{scale: n / 40, news?: true, sentence: "#{n}"})
-
-      explained = VSM.explain(:top)
-      assert Enum.map(explained, & &1.sentence) == for(n <- 40..9//-1, do: "#{n}")
-      assert Enum.all?(explained, &(&1.steps == 1 and &1.since == &1.at))
-    end
-  end
-
   @doc false
   def forward(_event, measurements, %{sentence: sentence} = metadata, {test, key}) do
     if sentence == to_string(key), do: send(test, {:adaptation, measurements, metadata})

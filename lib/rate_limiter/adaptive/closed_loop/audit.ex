@@ -112,7 +112,6 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Audit do
   # If slow calls time out, the latency of the others does not show how slow the work is.
   defp cut_off?(_state, %{errors: errors}) when errors < 0.1, do: false
   defp cut_off?(_state, %{errors: errors}) when errors > @most, do: true
-  defp cut_off?(_state, %{latency: nil}), do: true
   defp cut_off?(%{estimates: %{patience: nil}}, _reading), do: true
 
   defp cut_off?(%{estimates: %{patience: patience}}, %{latency: %{p25: p25}}),

@@ -75,8 +75,6 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
   end
 
   # Low quantiles distinguish a queue from a heavy tail: a queue delays every call, a tail only some.
-  defp latency(%Work{ok: 0}), do: nil
-
   defp latency(%Work{latency: latency}) do
     case Histogram.quantiles(latency, [0.25, 0.5]) do
       [nil, nil] -> nil
@@ -95,12 +93,10 @@ defmodule RateLimiter.Adaptive.ClosedLoop.Reading do
 
   defp chance?(work), do: Work.failed(work) == 1 and work.ok >= @several
 
-  # More calls were admitted than finished, by more than chance explains with so many in flight: in this window, or since
+  # Of calls that were all admitted, fewer finished than chance explains with so many in flight: in this window, or since
   # the first of several hot ones.
   defp piles_up?(%{window: window} = state, all, %{in_flight: in_flight}) do
-    admitted = window.asked - window.denied - window.guarded
-
-    admitted - Work.finished(all) > 2 * :math.sqrt(max(1, in_flight)) or
+    window.asked - Work.finished(all) > 2 * :math.sqrt(max(1, in_flight)) or
       (state.hot + state.steady > 0 and
          in_flight - state.hot_from > 2 * :math.sqrt(max(1, state.hot_from)))
   end
