@@ -225,6 +225,7 @@ defmodule RateLimiter.Core.Native do
   @type redis_config :: %{
           instance: binary,
           prefix: String.t(),
+          id_key: binary | nil,
           topology:
             {:server, address}
             | {:sentinel, group :: String.t(), [address], credentials, :same | {:own, tls | nil}}

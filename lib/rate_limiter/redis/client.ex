@@ -36,6 +36,7 @@ defmodule RateLimiter.Redis.Client do
     %{
       instance: :erlang.term_to_binary(instance),
       prefix: config.prefix,
+      id_key: config.id_key && config.id_key.(),
       topology: topology(config, tls.sentinels),
       database: config.database,
       tls: tls.servers,

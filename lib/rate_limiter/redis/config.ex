@@ -6,6 +6,7 @@ defmodule RateLimiter.Redis.Config do
   alias RateLimiter.Redis.{Address, Certificates}
 
   @path [:store]
+  @shortest_id_key 16
   @nodes {:custom, &Address.nodes!/2, "a non-empty list of nodes"}
   @text {:custom, &__MODULE__.text?/1, "a string"}
 
@@ -86,6 +87,13 @@ defmodule RateLimiter.Redis.Config do
       doc:
         "the prefix of all keys in Redis. Limiters of the same prefix and name are one limiter."
     ],
+    id_key: [
+      type: Secret.type(),
+      secret: true,
+      doc:
+        "a key of at least 16 bytes, in the forms of `:password`, read once, at start. With it, the names of keys in Redis have " <>
+          "no id, but an HMAC-SHA-256 of it. All nodes need the same one: under another, usage begins anew."
+    ],
     timeout: [
       type: {:in, 1..60_000},
       default: 50,
@@ -130,7 +138,7 @@ defmodule RateLimiter.Redis.Config do
   @secrets for {key, rules} <- @schema, rules[:type] == Secret.type(), do: key
 
   @enforce_keys [:topology, :prefix, :timeout]
-  @derive {Inspect, except: [:password, :sentinel_password]}
+  @derive {Inspect, except: [:password, :sentinel_password, :id_key]}
   defstruct [
     :topology,
     :database,
@@ -141,6 +149,7 @@ defmodule RateLimiter.Redis.Config do
     :ssl,
     :sentinel_ssl,
     :prefix,
+    :id_key,
     :timeout,
     :connect_timeout,
     :connections,
@@ -163,6 +172,7 @@ defmodule RateLimiter.Redis.Config do
           ssl: Certificates.options() | nil,
           sentinel_ssl: Certificates.options() | false | nil,
           prefix: String.t(),
+          id_key: Secret.t() | nil,
           timeout: pos_integer,
           connect_timeout: pos_integer,
           connections: pos_integer,
@@ -195,6 +205,7 @@ defmodule RateLimiter.Redis.Config do
           username: given.username || url[:username],
           password: Secret.hide(given.password || url[:password]),
           sentinel_password: read_once!(given.sentinel_password, :sentinel_password),
+          id_key: id_key!(given.id_key),
           ssl: ssl!(given.ssl, url[:ssl] == true)
         })
       )
@@ -246,6 +257,14 @@ defmodule RateLimiter.Redis.Config do
     case secret |> Secret.hide() |> Secret.read() do
       {:ok, string} -> Secret.hide(string)
       {:error, reason} -> Options.misuse!(@path ++ [key], reason)
+    end
+  end
+
+  defp id_key!(secret) do
+    with key when key != nil <- read_once!(secret, :id_key) do
+      if byte_size(key.()) < @shortest_id_key,
+        do: Options.hidden!(@path ++ [:id_key], "at least #{@shortest_id_key} bytes"),
+        else: key
     end
   end
 

@@ -2,7 +2,6 @@
 
 use rate_limiter_core::{CallError, Clock, Limit, Options, Scale, Select, Tag, UpdateError};
 use rate_limiter_distributed::{SharedLimiter, SharedOptions, SharedUpdateError};
-use rate_limiter_redis::Namespace;
 use rustler::{Atom, Encoder, Env, NifMap, NifResult, NifUnitEnum, Resource, ResourceArc, Term};
 
 use crate::clock::SharedClock;
@@ -141,7 +140,7 @@ fn new_shared_limiter<'a>(
                 .map_err(window::unnamed)?;
             Ok(shared::open(Shared {
                 limiter,
-                namespace: Namespace::new(store.prefix(), &name),
+                namespace: store.namespace(&name),
                 events,
                 on_outage,
                 store,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rate_limiter_distributed::{Authority, Members};
-use rate_limiter_redis::{Client, Heartbeat};
+use rate_limiter_redis::{Client, Heartbeat, Namespace};
 use rustler::{Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
@@ -29,6 +29,7 @@ pub(crate) struct Store {
     heartbeat: Heartbeat,
     events: Arc<Events>,
     prefix: Arc<str>,
+    id_key: Option<Box<[u8]>>,
     /// The instance's name in Erlang's external term format.
     instance: Box<[u8]>,
     caches_denials: bool,
@@ -76,8 +77,13 @@ impl Store {
         binary(env, &self.instance)
     }
 
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
+    /// The keys of a limiter.
+    pub(crate) fn namespace(&self, limiter: &str) -> Namespace {
+        let namespace = Namespace::new(&self.prefix, limiter);
+        match &self.id_key {
+            Some(key) => namespace.hashing_ids(key),
+            None => namespace,
+        }
     }
 
     pub(crate) fn caches_denials(&self) -> bool {
@@ -109,6 +115,7 @@ fn redis_start<'a>(
         let events = Arc::new(Events::default());
         let heartbeat = Heartbeat::new(config.prefix, Arc::clone(&members));
         let prefix = Arc::from(config.prefix);
+        let id_key = config.id_key.map(|key| key.as_slice().into());
         let instance = config.instance.as_slice().into();
         let caches_denials = config.cache_denials;
         let config = config.client(credentials)?;
@@ -124,6 +131,7 @@ fn redis_start<'a>(
             heartbeat,
             events,
             prefix,
+            id_key,
             instance,
             caches_denials,
             wait,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rate_limiter_core::Algorithm;
 use rate_limiter_distributed::Meter;
+use ring::hmac;
 use sha1_smol::Sha1;
 
 /// The maximum length of a name. A longer one is hashed.
@@ -26,10 +27,12 @@ const HASH_DIGITS: usize = 32;
 /// assert_eq!(&*api.key(Kind::Integer, b"42"), b"rate_limiter:{api:#42}");
 /// assert_eq!(&*api.key(Kind::String, b"}\n"), b"rate_limiter:{api:%7D%0A}");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Namespace {
     /// `prefix:{limiter:`
     head: Box<[u8]>,
+    /// Under which ids are hashed.
+    id_key: Option<hmac::Key>,
 }
 
 /// The type of an id. Equal bytes of different kinds are different ids.
@@ -56,7 +59,25 @@ impl Namespace {
         escape(&mut head, limiter.as_bytes(), b":");
         head.push(b':');
         let head = head.into();
-        Self { head }
+        Self { head, id_key: None }
+    }
+
+    /// Returns the namespace whose keys do not have ids, but their hashes: HMAC-SHA-256 under this key, of which keys have
+    /// 128 bits.
+    ///
+    /// ```
+    /// use rate_limiter_redis::{Kind, Namespace};
+    ///
+    /// let api = Namespace::new("rate_limiter", "api").hashing_ids(b"0123456789abcdef");
+    /// let key = api.key(Kind::String, b"ann@example.com");
+    /// assert_eq!(&*key, b"rate_limiter:{api:~7889cff184875a76854f56ccc6802d7c}");
+    /// ```
+    #[must_use]
+    pub fn hashing_ids(self, key: &[u8]) -> Self {
+        Self {
+            id_key: Some(hmac::Key::new(hmac::HMAC_SHA256, key)),
+            ..self
+        }
     }
 
     /// Returns the common part of an id's keys, for [`Call::key`](rate_limiter_distributed::Call::key).
@@ -64,7 +85,10 @@ impl Namespace {
     pub fn key(&self, kind: Kind, id: &[u8]) -> Arc<[u8]> {
         let mut key = Vec::with_capacity(self.head.len() + MAX_NAME + 2);
         key.extend(&*self.head);
-        name(&mut key, kind.mark(), id);
+        match &self.id_key {
+            Some(secret) => hashed(&mut key, secret, kind.mark(), id),
+            None => name(&mut key, kind.mark(), id),
+        }
         key.push(b'}');
         key.into()
     }
@@ -151,6 +175,20 @@ fn name(key: &mut Vec<u8>, mark: &[u8], bytes: &[u8]) {
         hash.update(&[0]);
         hash.update(bytes);
         key.extend(&hash.digest().to_string().as_bytes()[..HASH_DIGITS]);
+    }
+}
+
+/// Appends the hash of an id under a key. Like the hash of a long name, it begins with a tilde.
+fn hashed(key: &mut Vec<u8>, secret: &hmac::Key, mark: &[u8], id: &[u8]) {
+    let mut hash = hmac::Context::with_key(secret);
+    hash.update(mark);
+    // As in `name`.
+    hash.update(&[0]);
+    hash.update(id);
+    key.push(b'~');
+    for byte in &hash.sign().as_ref()[..HASH_DIGITS / 2] {
+        let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+        key.extend([digit(byte >> 4), digit(byte & 15)]);
     }
 }
 
@@ -272,6 +310,28 @@ mod tests {
         let key = space.key(Kind::String, &long(0));
         let hash = slot_part(&key).strip_prefix(b"api:").expect("the limiter");
         assert_ne!(space.key(Kind::String, hash), key);
+    }
+
+    #[test]
+    fn hashed_ids_of_different_kinds_and_under_different_keys_have_different_keys() {
+        let spaces = [b"0123456789abcdef", b"0123456789abcdeF"]
+            .map(|secret| Namespace::new("p", "api").hashing_ids(secret));
+        let long = [b'1'; 100];
+        let ids: [&[u8]; 4] = [b"1", b"", b"12", &long];
+        let keys: HashSet<_> = spaces
+            .iter()
+            .flat_map(|space| {
+                KINDS
+                    .iter()
+                    .flat_map(|&kind| ids.map(|id| space.key(kind, id)))
+            })
+            .collect();
+        assert_eq!(keys.len(), 2 * 4 * 4);
+        assert!(keys
+            .iter()
+            .all(|key| key.len() == "p:{api:~}".len() + HASH_DIGITS));
+        // No hash without a key is one with a key.
+        assert!(!keys.contains(&Namespace::new("p", "api").key(Kind::String, &long)));
     }
 
     #[test]

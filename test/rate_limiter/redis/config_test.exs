@@ -217,6 +217,18 @@ defmodule RateLimiter.Redis.ConfigTest do
     end
   end
 
+  describe "new!/1 with :id_key" do
+    test "reads a key of at least 16 bytes once" do
+      assert Secret.read(redis(id_key: "0123456789abcdef").id_key) == {:ok, "0123456789abcdef"}
+      assert redis([]).id_key == nil
+      rejects(".id_key: expected at least 16 bytes#{@hidden}", id_key: fn -> "hunter2" end)
+
+      rejects(".id_key: the environment variable RATE_LIMITER_NOT_SET is not set",
+        id_key: {:system, "RATE_LIMITER_NOT_SET"}
+      )
+    end
+  end
+
   describe "new!/1 with :password" do
     test "accepts a string, a function or the name of a variable" do
       assert password(password: "secret") == {:ok, "secret"}
@@ -253,7 +265,7 @@ defmodule RateLimiter.Redis.ConfigTest do
     end
 
     test "does not show a password that was passed for another option" do
-      keys = [:url, :username, :database, :group, :sentinel_username, :sentinel_password]
+      keys = [:url, :username, :database, :group, :sentinel_username, :sentinel_password, :id_key]
       text = "hunter2"
 
       for key <- keys,
@@ -277,6 +289,7 @@ defmodule RateLimiter.Redis.ConfigTest do
     test "returns a configuration whose inspection shows no password" do
       refute inspect(redis(url: "redis://ann:secret@db"), limit: :infinity) =~ "secret"
       refute inspect(redis(sentinels: ["a"], sentinel_password: "secret")) =~ "secret"
+      refute inspect(redis(id_key: "secret of 16 bytes")) =~ "secret"
       refute inspect(redis(password: "secret"), structs: false, limit: :infinity) =~ "secret"
     end
   end

@@ -70,6 +70,8 @@ pub(super) struct ConfigTerm<'a> {
     /// The instance's name in Erlang's external term format.
     pub(super) instance: Binary<'a>,
     pub(super) prefix: &'a str,
+    /// Under which ids are hashed.
+    pub(super) id_key: Option<Binary<'a>>,
     topology: TopologyTerm<'a>,
     database: u32,
     tls: Option<TlsTerm<'a>>,
