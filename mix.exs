@@ -43,6 +43,8 @@ defmodule RateLimiter.MixProject do
       [
         {:telemetry, "~> 1.0"},
         {:plug, "~> 1.14", optional: true},
+        {:phoenix_live_view, "~> 0.20 or ~> 1.0", optional: true},
+        {:req, "~> 0.5", optional: true},
         {:ex_doc, "~> 0.34", only: :dev, runtime: false}
       ]
     else
@@ -98,6 +100,10 @@ defmodule RateLimiter.MixProject do
           RateLimiter.Usage,
           RateLimiter.HTTP,
           RateLimiter.Plug,
+          RateLimiter.Phoenix,
+          RateLimiter.LiveView,
+          RateLimiter.Oban,
+          ~r"^RateLimiter\.Req",
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Logger,

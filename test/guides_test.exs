@@ -12,7 +12,16 @@ defmodule RateLimiter.GuidesTest.Web do
 end
 
 defmodule RateLimiter.GuidesTest.Router do
+  alias Phoenix.LiveView.Lifecycle
+
   def plug(module, options), do: module.init(options)
+  def socket(_path, module, _options), do: {:module, _} = Code.ensure_loaded(module)
+
+  def live_session(_name, on_mount: [{module, options}]) do
+    user = %{current_user: %{id: 7}}
+    socket = %Phoenix.LiveView.Socket{assigns: user, private: %{lifecycle: %Lifecycle{}}}
+    {:cont, _socket} = module.on_mount(options, %{}, %{}, socket)
+  end
 end
 
 defmodule RateLimiter.GuidesTest do
@@ -108,6 +117,58 @@ defmodule RateLimiter.GuidesTest do
         child: &RateLimiter.Test.start/1,
         prelude: "import RateLimiter.GuidesTest.Router"
       )
+    end
+
+    test "its socket and channel answer denied clients" do
+      RateLimiter.Test.start(
+        limiters: [
+          connect: [windows: [w: [limit: 1, per: :minute]]],
+          messages: [windows: [w: [limit: 1, per: :minute]]]
+        ]
+      )
+
+      peer = %{peer_data: %{address: {203, 0, 113, 7}}, x_headers: []}
+      assert {:ok, :socket} = MyAppWeb.UserSocket.connect(%{}, :socket, peer)
+
+      assert {:error, {:error, :rate_limited, _}} =
+               MyAppWeb.UserSocket.connect(%{}, :socket, peer)
+
+      socket = %{assigns: %{user_id: 7}}
+
+      send_message = fn ->
+        MyAppWeb.RoomChannel.handle_in("message", %{"text" => "hi"}, socket)
+      end
+
+      assert {:reply, {:ok, %{text: "hi"}}, ^socket} = send_message.()
+      assert {:reply, {:error, %{retry_after_ms: 60_000}}, ^socket} = send_message.()
+    end
+
+    test "its phase charges the complexity of a query" do
+      RateLimiter.Test.start(limiters: [graphql: [windows: [w: [limit: 100, per: :minute]]]])
+      query = %{name: "Q", current: true, complexity: 60}
+
+      blueprint = %Absinthe.Blueprint{
+        operations: [query],
+        execution: %{context: %{user_id: 7}, validation_errors: []}
+      }
+
+      complexity = Absinthe.Phase.Document.Complexity.Result
+      pipeline = MyAppWeb.ChargeComplexity.pipeline([:parse, complexity, :execute], [])
+      assert pipeline == [:parse, complexity, MyAppWeb.ChargeComplexity, :execute]
+
+      assert {:ok, ^blueprint} = MyAppWeb.ChargeComplexity.run(blueprint, [])
+
+      assert {:jump, denied, Absinthe.Phase.Document.Result} =
+               MyAppWeb.ChargeComplexity.run(blueprint, [])
+
+      assert [%Absinthe.Phase.Error{extra: %{remaining: 40}}] = denied.execution.validation_errors
+    end
+
+    test "its worker snoozes" do
+      RateLimiter.Test.start(limiters: [mail: [windows: [w: [limit: 1, per: :minute]]]])
+      job = %Oban.Job{args: %{"account" => "a"}}
+      assert MyApp.Invoices.perform(job) == :ok
+      assert MyApp.Invoices.perform(job) == {:snooze, 60}
     end
   end
 

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Application do
   @moduledoc false
-  # The processes that all instances of a node share: the tables of names and subscribers, the queue of callers
+  # The processes that all instances of a node share: the tables of names, subscribers and pauses, the queue of callers
   # that wait, the supervisor of tests' limiters, and the history of the dashboard, which sleeps until a page is asked for.
 
   use Application
@@ -9,6 +9,7 @@ defmodule RateLimiter.Application do
   def start(_type, _args) do
     RateLimiter.Telemetry.IdHash.start()
     RateLimiter.Instance.Names.open()
+    RateLimiter.Req.Pauses.open()
     RateLimiter.Logger.attach()
 
     children = [

@@ -72,7 +72,10 @@ defmodule RateLimiter.Support.Documents.Session do
 
   defp format(source) do
     source
-    |> Code.format_string!(line_length: @columns, locals_without_parens: [plug: :*])
+    |> Code.format_string!(
+      line_length: @columns,
+      locals_without_parens: [plug: :*, socket: :*, channel: :*, live_session: :*]
+    )
     |> IO.iodata_to_binary()
   end
 
