@@ -18,6 +18,12 @@ defmodule RateLimiter.Application do
       {RateLimiter.Dashboard.History, name: RateLimiter.Dashboard.History}
     ]
 
-    Supervisor.start_link(children, strategy: :one_for_one, name: RateLimiter.Supervisor)
+    # The end of this supervisor could end the node, so it tolerates very many restarts, as that of an instance does.
+    Supervisor.start_link(children,
+      strategy: :one_for_one,
+      max_restarts: 1_000,
+      max_seconds: 1,
+      name: RateLimiter.Supervisor
+    )
   end
 end

@@ -2,9 +2,7 @@ defmodule RateLimiter.ApplicationTest do
   # Not async: the application belongs to the whole node.
   use ExUnit.Case, async: false
 
-  import RateLimiter.Support.{Eventually, Processes}
-
-  setup :restart_application
+  import RateLimiter.Support.Eventually
 
   test "the application starts one supervisor, with what all instances of a node share" do
     supervisor = Process.whereis(RateLimiter.Supervisor)
@@ -27,5 +25,17 @@ defmodule RateLimiter.ApplicationTest do
     eventually(fn -> Process.whereis(RateLimiter.Test.Supervisor) not in [nil, before] end)
 
     assert {:ok, %{remaining: 1}} = RateLimiter.check_and_track(:application_test, "ann")
+  end
+
+  test "many ends of a process in a short time do not end the application" do
+    supervisor = Process.whereis(RateLimiter.Supervisor)
+
+    for _ <- 1..20 do
+      before = Process.whereis(RateLimiter.Await.Queue)
+      Process.exit(before, :kill)
+      eventually(fn -> Process.whereis(RateLimiter.Await.Queue) not in [nil, before] end)
+    end
+
+    assert Process.whereis(RateLimiter.Supervisor) == supervisor
   end
 end

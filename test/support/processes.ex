@@ -12,15 +12,4 @@ defmodule RateLimiter.Support.Processes do
     assert_receive {:DOWN, ^ref, :process, ^pid, _reason}, 30_000
     :ok
   end
-
-  @doc """
-  Starts the application again, which forgets the kills that its supervisor has seen.
-
-  More than three within five seconds would end it, whichever tests they come from.
-  """
-  @spec restart_application(map) :: :ok
-  def restart_application(_context \\ %{}) do
-    ExUnit.CaptureLog.capture_log(fn -> :ok = Application.stop(:rate_limiter) end)
-    :ok = Application.start(:rate_limiter)
-  end
 end

@@ -9,8 +9,6 @@ defmodule RateLimiter.Instance.SurvivalTest do
 
   @moduletag :capture_log
 
-  setup :restart_application
-
   @windows [w: [limit: 1_000_000, per: :day], v: [algorithm: :sliding_log, limit: 10, per: :day]]
 
   @stores [local: :local, redis: {:redis, url: "redis://127.0.0.1:1", timeout: 5}]
