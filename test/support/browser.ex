@@ -5,7 +5,6 @@ defmodule RateLimiter.Support.Browser do
   use GenServer
 
   alias RateLimiter.Support.Json
-  alias RateLimiter.Terminal
 
   # Chromium reads commands from the descriptor 3, and writes replies to 4. A port has 0 and 1.
   @shell ~S(exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1)
@@ -111,7 +110,7 @@ defmodule RateLimiter.Support.Browser do
     members = [id: id, method: method]
     members = if parameters == [], do: members, else: members ++ [params: parameters]
     members = if state.session, do: members ++ [sessionId: state.session], else: members
-    Port.command(state.port, [Terminal.Json.encode(members), 0])
+    Port.command(state.port, [RateLimiter.Core.Json.encode(members), 0])
     {:noreply, %{state | last: id, waiting: Map.put(state.waiting, id, from)}}
   end
 
