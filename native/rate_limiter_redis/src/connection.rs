@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, Value,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Endpoint;
@@ -24,6 +25,7 @@ use crate::server_kind::ServerKind;
 
 use budget::Budget;
 
+pub(crate) use setup::auth;
 pub(crate) use tls::Encryption;
 
 /// Replies to the commands of one batch, in their order.
@@ -55,6 +57,15 @@ pub(crate) struct ConnectOptions {
     pub(crate) database: u32,
     /// The maximum time of an attempt to connect, with all its steps.
     pub(crate) connect_timeout: Duration,
+}
+
+/// Connects, and sends nothing.
+pub(crate) async fn open_stream(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin, ConnectError> {
+    let budget = Budget::new(options.connect_timeout);
+    stream::connect(endpoint, options.encryption.as_ref(), &budget).await
 }
 
 impl Connection {

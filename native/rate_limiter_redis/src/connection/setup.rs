@@ -123,7 +123,8 @@ impl Connection {
     }
 }
 
-fn auth(credentials: &Credentials) -> Option<Cmd> {
+/// Returns the command that authenticates, if there is a password.
+pub(crate) fn auth(credentials: &Credentials) -> Option<Cmd> {
     let password = credentials.password()?;
     let mut auth = redis::cmd("AUTH");
     if let Some(username) = credentials.username() {

@@ -1,7 +1,9 @@
 //! The client follows the primary that Sentinels name.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -132,34 +134,94 @@ fn servers_that_cannot_be_found_are_reported() {
     }
 }
 
-/// Starts a Sentinel that is behind: it names the same server until the test ends.
-fn stale(named: &Server) -> Endpoint {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let digits = named.port.to_string();
-    let reply = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{digits}\r\n", digits.len());
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let reply = reply.clone();
-            thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                while let Some(Ok(line)) = lines.next() {
-                    // The last argument of the only query.
-                    if line == Sentinel::GROUP && stream.write_all(reply.as_bytes()).is_err() {
-                        return;
+/// A Sentinel that names the same server until the test ends, and announces what the test says.
+struct Fake {
+    endpoint: Endpoint,
+    connections: Arc<AtomicUsize>,
+    queries: Arc<AtomicUsize>,
+    listeners: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Fake {
+    fn start(named: &Server) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let digits = named.port.to_string();
+        let reply = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{digits}\r\n", digits.len());
+        let fake = Self {
+            endpoint: Endpoint::tcp("127.0.0.1", port),
+            connections: Arc::default(),
+            queries: Arc::default(),
+            listeners: Arc::default(),
+        };
+        let (connections, queries) = (fake.connections.clone(), fake.queries.clone());
+        let listeners = fake.listeners.clone();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                connections.fetch_add(1, Ordering::Relaxed);
+                let (reply, queries) = (reply.clone(), queries.clone());
+                let listeners = listeners.clone();
+                thread::spawn(move || {
+                    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                    while let Some(Ok(line)) = lines.next() {
+                        // The last argument of a subscription, and that of a query.
+                        if line == "+switch-master" {
+                            listeners.lock().unwrap().push(stream.try_clone().unwrap());
+                        } else if line == Sentinel::GROUP {
+                            queries.fetch_add(1, Ordering::Relaxed);
+                            if stream.write_all(reply.as_bytes()).is_err() {
+                                return;
+                            }
+                        }
                     }
-                }
-            });
+                });
+            }
+        });
+        fake
+    }
+
+    fn caller(&self) -> Caller {
+        let topology = Topology::Sentinel {
+            sentinels: vec![self.endpoint.clone()],
+            group: Sentinel::GROUP.to_owned(),
+            credentials: Credentials::default(),
+            tls: SentinelTls::Same,
+        };
+        Caller::connected(Config {
+            topology,
+            ..with_long_timeout(self.endpoint.clone())
+        })
+    }
+
+    fn announce(&self, from: &Server, to: &Server) {
+        let (group, from, to) = (Sentinel::GROUP, from.port, to.port);
+        let text = format!("{group} 127.0.0.1 {from} 127.0.0.1 {to}");
+        let message = format!(
+            "*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n${}\r\n{text}\r\n",
+            text.len()
+        );
+        until("the client listens", MAX_WAIT, || {
+            !self.listeners.lock().unwrap().is_empty()
+        });
+        for listener in self.listeners.lock().unwrap().iter_mut() {
+            listener.write_all(message.as_bytes()).unwrap();
         }
-    });
-    Endpoint::tcp("127.0.0.1", port)
+    }
+
+    /// Waits until the client has asked so many times more.
+    fn wait_for_queries(&self, more: usize) {
+        let enough = self.queries.load(Ordering::Relaxed) + more;
+        until("further queries", MAX_WAIT, || {
+            self.queries.load(Ordering::Relaxed) >= enough
+        });
+    }
 }
 
 #[test]
 fn a_writable_replica_that_a_stale_sentinel_names_decides_no_call() {
     let group = Sentinel::start();
     group.replica.run("CONFIG SET replica-read-only no");
-    let stale = stale(&group.replica);
+    let stale = Fake::start(&group.replica).endpoint;
     let primary = group.primary.endpoint().to_string();
     let mut rounds = 0;
     // If the stale one replies late, the client queries another one: then the test starts another client.
@@ -187,4 +249,44 @@ fn a_writable_replica_that_a_stale_sentinel_names_decides_no_call() {
     // The replica has data, but only by replication.
     let asked = format!("{:?}", group.replica.run("INFO commandstats"));
     assert!(!asked.contains("cmdstat_evalsha"), "{asked}");
+}
+
+#[test]
+fn an_announced_primary_is_used_at_once_and_the_former_one_is_not_asked_any_more() {
+    let (former, primary) = (Server::start(), Server::start());
+    let sentinel = Fake::start(&former);
+    let caller = sentinel.caller();
+    caller.assert_counts("before", 5);
+    sentinel.announce(&former, &primary);
+    let to_primary = || {
+        let servers = caller.client.status().servers;
+        servers.len() == 1 && servers[0].server == primary.endpoint().to_string()
+    };
+    until("calls go to the announced primary", MAX_WAIT, to_primary);
+    caller.assert_counts("there", 5);
+    assert!(
+        caller.client.epoch() > 0,
+        "a promoted replica may lack writes"
+    );
+    // This Sentinel is behind: its answers name the former primary.
+    sentinel.wait_for_queries(3);
+    assert!(to_primary());
+    caller.assert_counts("still there", 5);
+    let keys = |server: &Server| format!("{:?}", server.run("KEYS test:*there*"));
+    assert!(keys(&primary).contains("still there"));
+    assert_eq!(keys(&former), "array([])");
+    // Back again, by an announcement.
+    sentinel.announce(&primary, &former);
+    until("calls go back", MAX_WAIT, || !to_primary());
+}
+
+#[test]
+fn a_sentinel_is_asked_on_a_connection_that_stays() {
+    let primary = Server::start();
+    let sentinel = Fake::start(&primary);
+    let caller = sentinel.caller();
+    sentinel.wait_for_queries(4);
+    caller.assert_counts("x", 5);
+    // One for queries, and one to listen.
+    assert_eq!(sentinel.connections.load(Ordering::Relaxed), 2);
 }
