@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rate_limiter_distributed::Failure;
 
-/// A command of any kind.
+/// A command of any kind. `EVAL` is sent as `EVALSHA`, and with its source only if the server does not have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The key that selects the server.

@@ -6,7 +6,12 @@ use std::time::Instant;
 
 use rate_limiter_distributed::{Call, Done, Failure, Reply, Unsent};
 
+use redis::Cmd;
+use sha1_smol::Sha1;
+
 use crate::command::{Command, CommandDone};
+
+const EVAL: &[u8] = b"EVAL";
 
 /// A call or a command with its callback. Dropping it unanswered reports a failure, so that every caller gets an answer
 /// on every path: after an error, a panic, or when the client is stopped.
@@ -22,6 +27,8 @@ pub(crate) struct Pending {
     pub(crate) alone: bool,
     /// Whether a server may have run it.
     pub(crate) sent: bool,
+    /// Whether a script goes with its source: the server does not have it.
+    pub(crate) with_source: bool,
 }
 
 /// What is sent. The callback is `None` once it was called.
@@ -53,11 +60,36 @@ impl Pending {
             asking: false,
             alone: false,
             sent: false,
+            with_source: false,
         }
     }
 
     pub(crate) fn payload(&self) -> &Payload {
         &self.payload
+    }
+
+    /// Returns a command as it is sent now.
+    pub(crate) fn encoded(&self, command: &Command) -> Cmd {
+        let mut encoded = Cmd::new();
+        let words = match &command.words[..] {
+            [eval, source, arguments @ ..] if eval == EVAL && !self.with_source => {
+                encoded
+                    .arg("EVALSHA")
+                    .arg(Sha1::from(source).digest().to_string());
+                arguments
+            }
+            words => words,
+        };
+        for word in words {
+            encoded.arg(word.as_slice());
+        }
+        encoded
+    }
+
+    /// Sends the source of a script next time. Returns whether that makes a difference.
+    pub(crate) fn add_source(&mut self) -> bool {
+        let is_script = matches!(&self.payload, Payload::Command(command, _) if command.words.first().is_some_and(|word| word == EVAL));
+        is_script && !std::mem::replace(&mut self.with_source, true)
     }
 
     /// Returns the key that selects the server.

@@ -110,13 +110,7 @@ impl Group {
     fn command(&self) -> Cmd {
         match self.calls[0].payload() {
             Payload::Call(..) => wire::encode(self.limiter_calls(), None),
-            Payload::Command(command, _) => {
-                let mut encoded = Cmd::new();
-                for word in &command.words {
-                    encoded.arg(word.as_slice());
-                }
-                encoded
-            }
+            Payload::Command(command, _) => self.calls[0].encoded(command),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
+use std::sync::Arc;
 
 use rate_limiter_distributed::{Authority, Done, Failure};
 use rate_limiter_redis::{Command, Value};
@@ -133,4 +134,47 @@ fn a_unix_socket_and_another_database_work() {
         Value::Int(0),
         "database 0 is not used"
     );
+}
+
+/// The source of a script is a hundred times as long as its hash, and was sent by each heartbeat.
+#[test]
+fn a_script_is_sent_with_its_source_only_if_the_server_lacks_it() {
+    let server = Server::start();
+    let caller = Caller::connected(with_long_timeout(server.endpoint()));
+    let evals = || {
+        let stats: String = redis::from_redis_value(server.run("INFO commandstats")).unwrap();
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:"));
+        let calls = line.and_then(|line| line["cmdstat_eval:calls=".len()..].split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
+    };
+    let run = |argument: &str| {
+        let words = [
+            "EVAL",
+            "return ARGV[1] .. KEYS[1]",
+            "1",
+            "test:{a}",
+            argument,
+        ];
+        let command = Command {
+            key: Arc::from(*b"test:{a}"),
+            words: words.map(|word| word.as_bytes().to_vec()).to_vec(),
+        };
+        let (sender, replies) = channel();
+        let done = move |reply| sender.send(reply).unwrap();
+        caller.client.command(command, Box::new(done)).unwrap();
+        let reply = replies.recv_timeout(MAX_WAIT).unwrap().unwrap();
+        assert_eq!(
+            reply,
+            Value::BulkString(format!("{argument}test:{{a}}").into_bytes())
+        );
+    };
+    let before = evals();
+    for argument in ["one ", "two ", "three "] {
+        run(argument);
+    }
+    assert_eq!(evals(), before + 1);
+    server.run("SCRIPT FLUSH");
+    run("four ");
+    run("five ");
+    assert_eq!(evals(), before + 2);
 }

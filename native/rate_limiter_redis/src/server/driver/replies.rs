@@ -62,13 +62,17 @@ impl Driver {
     fn recover(
         &mut self,
         at: usize,
-        group: Group,
+        mut group: Group,
         error: &RedisError,
         now: Instant,
     ) -> Option<Box<str>> {
         match Recovery::of(error) {
             Recovery::LoadScript if group.is_limiter_calls() => {
                 self.load_script(at, &group);
+                self.resend(group, now);
+                None
+            }
+            Recovery::LoadScript if group.calls[0].add_source() => {
                 self.resend(group, now);
                 None
             }
