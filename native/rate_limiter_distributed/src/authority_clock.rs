@@ -42,8 +42,7 @@ impl AuthorityClock {
 
     /// Moves the tables' clock to the present.
     pub(crate) fn tick(&self) {
-        let offset = self.offset.load(Ordering::Relaxed);
-        let now = self.elapsed().0.wrapping_add(offset);
+        let now = self.elapsed().0.wrapping_add(self.offset());
         self.shown.set(Nanos(now));
     }
 
@@ -54,9 +53,18 @@ impl AuthorityClock {
 
     /// Sets the clock to the authority's time in a reply.
     pub(crate) fn set(&self, now: Nanos) {
-        let offset = now.0.wrapping_sub(self.elapsed().0);
-        self.offset.store(offset, Ordering::Relaxed);
+        self.offset.store(self.offset_of(now), Ordering::Relaxed);
         self.shown.set(now);
+    }
+
+    /// Returns the present difference to this node's own clock.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Returns the difference to this node's own clock, if it is `now` on that of the authority.
+    pub(crate) fn offset_of(&self, now: Nanos) -> u64 {
+        now.0.wrapping_sub(self.elapsed().0)
     }
 
     /// Returns the time on this node's own clock, which is never set.

@@ -3,6 +3,9 @@
 //! A denial holds until the request can succeed, which only a refund or a reset makes earlier. So it is remembered
 //! until then, counted from when the request was made, but at most a second, since another node may refund or reset,
 //! too. This node's own refunds and resets end it at once.
+//!
+//! The servers of an authority may have clocks that differ, and this node shows the clock of the latest reply. So a denial
+//! holds only by the clock that it was made by.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -15,6 +18,9 @@ const LONGEST: Nanos = Nanos(1_000_000_000);
 /// Places of keys, and denials that one place holds.
 const PLACES: usize = 1 << 12;
 const WAYS: usize = 4;
+
+/// Clocks are the same if their differences to this node's clock are equal but for these bits: to within 8 to 25 ms.
+const CLOCK_BITS: u32 = 24;
 
 /// A table of fixed size, in which a new denial replaces an old one.
 ///
@@ -40,17 +46,26 @@ struct Entry {
 pub(crate) struct Fingerprint(pub(crate) u64);
 
 impl Denials {
-    /// Returns whether such a request was denied, and still would be.
-    pub(crate) fn hold(&self, key: Key, request: Fingerprint, elapsed: Nanos) -> bool {
+    /// Returns whether such a request was denied by this clock, and still would be.
+    pub(crate) fn hold(&self, key: Key, request: Fingerprint, clock: u64, elapsed: Nanos) -> bool {
         self.0.get().is_some_and(|places| {
+            let same = [request.by_clock(clock), request.by_clock(near(clock))];
             let entries = &places[key.spread() % PLACES].0;
             let mut entries = entries.iter().map(Entry::load);
-            entries.any(|(fingerprint, until)| fingerprint == request && elapsed.0 < until)
+            entries.any(|(fingerprint, until)| same.contains(&fingerprint) && elapsed.0 < until)
         })
     }
 
-    /// Remembers that a request made at `made_at` was denied, and can succeed after `wait`.
-    pub(crate) fn remember(&self, key: Key, request: Fingerprint, made_at: Nanos, wait: Nanos) {
+    /// Remembers that a request made at `made_at` was denied by this clock, and can succeed after `wait`.
+    pub(crate) fn remember(
+        &self,
+        key: Key,
+        request: Fingerprint,
+        clock: u64,
+        made_at: Nanos,
+        wait: Nanos,
+    ) {
+        let request = request.by_clock(clock);
         let places = self.0.get_or_init(|| {
             let places = std::iter::repeat_with(Place::default);
             places.take(PLACES).collect()
@@ -81,6 +96,24 @@ impl Denials {
     }
 }
 
+impl Fingerprint {
+    fn by_clock(self, clock: u64) -> Self {
+        let part = clock >> CLOCK_BITS;
+        // An odd factor: neighbours differ in many bits.
+        Self(self.0 ^ part.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+}
+
+/// Returns a clock in the part that is nearest to that of `clock`.
+fn near(clock: u64) -> u64 {
+    let (part, half) = (1 << CLOCK_BITS, 1 << (CLOCK_BITS - 1));
+    if clock & half == 0 {
+        clock.wrapping_sub(part)
+    } else {
+        clock.wrapping_add(part)
+    }
+}
+
 impl Entry {
     fn load(&self) -> (Fingerprint, u64) {
         let mixed = self.mixed.load(Ordering::Relaxed);
@@ -94,27 +127,48 @@ mod tests {
     use super::*;
     use rate_limiter_core::Seed;
 
+    /// In the middle of a part.
+    const CLOCK: u64 = (7 << CLOCK_BITS) + (1 << (CLOCK_BITS - 1));
     const REQUEST: Fingerprint = Fingerprint(0x1234_5678_9ABC_DEF1);
     const OTHER: Fingerprint = Fingerprint(0x1234_5678_9ABC_DEF2);
 
     #[test]
     fn a_denial_holds_for_its_own_request_until_it_ends() {
         let (denials, key) = (Denials::default(), Seed::fixed(1).key(b"ann"));
-        assert!(!denials.hold(key, REQUEST, Nanos(0)));
-        denials.remember(key, REQUEST, Nanos(100), Nanos(50));
-        assert!(denials.hold(key, REQUEST, Nanos(149)));
-        assert!(!denials.hold(key, REQUEST, Nanos(150)));
-        assert!(!denials.hold(key, OTHER, Nanos(149)));
+        assert!(!denials.hold(key, REQUEST, CLOCK, Nanos(0)));
+        denials.remember(key, REQUEST, CLOCK, Nanos(100), Nanos(50));
+        assert!(denials.hold(key, REQUEST, CLOCK, Nanos(149)));
+        assert!(!denials.hold(key, REQUEST, CLOCK, Nanos(150)));
+        assert!(!denials.hold(key, OTHER, CLOCK, Nanos(149)));
         let bob = Seed::fixed(1).key(b"bob");
-        assert!(!denials.hold(bob, REQUEST, Nanos(149)));
+        assert!(!denials.hold(bob, REQUEST, CLOCK, Nanos(149)));
+    }
+
+    #[test]
+    fn a_denial_holds_by_its_own_clock_to_within_some_milliseconds() {
+        let (denials, key) = (Denials::default(), Seed::fixed(1).key(b"ann"));
+        for clock in [0, 1, CLOCK, CLOCK - 1, u64::MAX] {
+            denials.end(key);
+            denials.remember(key, REQUEST, clock, Nanos(0), LONGEST);
+            for (apart_ms, holds) in [(0, true), (8, true), (26, false), (3_600_000, false)] {
+                let apart = apart_ms * 1_000_000_u64;
+                for other in [clock.wrapping_add(apart), clock.wrapping_sub(apart)] {
+                    assert_eq!(
+                        denials.hold(key, REQUEST, other, Nanos(1)),
+                        holds,
+                        "{clock} {apart_ms}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
     fn a_denial_of_an_hour_is_remembered_for_a_second() {
         let (denials, key) = (Denials::default(), Seed::fixed(1).key(b"ann"));
-        denials.remember(key, REQUEST, Nanos(7), Nanos(3_600_000_000_000));
-        assert!(denials.hold(key, REQUEST, Nanos(7 + LONGEST.0 - 1)));
-        assert!(!denials.hold(key, REQUEST, Nanos(7 + LONGEST.0)));
+        denials.remember(key, REQUEST, CLOCK, Nanos(7), Nanos(3_600_000_000_000));
+        assert!(denials.hold(key, REQUEST, CLOCK, Nanos(7 + LONGEST.0 - 1)));
+        assert!(!denials.hold(key, REQUEST, CLOCK, Nanos(7 + LONGEST.0)));
     }
 
     #[test]
@@ -125,23 +179,29 @@ mod tests {
             .map(|id| seed.key(&[id]))
             .find(|other| other.spread() % PLACES != key.spread() % PLACES)
             .expect("a key in another place");
-        denials.remember(key, REQUEST, Nanos(0), LONGEST);
-        denials.remember(other, REQUEST, Nanos(0), LONGEST);
+        denials.remember(key, REQUEST, CLOCK, Nanos(0), LONGEST);
+        denials.remember(other, REQUEST, CLOCK, Nanos(0), LONGEST);
         denials.end(key);
-        assert!(!denials.hold(key, REQUEST, Nanos(1)));
-        assert!(denials.hold(other, REQUEST, Nanos(1)));
+        assert!(!denials.hold(key, REQUEST, CLOCK, Nanos(1)));
+        assert!(denials.hold(other, REQUEST, CLOCK, Nanos(1)));
     }
 
     #[test]
     fn many_denials_of_one_key_take_constant_memory_and_the_latest_is_kept() {
         let (denials, key) = (Denials::default(), Seed::fixed(1).key(b"ann"));
-        denials.remember(key, REQUEST, Nanos(0), Nanos(10));
+        denials.remember(key, REQUEST, CLOCK, Nanos(0), Nanos(10));
         let bytes = denials.bytes();
         for number in 0..100 {
-            denials.remember(key, Fingerprint(number << 8), Nanos(number), Nanos(10));
+            denials.remember(
+                key,
+                Fingerprint(number << 8),
+                CLOCK,
+                Nanos(number),
+                Nanos(10),
+            );
         }
         assert_eq!(denials.bytes(), bytes);
-        assert!(denials.hold(key, Fingerprint(99 << 8), Nanos(100)));
-        assert!(!denials.hold(key, REQUEST, Nanos(1)));
+        assert!(denials.hold(key, Fingerprint(99 << 8), CLOCK, Nanos(100)));
+        assert!(!denials.hold(key, REQUEST, CLOCK, Nanos(1)));
     }
 }

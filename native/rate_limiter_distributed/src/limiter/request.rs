@@ -86,7 +86,7 @@ impl Inner {
     fn remembered_denial(&self, in_flight: &InFlight) -> Option<Response> {
         let (denials, fingerprint) = (self.denials.as_ref()?, in_flight.fingerprint?);
         let InFlight { epoch, key, .. } = *in_flight;
-        if !denials.hold(key, fingerprint, in_flight.made_at) {
+        if !denials.hold(key, fingerprint, self.clock.offset(), in_flight.made_at) {
             return None;
         }
         self.clock.tick();

@@ -33,11 +33,12 @@ impl Inner {
     fn answered(&self, in_flight: &InFlight, reply: Reply) -> Response {
         let windows = in_flight.tags.iter().zip(&reply.windows);
         let answer = Answer::new(windows.map(|(tag, window)| (*tag, window.usage)).collect());
+        let clock = self.clock.offset_of(reply.now);
         self.adopt(in_flight, reply);
         let verdict = verdict(in_flight.op, &answer);
         if verdict == Verdict::Denied && in_flight.op == Op::Take {
             self.counters.denials.add();
-            self.remember_denial(in_flight, &answer);
+            self.remember_denial(in_flight, &answer, clock);
         }
         Response {
             verdict,
@@ -72,12 +73,12 @@ impl Inner {
         }
     }
 
-    fn remember_denial(&self, in_flight: &InFlight, answer: &Answer) {
+    fn remember_denial(&self, in_flight: &InFlight, answer: &Answer, clock: u64) {
         let retry = answer.binding().1.retry;
         if let (Some(denials), Some(fingerprint), Retry::After(wait)) =
             (&self.denials, in_flight.fingerprint, retry)
         {
-            denials.remember(in_flight.key, fingerprint, in_flight.made_at, wait);
+            denials.remember(in_flight.key, fingerprint, clock, in_flight.made_at, wait);
         }
     }
 

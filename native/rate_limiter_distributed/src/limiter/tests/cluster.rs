@@ -20,7 +20,7 @@ pub(super) const SECOND: Nanos = Nanos(1_000_000_000);
 
 /// All nodes and their server.
 pub(super) struct Cluster {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pub(super) nodes: Vec<Node>,
 }
 

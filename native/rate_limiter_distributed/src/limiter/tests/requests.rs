@@ -46,6 +46,27 @@ fn a_denial_is_remembered_until_it_ends_or_a_refund() {
     assert_eq!(node.take(1, 1).verdict, Verdict::Allowed);
 }
 
+/// Its time to retry was off by the difference of the clocks.
+#[test]
+fn a_denial_is_not_repeated_by_the_clock_of_another_server() {
+    let cluster = Cluster::of_buckets(1, OnOutage::Share);
+    let (node, clock) = (&cluster.nodes[0], &cluster.server.clock);
+    node.take(1, 12);
+    assert_eq!(node.take(1, 1).verdict, Verdict::Denied);
+    let now = clock.now();
+    for other in [now.0 - 100 * SECOND.0, now.0 + 100 * SECOND.0] {
+        // A server that decides other keys.
+        clock.set(Nanos(other));
+        node.take(2, 0);
+        clock.set(now);
+        let answer = node.take(1, 1).answer.expect("an answer");
+        assert_eq!(answer.binding().1.retry, Retry::After(SECOND));
+    }
+    assert_eq!(node.limiter.stats().cached_denials, 0);
+    node.take(1, 1);
+    assert_eq!(node.limiter.stats().cached_denials, 1);
+}
+
 #[test]
 fn a_batch_returns_each_response_in_its_place() {
     let cluster = Cluster::of_buckets(1, OnOutage::Share);
