@@ -82,10 +82,12 @@ defmodule RateLimiter.Redis.Config do
       doc: "some nodes of a cluster, from which the others are discovered."
     ],
     prefix: [
-      type: {:custom, &__MODULE__.prefix?/1, "a string of 1 to 64 bytes without braces"},
+      type:
+        {:custom, &__MODULE__.prefix?/1, "1 to 64 letters, digits or characters of . : / _ @ + -"},
       default: "rate_limiter",
       doc:
-        "the prefix of all keys in Redis. Limiters of the same prefix and name are one limiter."
+        "the prefix of all keys in Redis, as it is: `~prefix:*` is the pattern for an ACL user. Limiters of the same prefix " <>
+          "and name are one limiter."
     ],
     id_key: [
       type: Secret.type(),
@@ -231,9 +233,8 @@ defmodule RateLimiter.Redis.Config do
   def text?(text), do: is_binary(text) and text != "" and String.valid?(text)
 
   @doc false
-  # Braces would determine the slot of a key in a cluster.
-  def prefix?(prefix),
-    do: text?(prefix) and byte_size(prefix) <= 64 and not String.contains?(prefix, ["{", "}"])
+  # Plain characters, which no part of a key escapes and no ACL pattern interprets.
+  def prefix?(prefix), do: text?(prefix) and prefix =~ ~r/\A[A-Za-z0-9.:\/_@+-]{1,64}\z/
 
   defp url!(nil), do: nil
 

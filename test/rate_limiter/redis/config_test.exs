@@ -344,9 +344,9 @@ defmodule RateLimiter.Redis.ConfigTest do
         max_queue: :infinity
       )
 
-      for prefix <- ["", "a{b}", "}", String.duplicate("a", 65), :a] do
+      for prefix <- ["", "a{b}", "}", "my app", "é", "a*", "a\n", String.duplicate("a", 65), :a] do
         rejects(
-          ".prefix: expected a string of 1 to 64 bytes without braces, got: #{inspect(prefix)}",
+          ".prefix: expected 1 to 64 letters, digits or characters of . : / _ @ + -, got: #{inspect(prefix)}",
           prefix: prefix
         )
       end
