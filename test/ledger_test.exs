@@ -46,10 +46,18 @@ defmodule RateLimiter.LedgerTest do
   @short [calm: 300, fault: 400, settle: 300]
   @faults ["none", "kill -9, restart", "SIGSTOP, SIGCONT", "SCRIPT FLUSH", "replica promoted"]
 
-  test "four nodes keep the contract together, whatever happens to their Redis" do
+  test "four nodes keep the contract together, whatever happens to their Redis",
+    do: assert_kept(Fault.named(@faults))
+
+  @tag :slow
+  @tag timeout: 600_000
+  test "four nodes keep the contract together also in each other fault",
+    do: assert_kept(Enum.reject(Fault.all(), &(&1.name in @faults)))
+
+  defp assert_kept(faults) do
     nodes = Ledger.start_nodes!()
 
-    for fault <- Fault.named(@faults) do
+    for fault <- faults do
       line = Ledger.line(fault, nodes, @short)
       what = inspect(line, pretty: true)
       assert line.calls > 100 and line.admitted > 50, what

@@ -22,6 +22,8 @@ defmodule RateLimiter.Support.Ledger do
   ]
   @holds %{bucket: @burst, sliding: @limit, fixed: @limit}
 
+  @answer_ms 120_000
+
   # Outages are this far apart.
   @apart_us 250_000
 
@@ -79,16 +81,19 @@ defmodule RateLimiter.Support.Ledger do
 
   defp play(fault, nodes, times) do
     scene = fault.prepare.()
-    store = scene |> fault.store.() |> Keyword.put(:nodes, length(nodes))
+    {late, early} = Enum.split(nodes, if(:join in fault.around, do: 1, else: 0))
+    # A node that joins is not counted before.
+    least = if late == [], do: length(nodes), else: 1
+    store = scene |> fault.store.() |> Keyword.put(:nodes, least)
 
     from = now_us()
-
-    for node <- nodes,
-        do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 180_000)
-
+    for node <- early, do: start(node, store)
     Process.sleep(times[:calm])
+    for node <- late, do: start(node, store)
     began = now_us()
+    around = if :restart in fault.around, do: [restart_later(hd(nodes), times[:fault])], else: []
     fault.strike.(scene, times[:fault])
+    Task.await_many(around, @answer_ms)
     ended = now_us()
 
     # Not before the nodes had the time to notice: what came in time was not yet an answer without Redis.
@@ -98,6 +103,16 @@ defmodule RateLimiter.Support.Ledger do
     results = Enum.map(nodes, &finish/1)
     to = now_us()
     sum(fault, results, from: from, began: began, ended: ended, to: to)
+  end
+
+  defp start(node, store),
+    do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 180_000)
+
+  defp restart_later(node, ms) do
+    Task.async(fn ->
+      Process.sleep(div(ms, 2))
+      :ok = Nodes.call(node, Hammer, :restart, [], @answer_ms)
+    end)
   end
 
   defp instance(store) do
@@ -122,7 +137,7 @@ defmodule RateLimiter.Support.Ledger do
 
     seconds = (times[:to] - times[:from]) / 1_000_000
     alone_at = Enum.flat_map(results, & &1.alone_at)
-    bursts = fault.bursts * outages(alone_at)
+    bursts = fault.bursts * max(fault.least, outages(alone_at))
 
     %__MODULE__{
       fault: fault.name,

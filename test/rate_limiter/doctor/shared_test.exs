@@ -72,7 +72,7 @@ defmodule RateLimiter.Doctor.SharedTest do
     url = Redis.url(server)
     assert {:ok, "a round trip takes " <> _} = level(check(url: url), "distance")
 
-    far = "redis://127.0.0.1:#{Proxy.start!(server.port, 300)}"
+    far = "redis://127.0.0.1:#{Proxy.start!(server.port, 300).port}"
     findings = check(url: far, timeout: 100)
     assert {:failure, _} = level(findings, "distance")
     assert {:failure, "script", why, advice} = List.keyfind(findings, "script", 1)

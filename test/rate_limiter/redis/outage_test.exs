@@ -126,6 +126,24 @@ defmodule RateLimiter.Redis.OutageTest do
       assert [%{failing: false, problem: nil}] = RateLimiter.stats(name).redis.servers
     end
 
+    test "a refund is made for an id of its own, and not for those that a full limiter judges together",
+         %{name: name} = context do
+      window = [limit: 1, per: :day, burst: 1_000]
+      start(context, [], max_keys: 2, windows: [a: window])
+      Redis.kill(context.server)
+
+      check = fn id ->
+        {:ok, %{source: :fallback} = usage} = RateLimiter.check_and_track(name, id, :a)
+        usage.current
+      end
+
+      Enum.each(1..100, check)
+      together = check.(77)
+      assert {:error, :unavailable, %Usage{}} = RateLimiter.refund(name, 77, :a)
+      assert check.(77) == together + 1
+      assert {:ok, %{source: :fallback, current: 0}} = RateLimiter.refund(name, 1, :a)
+    end
+
     test "events report the connection, the breaker and the fallback", context do
       %{name: name, server: server} = context
       Heard.listen(name)

@@ -102,6 +102,22 @@ defmodule RateLimiter.Redis.TopologyTest do
         assert used(:sentinel, 7) == 2
       end
 
+      test "with Sentinel over TLS, and servers without", %{program: program} do
+        %{sentinel: sentinel} =
+          sentinels = Redis.start_sentinel!(program: program, sentinel_tls: true)
+
+        options = [sentinels: ["localhost:#{sentinel.port}"], group: sentinels.group]
+        start!(:sentinel_tls, options ++ [sentinel_ssl: Redis.ssl(sentinel)])
+        Redis.ready!(:sentinel_tls, :w)
+        assert {:ok, %{source: :redis}} = RateLimiter.check_and_track(:sentinel_tls, 7)
+        assert [_key] = Redis.keys(sentinels.primary)
+
+        # Without it, TLS is as for the servers: none.
+        start!(:sentinel_plain, options)
+        Redis.eventually(fn -> RateLimiter.stats(:sentinel_plain).redis.problem != nil end)
+        assert {:ok, %{source: :fallback}} = RateLimiter.check_and_track(:sentinel_plain, 7)
+      end
+
       test "with a cluster finds every slot, also one that moves", %{program: program} do
         cluster = Redis.start_cluster!(program: program)
         [seed | _] = cluster.nodes

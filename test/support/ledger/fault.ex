@@ -3,24 +3,28 @@ defmodule RateLimiter.Support.Ledger.Fault do
   # The faults of a Redis that nodes use.
 
   alias RateLimiter.Support.Redis
-  alias RateLimiter.Support.Redis.{Cluster, Sentinel, Server}
+  alias RateLimiter.Support.Redis.{Cluster, Connection, Proxy, Sentinel, Server}
 
   @enforce_keys [:name, :prepare, :store, :strike]
-  defstruct @enforce_keys ++ [bursts: 2]
+  defstruct @enforce_keys ++ [bursts: 2, least: 0, around: []]
 
   @typedoc """
   `prepare` starts what is needed, `store` tells the nodes where it is, `strike` makes the fault last for so many
   milliseconds, and returns when it is over. `bursts` is what is promised where some calls were answered without Redis, by
   key and outage, in full buckets or windows. At its beginning the nodes do not know what the others were let through
   since they asked last; at its end Redis does not; and where it has lost data, what the nodes put back, each what it
-  heard last, is not all.
+  heard last, is not all. `least` is the number of outages that count even if every answer came from Redis.
+
+  `around` is what happens to nodes: `:restart` restarts one while the fault lasts, `:join` has one join at its beginning.
   """
   @type t :: %__MODULE__{
           name: String.t(),
           prepare: (... -> term),
           store: (term -> keyword),
           strike: (term, pos_integer -> term),
-          bursts: pos_integer
+          bursts: pos_integer,
+          least: 0..1,
+          around: [:restart | :join]
         }
 
   @often_ms 50
@@ -41,6 +45,32 @@ defmodule RateLimiter.Support.Ledger.Fault do
         Server.command!(server, ["DEBUG", "SLEEP", ms / 1_000], ms + 60_000)
       end),
       one("maxmemory reached", &full/2),
+      one("NOREPLICAS", fn server, ms -> set(server, "min-replicas-to-write", 1, 0, ms) end),
+      %{one("MISCONF", &unsaved/2) | prepare: fn -> Redis.start!(config: [save: "3600 1"]) end},
+      %{one("LOADING", &loading/2) | prepare: &slow_to_load/0, bursts: 3},
+      one("max clients", &crowded/2),
+      %__MODULE__{
+        name: "rights removed",
+        prepare: &guarded/0,
+        store: &[url: Redis.url(&1), username: "limiter", password: "first"],
+        strike: &disallowed/2
+      },
+      %__MODULE__{
+        name: "30 ms away",
+        prepare: &reached_by_proxy/0,
+        store: fn {_server, proxy} -> [url: "redis://127.0.0.1:#{proxy.port}"] end,
+        strike: fn {_server, proxy}, ms -> far(proxy, ms) end
+      },
+      %{one("restart in an outage", &frozen/2) | around: [:restart], bursts: 3},
+      %{one("join before an outage", &frozen/2) | around: [:join]},
+      %__MODULE__{
+        name: "planned failover",
+        prepare: &Redis.start_sentinel!/0,
+        store: &[sentinels: ["127.0.0.1:#{&1.sentinel.port}"], group: &1.group],
+        strike: fn sentinels, _ms -> Sentinel.promote!(sentinels) end,
+        bursts: 3,
+        least: 1
+      },
       %__MODULE__{
         name: "replica promoted",
         prepare: &Redis.start_sentinel!/0,
@@ -55,6 +85,14 @@ defmodule RateLimiter.Support.Ledger.Fault do
           [cluster: for(node <- cluster.nodes, do: "127.0.0.1:#{node.port}")]
         end,
         strike: &moved/2
+      },
+      %__MODULE__{
+        name: "CLUSTERDOWN",
+        prepare: &Redis.start_cluster!/0,
+        store: fn cluster ->
+          [cluster: for(node <- cluster.nodes, do: "127.0.0.1:#{node.port}")]
+        end,
+        strike: &down/2
       },
       %__MODULE__{
         name: "password changed",
@@ -98,11 +136,80 @@ defmodule RateLimiter.Support.Ledger.Fault do
     Process.sleep(ms)
   end
 
-  defp full(server, ms) do
-    Redis.command!(server, ["CONFIG", "SET", "maxmemory", 1])
+  defp full(server, ms), do: set(server, "maxmemory", 1, 0, ms)
+
+  defp set(server, name, value, before, ms) do
+    Redis.command!(server, ["CONFIG", "SET", name, value])
     Process.sleep(ms)
-    Redis.command!(server, ["CONFIG", "SET", "maxmemory", 0])
+    Redis.command!(server, ["CONFIG", "SET", name, before])
   end
+
+  # A folder that is not empty is in the way of its file.
+  defp unsaved(server, ms) do
+    folder = Path.join(server.directory, "dump.rdb")
+    File.mkdir_p!(Path.join(folder, "in the way"))
+    save(server, "err")
+    Process.sleep(ms)
+    File.rm_rf!(folder)
+    save(server, "ok")
+  end
+
+  defp save(server, status) do
+    Redis.command!(server, ["BGSAVE"])
+    Redis.eventually(fn -> Redis.info(server, "rdb_last_bgsave_status") == status end)
+  end
+
+  # It loads a hundred keys, and replies in between.
+  defp slow_to_load do
+    slow = ["key-load-delay": 20_000, "loading-process-events-interval-bytes": 1_024]
+    server = Redis.start!(config: slow)
+    Redis.command!(server, ["DEBUG", "POPULATE", 100])
+    Redis.command!(server, ["SAVE"])
+    server
+  end
+
+  defp loading(server, _ms) do
+    Redis.kill(server)
+    Redis.restart!(server)
+  end
+
+  # Our own connection is the only one that is left.
+  defp crowded(server, ms) do
+    {:ok, ours} = Connection.open(Server.socket(server), nil, 5_000)
+    {:ok, "OK"} = Connection.ask(ours, ["CONFIG", "SET", "maxclients", 1], 5_000)
+    {:ok, _killed} = Connection.ask(ours, ["CLIENT", "KILL", "TYPE", "normal"], 5_000)
+    Process.sleep(ms)
+    {:ok, "OK"} = Connection.ask(ours, ["CONFIG", "SET", "maxclients", 10_000], 5_000)
+    Connection.close(ours)
+  end
+
+  defp disallowed(server, ms) do
+    Redis.command!(server, ["ACL", "SETUSER", "limiter", "-@all"])
+    Process.sleep(ms)
+    Redis.command!(server, ["ACL", "SETUSER", "limiter", "+@all"])
+  end
+
+  defp reached_by_proxy do
+    server = Redis.start!()
+    {server, Proxy.start!(server.port, 0)}
+  end
+
+  defp far(proxy, ms) do
+    Proxy.delay(proxy, 30)
+    Process.sleep(ms)
+    Proxy.delay(proxy, 0)
+  end
+
+  # No node owns a slot.
+  defp down(cluster, ms) do
+    ranges = Cluster.primaries(cluster)
+    for {node, range} <- ranges, do: slots(node, "DELSLOTSRANGE", range)
+    Process.sleep(ms)
+    for {node, range} <- ranges, do: slots(node, "ADDSLOTSRANGE", range)
+  end
+
+  defp slots(node, command, from..to//_),
+    do: "OK" = Redis.command!(node, ["CLUSTER", command, from, to])
 
   # The slots of all keys that are there, one after the other, in steps, so that calls come while they are half moved.
   defp moved(cluster, ms) do

@@ -10,6 +10,9 @@ defmodule RateLimiter.Support.Ledger.Hammer do
   @pause_ms 1
   @answer_ms 60_000
 
+  # A worker's word while it is made to wait.
+  @waits 2
+
   @breaker [:rate_limiter, :circuit_breaker, :opened]
 
   @doc "Starts the instance and the workers."
@@ -24,6 +27,10 @@ defmodule RateLimiter.Support.Ledger.Hammer do
   @spec settled?() :: boolean
   def settled?, do: GenServer.call(__MODULE__, :settled?)
 
+  @doc "Stops the instance and starts it again, whatever Redis does. Nothing is asked meanwhile."
+  @spec restart() :: :ok
+  def restart, do: GenServer.call(__MODULE__, :restart, @answer_ms)
+
   @doc "Ends it all, and tells what happened."
   @spec finish() :: map
   def finish, do: GenServer.call(__MODULE__, :finish, @answer_ms)
@@ -37,12 +44,14 @@ defmodule RateLimiter.Support.Ledger.Hammer do
     # The terminal belongs to the test.
     Logger.configure(level: :none)
     :ok = :telemetry.attach(__MODULE__, @breaker, &__MODULE__.opened/4, self())
-    {:ok, supervisor} = RateLimiter.start_link(resolve(instance))
+    instance = resolve(instance)
+    {:ok, supervisor} = RateLimiter.start_link(instance)
     # A node that starts knows nothing of the others yet: that is another matter.
     [{window, _key} | _] = asked
     Redis.ready!(:ledger, window)
-    # One word for each worker: whether its last answer came from Redis; and one to stop them all.
-    flags = :atomics.new(workers + 1, [])
+
+    # One word for each worker: whether its last answer came from Redis; one to stop them all, and one to make them wait.
+    flags = :atomics.new(workers + 2, [])
     made = :counters.new(1, [])
     hammer = self()
 
@@ -51,6 +60,7 @@ defmodule RateLimiter.Support.Ledger.Hammer do
         worker = %{
           number: number,
           flags: flags,
+          workers: workers,
           made: made,
           asked: List.to_tuple(asked),
           turn: number
@@ -60,12 +70,30 @@ defmodule RateLimiter.Support.Ledger.Hammer do
       end)
     end
 
-    {:ok, %{supervisor: supervisor, flags: flags, made: made, workers: workers, opened: []}}
+    {:ok,
+     %{
+       instance: instance,
+       supervisor: supervisor,
+       flags: flags,
+       made: made,
+       workers: workers,
+       opened: []
+     }}
   end
 
   @impl true
   def handle_call(:settled?, _from, state) do
     {:reply, Enum.all?(1..state.workers, &(:atomics.get(state.flags, &1) == 1)), state}
+  end
+
+  def handle_call(:restart, _from, state) do
+    :atomics.put(state.flags, state.workers + 2, 1)
+    waits? = &(:atomics.get(state.flags, &1) == @waits)
+    Redis.eventually(fn -> Enum.all?(1..state.workers, waits?) end)
+    Supervisor.stop(state.supervisor)
+    {:ok, supervisor} = RateLimiter.start_link(state.instance)
+    :atomics.put(state.flags, state.workers + 2, 0)
+    {:reply, :ok, %{state | supervisor: supervisor}}
   end
 
   def handle_call(:finish, _from, state) do
@@ -124,16 +152,25 @@ defmodule RateLimiter.Support.Ledger.Hammer do
     }
 
   defp work(worker) do
-    if :atomics.get(worker.flags, :atomics.info(worker.flags).size) == 1 do
-      {:message_queue_len, leftover} = Process.info(self(), :message_queue_len)
-      %{worker | leftover: leftover}
-    else
-      worker = ask(worker)
-      # Not `Process.sleep/1`, which would take a message that was left over.
-      :timer.sleep(@pause_ms)
-      work(worker)
+    cond do
+      ordered?(worker, 1) ->
+        {:message_queue_len, leftover} = Process.info(self(), :message_queue_len)
+        %{worker | leftover: leftover}
+
+      ordered?(worker, 2) ->
+        :atomics.put(worker.flags, worker.number, @waits)
+        :timer.sleep(@pause_ms)
+        work(worker)
+
+      true ->
+        worker = ask(worker)
+        # Not `Process.sleep/1`, which would take a message that was left over.
+        :timer.sleep(@pause_ms)
+        work(worker)
     end
   end
+
+  defp ordered?(worker, order), do: :atomics.get(worker.flags, worker.workers + order) == 1
 
   defp ask(worker) do
     asked = elem(worker.asked, rem(worker.turn, tuple_size(worker.asked)))

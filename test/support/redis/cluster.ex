@@ -61,6 +61,10 @@ defmodule RateLimiter.Support.Redis.Cluster do
     end)
   end
 
+  @doc "The primaries, each with the slots that it has at the start."
+  @spec primaries(t) :: [{Server.t(), Range.t()}]
+  def primaries(%__MODULE__{nodes: nodes}), do: Enum.zip(nodes, @primaries)
+
   @doc "The replica of a primary that is one since the start."
   @spec replica(t, Server.t()) :: Server.t()
   def replica(%__MODULE__{nodes: nodes}, primary),

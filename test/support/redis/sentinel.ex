@@ -20,9 +20,10 @@ defmodule RateLimiter.Support.Redis.Sentinel do
           sentinel: Server.t()
         }
 
-  @doc "Starts the three, and returns when Sentinel knows a replica that it can promote."
+  @doc "Starts the three, and returns when Sentinel knows a replica that it can promote. `sentinel_tls: true` is TLS for it alone."
   @spec start!(keyword) :: t
   def start!(options \\ []) do
+    {tls?, options} = Keyword.pop(options, :sentinel_tls, false)
     primary = Server.start!(options)
 
     # Promoted and gone again, it is not to wait for a full copy.
@@ -37,7 +38,7 @@ defmodule RateLimiter.Support.Redis.Sentinel do
       "sentinel failover-timeout": "#{@group} 60000"
     ]
 
-    program = Keyword.take(options, [:program])
+    program = Keyword.take(options, [:program]) ++ [tls: tls?]
     sentinel = Server.start!(program ++ [arguments: ["--sentinel"], config: watch])
 
     sentinels = %__MODULE__{group: @group, primary: primary, replica: replica, sentinel: sentinel}
