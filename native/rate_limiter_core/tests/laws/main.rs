@@ -17,6 +17,7 @@ mod keeping;
 mod keys;
 mod lifetime;
 mod once;
+mod overflow;
 mod player;
 mod retry;
 mod snapshot;
