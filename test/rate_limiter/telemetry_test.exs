@@ -270,4 +270,32 @@ defmodule RateLimiter.TelemetryTest do
       refute_received {:event, _, _, _}
     end
   end
+
+  describe "the documentation" do
+    setup do
+      {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(RateLimiter.Telemetry)
+
+      events =
+        Regex.scan(~r/^\| `\[:rate_limiter, (.*?)(:?\w+)\]` \|/m, text, capture: :all_but_first)
+
+      assert length(events) >= 15
+      {:ok, text: text, events: events}
+    end
+
+    test "has a section for each event of its table", %{text: text, events: events} do
+      for [group, last] <- events do
+        assert text =~ "\n## `[:rate_limiter, #{group}#{if last =~ ":", do: last, else: ":"}"
+      end
+    end
+
+    test "has each event in the table of the README", %{events: events} do
+      lines =
+        "README.md" |> File.read!() |> String.split("\n") |> Enum.filter(&(&1 =~ "| `[:rate_"))
+
+      for [group, last] <- events, last =~ ":" do
+        listed? = &(&1 =~ "[:rate_limiter, #{group}" and &1 =~ ~r/#{last}(\]|`)/)
+        assert Enum.any?(lines, listed?), "#{group}#{last}"
+      end
+    end
+  end
 end
