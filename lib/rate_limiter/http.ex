@@ -24,6 +24,9 @@ defmodule RateLimiter.HTTP do
   @type format ::
           :draft_11 | :draft_6 | :x_rate_limit | {:x_rate_limit, :epoch | :delta} | :none
 
+  @typedoc "A type of problem, as the draft registers it."
+  @type problem_type :: :quota_exceeded | :temporary_reduced_capacity | :abnormal_usage_detected
+
   @formats [:draft_11, :draft_6, :x_rate_limit, :none] ++
              [{:x_rate_limit, :epoch}, {:x_rate_limit, :delta}]
 
@@ -79,7 +82,7 @@ defmodule RateLimiter.HTTP do
 
   Raises `ArgumentError` for an admitted answer.
   """
-  @spec problem(RateLimiter.answer(), type: Problem.type()) :: {429 | 503, String.t(), iodata}
+  @spec problem(RateLimiter.answer(), type: problem_type) :: {429 | 503, String.t(), iodata}
   def problem(answer, options \\ [])
 
   def problem({:error, _reason, %RateLimiter.Usage{}} = answer, options),

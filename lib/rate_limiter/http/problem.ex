@@ -8,8 +8,6 @@ defmodule RateLimiter.HTTP.Problem do
     abnormal_usage_detected: {429, "abnormal-usage-detected", "Abnormal usage detected"}
   }
 
-  @type type :: :quota_exceeded | :temporary_reduced_capacity | :abnormal_usage_detected
-
   @spec new(RateLimiter.answer(), [RateLimiter.HTTP.Policy.t()], keyword) ::
           {429 | 503, String.t(), iodata}
   def new(answer, policies, options) do
