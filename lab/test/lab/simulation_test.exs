@@ -91,11 +91,41 @@ defmodule Lab.SimulationTest do
     page = scenario |> Page.render(Size.nominal(), runs, 1) |> IO.iodata_to_binary()
     assert page =~ "<title>A: capacity -50 %, 10w/100 per second</title>"
     assert page =~ "Vegas: "
-    assert length(Regex.scan(~r/<svg /, page)) == 2
+    # Both laws together and each alone, for wide and for narrow pages.
+    assert length(Regex.scan(~r/<svg /, page)) == 6
+    assert page =~ "The workers become half as fast after 30 s, for a minute, under 90 % load."
+
+    assert page =~
+             ~r/Answered in time, of what was possible: this library [\d.]+ %, the best other law, Vegas, [\d.]+ %\./
+
+    assert length(Regex.scan(~r/<rect class="fault"/, page)) == 6
     refute page =~ ~r/src=|href=|http/
     # Each drawing is well-formed XML.
     for [figure] <- Regex.scan(~r/<svg .*?<\/svg>/s, page) do
       assert {_tree, []} = figure |> String.to_charlist() |> :xmerl_scan.string(quiet: true)
+    end
+  end
+
+  test "each scenario says what happens, and when conditions differ from those at its start" do
+    faults =
+      for scenario <- Scenario.all(),
+          into: %{},
+          do: {scenario.key, Scenario.faults(scenario, Size.nominal(), 1)}
+
+    assert %{
+             a: [{30.0, 90.0}],
+             b: [{30.0, 60.0}],
+             c: [{10.0, 220.0}],
+             f: [{30.0, 90.0}],
+             g: [{30.0, 90.0}]
+           } = faults
+
+    assert %{h: [], i: [{30.0, 50.0}], j: [{40.0, 45.0}], l: [{30, 90}]} = faults
+    assert length(faults.d) == 4
+
+    for scenario <- Scenario.all() do
+      assert scenario.about =~ ~r/^[A-Z].*\.$/
+      for {from, to} <- faults[scenario.key], do: assert(from < to and to <= scenario.seconds)
     end
   end
 end

@@ -12,6 +12,8 @@ defmodule Mix.Tasks.RateLimiter.Top do
   (`elixir --sname` or `--name`) and must have this library. Without `--node`, this starts the application of the current
   project and shows that. `RateLimiter.Top.print/1` prints one picture in a release, where there is no Mix.
 
+  Live, `calls/s` and `denied/s` of an instance are also shown for the last minute, the newest at the right.
+
   The columns of a limiter are calls and denials per second, ids in memory, and windows; the most denied come first. Those of a subsystem are:
 
     * `limit` - its configured limit

@@ -8,6 +8,9 @@ defmodule RateLimiter.Replay.Charts do
 
   @columns 120
 
+  # The labels of the axis of shares, in percent.
+  @shares [0, 1, 5, 20, 50, 100]
+
   # Seconds between two labels of the time axis.
   @steps [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400] ++
            Enum.map([2, 5, 10, 30, 90, 365, 1_825], &(&1 * 86_400))
@@ -19,27 +22,25 @@ defmodule RateLimiter.Replay.Charts do
   def timeline(%Verdict{} = verdict, zone, id) do
     {width, columns} = joined(verdict.column_seconds, verdict.columns, zone)
     width_text = Numbers.span(width * 1_000_000_000)
-    box = Svg.box()
     {first, _, _} = hd(columns)
     span = width * length(columns)
-    x = fn second -> box.left + (box.right - box.left) * (second - first) / span end
-
-    bars =
-      for {start, admitted, denied} <- columns do
-        {x.(start), x.(start + width), admitted, denied, Numbers.local(start, zone)}
-      end
 
     description =
       "Columns of #{width_text}. In total #{Numbers.number(verdict.admitted)} admitted and " <>
         "#{Numbers.number(verdict.denied)} denied."
 
-    {stacked(
-       id,
-       "Admitted and denied over time",
-       description,
-       bars,
-       time_axis(first, span, zone, box, x)
-     ), width_text}
+    draw = fn box ->
+      x = fn second -> box.left + (box.right - box.left) * (second - first) / span end
+
+      bars =
+        for {start, admitted, denied} <- columns do
+          {x.(start), x.(start + width), admitted, denied, Numbers.local(start, zone)}
+        end
+
+      [stacked(bars, box), time_axis(first, span, zone, box, x)]
+    end
+
+    {Svg.chart(id, "Admitted and denied over time", description, draw), width_text}
   end
 
   # The native replay returns up to 300 columns; neighbours are joined until a column is wide enough to see.
@@ -59,7 +60,8 @@ defmodule RateLimiter.Replay.Charts do
   defp sum(columns, at), do: columns |> Enum.map(&elem(&1, at)) |> Enum.sum()
 
   defp time_axis(first, span, zone, box, x) do
-    step = Enum.find(@steps, List.last(@steps), &(span / &1 <= 8))
+    labels = div(box.right - box.left, 70)
+    step = Enum.find(@steps, List.last(@steps), &(span / &1 <= min(labels, 8)))
     start = first + Integer.mod(-first - zone * 60, step)
 
     for second <- start..(first + span)//step do
@@ -85,28 +87,6 @@ defmodule RateLimiter.Replay.Charts do
   @doc "Returns the chart by hour of the day."
   @spec hours(Verdict.t(), String.t()) :: iodata
   def hours(%Verdict{hours: hours}, id) do
-    box = Svg.box()
-    wide = (box.right - box.left) / 24
-
-    bars =
-      for {{admitted, denied}, hour} <- Enum.with_index(hours) do
-        left = box.left + hour * wide
-
-        {left, left + wide, admitted, denied,
-         "#{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}"}
-      end
-
-    labels =
-      for hour <- 0..21//3,
-          do:
-            Svg.text(
-              box.left + (hour + 0.5) * wide,
-              box.bottom + 20,
-              Numbers.hour(hour),
-              "",
-              "middle"
-            )
-
     {{_, most}, hour} =
       hours |> Enum.with_index() |> Enum.max_by(fn {{_, n}, hour} -> {n, -hour} end)
 
@@ -116,20 +96,36 @@ defmodule RateLimiter.Replay.Charts do
         else:
           "Most requests were denied from #{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}: #{Numbers.number(most)}."
 
-    stacked(id, "By hour of the day", description, bars, labels)
+    Svg.chart(id, "By hour of the day", description, &day(hours, &1))
+  end
+
+  defp day(hours, box) do
+    wide = (box.right - box.left) / 24
+
+    bars =
+      for {{admitted, denied}, hour} <- Enum.with_index(hours) do
+        left = box.left + hour * wide
+        moment = "#{Numbers.hour(hour)} to #{Numbers.hour(hour + 1)}"
+        {left, left + wide, admitted, denied, moment}
+      end
+
+    labels =
+      for hour <- 0..21//if(wide < 15, do: 6, else: 3),
+          at = box.left + (hour + 0.5) * wide,
+          do: Svg.text(at, box.bottom + 20, Numbers.hour(hour), "", "middle")
+
+    [stacked(bars, box), labels]
   end
 
   # Columns of admitted requests with the denied ones on top.
-  defp stacked(id, title, description, bars, axis) do
-    box = Svg.box()
+  defp stacked(bars, box) do
     ticks = bars |> Enum.map(fn {_, _, a, d, _} -> a + d end) |> Enum.max() |> Svg.ticks()
     highest = List.last(ticks)
 
-    Svg.drawing(id, title, description, [
+    [
       Svg.rows(box, Enum.map(ticks, &{&1, Numbers.number(&1)}), highest),
-      Enum.map(bars, &bar(&1, box, highest)),
-      axis
-    ])
+      Enum.map(bars, &bar(&1, box, highest))
+    ]
   end
 
   defp bar({left, right, admitted, denied, moment}, box, highest) do
@@ -153,30 +149,43 @@ defmodule RateLimiter.Replay.Charts do
   @doc "Returns the chart of the share denied, with limits on a logarithmic axis."
   @spec curve(Verdict.t(), String.t()) :: iodata
   def curve(%Verdict{curve: curve} = verdict, id) do
-    box = Svg.box()
-
     shares =
       for {limit, ids, requests} <- curve,
           do: {limit, percent(ids, verdict.ids), percent(requests, verdict.requests)}
 
-    ticks =
-      shares
-      |> Enum.map(fn {_, ids, requests} -> max(ids, requests) end)
-      |> Enum.max()
-      |> Svg.ticks()
+    most = for({_, ids, requests} <- shares, do: max(ids, requests)) |> Enum.max() |> max(1)
+    title = "The share denied as the limit rises"
+    Svg.chart(id, title, description(verdict), &curve(verdict, shares, most, &1))
+  end
 
-    highest = List.last(ticks)
-    x = scale(curve, box)
-    y = &Svg.y(box, &1, highest)
+  defp curve(verdict, shares, most, box) do
+    {below, above} = Enum.split_while(@shares, &(&1 < most))
+    ticks = below ++ Enum.take(above, 1)
+    x = scale(verdict.curve, box)
+    # A square root, since the shares that matter are small.
+    y = &Svg.y(box, :math.sqrt(&1), :math.sqrt(List.last(ticks)))
 
-    Svg.drawing(id, "The share denied as the limit rises", description(verdict), [
-      Svg.rows(box, Enum.map(ticks, &{&1, "#{&1} %"}), highest),
+    [
+      Enum.map(ticks, &Svg.row(box, y.(&1), "#{&1} %")),
       limit_axis(verdict, box, x),
+      targets(verdict, List.last(ticks), box, y),
       judged(verdict.limit, box, x),
       Svg.polyline("requests", for({limit, _, share} <- shares, do: {x.(limit), y.(share)})),
       Svg.polyline("ids", for({limit, share, _} <- shares, do: {x.(limit), y.(share)})),
       tips(verdict, box, x)
-    ])
+    ]
+  end
+
+  # The shares of clients for which the smallest limit was searched.
+  defp targets(%Verdict{smallest: smallest}, highest, box, y) do
+    for {ppm, _limit} <- smallest, ppm > 0, ppm <= highest * 10_000 do
+      at = y.(ppm / 10_000)
+
+      [
+        Svg.line("target", box.left, at, box.right, at),
+        Svg.text(box.left + 6, at - 5, "#{Numbers.ppm(ppm)} of clients", "mark-text")
+      ]
+    end
   end
 
   defp percent(_part, 0), do: 0.0
@@ -191,13 +200,14 @@ defmodule RateLimiter.Replay.Charts do
     &(box.left + 6 + (box.right - box.left - 30) * (:math.log(&1) - from) / (to - from))
   end
 
-  # 1, 2, 5, 10, ...; over a wide range only powers of ten.
+  # 1, 2, 5, 10, ... as far as there is room for the labels, or else powers of ten.
   defp limit_axis(%Verdict{curve: curve} = verdict, box, x) do
     {lowest, _, _} = hd(curve)
     {highest, _, _} = List.last(curve)
-    digits = if highest / lowest > 10_000, do: [1], else: [1, 2, 5]
+    decade = x.(lowest * 10) - x.(lowest)
+    digits = if decade < 190, do: [1], else: [1, 2, 5]
 
-    for power <- 0..18,
+    for power <- 0..18//ceil(60 / decade),
         digit <- digits,
         limit = digit * Integer.pow(10, power),
         limit in lowest..highest,
@@ -208,7 +218,7 @@ defmodule RateLimiter.Replay.Charts do
   defp judged(limit, box, x) do
     at = x.(limit.limit)
     {anchor, beside} = if at > (box.left + box.right) / 2, do: {"end", -6}, else: {"start", 6}
-    text = "judged: " <> LimitText.format(limit)
+    text = "judged: " <> LimitText.rate_text(limit)
 
     [
       Svg.line("mark", at, box.top - 14, at, box.bottom),

@@ -5,7 +5,7 @@ defmodule RateLimiter.Replay.Page do
   require EEx
 
   alias RateLimiter.Core.{Limit, LimitText, Numbers}
-  alias RateLimiter.Replay.{Charts, Notes, Report, Verdict}
+  alias RateLimiter.Replay.{Charts, Notes, Report, Summary, Verdict}
   alias RateLimiter.Terminal.{Html, Text}
 
   import RateLimiter.Terminal.Html, only: [escape: 1]
@@ -116,8 +116,11 @@ defmodule RateLimiter.Replay.Page do
   end
 
   defp cell({:html, html}), do: ["<td>", html, "</td>"]
-  defp cell({:bad, text}), do: [~s(<td class="bad">), escape(text), "</td>"]
-  defp cell(text), do: ["<td>", escape(text), "</td>"]
+  defp cell({:bad, text}), do: [~s(<td class="bad">), unbroken(text), "</td>"]
+  defp cell(text), do: ["<td>", unbroken(text), "</td>"]
+
+  # A number and its sign stay on one line.
+  defp unbroken(text), do: text |> escape() |> String.replace(" %", "&#160;%")
 
   defp denied(0, whole), do: counted(0, whole)
   defp denied(part, whole), do: {:bad, counted(part, whole)}

@@ -4,31 +4,47 @@ defmodule RateLimiter.Terminal.Svg do
 
   import RateLimiter.Terminal.Html, only: [escape: 1]
 
-  @width 860
-  @height 260
-  @left 58
-  @right 14
-  @top 18
-  @bottom 32
+  @broad %{width: 860, height: 260, left: 58, right: 846, top: 18, bottom: 228}
+  # For a phone: text has the size that it has beside the drawing.
+  @narrow %{width: 330, height: 230, left: 44, right: 322, top: 18, bottom: 198}
 
-  @type box :: %{left: number, right: number, top: number, bottom: number}
+  @typedoc "The size of a drawing, and the area inside of its axes."
+  @type box :: %{
+          width: number,
+          height: number,
+          left: number,
+          right: number,
+          top: number,
+          bottom: number
+        }
 
-  @doc "Returns the area inside the axes of a drawing."
-  @spec box() :: box
-  def box, do: %{left: @left, right: @width - @right, top: @top, bottom: @height - @bottom}
+  @doc "Returns the areas of a chart: on a wide page, and on a narrow one."
+  @spec boxes() :: {broad :: box, narrow :: box}
+  def boxes, do: {@broad, @narrow}
+
+  @doc "Returns a chart that is drawn twice, for wide and for narrow pages; the page shows the one that fits."
+  @spec chart(String.t(), String.t(), String.t(), (box -> iodata)) :: iodata
+  def chart(id, title, description, draw) do
+    [
+      [~s(<div class="broad">), drawing(id, title, description, draw.(@broad)), "</div>"],
+      ~s(<div class="narrow">),
+      drawing("#{id}-narrow", title, description, draw.(@narrow), @narrow),
+      "</div>"
+    ]
+  end
 
   @doc "Returns a drawing with its title and description, which screen readers use."
-  @spec drawing(String.t(), String.t(), String.t(), iodata) :: iodata
-  def drawing(id, title, description, content) do
+  @spec drawing(String.t(), String.t(), String.t(), iodata, box) :: iodata
+  def drawing(id, title, description, content, box \\ @broad) do
     [
-      ~s(<div class="plot"><svg viewBox="0 0 #{@width} #{@height}" role="img" aria-labelledby="#{id}-t #{id}-d">),
+      ~s(<svg viewBox="0 0 #{box.width} #{box.height}" role="img" aria-labelledby="#{id}-t #{id}-d">),
       ~s(<title id="#{id}-t">),
       escape(title),
       ~s(</title><desc id="#{id}-d">),
       escape(description),
       "</desc>",
       content,
-      "</svg></div>"
+      "</svg>"
     ]
   end
 
@@ -78,11 +94,13 @@ defmodule RateLimiter.Terminal.Svg do
   @doc "Returns the horizontal grid lines with their labels; `ticks` are `{value, label}`."
   @spec rows(box, [{number, String.t()}], number) :: iodata
   def rows(box, ticks, highest) do
-    for {value, words} <- ticks do
-      y = y(box, value, highest)
-      [line("axis", box.left, y, box.right, y), text(box.left - 8, y + 4, words, "", "end")]
-    end
+    for {value, words} <- ticks, do: row(box, y(box, value, highest), words)
   end
+
+  @doc "Returns one grid line with its label."
+  @spec row(box, number, String.t()) :: iodata
+  def row(box, y, words),
+    do: [line("axis", box.left, y, box.right, y), text(box.left - 8, y + 4, words, "", "end")]
 
   @doc "Returns the y coordinate of a value."
   @spec y(box, number, number) :: float

@@ -8,6 +8,10 @@ defmodule RateLimiter.Top.Figures do
 
   @redis [:calls, :batches, :timeouts, :refused]
 
+  # Of the sensors that are built in. One of the application's own may have any unit.
+  @shares [:schedulers, :memory, :store]
+  @units %{timer: " ms", run_queue: " per scheduler", mailboxes: " messages"}
+
   @typedoc "Counts per second, or `nil` without an earlier snapshot."
   @type rates :: %{atom => non_neg_integer} | nil
 
@@ -111,10 +115,14 @@ defmodule RateLimiter.Top.Figures do
   def rate(nil, _key), do: "-"
   def rate(rates, key), do: Numbers.number(rates[key])
 
-  @doc "Returns a sensor's last reading as text."
+  @doc "Returns a sensor's last reading as text, with its unit."
   @spec sensor({atom, map}) :: String.t()
-  def sensor({:timer, %{no_opinion: nil, value: value}}), do: "timer #{Numbers.number(value)} ms"
-  def sensor({name, %{no_opinion: nil, value: value}}), do: "#{name} #{Numbers.number(value)}"
+  def sensor({name, %{no_opinion: nil, value: value}}) when name in @shares,
+    do: "#{name} #{Numbers.percent(value)}"
+
+  def sensor({name, %{no_opinion: nil, value: value}}),
+    do: "#{name} #{Numbers.number(value)}#{@units[name]}"
+
   def sensor({name, _none}), do: "#{name} no opinion"
 
   @doc "Returns the calls in flight, and how many the guard admits."

@@ -3,7 +3,7 @@ defmodule RateLimiter.Top.Live do
   # The picture in a terminal: on the alternate screen, in its size, with keys that scroll and quit.
 
   alias RateLimiter.Terminal.{Screen, Text}
-  alias RateLimiter.Top.{Page, Snapshot}
+  alias RateLimiter.Top.{Figures, History, Page, Snapshot}
 
   @enter "\e[?1049h\e[?25l"
   @leave "\e[?25h\e[?1049l"
@@ -21,7 +21,8 @@ defmodule RateLimiter.Top.Live do
 
     try do
       before = read.()
-      loop(%{screen: screen, read: read, interval_ms: interval_ms, offset: 0}, before, before)
+      state = %{screen: screen, read: read, interval_ms: interval_ms, offset: 0, history: %{}}
+      loop(state, before, before)
     after
       Process.unlink(keys)
       Process.exit(keys, :kill)
@@ -33,7 +34,13 @@ defmodule RateLimiter.Top.Live do
   defp loop(state, now, before) do
     size = {columns, _rows} = size()
     screen = Map.put(state.screen, :columns, columns)
-    lines = now |> Page.render(before, screen) |> IO.iodata_to_binary() |> String.split("\n")
+
+    lines =
+      now
+      |> Page.render(before, screen, state.history)
+      |> IO.iodata_to_binary()
+      |> String.split("\n")
+
     {picture, offset} = view(lines, size, state.offset)
     IO.write(["\e[H", picture, "\e[J"])
     wait(%{state | offset: offset}, now, before, now.at_ms + state.interval_ms)
@@ -47,8 +54,14 @@ defmodule RateLimiter.Top.Live do
       {:key, key} -> loop(%{state | offset: scrolled(state.offset, key)}, now, before)
     after
       # A remote node has a clock of its own.
-      if(before == now, do: state.interval_ms, else: rest) -> loop(state, state.read.(), now)
+      if(before == now, do: state.interval_ms, else: rest) -> next(state, now)
     end
+  end
+
+  defp next(state, before) do
+    now = state.read.()
+    history = History.add(state.history, Figures.instances(now, before))
+    loop(%{state | history: history}, now, before)
   end
 
   @doc false

@@ -4,15 +4,19 @@ defmodule RateLimiter.Top.Page do
 
   alias RateLimiter.Core.Numbers
   alias RateLimiter.Terminal.{Screen, Text}
-  alias RateLimiter.Top.{Figures, Snapshot}
+  alias RateLimiter.Top.{Figures, History, Snapshot}
 
   @bar 6
   @least_name 18
   @least_subsystem 12
+  @no_break "\u00A0"
 
-  @doc "Returns the picture of `now`, with rates since `before`, in the `:columns` of the screen, by default 80."
-  @spec render(Snapshot.t(), Snapshot.t(), Screen.t()) :: iodata
-  def render(now, before, screen) do
+  @doc """
+  Returns the picture of `now`, with rates since `before` and those of the `history`, in the `:columns` of the screen, by
+  default 80.
+  """
+  @spec render(Snapshot.t(), Snapshot.t(), Screen.t(), History.t()) :: iodata
+  def render(now, before, screen, history \\ %{}) do
     instances = Figures.instances(now, before)
 
     [
@@ -21,15 +25,19 @@ defmodule RateLimiter.Top.Page do
         "  #{Calendar.strftime(now.date, "%H:%M:%S")} UTC\n"
       ],
       if(instances == [], do: "\nno instance of RateLimiter is running\n", else: []),
-      for(instance <- instances, do: instance(instance, screen))
+      for(
+        instance <- instances,
+        do: instance(instance, Map.get(history, instance.name, []), screen)
+      )
     ]
   end
 
-  defp instance(instance, screen) do
+  defp instance(instance, rates, screen) do
     [
       "\n",
       Screen.rule(screen, instance.name, columns(screen)),
       "#{instance.store}, #{Numbers.count(instance.keys, "id")}, #{Figures.bytes(instance.memory)}#{health(instance.health)}\n",
+      history(rates, screen),
       redis(instance.redis, screen),
       limiters(instance.limiters, screen),
       subsystems(instance.subsystems, screen),
@@ -39,6 +47,27 @@ defmodule RateLimiter.Top.Page do
 
   defp health(:ok), do: ""
   defp health(other), do: ", #{inspect(other)}"
+
+  ## History
+
+  defp history([_, _ | _] = rates, screen) do
+    # The newest stands at the right.
+    {calls, denied} = rates |> Enum.take(columns(screen) - 30) |> Enum.reverse() |> Enum.unzip()
+    style = if Enum.max(denied) > 0, do: :red, else: :faint
+
+    [
+      Screen.style(screen, :faint, history("calls/s", calls, screen)),
+      Screen.style(screen, style, history("denied/s", denied, screen))
+    ]
+  end
+
+  defp history(_none_yet, _screen), do: []
+
+  defp history(title, rates, screen) do
+    most = Enum.max(rates)
+    bars = Enum.map(rates, &Screen.height(screen, &1, most))
+    [Text.fit(title, 10), bars, "  most #{Numbers.number(most)}\n"]
+  end
 
   ## Redis
 
@@ -172,8 +201,9 @@ defmodule RateLimiter.Top.Page do
     text =
       sensors
       |> Enum.sort()
-      |> Enum.map_join("   ", &Figures.sensor/1)
+      |> Enum.map_join("   ", &(&1 |> Figures.sensor() |> String.replace(" ", @no_break)))
       |> Text.wrap(columns(screen) - 9)
+      |> Enum.map(&String.replace(&1, @no_break, " "))
 
     [Screen.style(screen, :faint, "\nsensors  "), Enum.intersperse(text, "\n         "), "\n"]
   end

@@ -35,8 +35,35 @@ defmodule RateLimiter.Replay.ChartsTest do
       )
 
   defp timeline(verdict, zone \\ 0) do
-    {drawing, width} = Charts.timeline(verdict, zone, "t")
-    {IO.iodata_to_binary(drawing), width}
+    {chart, width} = Charts.timeline(verdict, zone, "t")
+    {broad(chart), width}
+  end
+
+  # The drawing for wide pages, after both have been examined.
+  defp broad(chart) do
+    [broad, narrow] = chart |> IO.iodata_to_binary() |> String.split(~s(<div class="narrow">))
+    {broad_box, narrow_box} = Svg.boxes()
+    assert_inside(broad, broad_box)
+    assert_inside(narrow, narrow_box)
+    assert_apart(broad)
+    assert_apart(narrow)
+    assert tips(broad) == tips(narrow)
+    broad
+  end
+
+  # Labels of the lower axis do not touch each other, with digits of 6.7 units.
+  defp assert_apart(drawing) do
+    labels =
+      for [_, x, y, words] <-
+            Regex.scan(
+              ~r/<text class="" x="([^"]+)" y="([^"]+)" text-anchor="middle">([^<]*)/,
+              drawing
+            ) do
+        {y, x |> Float.parse() |> elem(0), String.length(words) * 3.35}
+      end
+
+    for [{y, left, half}, {y, right, next_half}] <- Enum.chunk_every(labels, 2, 1, :discard),
+        do: assert(left + half < right - next_half)
   end
 
   defp tips(drawing),
@@ -51,8 +78,7 @@ defmodule RateLimiter.Replay.ChartsTest do
   end
 
   # Every rectangle lies inside of the drawing.
-  defp assert_inside(drawing) do
-    %{left: left, right: right, top: top, bottom: bottom} = Svg.box()
+  defp assert_inside(drawing, %{left: left, right: right, top: top, bottom: bottom}) do
     refute drawing =~ ~r/NaN|inf/
 
     for [_, x, y, w, h] <-
@@ -77,8 +103,6 @@ defmodule RateLimiter.Replay.ChartsTest do
 
       assert {count(tips, "admitted"), count(tips, "denied")} ==
                {verdict.admitted, verdict.denied}
-
-      assert_inside(drawing)
     end
   end
 
@@ -111,34 +135,31 @@ defmodule RateLimiter.Replay.ChartsTest do
       |> Enum.concat([{0, 1, 0}])
       |> verdict(hours: hours)
       |> Charts.hours("h")
-      |> IO.iodata_to_binary()
+      |> broad()
 
     assert drawing =~ "Most requests were denied from 07:00 to 08:00: 5."
     assert {count(tips(drawing), "admitted"), count(tips(drawing), "denied")} == {2_760, 32}
-    assert_inside(drawing)
 
-    assert [{0, 1, 0}] |> verdict() |> Charts.hours("h") |> IO.iodata_to_binary() =~
+    assert [{0, 1, 0}] |> verdict() |> Charts.hours("h") |> broad() =~
              "No request was denied."
   end
 
   test "the curve says the first limit that denies none, or that none does" do
     curve = [{5, 40, 90}, {10, 10, 20}, {20, 0, 0}, {40, 0, 0}]
 
-    drawing =
-      [{0, 180, 20}] |> verdict(curve: curve) |> Charts.curve("c") |> IO.iodata_to_binary()
+    drawing = [{0, 180, 20}] |> verdict(curve: curve) |> Charts.curve("c") |> broad()
 
     assert drawing =~
              "5/min denies 40.0 % of clients at least once, and 45.0 % of requests. 20/min and more deny none."
 
     assert drawing =~ "judged: 10/min"
+    assert drawing =~ ">5 %<"
+    refute drawing =~ "of clients</text>"
     assert length(tips(drawing)) == 4
-    assert_inside(drawing)
 
-    drawing =
-      [{0, 0, 1}] |> verdict(curve: [{10, 1, 1}]) |> Charts.curve("c") |> IO.iodata_to_binary()
+    drawing = [{0, 0, 1}] |> verdict(curve: [{10, 1, 1}]) |> Charts.curve("c") |> broad()
 
     assert drawing =~ "Every limit tried denies some."
-    assert_inside(drawing)
   end
 
   test "the curve has a place for limits of any size" do
@@ -147,11 +168,21 @@ defmodule RateLimiter.Replay.ChartsTest do
           [{1, 9, 9}, {10, 1, 1}, {10_000_000_000, 0, 0}],
           for(limit <- 10..80, do: {limit, 80 - limit, 80 - limit})
         ] do
-      drawing =
-        [{0, 100, 9}] |> verdict(curve: curve) |> Charts.curve("c") |> IO.iodata_to_binary()
+      drawing = [{0, 100, 9}] |> verdict(curve: curve) |> Charts.curve("c") |> broad()
 
       assert length(tips(drawing)) == length(curve)
-      assert_inside(drawing)
     end
+  end
+
+  test "the curve has a line at each share of clients that a limit was searched for" do
+    {:ok, limit} = LimitText.parse("20/min")
+    verdict = verdict([{0, 180, 20}], curve: [{5, 40, 90}, {20, 0, 0}])
+    drawing = broad(Charts.curve(%{verdict | smallest: [{0, limit}, {10_000, limit}]}, "c"))
+    assert [_] = Regex.scan(~r/class="target"/, drawing)
+    assert drawing =~ ">1 % of clients</text>"
+
+    # Beyond the axis there is no place for it.
+    drawing = broad(Charts.curve(%{verdict | smallest: [{900_000, limit}]}, "c"))
+    refute drawing =~ "target"
   end
 end

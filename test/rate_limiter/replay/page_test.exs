@@ -48,9 +48,10 @@ defmodule RateLimiter.Replay.PageTest do
 
     {document, []} = :xmerl_scan.string(xml, quiet: true)
     drawings = :xmerl_xpath.string(~c"//svg", document)
-    assert length(drawings) == 6
-    assert length(:xmerl_xpath.string(~c(//svg[@role="img"]/title), document)) == 6
-    assert length(:xmerl_xpath.string(~c"//svg/desc", document)) == 6
+    # Three charts for each limit, for wide and for narrow pages.
+    assert length(drawings) == 12
+    assert length(:xmerl_xpath.string(~c(//svg[@role="img"]/title), document)) == 12
+    assert length(:xmerl_xpath.string(~c"//svg/desc", document)) == 12
     ids = for attribute <- :xmerl_xpath.string(~c"//@id", document), do: elem(attribute, 8)
     assert ids == Enum.uniq(ids)
   end

@@ -45,7 +45,9 @@ defmodule RateLimiter.Top.PageTest do
 
     sensors = %{
       memory: %{value: 0.5, stress: 0.0, no_opinion: nil},
-      pool: %{value: nil, stress: nil, no_opinion: "gone"}
+      pool: %{value: nil, stress: nil, no_opinion: "gone"},
+      run_queue: %{value: 2, stress: 0.0, no_opinion: nil},
+      timer: %{value: 3.5, stress: 0.0, no_opinion: nil}
     }
 
     page = page(%{now | instances: [%{instance | subsystems: [sick], sensors: sensors}]}, now)
@@ -55,7 +57,27 @@ defmodule RateLimiter.Top.PageTest do
     assert page =~
              "  cut 0.60 -> 0.42: calls wait 80 ms\n  alone: this node decides by its own signals\n  the gate of this node admits 50 %, and sheds 50 %\n  :probe is contained\n"
 
-    assert page =~ "sensors  memory 0.5   pool no opinion\n"
+    assert page =~
+             "sensors  memory 50 %   pool no opinion   run_queue 2 per scheduler"
+
+    assert page =~ "\n         timer 3.5 ms\n"
+  end
+
+  test "the history of an instance shows its spikes, in the width of the terminal" do
+    now = Snapshot.take()
+    rates = [{10, 0}, {80, 2}, {0, 0}] ++ List.duplicate({10, 0}, 57)
+
+    shown = fn rates, columns ->
+      screen = Map.put(@screen, :columns, columns)
+      now |> Page.render(now, screen, %{":top_shown" => rates}) |> IO.iodata_to_binary()
+    end
+
+    page = shown.(rates, 100)
+    assert page =~ ~r/^calls\/s   ▁{57}·█▁  most 80$/mu
+    assert page =~ ~r/^denied\/s  ·{58}█·  most 2$/mu
+
+    for line <- String.split(shown.(rates, 80), "\n"), do: assert(Text.width(line) <= 80, line)
+    refute shown.([{10, 0}], 80) =~ ~r/^calls\/s/m
   end
 
   test "an instance that has just started has no rates" do

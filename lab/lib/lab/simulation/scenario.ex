@@ -9,6 +9,7 @@ defmodule Lab.Simulation.Scenario do
     :key,
     :title,
     :seconds,
+    about: "",
     limit: 1.2,
     law: nil,
     retries: 0,
@@ -18,6 +19,7 @@ defmodule Lab.Simulation.Scenario do
     demand: 0.9
   ]
 
+  #   about      what happens, in a sentence
   #   demand     in normal operation, as a share of capacity
   #   limit      the configured limit, as a multiple of capacity
   #   law        of service times, if the scenario has its own
@@ -28,6 +30,7 @@ defmodule Lab.Simulation.Scenario do
   @type t :: %__MODULE__{
           key: atom,
           title: String.t(),
+          about: String.t(),
           seconds: pos_integer,
           limit: number,
           law: nil | Lab.Simulation.Service.law(),
@@ -39,17 +42,86 @@ defmodule Lab.Simulation.Scenario do
         }
 
   @scenarios [
-    %{key: :a, title: "capacity -50 %", seconds: 120, overload: {30, 90}},
-    %{key: :b, title: "flash crowd x10", seconds: 100, overload: {30, 60}},
-    %{key: :c, title: "leak 100 to 40 %", seconds: 250},
-    %{key: :d, title: "square wave 20 s", seconds: 160},
-    %{key: :e, title: "heavy tail, stalls", seconds: 150, law: {:pareto, 1.8}},
-    %{key: :f, title: "+400 ms, not load", seconds: 150},
-    %{key: :g, title: "1 of 4 nodes lost", seconds: 120, overload: {30, 90}},
-    %{key: :h, title: "limit 2x too high", seconds: 120, limit: 2.0, overload: {0, 120}},
-    %{key: :i, title: "retry storm", seconds: 120, retries: 3},
-    %{key: :j, title: "Redis stalls 5 s", seconds: 90},
-    %{key: :l, title: "a false signal", seconds: 120, pain: [{30, 90, :false_alarm, 1.0}]}
+    %{
+      key: :a,
+      title: "capacity -50 %",
+      about: "The workers become half as fast after 30 s, for a minute, under 90 % load.",
+      seconds: 120,
+      overload: {30, 90}
+    },
+    %{
+      key: :b,
+      title: "flash crowd x10",
+      about: "Ten times as many calls arrive after 30 s, for 30 s.",
+      seconds: 100,
+      overload: {30, 60}
+    },
+    %{
+      key: :c,
+      title: "leak 100 to 40 %",
+      about:
+        "The workers become slower from 10 s on, to 40 % after 190 s, and are restarted after 220 s.",
+      seconds: 250
+    },
+    %{
+      key: :d,
+      title: "square wave 20 s",
+      about: "The workers are half as fast in every other 20 s.",
+      seconds: 160
+    },
+    %{
+      key: :e,
+      title: "heavy tail, stalls",
+      about:
+        "Some calls take very long, and all workers stall now and then, far below capacity: no call has to be denied.",
+      seconds: 150,
+      law: {:pareto, 1.8}
+    },
+    %{
+      key: :f,
+      title: "+400 ms, not load",
+      about:
+        "Every answer takes 400 ms longer from 30 s to 90 s, at any load: no call has to be denied.",
+      seconds: 150
+    },
+    %{
+      key: :g,
+      title: "1 of 4 nodes lost",
+      about:
+        "One of four nodes is lost from 30 s to 90 s, with the calls in it, under 90 % load.",
+      seconds: 120,
+      overload: {30, 90}
+    },
+    %{
+      key: :h,
+      title: "limit 2x too high",
+      about: "The limit is twice the capacity, and twice as many calls arrive as fit.",
+      seconds: 120,
+      limit: 2.0,
+      overload: {0, 120}
+    },
+    %{
+      key: :i,
+      title: "retry storm",
+      about:
+        "The workers are slow from 30 s to 50 s, and clients repeat a failed call up to three times.",
+      seconds: 120,
+      retries: 3
+    },
+    %{
+      key: :j,
+      title: "Redis stalls 5 s",
+      about:
+        "Each check waits 100 ms for its store from 40 s to 45 s, until the fallback decides.",
+      seconds: 90
+    },
+    %{
+      key: :l,
+      title: "a false signal",
+      about: "A source reports the greatest pain from 30 s to 90 s, although nothing is wrong.",
+      seconds: 120,
+      pain: [{30, 90, :false_alarm, 1.0}]
+    }
   ]
 
   @doc "Returns the eight scenarios of the main table."
@@ -80,6 +152,27 @@ defmodule Lab.Simulation.Scenario do
         changes
       )
     end)
+  end
+
+  @doc "Returns the spans in seconds in which conditions differ from those at the start."
+  @spec faults(t, Size.t(), integer) :: [{number, number}]
+  def faults(%__MODULE__{} = scenario, size, seed) do
+    [first | _] = segments = segments(scenario, size, seed)
+    ends = for segment <- segments, do: segment.until_ms / 1_000
+    normal? = &(%{&1 | until_ms: 0} == %{first | until_ms: 0})
+
+    parts =
+      [0 | ends]
+      |> Enum.zip(Enum.zip(ends, segments))
+      |> Enum.chunk_by(fn {_from, {_to, segment}} -> normal?.(segment) end)
+
+    differing =
+      for [{from, {_, segment}} | _] = part <- parts,
+          not normal?.(segment),
+          {_, {to, _}} = List.last(part),
+          do: {from, to}
+
+    differing ++ for {from, to, _source, _level} <- scenario.pain, do: {from, to}
   end
 
   # {end in seconds, demand / capacity, other fields of the segment}

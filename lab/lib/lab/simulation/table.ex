@@ -3,6 +3,7 @@ defmodule Lab.Simulation.Table do
   # Cells as Markdown tables for a terminal.
 
   alias Lab.Simulation
+  alias Lab.Simulation.Scenario
   alias RateLimiter.Core.Numbers
 
   @title 15
@@ -53,7 +54,7 @@ defmodule Lab.Simulation.Table do
   @spec conduct([Simulation.cell()]) :: iodata
   def conduct(cells) do
     columns = [
-      {"settling in A", fn cells -> seconds(of(cells, :a, & &1.settling)) end},
+      {"settling in A", &settling/1},
       {"variation in H", fn cells -> percent(of(cells, :h, & &1.variation)) end},
       {"denied in E", fn cells -> percent(of(cells, :e, & &1.denied)) end},
       {"goodput in F", fn cells -> number(of(cells, :f, & &1.goodput)) end}
@@ -120,6 +121,13 @@ defmodule Lab.Simulation.Table do
   defp by_controller(cells) do
     for controller <- cells |> Enum.map(& &1.controller) |> Enum.uniq(),
         do: {controller, Enum.filter(cells, &(&1.controller == controller))}
+  end
+
+  # A law that never settles has the length of the overload.
+  defp settling(cells) do
+    {from, to} = Scenario.find(:a).overload
+    settling = of(cells, :a, & &1.settling)
+    if settling == to - from, do: "never", else: seconds(settling)
   end
 
   defp of(cells, key, field) do
