@@ -36,10 +36,10 @@ defmodule RateLimiter.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # Without Hex nothing can be fetched: the stand-in for telemetry keeps this repository, and an
+  # Where nothing can be fetched, the stand-in for telemetry keeps this repository, and an
   # application that depends on it by path, compiling and tested.
   defp deps do
-    if Code.ensure_loaded?(Hex) do
+    if hex?() do
       [
         {:telemetry, "~> 1.0"},
         {:plug, "~> 1.14", optional: true},
@@ -50,6 +50,19 @@ defmodule RateLimiter.MixProject do
     else
       [{:telemetry, path: "vendor/telemetry"}]
     end
+  end
+
+  # Whether a registry can be reached is known only after a request to it. `HEX_OFFLINE` is how
+  # Hex is told that it cannot; a package that was fetched before is used then, too.
+  defp hex? do
+    Code.ensure_loaded?(Hex) and
+      (System.get_env("HEX_OFFLINE", "") not in ~w(1 true) or fetched?("telemetry") or
+         not File.dir?(Path.join(__DIR__, "vendor")))
+  end
+
+  defp fetched?(package) do
+    home = System.get_env("HEX_HOME") || Path.expand("~/.hex")
+    Path.wildcard(Path.join(home, "packages/hexpm/#{package}-*.tar")) != []
   end
 
   # `rate_limiter` on Hex is another library, hence the name.
