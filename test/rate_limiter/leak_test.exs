@@ -55,6 +55,20 @@ defmodule RateLimiter.LeakTest do
       Supervisor.stop(supervisor)
     end
 
+    test "adding several limiters at once, and removing them, takes the places of the ones before" do
+      {:ok, supervisor} = RateLimiter.start_link(name: :leak, limiters: [])
+      names = for number <- 1..10, do: :"leak_added_#{number}"
+
+      assert_no_growth(200, fn ->
+        for name <- names,
+            do: :ok = RateLimiter.add_limiter(name, [windows: [w: [limit: 1, per: :day]]], :leak)
+
+        for name <- names, do: :ok = RateLimiter.remove_limiter(name)
+      end)
+
+      Supervisor.stop(supervisor)
+    end
+
     test "starting the limiters of a test leaks nothing" do
       assert_no_growth(fn ->
         fn ->

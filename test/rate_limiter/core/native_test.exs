@@ -5,6 +5,8 @@ defmodule RateLimiter.NativeTest do
   import RateLimiter.Support.Eventually
 
   alias RateLimiter.Store
+  alias RateLimiter.Support.Nodes
+  alias RateLimiter.Support.Nodes.Guest
   alias RateLimiter.Core.Native
 
   setup do
@@ -160,6 +162,23 @@ defmodule RateLimiter.NativeTest do
       assert {:error, :on_load_failure} = :code.load_file(Native)
       assert_receive :reported, 30_000
       assert {:ok, _handle, _owner} = Store.new_limiter(config(), :monotonic)
+    end
+
+    test "brings the module back after a forced recompile, once its old code is purged" do
+      [node] = Nodes.start!(1)
+      limiters = [api: [windows: [w: [limit: 10, per: :day]]]]
+      :ok = Nodes.call(node, Guest, :serve_alone, [[limiters: limiters]])
+      check = fn -> Nodes.call(node, RateLimiter, :check_and_track, [:api, "u", :w]) end
+      assert {:ok, %{remaining: 9}} = check.()
+
+      # As Mix does before it compiles a module again.
+      Nodes.call(node, :code, :purge, [Native])
+      assert Nodes.call(node, :code, :delete, [Native])
+      assert catch_error(check.()) == :undef
+
+      # The instance keeps the library in memory, and so the counts.
+      Nodes.call(node, :code, :purge, [Native])
+      assert {:ok, %{remaining: 8}} = check.()
     end
 
     test "lets every other module be compiled and loaded again" do
