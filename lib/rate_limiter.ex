@@ -438,6 +438,10 @@ defmodule RateLimiter do
     * `:keys`, `:request_ids` and `:memory` - the ids and the request ids in memory, and its bytes, now.
     * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
       overflow bucket, and expired ids of both kinds that were removed, since the start.
+    * `:windows`, of each limiter only - the calls of each window: `:allowed`, `:denied` and `:unavailable`, `:thresholds`
+      (calls that emitted `[:rate_limiter, :threshold]`), and `:sources`, the allowed and denied calls by what decided
+      them, as `:source` of `RateLimiter.Usage`. A call on several windows counts once, under the window that denied it or
+      has the least left.
 
   With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`).
 
@@ -447,6 +451,8 @@ defmodule RateLimiter do
       iex> stats = RateLimiter.stats()
       iex> {stats.store, stats.checks, stats.limiters.login.keys}
       {:local, 1, 1}
+      iex> stats.limiters.login.windows.attempts.allowed
+      1
 
   Raises `ArgumentError` if the instance is not running.
   """

@@ -43,8 +43,9 @@ defmodule RateLimiter.Redis do
       `:timeouts`, `:refused` by Redis, `:unsent`, `:reconnections`, and how often a breaker `:opened`. A server has
       its address as `:server`, and `:breaker`, `:connections`, `:pending`, `:round_trip_us` (the smoothed time from
       sending calls to their reply), `:recent_calls` and `:recent_failures` (the calls of the last five seconds, and those
-      of them that it has not answered), `:failing` (whether these are more than one in ten), `:problem` and `:evicts`
-      (the `maxmemory-policy` by which it evicts keys, or `nil`).
+      of them that it has not answered), `:failing` (whether these are more than one in ten), `:problem`, `:evicts`
+      (the `maxmemory-policy` by which it evicts keys, or `nil`), how often its breaker `:opened`, and `:answered` and `:failed`, histograms of how long calls waited for their reply or
+      failure: `:sum_us`, and as `:buckets` pairs of an upper bound in microseconds and the calls up to it.
 
   ## Options
 

@@ -8,7 +8,7 @@ defmodule RateLimiter.Store do
 
   alias RateLimiter.{Telemetry, Usage}
   alias RateLimiter.Core.{Errors, Limit, Native}
-  alias RateLimiter.Store.{Answer, Id, Lookup, Request}
+  alias RateLimiter.Store.{Answer, Counts, Id, Lookup, Request}
 
   @type windows :: Lookup.names()
   @type answer :: RateLimiter.answer()
@@ -42,9 +42,9 @@ defmodule RateLimiter.Store do
   def allow?(limiter, id, windows, cost),
     do: match?({:ok, _usage}, check_once(limiter, id, windows, cost, nil))
 
-  defp decided({:ok, events, _, _, _, _, _, _} = answer, limiter, _id, window, cost) do
+  defp decided({:ok, events, _, _, _, _, _, _} = answer, limiter, id, window, cost) do
     usage = Usage.from_window(answer, limiter, window, cost)
-    Telemetry.allowed(usage, events)
+    Telemetry.allowed(usage, events, id)
     {:ok, usage}
   end
 
@@ -135,17 +135,22 @@ defmodule RateLimiter.Store do
   @doc "Makes a limiter that this node decides. It lives as long as its owner."
   @spec new_limiter(RateLimiter.Instance.Config.limiter(), :monotonic | Native.clock()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection()
-  def new_limiter(%{windows: windows, events: events, max_keys: max_keys}, clock),
-    do: Native.new_limiter(Enum.map(windows, &Limit.to_native/1), {events, max_keys, clock})
+  def new_limiter(%{windows: windows, events: events, max_keys: max_keys} = config, clock) do
+    options = {events, max_keys, threshold_ppm(config[:threshold]), clock}
+    Native.new_limiter(Enum.map(windows, &Limit.to_native/1), options)
+  end
 
   @doc "Makes a limiter of this name that the nodes of a Redis share. It lives here as long as its owner."
   @spec new_shared_limiter(RateLimiter.Instance.Config.limiter(), atom, Native.store()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection() | Native.refusal()
   def new_shared_limiter(config, name, store) do
     %{windows: windows, events: events, max_keys: max_keys, on_outage: on_outage} = config
-    windows = Enum.map(windows, &Limit.to_native/1)
-    Native.new_shared_limiter(windows, {events, max_keys, on_outage}, {store, name})
+    options = {events, max_keys, threshold_ppm(config[:threshold]), on_outage}
+    Native.new_shared_limiter(Enum.map(windows, &Limit.to_native/1), options, {store, name})
   end
+
+  defp threshold_ppm(nil), do: nil
+  defp threshold_ppm(share), do: share |> Kernel.*(@unit) |> round() |> max(1)
 
   defdelegate drop(owner), to: Native
   defdelegate bind(name, owner), to: Native
@@ -179,8 +184,7 @@ defmodule RateLimiter.Store do
   @spec stats(Native.handle()) :: map | nil
   def stats(handle) do
     case Native.stats(handle) do
-      %{away: away?} = stats -> stats |> Map.drop([:away, :slots]) |> Map.put(:away?, away?)
-      %{} = stats -> Map.delete(stats, :slots)
+      %{windows: _} = stats -> Counts.of_limiter(stats)
       :unknown_limiter -> nil
     end
   end

@@ -6,7 +6,9 @@ defmodule RateLimiter.Telemetry do
   | --- | --- |
   | `[:rate_limiter, :check]` | a call was decided |
   | `[:rate_limiter, :violation]` | a call was denied |
-  | `[:rate_limiter, :stats]` | every `:stats_interval` |
+  | `[:rate_limiter, :threshold]` | an id has used the share `:threshold` of a limit |
+  | `[:rate_limiter, :stats]` | every `:stats_interval`, for each window |
+  | `[:rate_limiter, :memory]` | every `:stats_interval`, for each limiter |
   | `[:rate_limiter, :limit, :changed]` | a limit was changed at run time |
   | `[:rate_limiter, :clock]` | UTC and the monotonic clock have parted |
   | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
@@ -60,27 +62,62 @@ defmodule RateLimiter.Telemetry do
       between nodes, unless `RateLimiter.Audit` is attached with a key.
     * `:network` - the network of an id that is an IP address, only while `RateLimiter.Audit` is attached with `ids: :networks`
 
-  ## `[:rate_limiter, :stats]`
+  ## `[:rate_limiter, :threshold]`
 
-  The totals of an instance, every `:stats_interval`.
+  Emitted when an admitted call takes the usage of an id from below the share `:threshold` of a window's maximum to it or
+  above. Emitted once for each id in the period of the window, on each node; an id that falls below and rises again within
+  the period is not reported again. Off unless the limiter has the option `:threshold`, and then independent of `:events`.
+
+  Reported ids are kept until their period ends, and count towards `:max_keys` like request ids. Without room the event
+  is not emitted, so a flood of new ids is not a flood of events.
 
   | measurement | unit | |
   | --- | --- | --- |
-  | `:keys` | ids | in memory now |
-  | `:request_ids` | ids of calls | in memory now |
-  | `:memory` | bytes | of both |
-  | `:checks`, `:denials` | calls | since the start |
-  | `:overflowed` | calls | since the start, of new ids that shared the overflow bucket because `:max_keys` was reached |
-  | `:swept` | ids | since the start, expired and removed |
+  | `:cost` | cost | the cost of the call |
+  | `:max` | cost | the maximum of the window |
+  | `:current` | cost | what is in use after the call |
 
-  With Redis also `:cached_denials`, `:fallbacks`, `:unavailable`, `:pending` and `:owing`, as in `RateLimiter.Redis`.
+  Metadata: `:limiter`, `:window`, `:source`, `:scale` and `:id_hash`, as above.
+
+  ## `[:rate_limiter, :stats]`
+
+  What a window has counted since the last of these events, and since the start for the first. Emitted every
+  `:stats_interval` for each window of each limiter, so the sum of the events is a counter. A call on several windows counts
+  once, under the window that denied it or has the least left, as in `[:rate_limiter, :check]`. Calls on subsystems are not
+  included.
+
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:checks` | calls | all decided calls |
+  | `:allowed`, `:denied` | calls | by their result |
+  | `:unavailable` | calls | without an answer, because Redis is away and the limiter has `on_outage: :deny` |
+  | `:fallbacks` | calls | allowed or denied by this node alone during an outage of Redis |
+  | `:thresholds` | calls | that emitted `[:rate_limiter, :threshold]` |
 
   Metadata:
 
     * `:instance` - the name of the instance
     * `:store` - `:local` or `:redis`
-    * `:limiters` - a map from each limiter to its own numbers
-    * `:redis` and `:breaker` - with Redis, as in `RateLimiter.Redis`
+    * `:limiter` and `:window`
+
+  What a limiter counts after its last event and before it ends is not reported.
+
+  ## `[:rate_limiter, :memory]`
+
+  The size of a limiter, every `:stats_interval`.
+
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:keys` | ids | in memory now |
+  | `:request_ids` | ids of calls | in memory now, with the ids that `[:rate_limiter, :threshold]` reported |
+  | `:bytes` | bytes | of both |
+  | `:overflowed` | calls | since the last event, of new ids that shared the overflow bucket because `:max_keys` was reached |
+  | `:swept` | ids | since the last event, expired and removed |
+
+  With Redis without `:request_ids`, `:overflowed` and `:swept`, but with `:cached_denials` since the last event, and
+  `:pending` and `:owing` now, as in `RateLimiter.Redis`.
+
+  Metadata: `:instance`, `:store` and `:limiter`.
 
   ## `[:rate_limiter, :limit, :changed]`
 
@@ -245,7 +282,7 @@ defmodule RateLimiter.Telemetry do
 
   @check [:rate_limiter, :check]
   @violation [:rate_limiter, :violation]
-  @stats [:rate_limiter, :stats]
+  @threshold [:rate_limiter, :threshold]
   @adaptation [:rate_limiter, :vsm, :adaptation]
   @adapted [:subsystem, :action, :binding, :held_by, :sentence, :dry_run, :agreement, :epoch]
   @signals %{
@@ -258,9 +295,15 @@ defmodule RateLimiter.Telemetry do
   @clock [:rate_limiter, :clock]
 
   @doc false
-  @spec allowed(Usage.t(), RateLimiter.Core.Native.events()) :: :ok
-  def allowed(usage, :all), do: check(usage, :allowed)
-  def allowed(_usage, _events), do: :ok
+  @spec allowed(Usage.t(), RateLimiter.Core.Native.emits(), RateLimiter.id()) :: :ok
+  def allowed(usage, :all, _id), do: check(usage, :allowed)
+
+  def allowed(usage, {:passed, events, windows}, id) do
+    for window <- windows, do: threshold(Map.get(usage.windows, window, usage), id)
+    allowed(usage, events, id)
+  end
+
+  def allowed(_usage, _events, _id), do: :ok
 
   @doc false
   @spec denied(Usage.t(), RateLimiter.Core.Native.events(), RateLimiter.id()) :: :ok
@@ -275,13 +318,6 @@ defmodule RateLimiter.Telemetry do
   @spec unavailable(Usage.t(), RateLimiter.Core.Native.events()) :: :ok
   def unavailable(_usage, :none), do: :ok
   def unavailable(usage, _events), do: check(usage, :unavailable)
-
-  @doc false
-  @spec stats(term, map) :: :ok
-  def stats(instance, stats) do
-    {metadata, measurements} = Map.split(stats, [:store, :limiters, :redis, :breaker])
-    :telemetry.execute(@stats, measurements, Map.put(metadata, :instance, instance))
-  end
 
   @doc false
   @spec adaptation(term, map) :: :ok
@@ -370,6 +406,12 @@ defmodule RateLimiter.Telemetry do
     else
       :ok
     end
+  end
+
+  defp threshold(usage, id) do
+    metadata = Map.take(usage, [:limiter, :window, :source, :scale])
+    measurements = Map.take(usage, [:cost, :max, :current])
+    :telemetry.execute(@threshold, measurements, Map.merge(metadata, IdHash.fields(id)))
   end
 
   # The public `list_handlers/1` reads the handlers of all events, this function only those that `execute/3` would call.

@@ -5,7 +5,7 @@ defmodule RateLimiter.TelemetryTest do
 
   @check [:rate_limiter, :check]
   @violation [:rate_limiter, :violation]
-  @stats [:rate_limiter, :stats]
+  @threshold [:rate_limiter, :threshold]
 
   setup do
     windows = [burst: [limit: 2, per: :second], slow: [limit: 5, per: :minute]]
@@ -193,56 +193,107 @@ defmodule RateLimiter.TelemetryTest do
     end
   end
 
-  describe "[:rate_limiter, :stats]" do
-    test "is emitted at every interval with the totals and the numbers of each limiter" do
-      test = self()
-      name = {:reporting, make_ref()}
-      handler = {__MODULE__, name}
-      :ok = :telemetry.attach(handler, @stats, &__MODULE__.forward/4, {name, test})
-      on_exit(fn -> :telemetry.detach(handler) end)
+  describe "[:rate_limiter, :threshold]" do
+    setup do
+      windows = [burst: [limit: 10, per: :minute], slow: [limit: 20, per: :hour]]
 
-      start_supervised!(
-        {RateLimiter,
-         name: name,
-         stats_interval: 1,
-         limiters: [telemetry_stats: [windows: [w: [limit: 1, per: :day]]]]}
-      )
+      for events <- [:all, :denials, :none] do
+        options = [events: events, windows: windows, threshold: 0.8]
+        :ok = RateLimiter.add_limiter(:"near_#{events}", options)
+      end
 
-      for _ <- 1..3, do: RateLimiter.check_and_track(:telemetry_stats, "u", :w)
-
-      {measurements, metadata} = stats_with_checks(3)
-
-      assert %{keys: 1, checks: 3, denials: 2, overflowed: 0, swept: 0, memory: memory} =
-               measurements
-
-      assert measurements.request_ids == 0
-      assert map_size(measurements) == 7
-
-      assert %{
-               instance: ^name,
-               store: :local,
-               limiters: %{telemetry_stats: %{keys: 1, memory: ^memory}}
-             } = metadata
+      listen_to_threshold()
     end
 
-    test "is not emitted with stats_interval: :infinity" do
-      assert RateLimiter.Instance.Reporter.start_link({RateLimiter.Instance.new([]), :infinity}) ==
-               :ignore
+    test "is emitted by the call that reaches the share of the limit, independent of :events" do
+      for limiter <- [:near_all, :near_denials, :near_none] do
+        {:ok, _} = RateLimiter.check_and_track(limiter, "u", :burst, cost: 7)
+        refute_received {:event, @threshold, _, _}
+        {:ok, _} = RateLimiter.check_and_track(limiter, "u", :burst)
+        assert_received {:event, @threshold, measurements, metadata}
+        assert measurements == %{cost: 1, max: 10, current: 8}
+        assert %{limiter: ^limiter, window: :burst, source: :local, scale: 1.0} = metadata
+        assert metadata.id_hash =~ ~r/^[0-9a-f]{16}$/
+        assert map_size(metadata) == 5
+      end
     end
-  end
 
-  @doc false
-  def forward(event, measurements, %{instance: name} = metadata, {name, test}),
-    do: send(test, {:event, event, measurements, metadata})
+    test "is emitted once for an id in the period of the window" do
+      {:ok, _} = RateLimiter.check_and_track(:near_none, "u", :burst, cost: 8)
+      assert_received {:event, @threshold, _, _}
 
-  def forward(_event, _measurements, _metadata, _other), do: :ok
+      # It drains below the threshold and rises again, nine times a minute.
+      for _ <- 1..9 do
+        RateLimiter.Test.advance({6, :second})
+        {:ok, _} = RateLimiter.check_and_track(:near_none, "u", :burst)
+      end
 
-  defp stats_with_checks(checks) do
-    assert_receive {:event, @stats, measurements, metadata}, 30_000
+      refute_received {:event, @threshold, _, _}
+      RateLimiter.Test.advance({6, :second})
+      {:ok, _} = RateLimiter.check_and_track(:near_none, "u", :burst)
+      assert_received {:event, @threshold, %{current: 8}, _}
+      assert RateLimiter.stats().limiters.near_none.windows.burst.thresholds == 2
+    end
 
-    if measurements.checks == checks,
-      do: {measurements, metadata},
-      else: stats_with_checks(checks)
+    test "is emitted for each id and for each window of a call" do
+      for id <- 1..3, do: {:ok, _} = RateLimiter.check_and_track(:near_none, id, :burst, cost: 9)
+      assert for(_ <- 1..3, do: threshold().id_hash) |> Enum.uniq() |> length() == 3
+      {:ok, _} = RateLimiter.check_and_track(:near_none, "u", :slow, cost: 8)
+      {:ok, _} = RateLimiter.check_and_track(:near_none, "u", cost: 8)
+      assert Enum.sort(for(_ <- 1..2, do: threshold().window)) == [:burst, :slow]
+    end
+
+    test "is emitted for entries of a batch and for calls with a request id" do
+      RateLimiter.check_batch(:near_none, [{"u", 8}, {"v", 1}, {"w", 10}], :burst)
+      for _ <- 1..2, do: threshold()
+
+      for _ <- 1..3 do
+        options = [cost: 8, request_id: "one"]
+        {:ok, _} = RateLimiter.check_and_track(:near_none, "x", :burst, options)
+      end
+
+      threshold()
+      refute_received {:event, @threshold, _, _}
+    end
+
+    test "is emitted for calls that ask only whether they are admitted" do
+      assert RateLimiter.allow?(:near_none, "u", :burst, cost: 8)
+      threshold()
+      assert RateLimiter.allow?(:near_none, "u", :burst)
+      refute_received {:event, @threshold, _, _}
+    end
+
+    test "is not emitted for denied calls, peeks and limiters without the option" do
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(:near_none, "u", :burst, cost: 11)
+
+      {:ok, _} = RateLimiter.peek(:near_none, "u", :burst, cost: 10)
+      {:ok, _} = RateLimiter.check_and_track(:none, "u", :slow, cost: 5)
+      refute_received {:event, @threshold, _, _}
+    end
+
+    test "is emitted before the usual event of the call" do
+      {:ok, _} = RateLimiter.check_and_track(:near_all, "u", :burst, cost: 10)
+      assert_received {:event, first, _, _} when first in [@threshold, @check]
+      assert first == @threshold
+      assert_received {:event, @check, _, %{result: :allowed}}
+    end
+
+    test "a flood of new ids emits no more than max_keys" do
+      window = [limit: 1, per: :hour]
+      :ok = RateLimiter.add_limiter(:flood, windows: [w: window], threshold: 1, max_keys: 10)
+      for id <- 1..1_000, do: RateLimiter.check_and_track(:flood, id, :w)
+      assert RateLimiter.stats().limiters.flood.windows.w.thresholds in 1..5
+    end
+
+    defp listen_to_threshold do
+      :telemetry.detach({RateLimiter.Support.Events, self()})
+      listen([@threshold, @check])
+    end
+
+    defp threshold do
+      assert_received {:event, @threshold, _, metadata}
+      metadata
+    end
   end
 
   describe "a handler that raises" do

@@ -23,8 +23,10 @@ defmodule RateLimiter.Core.Native do
           {window, algorithm :: atom, limit :: pos_integer, per_ns :: pos_integer,
            burst :: pos_integer | nil, sub_windows :: pos_integer | nil, aligned? :: boolean}
   @type rejection :: {:error, {window | nil, reason :: String.t()}}
-  @type options :: {events, max_keys :: pos_integer, clock :: :monotonic | clock}
-  @type shared_options :: {events, max_keys :: pos_integer, on_outage :: :share | :allow | :deny}
+  @type threshold_ppm :: 1..1_000_000 | nil
+  @type options :: {events, max_keys :: pos_integer, threshold_ppm, clock :: :monotonic | clock}
+  @type shared_options ::
+          {events, max_keys :: pos_integer, threshold_ppm, on_outage :: :share | :allow | :deny}
   @type plan :: {scale_ppm :: pos_integer, [{window, max :: non_neg_integer}, ...]}
 
   @doc "Returns burst and sub-windows of the limit as a store keeps it, or why it cannot."
@@ -66,7 +68,16 @@ defmodule RateLimiter.Core.Native do
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
-  @spec stats(limiter) :: map | refusal
+  @typedoc "Calls by window, of several windows under the one that decided, and those that passed its threshold."
+  @type window_stats ::
+          {window,
+           [
+             {source :: :local | :redis | :fallback, allowed :: non_neg_integer,
+              denied :: non_neg_integer, unavailable :: non_neg_integer}
+           ], passed :: non_neg_integer}
+
+  @spec stats(limiter) ::
+          %{required(:windows) => [window_stats], optional(atom) => term} | refusal
   def stats(_limiter), do: not_loaded()
 
   @spec full(limiter) :: boolean | refusal
@@ -92,9 +103,12 @@ defmodule RateLimiter.Core.Native do
           {window, max :: non_neg_integer, remaining :: non_neg_integer,
            next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms}
 
+  @typedoc "The events that an answer emits. With windows, the id has passed the threshold of each."
+  @type emits :: events | {:passed, events, [window, ...]}
+
   @typedoc "The answer of one window of a local limiter."
   @type usage ::
-          {:ok | :rate_limited, events, max :: non_neg_integer, remaining :: non_neg_integer,
+          {:ok | :rate_limited, emits, max :: non_neg_integer, remaining :: non_neg_integer,
            next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms,
            scale_ppm :: pos_integer}
 
@@ -102,7 +116,7 @@ defmodule RateLimiter.Core.Native do
   @type answer ::
           :ok
           | usage
-          | {verdict, events, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
+          | {verdict, emits, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
              binding :: window, [row, ...]}
           | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}
           | {:fallback, :started | :stopped, outage, answer}

@@ -19,6 +19,12 @@ defmodule RateLimiter.Instance.Config do
       default: :all,
       doc: "the calls that emit a `[:rate_limiter, :check]` event: `:all`, `:denials` or `:none`."
     ],
+    threshold: [
+      type: {:custom, &__MODULE__.share?/1, "a number above 0 and at most 1"},
+      doc:
+        "the share of a limit, such as `0.8`, at which `[:rate_limiter, :threshold]` is emitted: once for each id in the " <>
+          "period of a window. By default never."
+    ],
     max_keys: [
       type: :pos_integer,
       default: 5_000_000,
@@ -71,7 +77,8 @@ defmodule RateLimiter.Instance.Config do
     stats_interval: [
       type: {:or, [:milliseconds, {:in, [:infinity]}]},
       default: 10_000,
-      doc: "milliseconds between two `[:rate_limiter, :stats]` events, or `:infinity` for none."
+      doc:
+        "milliseconds between two `[:rate_limiter, :stats]` and `[:rate_limiter, :memory]` events, or `:infinity` for none."
     ]
   ]
 
@@ -83,6 +90,7 @@ defmodule RateLimiter.Instance.Config do
           required(:windows) => [{atom, Limit.t()}],
           required(:events) => :all | :denials | :none,
           required(:max_keys) => pos_integer,
+          optional(:threshold) => number | nil,
           optional(:on_outage) => :share | :allow | :deny
         }
   @type store :: :local | {:redis, Redis.Config.t()}
@@ -138,6 +146,10 @@ defmodule RateLimiter.Instance.Config do
       do: Options.expected!(path, ":local or {:redis, options}", other),
       else: Options.hidden!(path, ":local or {:redis, options}")
   end
+
+  @doc "Returns whether a value is a share of a limit."
+  @spec share?(term) :: boolean
+  def share?(value), do: is_number(value) and value > 0 and value <= 1
 
   @doc "Hides the passwords in unvalidated options, because supervisors show how a child was started."
   @spec hide(term) :: term

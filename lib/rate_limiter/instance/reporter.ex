@@ -1,7 +1,8 @@
 defmodule RateLimiter.Instance.Reporter do
   @moduledoc false
-  # The limits, counts and health of an instance, on request and as the event `[:rate_limiter, :stats]` at every
-  # interval.
+  # The limits, counts and health of an instance on request, and its counts as events at every interval.
+  #
+  # The counts that were reported are a row of the instance's table, so that a crash of this process repeats none.
 
   use GenServer
 
@@ -9,6 +10,7 @@ defmodule RateLimiter.Instance.Reporter do
   alias RateLimiter.Core.Limit
   alias RateLimiter.Instance.Clock
 
+  @reported {:reported, :counts}
   @zero %{keys: 0, request_ids: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
 
   @doc false
@@ -29,8 +31,10 @@ defmodule RateLimiter.Instance.Reporter do
     end
   end
 
-  defp options(config, :local), do: Map.take(config, [:events, :max_keys])
-  defp options(config, {:redis, _}), do: Map.take(config, [:events, :max_keys, :on_outage])
+  defp options(config, :local), do: Map.take(config, [:events, :max_keys, :threshold])
+
+  defp options(config, {:redis, _}),
+    do: Map.take(config, [:events, :max_keys, :threshold, :on_outage])
 
   defp window(%Limit{} = limit, max) do
     limit
@@ -131,9 +135,37 @@ defmodule RateLimiter.Instance.Reporter do
   @impl true
   def handle_info(:report, {instance, interval} = state) do
     schedule(interval)
-    Telemetry.stats(instance.name, stats(instance))
+    report(instance)
     {:noreply, state}
   end
+
+  defp report(%Instance{name: name, store: store} = instance) do
+    before = reported(instance)
+
+    now =
+      for {limiter, handle, _} <- Instance.all(instance),
+          do: {limiter, handle, Store.stats(handle)}
+
+    counts = for {_limiter, handle, %{} = counts} <- now, into: %{}, do: {handle, counts}
+    # First, since a count must not be reported twice, whatever a handler does to this process.
+    :ets.insert(instance.table, {@reported, counts})
+
+    for {limiter, handle, %{} = counts} <- now do
+      metadata = %{instance: name, store: kind(store), limiter: limiter}
+      # A limiter that was removed and added again has another handle, and counts from zero.
+      Telemetry.Stats.emit(metadata, counts, before[handle])
+    end
+  end
+
+  defp reported(%Instance{table: table}) do
+    case :ets.lookup(table, @reported) do
+      [{@reported, counts}] -> counts
+      [] -> %{}
+    end
+  end
+
+  defp kind(:local), do: :local
+  defp kind({:redis, _store}), do: :redis
 
   defp schedule(interval), do: Process.send_after(self(), :report, interval)
 end

@@ -13,7 +13,7 @@ defmodule RateLimiter.Store.Answer do
     usage = usage(answer, limiter, windows, cost)
 
     case {elem(answer, 0), elem(answer, 1)} do
-      {:ok, events} -> Telemetry.allowed(usage, events)
+      {:ok, events} -> Telemetry.allowed(usage, events, id)
       {:rate_limited, events} -> Telemetry.denied(usage, events, id)
       {:unavailable, events} -> Telemetry.unavailable(usage, events)
     end

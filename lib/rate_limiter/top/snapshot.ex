@@ -51,10 +51,8 @@ defmodule RateLimiter.Top.Snapshot do
       for {window, limit} <- about.windows,
           do: %{name: window, limit: rate(limit), max: limit.max}
 
-    Map.merge(
-      %{name: name, scale: about.scale, windows: windows},
-      stats || %{checks: 0, denials: 0, keys: 0}
-    )
+    (stats || %{checks: 0, denials: 0, keys: 0})
+    |> Map.merge(%{name: name, scale: about.scale, windows: windows})
   end
 
   defp subsystems(%{subsystems: nil}), do: []

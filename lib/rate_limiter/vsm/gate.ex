@@ -41,9 +41,14 @@ defmodule RateLimiter.VSM.Gate do
 
   defp check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
     case Native.gate_check(gate, limiter, hashed, @window, Store.bounded(cost)) do
-      {:ok, events, _, _, _, _, _, _} = answer -> {:ok, allowed(answer, events, subsystem, cost)}
-      :large_id -> check(subsystem, id, cost, Id.hash!(limiter, id))
-      other -> deny(other, subsystem, id, cost)
+      {:ok, events, _, _, _, _, _, _} = answer ->
+        {:ok, allowed(answer, events, subsystem, {id, cost})}
+
+      :large_id ->
+        check(subsystem, id, cost, Id.hash!(limiter, id))
+
+      other ->
+        deny(other, subsystem, id, cost)
     end
   end
 
@@ -55,7 +60,7 @@ defmodule RateLimiter.VSM.Gate do
   defp enter(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
     case Native.gate_enter(gate, limiter, hashed, @window, Store.bounded(cost)) do
       {permit, answer} when is_reference(permit) ->
-        allowed(answer, elem(answer, 1), subsystem, cost)
+        allowed(answer, elem(answer, 1), subsystem, {id, cost})
         {:ok, permit}
 
       :large_id ->
@@ -143,9 +148,9 @@ defmodule RateLimiter.VSM.Gate do
 
   ## From native answers
 
-  defp allowed(answer, events, subsystem, cost) do
+  defp allowed(answer, events, subsystem, {id, cost}) do
     usage = Usage.from_window(answer, subsystem.name, @window, cost)
-    Telemetry.allowed(usage, events)
+    Telemetry.allowed(usage, events, id)
     usage
   end
 

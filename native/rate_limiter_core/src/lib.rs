@@ -96,5 +96,5 @@ pub use plan::MAX_WINDOWS;
 pub use scale::Scale;
 pub use single::SingleLimiter;
 pub use snapshot::{Import, Join, Known, Snapshot};
-pub use stats::Stats;
+pub use stats::{Decisions, Stats, WindowStats};
 pub use verdict::{Answer, Retry, Usage};

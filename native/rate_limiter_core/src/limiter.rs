@@ -3,6 +3,7 @@
 mod once;
 mod snapshot;
 mod sweep;
+mod threshold;
 mod utc;
 
 use std::hash::{BuildHasher, RandomState};
@@ -15,11 +16,11 @@ use crate::clock::{monotonic, Clock};
 use crate::error::{CallError, LimitError, UpdateError};
 use crate::key::Key;
 use crate::limit::Limit;
-use crate::plan::Plan;
+use crate::plan::{Plan, Window};
 use crate::scale::Scale;
-use crate::stats::Stats;
+use crate::stats::{Decisions, Stats, WindowStats};
 use crate::store::{Access, Accounting, Budget, Generation, Notes, Stripe, Table, Totals};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::verdict::{Answer, Usage};
 
 use sweep::VISIT_SLOTS;
@@ -122,6 +123,7 @@ impl Limiter {
         let Options { clock, max_keys } = options;
         let offset_to_unix = clock.offset_to_unix();
         let plan = Plan::new(limits, offset_to_unix)?;
+        let totals = Totals::new(plan.windows().len());
         let mut control = self.control.lock();
         control.epoch = control.epoch.wrapping_add(1);
         control.barren = 0;
@@ -133,7 +135,7 @@ impl Limiter {
             offset_to_unix,
             accounting: Arc::new(Accounting {
                 budget: Budget::new(max_keys),
-                totals: Totals::default(),
+                totals,
             }),
         });
         self.scale.store(Scale::ONE.ppm(), Ordering::Relaxed);
@@ -285,14 +287,25 @@ impl Limiter {
     /// Returns totals and the present size. Visits all stripes.
     pub fn stats(&self, epoch: Epoch) -> Result<Stats, CallError> {
         let control = self.control.lock();
-        let totals = &control.generation(epoch)?.accounting.totals;
+        let generation = control.generation(epoch)?;
+        let totals = &generation.accounting.totals;
+        let windows = generation.plan.windows().iter().zip(&totals.passed);
+        let window = |(window, passed): (&Window, &AtomicU64)| WindowStats {
+            tag: window.tag,
+            decisions: Decisions::default(),
+            passed: passed.load(Ordering::Relaxed),
+        };
         let mut stats = Stats {
+            windows: windows.map(window).collect(),
             overflowed: totals.overflowed.load(Ordering::Relaxed),
             swept: totals.swept.load(Ordering::Relaxed),
             bytes: (self.table.bytes() + self.notes.table().bytes()) as u64,
             ..Stats::default()
         };
-        self.table.each(|stripe| stats += stripe.states().stats());
+        self.table.each(|stripe| {
+            stats += stripe.states().stats();
+            stripe.states().tally(&mut stats.windows);
+        });
         let mut names = Stats::default();
         let notes = self.notes.table();
         notes.each(|stripe| names += stripe.states().stats());

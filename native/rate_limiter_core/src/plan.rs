@@ -26,6 +26,8 @@ pub(crate) struct Window {
     pub(crate) tag: Tag,
     pub(crate) limit: Limit,
     pub(crate) meter: Meter,
+    /// Its place in the plan.
+    pub(crate) index: usize,
     start: usize,
     end: usize,
 }
@@ -76,6 +78,7 @@ impl Plan {
                 tag: *tag,
                 limit: limit.clone(),
                 meter,
+                index: windows.len(),
                 start,
                 end,
             });

@@ -73,11 +73,7 @@ impl Answer {
     /// Without a window, [`binding`](Self::binding) panics.
     #[must_use]
     pub fn new(usages: Vec<(Tag, Usage)>) -> Self {
-        // The longest denial binds; if all windows admit the call, the one with the least left. Ties: the first.
-        let rank = |usage: &Usage| (std::cmp::Reverse(usage.retry), usage.remaining);
-        let binding = (0..usages.len())
-            .min_by_key(|&at| rank(&usages[at].1))
-            .unwrap_or(0);
+        let binding = binding(&usages);
         Self { usages, binding }
     }
 
@@ -99,4 +95,12 @@ impl Answer {
     pub fn usages(&self) -> &[(Tag, Usage)] {
         &self.usages
     }
+}
+
+/// Returns the place of the window that binds: the longest denial; if all windows admit the call, the one with the least
+/// left. Ties: the first.
+pub(crate) fn binding(usages: &[(Tag, Usage)]) -> usize {
+    let rank = |usage: &Usage| (std::cmp::Reverse(usage.retry), usage.remaining);
+    let places = 0..usages.len();
+    places.min_by_key(|&at| rank(&usages[at].1)).unwrap_or(0)
 }

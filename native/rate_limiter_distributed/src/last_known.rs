@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
     Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select, Stats, Tag,
-    UpdateError,
+    UpdateError, Usage,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -115,6 +115,11 @@ impl LastKnown {
     pub(crate) fn peek(&self, epoch: u64, key: Key, select: Select, cost: u64) -> Answer {
         self.states
             .decide(key.nth(epoch), select, cost, Limiter::peek_all)
+    }
+
+    /// Returns whether the key passes `share` of a window with this answer, for the first time within its period.
+    pub(crate) fn passes(&self, key: Key, answer: (Tag, &Usage), cost: u64, share: Scale) -> bool {
+        self.states.passes(key, answer, cost, share)
     }
 
     /// Changes one limit. Usage stays.

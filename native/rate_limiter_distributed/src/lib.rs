@@ -66,6 +66,7 @@
 //!     members: Arc::new(Members::new("this node", 2, Duration::from_secs(15))),
 //!     cache_denials: true,
 //!     remember: 10_000,
+//!     threshold: None,
 //! };
 //! let limiter = SharedLimiter::new(&[(1, "minute", limit)], options, Arc::new(Unreachable))?;
 //!
@@ -113,4 +114,4 @@ pub use members::{Members, Share};
 pub use meter::{Meter, MeterError};
 pub use options::{OnOutage, SharedOptions};
 pub use request::{Request, Response, Source, Verdict};
-pub use stats::SharedStats;
+pub use stats::{SharedStats, SharedWindowStats};

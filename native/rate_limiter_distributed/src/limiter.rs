@@ -196,8 +196,7 @@ impl SharedLimiter {
         let (known, counted) = (inner.last_known.stats(), inner.fallback.stats());
         let denials = inner.denials.as_ref().map_or(0, Denials::bytes) as u64;
         SharedStats {
-            checks: counters.checks.get(),
-            denials: counters.denials.get(),
+            windows: counters.windows(),
             cached_denials: counters.cached_denials.get(),
             fallbacks: counters.fallbacks.get(),
             unavailable: counters.unavailable.get(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::Clock;
+use rate_limiter_core::{Clock, Scale};
 
 use crate::members::Members;
 
@@ -20,6 +20,10 @@ pub struct SharedOptions {
     pub cache_denials: bool,
     /// The largest number of keys whose last known state is remembered, and of keys that are counted in an outage.
     pub remember: u64,
+    /// The share of a limit whose use is reported, once for each key and period, in [`Response::passed`].
+    ///
+    /// [`Response::passed`]: crate::Response::passed
+    pub threshold: Option<Scale>,
 }
 
 /// What decides while the authority is away.

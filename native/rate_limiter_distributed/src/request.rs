@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Answer, Key, Scale, Select};
+use rate_limiter_core::{Answer, Key, Scale, Select, Tag};
 
 use crate::call::{Op, RequestId};
 
@@ -34,6 +34,8 @@ pub struct Response {
     pub answer: Option<Answer>,
     /// The factor on all limits under which it was decided.
     pub scale: Scale,
+    /// The windows of which the key has passed the threshold with this request.
+    pub passed: Vec<Tag>,
     /// The new source, in the one response with which decisions moved from the authority to this node or back.
     pub switched_to: Option<Source>,
 }

@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{
     Answer, CallError, Epoch, Import, Key, Known, Limit, LimitError, Limiter, Once, Options, Scale,
-    Select, Stats, Tag, UpdateError,
+    Select, Stats, Tag, UpdateError, Usage,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -72,6 +72,10 @@ impl Table {
         self.limiter
             .clear(self.epoch, key, select)
             .unwrap_or_default();
+    }
+
+    pub(crate) fn passes(&self, key: Key, answer: (Tag, &Usage), cost: u64, share: Scale) -> bool {
+        self.limiter.passes(self.epoch, key, answer, cost, share)
     }
 
     pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {

@@ -30,4 +30,5 @@ rustler::atoms! {
     fallback,
     lost,
     unknown_store,
+    passed,
 }

@@ -12,9 +12,9 @@ use crate::{atom_bits, atoms};
 /// The answer of one window of a local limiter.
 #[derive(NifTuple)]
 #[rustler(encode)]
-struct UsageTerm {
+struct UsageTerm<'a> {
     verdict: Atom,
-    events: Events,
+    events: Emits<'a>,
     max: u64,
     remaining: u64,
     next_ms: u64,
@@ -27,7 +27,7 @@ struct UsageTerm {
 #[rustler(encode)]
 struct AnswerTerm<'a> {
     verdict: Atom,
-    events: Events,
+    events: Term<'a>,
     source: Atom,
     scale_ppm: u32,
     /// The window that denied the call or, if it was admitted, the one with the least left.
@@ -46,11 +46,19 @@ struct RowTerm<'a> {
     retry: Wait,
 }
 
+/// What an answer emits: the events of its limiter, or `{:passed, events, windows}` if the id has passed the threshold
+/// of windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Emits<'p> {
+    pub(crate) events: Events,
+    pub(crate) passed: &'p [Tag],
+}
+
 /// Milliseconds, or `:infinity`.
 struct Wait(Retry);
 
 #[inline]
-pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Events, scale: Scale) -> Term<'a> {
+pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Emits<'_>, scale: Scale) -> Term<'a> {
     UsageTerm {
         verdict: verdict(usage.allowed()),
         events,
@@ -69,7 +77,7 @@ pub(crate) fn answer<'a>(
     env: Env<'a>,
     verdict: Atom,
     answer: &Answer,
-    events: Events,
+    events: Emits<'_>,
     scale: Scale,
 ) -> Term<'a> {
     AnswerTerm::new(env, answer, verdict, events, atoms::local(), scale).encode(env)
@@ -93,10 +101,14 @@ pub(crate) fn response<'a>(
         Source::Authority => atoms::redis(),
         Source::Fallback => atoms::fallback(),
     };
-    let (events, scale) = (shared.events, response.scale);
+    let scale = response.scale;
+    let events = Emits {
+        events: shared.events,
+        passed: &response.passed,
+    };
     let answer = match (op, &response.answer) {
         (OpTerm::Reset, _) if response.verdict != Verdict::Unavailable => atoms::ok().to_term(env),
-        (_, None) => (verdict, events, source, scale.ppm()).encode(env),
+        (_, None) => (verdict, shared.events, source, scale.ppm()).encode(env),
         (_, Some(answer)) => {
             AnswerTerm::new(env, answer, verdict, events, source, scale).encode(env)
         }
@@ -120,7 +132,7 @@ impl<'a> AnswerTerm<'a> {
         env: Env<'a>,
         answer: &Answer,
         verdict: Atom,
-        events: Events,
+        events: Emits<'_>,
         source: Atom,
         scale: Scale,
     ) -> Self {
@@ -134,11 +146,32 @@ impl<'a> AnswerTerm<'a> {
         };
         Self {
             verdict,
-            events,
+            events: events.encode(env),
             source,
             scale_ppm: scale.ppm(),
             binding: atom_bits::to_atom(env, answer.binding().0),
             rows: answer.usages().iter().map(row).collect(),
+        }
+    }
+}
+
+impl Encoder for Emits<'_> {
+    #[inline]
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        if self.passed.is_empty() {
+            return self.events.encode(env);
+        }
+        let windows = self.passed.iter().map(|tag| atom_bits::to_atom(env, *tag));
+        let windows: Vec<Term> = windows.collect();
+        (atoms::passed(), self.events, windows).encode(env)
+    }
+}
+
+impl From<Events> for Emits<'_> {
+    fn from(events: Events) -> Self {
+        Self {
+            events,
+            passed: &[],
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
 
-use rate_limiter_core::{CallError, Clock, Limit, Options, Scale, Select, Tag, UpdateError};
-use rate_limiter_distributed::{SharedLimiter, SharedOptions, SharedUpdateError};
+use rate_limiter_core::{
+    CallError, Clock, Decisions, Limit, Options, Scale, Select, Tag, UpdateError, WindowStats,
+};
+use rate_limiter_distributed::{
+    SharedLimiter, SharedOptions, SharedUpdateError, SharedWindowStats,
+};
 use rustler::{Atom, Encoder, Env, NifMap, NifResult, NifUnitEnum, Resource, ResourceArc, Term};
 
 use crate::clock::SharedClock;
@@ -53,11 +57,10 @@ enum StoreTerm {
 
 #[derive(NifMap)]
 #[rustler(encode)]
-struct LocalStats {
+struct LocalStats<'a> {
+    windows: Vec<WindowTerm<'a>>,
     keys: u64,
     memory: u64,
-    checks: u64,
-    denials: u64,
     overflowed: u64,
     swept: u64,
     request_ids: u64,
@@ -66,11 +69,10 @@ struct LocalStats {
 
 #[derive(NifMap)]
 #[rustler(encode)]
-struct SharedStats {
+struct SharedStats<'a> {
+    windows: Vec<WindowTerm<'a>>,
     keys: u64,
     memory: u64,
-    checks: u64,
-    denials: u64,
     cached_denials: u64,
     fallbacks: u64,
     unavailable: u64,
@@ -79,6 +81,12 @@ struct SharedStats {
     slots: u64,
     away: bool,
 }
+
+/// `{window, decisions by source, passed}`
+type WindowTerm<'a> = (Term<'a>, Vec<DecisionsTerm>, u64);
+
+/// `{source, allowed, denied, unavailable}`
+type DecisionsTerm = (Atom, u64, u64, u64);
 
 /// The limit as a store keeps it, `{:ok, {burst | nil, sub_windows | nil}}`, or `{:error, reason}`.
 #[rustler::nif]
@@ -101,13 +109,15 @@ fn limit_check(env: Env<'_>, window: Window, Arg(store): Arg<StoreTerm>) -> NifR
 fn new_limiter<'a>(
     env: Env<'a>,
     windows: List<Window>,
-    (Arg(events), max_keys, clock): (Arg<Events>, u64, Term<'a>),
+    (Arg(events), max_keys, threshold, clock): (Arg<Events>, u64, Option<u32>, Term<'a>),
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let clock = decode_clock(clock)?;
         let options = Options { clock, max_keys };
-        let opened = window::limits(&windows.0)
-            .and_then(|limits| local::open(&limits, options, events).map_err(window::unnamed));
+        let opened = window::limits(&windows.0).and_then(|limits| {
+            let threshold = threshold.map(Scale::from_ppm);
+            local::open(&limits, options, events, threshold).map_err(window::unnamed)
+        });
         Ok(owned(env, opened))
     })
 }
@@ -117,7 +127,12 @@ fn new_limiter<'a>(
 fn new_shared_limiter<'a>(
     env: Env<'a>,
     windows: List<Window>,
-    (Arg(events), max_keys, Arg(on_outage)): (Arg<Events>, u64, Arg<OnOutageTerm>),
+    (Arg(events), max_keys, threshold, Arg(on_outage)): (
+        Arg<Events>,
+        u64,
+        Option<u32>,
+        Arg<OnOutageTerm>,
+    ),
     (store, name): (u64, Term<'a>),
 ) -> NifResult<Term<'a>> {
     answer(env, || {
@@ -135,6 +150,7 @@ fn new_shared_limiter<'a>(
                 cache_denials: store.caches_denials(),
                 clock: Clock::Monotonic,
                 remember: max_keys,
+                threshold: threshold.map(Scale::from_ppm),
             };
             let limiter = SharedLimiter::new(&windows, options, store.authority())
                 .map_err(window::unnamed)?;
@@ -259,10 +275,13 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
             Limiter::Local(local) => {
                 let stats = local.place.limiter.stats(local.epoch)?;
                 LocalStats {
+                    windows: stats
+                        .windows
+                        .iter()
+                        .map(|window| local_window(env, window))
+                        .collect(),
                     keys: stats.keys,
                     memory: stats.bytes,
-                    checks: stats.checks,
-                    denials: stats.denials,
                     overflowed: stats.overflowed,
                     swept: stats.swept,
                     request_ids: stats.names,
@@ -273,10 +292,13 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
             Limiter::Shared(shared) => {
                 let stats = shared.limiter.stats();
                 SharedStats {
+                    windows: stats
+                        .windows
+                        .iter()
+                        .map(|window| shared_window(env, window))
+                        .collect(),
                     keys: stats.remembered,
                     memory: stats.bytes,
-                    checks: stats.checks,
-                    denials: stats.denials,
                     cached_denials: stats.cached_denials,
                     fallbacks: stats.fallbacks,
                     unavailable: stats.unavailable,
@@ -289,6 +311,24 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
             }
         })
     })
+}
+
+fn local_window<'a>(env: Env<'a>, window: &WindowStats) -> WindowTerm<'a> {
+    let decided = decisions(atoms::local(), window.decisions, 0);
+    let name = atom_bits::to_atom(env, window.tag);
+    (name, vec![decided], window.passed)
+}
+
+fn shared_window<'a>(env: Env<'a>, window: &SharedWindowStats) -> WindowTerm<'a> {
+    let decided = vec![
+        decisions(atoms::redis(), window.authority, 0),
+        decisions(atoms::fallback(), window.fallback, window.unavailable),
+    ];
+    (atom_bits::to_atom(env, window.tag), decided, window.passed)
+}
+
+fn decisions(source: Atom, decided: Decisions, unavailable: u64) -> DecisionsTerm {
+    (source, decided.allowed, decided.denied, unavailable)
 }
 
 /// Returns whether there is no room for more keys. A shared limiter is never full.

@@ -1,10 +1,10 @@
 //! The limiters that this node decides by itself, in a static table.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
-use rate_limiter_core::{Epoch, Limit, LimitError, Limiter, Options, Tag};
+use rate_limiter_core::{Epoch, Limit, LimitError, Limiter, Options, Scale, Tag};
 
 use crate::handle::Handle;
 
@@ -21,6 +21,8 @@ pub(crate) enum Events {
 pub(crate) struct Place {
     pub(crate) limiter: Limiter,
     events: AtomicU8,
+    /// In parts per million; 0 for none.
+    threshold: AtomicU32,
 }
 
 /// A limiter as a call found it. It may have been closed since: then its epoch has ended.
@@ -63,6 +65,15 @@ impl Place {
             _ => Events::None,
         }
     }
+
+    /// The share of a limit whose use is reported.
+    #[inline]
+    pub(crate) fn threshold(&self) -> Option<Scale> {
+        match self.threshold.load(Ordering::Relaxed) {
+            0 => None,
+            ppm => Some(Scale::from_ppm(ppm)),
+        }
+    }
 }
 
 /// Finds the place of a handle.
@@ -79,6 +90,7 @@ pub(crate) fn open(
     limits: &[(Tag, Limit)],
     options: Options,
     events: Events,
+    threshold: Option<Scale>,
 ) -> Result<Handle, LimitError> {
     let mut free = TABLE.free.lock();
     let at = free.places.last().copied().unwrap_or(free.next);
@@ -88,9 +100,12 @@ pub(crate) fn open(
     let place = places[offset].get_or_init(|| Place {
         limiter: Limiter::closed(),
         events: AtomicU8::new(0),
+        threshold: AtomicU32::new(0),
     });
     let epoch = place.limiter.open(limits, options)?;
     place.events.store(events as u8, Ordering::Relaxed);
+    let ppm = threshold.map_or(0, Scale::ppm);
+    place.threshold.store(ppm, Ordering::Relaxed);
     if free.places.pop().is_none() {
         free.next += 1;
     }

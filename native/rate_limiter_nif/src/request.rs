@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Answer, CallError, Key, Limiter as Core, Nanos, Once, Select, Usage};
+use rate_limiter_core::{
+    Answer, CallError, Key, Limiter as Core, Nanos, Once, Scale, Select, Tag, Usage,
+};
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::RequestId;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::decode::{Arg, Windows};
+use crate::encode::Emits;
 use crate::id::NoKey;
 use crate::local::{Events, Local};
 use crate::op::OpTerm;
@@ -52,7 +55,7 @@ fn check<'a>(
     })
 }
 
-/// As `check`, but `true` for an admitted call that emits no event.
+/// As `check`, but `true` for an admitted call that emits no event, of a limiter without a threshold.
 #[rustler::nif]
 fn allow<'a>(
     env: Env<'a>,
@@ -180,7 +183,13 @@ impl Local {
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
         let usage = self.take(id, window, cost)?;
-        Ok(self.usage(env, &usage))
+        match self.place.threshold() {
+            None => Ok(self.usage(env, &usage)),
+            Some(share) => {
+                let call = (id::key(id)?, atom_bits::of(window), units(cost));
+                Ok(self.taken(env, call, &usage, share))
+            }
+        }
     }
 
     #[inline]
@@ -192,10 +201,16 @@ impl Local {
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
         let usage = self.take(id, window, cost)?;
-        if usage.allowed() && !matches!(self.place.events(), Events::All) {
-            return Ok(true.encode(env));
+        match self.place.threshold() {
+            None if usage.allowed() && !matches!(self.place.events(), Events::All) => {
+                Ok(true.encode(env))
+            }
+            None => Ok(self.usage(env, &usage)),
+            Some(share) => {
+                let call = (id::key(id)?, atom_bits::of(window), units(cost));
+                Ok(self.taken(env, call, &usage, share))
+            }
         }
-        Ok(self.usage(env, &usage))
     }
 
     #[inline]
@@ -213,7 +228,35 @@ impl Local {
     #[inline]
     pub(crate) fn usage<'a>(self, env: Env<'a>, usage: &Usage) -> Term<'a> {
         let place = self.place;
-        encode::usage(env, usage, place.events(), place.limiter.scale())
+        encode::usage(env, usage, place.events().into(), place.limiter.scale())
+    }
+
+    /// The answer of one window to a call that takes, of a limiter with a threshold.
+    #[cold]
+    fn taken<'a>(
+        self,
+        env: Env<'a>,
+        (key, tag, cost): (Key, Tag, u64),
+        usage: &Usage,
+        share: Scale,
+    ) -> Term<'a> {
+        let place = self.place;
+        let emits = Emits {
+            events: place.events(),
+            passed: &self.passed(key, &[(tag, *usage)], cost, share),
+        };
+        encode::usage(env, usage, emits, place.limiter.scale())
+    }
+
+    /// The windows of which the key passes the threshold with this answer.
+    fn passed(self, key: Key, usages: &[(Tag, Usage)], cost: u64, share: Scale) -> Vec<Tag> {
+        let Self { place, epoch } = self;
+        let passes = |(tag, usage): &(Tag, Usage)| {
+            let answer = (*tag, usage);
+            let passes = place.limiter.passes(epoch, key, answer, cost, share);
+            passes.then_some(*tag)
+        };
+        usages.iter().filter_map(passes).collect()
     }
 
     fn request<'a>(
@@ -257,7 +300,11 @@ impl Local {
         let answer = match (op, once, select) {
             // A call about one window allocates nothing.
             (OpTerm::Take, None, Select::Tags(&[tag])) => {
-                return Ok(self.usage(env, &limiter.check(epoch, key, tag, cost)?));
+                let usage = limiter.check(epoch, key, tag, cost)?;
+                return Ok(match place.threshold() {
+                    None => self.usage(env, &usage),
+                    Some(share) => self.taken(env, (key, tag, cost), &usage, share),
+                });
             }
             (OpTerm::Peek, _, Select::Tags(&[tag])) => {
                 return Ok(self.usage(env, &limiter.peek(epoch, key, tag, cost)?));
@@ -277,19 +324,29 @@ impl Local {
             }
         };
         let verdict = encode::verdict(answer.allowed());
-        Ok(self.answer(env, verdict, &answer))
+        match (op, place.threshold()) {
+            (OpTerm::Take, Some(share)) if answer.allowed() => {
+                let passed = self.passed(key, answer.usages(), cost, share);
+                Ok(self.answer(env, verdict, &answer, &passed))
+            }
+            _ => Ok(self.answer(env, verdict, &answer, &[])),
+        }
     }
 
     /// The answer of a call that would give back what the id has used, but the id is judged together with others.
     fn no_room<'a>(self, env: Env<'a>, key: Key, select: Select) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
         let now = place.limiter.peek_all(epoch, key, select, 0)?;
-        Ok(self.answer(env, atoms::unavailable(), &now))
+        Ok(self.answer(env, atoms::unavailable(), &now, &[]))
     }
 
-    fn answer<'a>(self, env: Env<'a>, verdict: Atom, answer: &Answer) -> Term<'a> {
+    fn answer<'a>(self, env: Env<'a>, verdict: Atom, answer: &Answer, passed: &[Tag]) -> Term<'a> {
         let place = self.place;
-        encode::answer(env, verdict, answer, place.events(), place.limiter.scale())
+        let emits = Emits {
+            events: place.events(),
+            passed,
+        };
+        encode::answer(env, verdict, answer, emits, place.limiter.scale())
     }
 }
 

@@ -58,6 +58,7 @@ mod context;
 mod credentials;
 mod error;
 mod heartbeat;
+mod latency;
 mod name;
 mod observer;
 mod pending;
@@ -81,6 +82,7 @@ pub use config::{
 pub use credentials::Credentials;
 pub use error::ConfigError;
 pub use heartbeat::Heartbeat;
+pub use latency::{Latency, LATENCY_BOUNDS_US};
 pub use name::{Kind, Namespace};
 pub use observer::{BatchEvent, BreakerEvent, Change, ConnectionEvent, EvictionEvent, Observer};
 pub use redis::Value;

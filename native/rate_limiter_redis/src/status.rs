@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rate_limiter_distributed::breaker::State;
 
+use crate::latency::Latency;
+
 /// The state of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -34,6 +36,12 @@ pub struct ServerStatus {
     pub recent_failures: u64,
     /// Whether these are more than one in ten.
     pub is_failing: bool,
+    /// How long calls waited that the server answered.
+    pub answered: Latency,
+    /// How long calls waited that it refused or did not answer, or whose connection broke.
+    pub failed: Latency,
+    /// Times that its breaker opened.
+    pub opened: u64,
     /// The last error, as the server or the system reported it. Cleared by success, unless the server is failing.
     pub problem: Option<String>,
     /// The `maxmemory-policy` by which the server evicts keys when its memory is full, if it does and shows it to this

@@ -27,6 +27,7 @@ defmodule RateLimiter.Instance.ReporterTest do
                api: %{
                  events: :none,
                  max_keys: 1_000,
+                 threshold: nil,
                  scale: 1.0,
                  windows: [
                    bucket: %{

@@ -45,23 +45,46 @@ defmodule RateLimiter.Redis.InstanceTest do
       assert_raise ArgumentError, message, add
     end
 
-    test "emits the status and counts as an event", %{name: name} = context do
-      Heard.listen(name, [[:rate_limiter, :stats]])
+    test "counts calls by what decided them, and how long they waited", context do
+      %{name: name} = context
+      start(context, [], threshold: 0.8)
+      {:ok, _} = RateLimiter.check_and_track(name, "u", :a, cost: 8)
+      {:error, :rate_limited, _} = RateLimiter.check_and_track(name, "u", :a, cost: 9)
+      stats = RateLimiter.stats(name)
+      window = stats.limiters[name].windows.a
+      assert %{allowed: 1, denied: 1, unavailable: 0, thresholds: 1} = window
+      assert window.sources.redis == %{allowed: 1, denied: 1}
+      assert window.sources.fallback == %{allowed: 0, denied: 0}
+      assert [%{opened: opened, answered: answered}] = stats.redis.servers
+      assert answered.buckets |> Enum.map(&elem(&1, 1)) |> Enum.sum() == 2
+      assert answered.sum_us > 0
+      assert {:infinity, _} = List.last(answered.buckets)
+
+      Redis.kill(context.server)
+      Redis.eventually(fn -> RateLimiter.stats(name).breaker == :opened end)
+      {:ok, %{source: :fallback}} = RateLimiter.check_and_track(name, "v", :a)
+      stats = RateLimiter.stats(name)
+      assert stats.limiters[name].windows.a.sources.fallback.allowed > 0
+      assert [%{opened: more, failed: %{sum_us: _}}] = stats.redis.servers
+      assert more == opened + 1
+    end
+
+    test "emits its counts as events", %{name: name} = context do
+      Heard.listen(name, [[:rate_limiter, :stats], [:rate_limiter, :memory]])
       options = [store: {:redis, url: Redis.url(context.server)}, stats_interval: 1]
 
       start_supervised!(
         {RateLimiter, [name: name, limiters: [{name, windows: windows()}]] ++ options}
       )
 
-      assert_receive {:event, _, measurements, %{store: :redis, redis: %{servers: _}} = metadata},
+      {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
+
+      assert_receive {:event, [_, :stats], %{checks: 1, allowed: 1, fallbacks: 0},
+                      %{store: :redis, limiter: ^name, window: :a}},
                      30_000
 
-      assert Enum.all?(measurements, fn {_key, value} -> is_integer(value) end)
-      assert %{^name => %{away?: false}} = metadata.limiters
-      assert metadata.breaker in [:closed, :half_open, :opened, nil]
-
-      Redis.kill(context.server)
-      Redis.eventually(fn -> RateLimiter.stats(name).breaker == :opened end)
+      assert_receive {:event, [_, :memory], %{keys: 1} = sizes, %{limiter: ^name}}, 30_000
+      assert sizes |> Map.keys() |> Enum.sort() == ~w(bytes cached_denials keys owing pending)a
     end
 
     test "adds, changes and removes limiters, and keeps usage in Redis",

@@ -35,6 +35,8 @@ pub(crate) struct Accounting {
 pub(crate) struct Totals {
     pub(crate) overflowed: AtomicU64,
     pub(crate) swept: AtomicU64,
+    /// For each window, the calls with which a key passed the threshold.
+    pub(crate) passed: Box<[AtomicU64]>,
 }
 
 impl Generation {
@@ -46,6 +48,14 @@ impl Generation {
 }
 
 impl Totals {
+    /// Returns the totals of a limiter with so many windows.
+    pub(crate) fn new(windows: usize) -> Self {
+        Self {
+            passed: (0..windows).map(|_| AtomicU64::new(0)).collect(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn count(counter: &AtomicU64, events: u64) {
         counter.fetch_add(events, Ordering::Relaxed);
     }

@@ -99,6 +99,15 @@ impl Access<'_> {
         })
     }
 
+    /// Writes a note of no value, which is none of a call, unless there is one. Returns whether it did.
+    pub(crate) fn mark(&mut self, name: Key, keep: Nanos) -> Result<bool, CallError> {
+        let (epoch, monotonic) = (self.epoch, self.monotonic);
+        self.with(name, |stripe| {
+            Ok(stripe.note(epoch, name, monotonic)?.is_none()
+                && stripe.put_note(epoch, name, 0, keep, monotonic)?)
+        })
+    }
+
     /// Returns the longest time for which any note was to hold; zero if there was none.
     pub(crate) fn longest(&self) -> Nanos {
         Nanos(self.notes.longest.load(Ordering::Relaxed))

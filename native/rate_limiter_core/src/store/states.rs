@@ -5,6 +5,7 @@
 //! denied too early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts
 //! with the overflow state, since it may have caused it.
 
+mod counts;
 mod notes;
 mod snapshot;
 mod split;
@@ -16,11 +17,12 @@ use crate::error::CallError;
 use crate::key::Key;
 use crate::plan::{Plan, Window};
 use crate::stats::Stats;
-use crate::verdict::Usage;
+use crate::verdict::{self, Usage};
 
 use super::generation::{Generation, Totals};
 use super::layout::Extent;
 use super::segment::{Segment, KEY_WORDS};
+use counts::Others;
 
 /// A stripe with more bytes of keys should split. A split or a growth moves so much, within some microseconds.
 const CROWDED_BYTES: usize = 16 * 1024;
@@ -35,13 +37,16 @@ pub(crate) struct States {
     segment: Segment,
     /// The number of the last check. The checks of a key have increasing numbers, also after its move to another stripe.
     serial: u64,
-    denials: u64,
+    /// The checks that the first window has denied. Its line is the one that each call has anyway.
+    denied: u64,
     logs: Logs,
     overflow: Option<Box<[u64]>>,
     /// The number at which it began to count.
     first: u64,
     /// The checks up to this number are over: those of one key were to be, and there was no room to note which.
     over: u64,
+    /// The checks of the other windows, from the first of them on.
+    others: Others,
 }
 
 /// Bytes at the beginning that a call for a known key touches.
@@ -81,7 +86,7 @@ impl States {
                 let slot = self.slot_at(&generation.plan, at);
                 let state = window.state(slot);
                 let usage = window.meter.take(state, now, call.cost, call.scale, true);
-                self.count(usage.allowed());
+                self.count(&generation.plan, window, usage.allowed());
                 return Ok(usage);
             }
         }
@@ -107,7 +112,7 @@ impl States {
                 }
                 self.take(generation, found, window, call, now);
             }
-            self.count(usage.allowed());
+            self.count(&generation.plan, window, usage.allowed());
         }
         Ok(usage)
     }
@@ -130,7 +135,7 @@ impl States {
         let allowed = usages.iter().all(|(_, usage)| usage.allowed());
         if !allowed {
             // Nothing is taken: the windows that admit the call report what they have now.
-            let selected = generation.plan.selected(select).zip(usages);
+            let selected = generation.plan.selected(select).zip(&mut *usages);
             for (window, (_, usage)) in selected.filter(|(_, (_, usage))| usage.allowed()) {
                 *usage = self.decide(generation, found, window, call, now, 0);
             }
@@ -143,7 +148,11 @@ impl States {
             }
         }
         if call.takes {
-            self.count(allowed);
+            let binding = verdict::binding(usages);
+            let mut windows = generation.plan.selected(select);
+            if let Some(window) = windows.nth(binding) {
+                self.count(&generation.plan, window, allowed);
+            }
         }
         Ok(())
     }
@@ -252,9 +261,8 @@ impl States {
         Stats {
             keys: self.segment.keys() as u64,
             slots: self.segment.slots() as u64,
-            bytes: (self.segment.bytes() + self.logs.bytes() + overflow) as u64,
-            checks: self.serial - self.first,
-            denials: self.denials,
+            bytes: (self.segment.bytes() + self.logs.bytes() + overflow + self.others.bytes())
+                as u64,
             ..Stats::default()
         }
     }
@@ -439,12 +447,6 @@ impl States {
             generation.accounting.budget.adjust(heap, self.logs.units());
         }
         at
-    }
-
-    #[inline]
-    fn count(&mut self, allowed: bool) {
-        self.serial += 1;
-        self.denials += u64::from(!allowed);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
 use crate::snapshot::{Import, Known};
+use crate::sync::AtomicU64;
 use crate::verdict::Usage;
 
 use super::generation::Generation;
@@ -131,6 +132,18 @@ impl Stripe {
         generation.plan.covers(select)?;
         let now = generation.clock.read(monotonic);
         Ok(states.export(generation, select, key, now))
+    }
+
+    /// Returns the period of a window, and the total of the calls that passed its threshold.
+    pub(crate) fn threshold(
+        &mut self,
+        epoch: u32,
+        tag: Tag,
+    ) -> Result<(Nanos, &AtomicU64), CallError> {
+        let (generation, _) = self.open(epoch)?;
+        let window = generation.plan.window(tag)?;
+        let passed = &generation.accounting.totals.passed[window.index];
+        Ok((Nanos::from(window.limit.per()), passed))
     }
 
     /// Returns the value of a note that holds now.

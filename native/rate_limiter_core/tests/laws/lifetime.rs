@@ -77,7 +77,7 @@ fn calls_of_an_earlier_epoch_are_errors_and_change_nothing() {
             .map(|usage| usage.remaining),
         Ok(1)
     );
-    assert_eq!(limiter.stats(third).expect("open").checks, 1);
+    assert_eq!(limiter.stats(third).expect("open").decisions().allowed, 1);
     assert_eq!(Epoch::from_number(third.number()), third);
 }
 

@@ -8,6 +8,7 @@ mod model;
 mod rig;
 
 mod capacity;
+mod counts;
 mod curves;
 mod defects;
 mod equal;

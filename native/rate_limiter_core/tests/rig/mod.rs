@@ -199,6 +199,13 @@ impl Rig {
         self.limiter.stats(self.epoch).expect("open")
     }
 
+    /// Whether an answer of the only window passes this share of it.
+    pub(crate) fn passes(&self, id: u64, usage: &Usage, cost: u64, ppm: u32) -> bool {
+        let (key, share) = (self.key(id), Scale::from_ppm(ppm));
+        self.limiter
+            .passes(self.epoch, key, (ONLY, usage), cost, share)
+    }
+
     fn key(&self, id: u64) -> Key {
         self.seed.key(&id.to_le_bytes())
     }

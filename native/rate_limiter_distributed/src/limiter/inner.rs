@@ -26,6 +26,7 @@ pub(super) struct Inner {
     pub(super) changing: Mutex<()>,
     pub(super) scale: AtomicU32,
     pub(super) on_outage: OnOutage,
+    pub(super) threshold: Option<Scale>,
     pub(super) members: Arc<Members>,
     pub(super) authority: Arc<dyn Authority>,
     pub(super) clock: AuthorityClock,
@@ -53,13 +54,16 @@ impl Inner {
             members,
             cache_denials,
             remember,
+            threshold,
         } = options;
         let plan = Plan::new(windows)?;
         let clock = AuthorityClock::new(clock);
         let share = members.share();
+        let tags = windows.iter().map(|(tag, ..)| *tag);
         Ok(Self {
             scale: AtomicU32::new(Scale::ONE.ppm()),
             on_outage,
+            threshold,
             members,
             authority,
             last_known: LastKnown::new(&plan.limits(), &clock, remember)?,
@@ -72,7 +76,7 @@ impl Inner {
             reconciling: AtomicUsize::new(0),
             reconcile_from: AtomicU64::new(0),
             seed: Seed::random(),
-            counters: Counters::default(),
+            counters: Counters::new(tags),
         })
     }
 

@@ -7,7 +7,7 @@ use rate_limiter_core::{CallError, Known, Select, Tag};
 use crate::authority::{Failure, Unsent};
 use crate::call::{Call, Charge, Op, WindowCall};
 use crate::options::OnOutage;
-use crate::request::{Request, Response, Source, Verdict};
+use crate::request::{Request, Response, Source};
 
 use super::in_flight::InFlight;
 use super::inner::Inner;
@@ -23,9 +23,6 @@ impl Inner {
     pub(super) fn prepare(&self, request: Request<'_>) -> Result<Prepared, CallError> {
         let plan = self.plan.load();
         let in_flight = self.in_flight(&plan, &request)?;
-        if in_flight.op == Op::Take {
-            self.counters.checks.add();
-        }
         self.last_known.observe(in_flight.epoch, in_flight.made_at);
         if let Some(response) = self.remembered_denial(&in_flight) {
             return Ok(Prepared::Known(response));
@@ -95,15 +92,8 @@ impl Inner {
         if answer.allowed() {
             return None;
         }
-        self.counters.denials.add();
         self.counters.cached_denials.add();
-        Some(Response {
-            verdict: Verdict::Denied,
-            source: Source::Authority,
-            answer: Some(answer),
-            scale: in_flight.scale,
-            switched_to: None,
-        })
+        Some(self.respond(in_flight, Source::Authority, Some(answer)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the authority's reply, or from its absence, to a response.
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Tag, Usage};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Tag, Usage};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
@@ -35,17 +35,12 @@ impl Inner {
         let answer = Answer::new(windows.map(|(tag, window)| (*tag, window.usage)).collect());
         let clock = self.clock.offset_of(reply.now);
         self.adopt(in_flight, reply);
-        let verdict = verdict(in_flight.op, &answer);
-        if verdict == Verdict::Denied && in_flight.op == Op::Take {
-            self.counters.denials.add();
+        if in_flight.op == Op::Take && !answer.allowed() {
             self.remember_denial(in_flight, &answer, clock);
         }
         Response {
-            verdict,
-            source: Source::Authority,
-            answer: Some(answer),
-            scale: in_flight.scale,
             switched_to: self.ends_outage(in_flight).then_some(Source::Authority),
+            ..self.respond(in_flight, Source::Authority, Some(answer))
         }
     }
 
@@ -109,24 +104,61 @@ impl Inner {
                 })
                 .map(|answer| self.until_next_probe(in_flight, answer)),
         };
-        let verdict = answer
-            .as_ref()
-            .map_or(Verdict::Unavailable, |answer| verdict(in_flight.op, answer));
-        match verdict {
-            Verdict::Unavailable => self.counters.unavailable.add(),
-            Verdict::Denied if in_flight.op == Op::Take => self.counters.denials.add(),
-            _ => (),
+        if answer.is_none() {
+            self.counters.unavailable.add();
         }
         self.counters.fallbacks.add();
         Response {
-            verdict,
-            source: Source::Fallback,
-            answer,
-            scale: in_flight.scale,
             switched_to: self
                 .begins_outage(in_flight, failure)
                 .then_some(Source::Fallback),
+            ..self.respond(in_flight, Source::Fallback, answer)
         }
+    }
+
+    /// Returns a response, and counts it if the request was to take.
+    pub(super) fn respond(
+        &self,
+        in_flight: &InFlight,
+        source: Source,
+        answer: Option<Answer>,
+    ) -> Response {
+        let verdict = answer
+            .as_ref()
+            .map_or(Verdict::Unavailable, |answer| verdict(in_flight.op, answer));
+        let mut passed = Vec::new();
+        if in_flight.op == Op::Take {
+            let binding = answer.as_ref().map(|answer| answer.binding().0);
+            let first = in_flight.tags.first().copied();
+            if let Some(tag) = binding.or(first) {
+                self.counters.respond(tag, source, verdict);
+            }
+            if let (Some(share), Some(answer), Verdict::Allowed) =
+                (self.threshold, &answer, verdict)
+            {
+                passed = self.passed(in_flight, answer, share);
+            }
+        }
+        Response {
+            verdict,
+            source,
+            answer,
+            scale: in_flight.scale,
+            passed,
+            switched_to: None,
+        }
+    }
+
+    /// Returns the windows of which the key passes the threshold with this answer, each once in its period on this
+    /// node: only one of the nodes has the answer with which a key passes.
+    fn passed(&self, in_flight: &InFlight, answer: &Answer, share: Scale) -> Vec<Tag> {
+        let InFlight { key, cost, .. } = *in_flight;
+        let passes =
+            |(tag, usage): &&(Tag, Usage)| self.last_known.passes(key, (*tag, usage), cost, share);
+        let passed = answer.usages().iter().filter(passes);
+        let passed: Vec<Tag> = passed.map(|(tag, _)| *tag).collect();
+        passed.iter().for_each(|tag| self.counters.pass(*tag));
+        passed
     }
 
     /// Returns the answer with the wait for the next probe of the authority where this node's share can never admit

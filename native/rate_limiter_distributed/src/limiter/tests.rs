@@ -2,6 +2,7 @@
 
 mod backlog;
 mod cluster;
+mod counts;
 mod laws;
 mod losses;
 mod outage;

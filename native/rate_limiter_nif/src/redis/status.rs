@@ -1,8 +1,12 @@
 //! The status of a Redis store as a term.
 
+use std::time::Duration;
+
 use rate_limiter_distributed::BreakerState;
-use rate_limiter_redis::{ServerStatus, Status};
-use rustler::NifMap;
+use rate_limiter_redis::{Latency, ServerStatus, Status, LATENCY_BOUNDS_US};
+use rustler::{Atom, Encoder, Env, NifMap, Term};
+
+use crate::atoms;
 
 /// The status of a store, with the counters since its start.
 #[derive(NifMap)]
@@ -35,6 +39,40 @@ struct ServerTerm {
     failing: bool,
     problem: Option<String>,
     evicts: Option<String>,
+    opened: u64,
+    answered: LatencyTerm,
+    failed: LatencyTerm,
+}
+
+#[derive(NifMap)]
+#[rustler(encode)]
+struct LatencyTerm {
+    sum_us: u64,
+    buckets: Vec<(Bound, u64)>,
+}
+
+/// The upper bound of a bucket in microseconds, or `:infinity`.
+struct Bound(Option<u64>);
+
+impl From<Latency> for LatencyTerm {
+    fn from(latency: Latency) -> Self {
+        let bounds = LATENCY_BOUNDS_US.iter().copied().map(Some).chain([None]);
+        Self {
+            sum_us: micros(latency.sum),
+            buckets: bounds.map(Bound).zip(latency.counts).collect(),
+        }
+    }
+}
+
+impl Encoder for Bound {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let infinity: Atom = atoms::infinity();
+        self.0.map_or(infinity.to_term(env), |us| us.encode(env))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 atom_enum!(BreakerTerm <= BreakerState { Closed = Closed, HalfOpen = HalfOpen, Opened = Open });
@@ -65,12 +103,15 @@ impl From<ServerStatus> for ServerTerm {
             breaker: status.breaker.into(),
             connections: status.connections,
             pending: status.pending,
-            round_trip_us: u64::try_from(status.round_trip.as_micros()).unwrap_or(u64::MAX),
+            round_trip_us: micros(status.round_trip),
             recent_calls: status.recent_calls,
             recent_failures: status.recent_failures,
             failing: status.is_failing,
             problem: status.problem,
             evicts: status.evicts,
+            opened: status.opened,
+            answered: status.answered.into(),
+            failed: status.failed.into(),
         }
     }
 }

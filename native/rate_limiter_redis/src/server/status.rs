@@ -8,6 +8,7 @@ use rate_limiter_distributed::breaker::State;
 
 use super::recent::{Recent, Tally};
 use crate::config::Endpoint;
+use crate::latency::LiveLatency;
 use crate::status::ServerStatus;
 
 /// All accesses are relaxed: each field is read by itself, and calls reach the task through its queue.
@@ -25,7 +26,10 @@ pub(super) struct LiveStatus {
     recent: Mutex<Recent>,
     connections: AtomicUsize,
     round_trip_us: AtomicU64,
+    pub(super) answered: LiveLatency,
+    pub(super) failed: LiveLatency,
     breaker: AtomicU8,
+    opened: AtomicU64,
     problem: Mutex<Option<String>>,
     eviction_policy: Mutex<Option<Box<str>>>,
 }
@@ -42,7 +46,10 @@ impl LiveStatus {
             recent: Mutex::new(Recent::new(Instant::now())),
             connections: AtomicUsize::new(0),
             round_trip_us: AtomicU64::new(0),
+            answered: LiveLatency::default(),
+            failed: LiveLatency::default(),
             breaker: AtomicU8::new(State::Closed as u8),
+            opened: AtomicU64::new(0),
             problem: Mutex::default(),
             eviction_policy: Mutex::default(),
         }
@@ -102,6 +109,10 @@ impl LiveStatus {
         self.breaker.store(state as u8, Ordering::Relaxed);
     }
 
+    pub(super) fn count_opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn set_connections(&self, connections: usize, in_flight: usize) {
         self.connections.store(connections, Ordering::Relaxed);
         self.in_flight.store(in_flight, Ordering::Relaxed);
@@ -137,6 +148,9 @@ impl LiveStatus {
             connections: read(&self.connections),
             pending: read(&self.queued) + read(&self.in_flight),
             round_trip: Duration::from_micros(self.round_trip_us.load(Ordering::Relaxed)),
+            answered: self.answered.snapshot(),
+            failed: self.failed.snapshot(),
+            opened: self.opened.load(Ordering::Relaxed),
             recent_calls: tally.calls,
             recent_failures: tally.failures,
             is_failing: tally.is_failing(),

@@ -58,6 +58,19 @@ fn calls_to_a_paused_server_fail_in_time() {
     server.resume();
     assert_recovers(&caller);
     assert!(caller.client.epoch() > 0);
+    let status = caller.client.status();
+    let server = &status.servers[0];
+    assert_eq!(server.opened, status.totals.opened);
+    // The hundred waited until their deadline, those before and after were answered.
+    assert!(
+        server.failed.counts.iter().sum::<u64>() >= 100,
+        "{server:?}"
+    );
+    assert!(
+        server.failed.sum >= 90 * Duration::from_millis(100),
+        "{server:?}"
+    );
+    assert!(server.answered.counts.iter().sum::<u64>() > 0, "{server:?}");
 }
 
 #[test]

@@ -60,6 +60,7 @@ impl Node {
             members: Arc::clone(&members),
             cache_denials: true,
             remember: 1_000,
+            threshold: None,
         };
         let authority = Arc::clone(&client) as Arc<dyn Authority>;
         let windows = [(1, "only", limit.clone())];

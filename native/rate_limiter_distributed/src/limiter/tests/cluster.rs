@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rate_limiter_core::{Clock, Known, Limit, ManualClock, Nanos, Seed, Select, Tag};
+use rate_limiter_core::{Clock, Known, Limit, ManualClock, Nanos, Scale, Seed, Select, Tag};
 
 use crate::authority::Authority;
 use crate::call::Op;
@@ -100,6 +100,7 @@ impl Node {
             members: Arc::clone(&members),
             cache_denials: true,
             remember: 10_000,
+            threshold: Some(Scale::from_ppm(800_000)),
         };
         let named = server.limits.iter();
         let named: Vec<_> = named

@@ -64,8 +64,10 @@ impl Driver {
         self.status.set_breaker(to);
         self.alarm = None;
         if to == State::Open {
-            let opened = usize::from(from == State::Closed);
-            count(&self.context.counts.opened, opened);
+            if from == State::Closed {
+                count(&self.context.counts.opened, 1);
+                self.status.count_opened();
+            }
             self.shut_down();
         }
         self.context.observer.breaker(&BreakerEvent {

@@ -11,6 +11,7 @@ use super::{Driver, MAX_REDIRECTS, MOVING_SLOT_DELAY};
 use crate::connection::Replies;
 use crate::context::count;
 use crate::error::{server_error, Recovery, ServerError};
+use crate::latency::LiveLatency;
 use crate::pending::Pending;
 use crate::server::batch::{Batch, Decoded, Group};
 use crate::server::health_check::health_check;
@@ -42,6 +43,7 @@ impl Driver {
 
     /// Answers the calls of a command. Returns the code of a failure.
     fn answer(&mut self, mut group: Group, value: Value, now: Instant) -> Option<Box<str>> {
+        self.record(&self.status.answered, &group, now);
         let unanswered = group.unanswered();
         match group.answer(value) {
             Decoded::All { foreign } => {
@@ -94,6 +96,17 @@ impl Driver {
                 let error = server_error(error)?;
                 Some(self.refused(at, group, error, now))
             }
+        }
+    }
+
+    /// Records how long the calls have waited that end now.
+    fn record(&self, latency: &LiveLatency, group: &Group, now: Instant) {
+        if !group.is_limiter_calls() {
+            return;
+        }
+        for pending in group.calls.iter().filter(|pending| !pending.is_answered()) {
+            let left = pending.deadline.saturating_duration_since(now);
+            latency.record(1, self.context.timeout.saturating_sub(left));
         }
     }
 
@@ -172,6 +185,7 @@ impl Driver {
     }
 
     fn broken(&mut self, at: usize, mut group: Group, reason: &str, now: Instant) -> Box<str> {
+        self.record(&self.status.failed, &group, now);
         self.disconnect(at, reason);
         let lost = group.fail(&Failure::Lost);
         self.count_failed(lost, &reason);
@@ -188,6 +202,7 @@ impl Driver {
         now: Instant,
     ) -> Box<str> {
         let ServerError { code, message } = error;
+        self.record(&self.status.failed, &group, now);
         let refused = group.fail(&Failure::Refused {
             code: code.clone(),
             message: message.clone(),

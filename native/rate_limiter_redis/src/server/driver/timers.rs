@@ -48,6 +48,7 @@ impl Driver {
     fn timed_out(&mut self, now: Instant, calls: usize) {
         count(&self.context.counts.timeouts, calls);
         let timeout = self.context.timeout;
+        self.status.failed.record(calls as u64, timeout);
         let reason = format_args!("no answer within {timeout:?}");
         self.count_failed(calls, &reason);
         for _ in 0..calls {
