@@ -12,6 +12,8 @@ use crate::call::{Call, Reply};
 /// - **In order.** Calls about one key that one node sends one after the other are decided in this order, unless one
 ///   of them fails. A call that carries a [`Charge`](crate::Charge) would otherwise be overtaken by calls that assume
 ///   it was charged.
+/// - **The limit of the call.** Nodes may have different limits for a while. A call is judged by its own, on what was
+///   used under all of them.
 /// - **Charges first.** What a call's windows carry as a [`Charge`](crate::Charge) counts before the call is decided.
 /// - **Absolute states.** A [`Reply`] holds the state of each window as it is after the call, so that this node can
 ///   continue from it alone.

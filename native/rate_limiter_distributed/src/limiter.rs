@@ -149,8 +149,7 @@ impl SharedLimiter {
 
     /// Changes the limit of one window in this node. Usage stays.
     ///
-    /// Each node changes at its own moment. In between, each judges the same state by the limit that it knows, so never
-    /// more is admitted than the larger one allows.
+    /// Each node changes at its own moment. In between, each judges the usage of all nodes by the limit that it knows.
     pub fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), SharedUpdateError> {
         let _changing = self.0.changing.lock();
         let plan = self.0.plan.load().with_limit(tag, limit)?;

@@ -91,41 +91,42 @@ for number = 1, meter_count do
   local kind = argument:byte()
   kinds[kind] = kinds[kind] or makers[kind]()
   meters[number] = kinds[kind].meter(argument)
+  meters[number].argument = argument
 end
 
 local lives, letters, reply = {}, {}, { now, '' }
-local asked, states, changed, places = {}, {}, {}, {}
+local asked, judges, states, changed, places = {}, {}, {}, {}, {}
 local place, argument = 0, meter_count + 2
 
--- The loop below, specialised for nearly all calls: each takes a cost from one window, ids do not repeat, and there are
--- no request ids and no charges. The general loop adds a tenth to the server's time for a check.
+-- The loop below, specialised for nearly all calls: each takes a cost from one window, ids do not repeat, there are no
+-- request ids and no charges, and the value was written under the same limit. Stops at a call for which that is false,
+-- and returns how many it has decided. The general loop adds a tenth to the server's time for a check.
 local function take_of_each(count, meter, cost)
-  local kind = meter.kind
+  local kind, start = meter.kind, place
   local read, fits, take, write = kind.read, kind.fits, kind.take, kind.write
-  for here = place + 1, place + count do
-    local letter, value, life = 'X', values[here], nil
+  for here = start + 1, start + count do
+    local value, letter, life = values[here], 'D', nil
     local state, changes = nil, nil
     if value ~= FOREIGN then
       state, changes = read(meter, value)
     end
-    if state then
-      letter = 'D'
-      if fits(meter, state, cost) then
-        letter, state, changes = 'A', take(meter, state, cost), true
+    if not state then
+      return here - 1 - start
+    end
+    if fits(meter, state, cost) then
+      letter, state, changes = 'A', take(meter, state, cost), true
+    end
+    if changes then
+      local written, lasts = write(meter, state)
+      if written or value then
+        value, life = written, lasts
       end
-      if changes then
-        local written, lasts = write(meter, state)
-        if written or value then
-          value, life = written, lasts
-        end
-      end
-    else
-      value = FOREIGN
     end
     values[here], lives[here] = value, life
     letters[#letters + 1], reply[#reply + 1] = letter, value
+    place = here
   end
-  place = place + count
+  return count
 end
 
 while ARGV[argument] do
@@ -140,18 +141,22 @@ while ARGV[argument] do
   argument = argument + 1 + (charged and windows or 0)
 
   if operation == TAKE and cost > 0 and follows == 0 and windows == 1 and not first then
-    take_of_each(count, asked[1], cost)
-    count = 0
+    count = count - take_of_each(count, asked[1], cost)
   end
   for _ = 1, count do
     local letter = 'A'
     for window = 1, windows do
       place = place + 1
       local here = first and first[KEYS[place]] or place
-      local value, state = values[here], nil
+      local value, meter, state = values[here], asked[window], nil
       if value ~= FOREIGN then
-        state, changed[window] = asked[window].kind.read(asked[window], value)
+        state, changed[window] = meter.kind.read(meter, value)
+        if not state then
+          meter = with_others(meter)
+          state, changed[window] = meter.kind.read(meter, value)
+        end
       end
+      judges[window] = meter
       if not state then
         letter, values[here] = 'X', FOREIGN
       end
@@ -186,28 +191,28 @@ while ARGV[argument] do
       for window = 1, charged and windows or 0 do
         if #ARGV[charged + window] > 0 then
           local least, taken = charges(ARGV[charged + window])
-          local meter = asked[window]
+          local meter = judges[window]
           states[window] = meter.kind.charge(meter, states[window], least, taken)
           changed[window] = true
         end
       end
       if operation == REFUND then
         for window = 1, cost > 0 and windows or 0 do
-          local meter = asked[window]
+          local meter = judges[window]
           states[window], changed[window] = meter.kind.refund(meter, states[window], cost), true
         end
       elseif request and values[era] and values[request] == packed(NUMBER, number) and can_fit(asked, windows, cost) then
         letter = 'R'
       elseif cost > 0 then
         for window = 1, windows do
-          local meter = asked[window]
+          local meter = judges[window]
           if not meter.kind.fits(meter, states[window], cost) then
             letter = 'D'
           end
         end
         if letter == 'A' and operation == TAKE then
           for window = 1, windows do
-            local meter = asked[window]
+            local meter = judges[window]
             states[window], changed[window] = meter.kind.take(meter, states[window], cost), true
           end
         end
@@ -222,7 +227,7 @@ while ARGV[argument] do
       for window = 1, windows do
         if changed[window] then
           local here = places[window]
-          local value, life = asked[window].kind.write(asked[window], states[window])
+          local value, life = judges[window].kind.write(judges[window], states[window])
           if value or values[here] then
             values[here], lives[here] = value, life
           end
@@ -232,7 +237,11 @@ while ARGV[argument] do
 
     letters[#letters + 1] = letter
     for window = 1, windows do
-      reply[#reply + 1] = values[places[window]]
+      local value, own = values[places[window]], judges[window].own
+      if own and value and letter ~= 'X' then
+        value = own.kind.write(own, states[window].own)
+      end
+      reply[#reply + 1] = value
     end
   end
 end

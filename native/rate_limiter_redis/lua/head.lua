@@ -16,9 +16,9 @@
 --           flag 1: the time to remember the request id once it is admitted, in ms, follows in this argument
 --           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
 --                   call is decided: the first is a lower bound on the usage, the second is added on top
--- reply   an array: now; one string with a letter for each call; then for each window of each call its stored state:
---         nil if there is none, 0 if the key holds a value of another program. The caller calculates what remains and
---         when to retry from the state, which costs the server nothing.
+-- reply   an array: now; one string with a letter for each call; then for each window of each call its state under the
+--         limit of the call: nil if there is none, 0 if the key holds a value of another program. The caller calculates
+--         what remains and when to retry from the state, which costs the server nothing.
 --           A allowed, or done (refund, reset)                           D denied
 --           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program
 --
@@ -26,9 +26,9 @@
 -- refund or a reset begins another era of its id, which ends all request ids. An era is kept, by a key of its own, for at
 -- least as long as its request ids are.
 --
--- A key's value is its whole state in absolute numbers, with the limit under which it was written. SET writes it with
--- PX. Usage never lies in the future: usage written by a clock that was ahead counts as of now. All numbers are
--- integers up to 2^53.
+-- A key's value is its whole state in absolute numbers, with the limit under which it was written; if nodes judge it by
+-- several limits, one state for each (see `limits.lua`). SET writes it with PX. Usage never lies in the future: usage
+-- written by a clock that was ahead counts as of now. All numbers are integers up to 2^53.
 --
 -- Any program may have written a value. `read` returns nil for one that is out of its bounds: whatever the bytes are,
 -- no later step may fail, since an error ends the whole script, with the calls of others. It does not read a whole log,

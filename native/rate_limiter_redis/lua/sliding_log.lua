@@ -10,9 +10,11 @@ local function sliding_log()
   local sub = string.sub
   local MARK, HEAD, HEAD_SIZE = 5, '>BI7I4', 12
   local ENTRY, ENTRY_SIZE = '>I7I4', 11
+  local METER, KIND = '>BI7I7', 3
   local WRAP = 2 ^ 32
   -- The most units: as many as any limit at any scale. The oldest of more make no difference, and are dropped.
   local MOST = 2 ^ 16
+  local MOST_LIMIT = 10000
 
   -- A state: entries `first` to `last` of `text`, counted from 0; `base`, the sum before them; `used`, their total.
   local function entry(state, number)
@@ -118,11 +120,39 @@ local function sliding_log()
     return one + other
   end
 
-  local kind = {}
+  local kind = { number = KIND, meter_size = 15, name_size = 8 }
 
   function kind.meter(argument)
-    local _, per, most = unpacked('>BI7I7', argument)
+    local _, per, most = unpacked(METER, argument)
     return { kind = kind, per = per, most = most }
+  end
+
+  function kind.meter_of(value)
+    if #value < HEAD_SIZE then
+      return nil
+    end
+    local _, per = unpacked(HEAD, value)
+    return packed(METER, KIND, per, 0)
+  end
+
+  function kind.is_bounded(meter)
+    return meter.per >= 1 and meter.per <= LAST
+  end
+
+  function kind.span(meter)
+    return meter.per
+  end
+
+  function kind.most(meter)
+    return meter.most
+  end
+
+  function kind.used(state)
+    return state.used
+  end
+
+  function kind.amount(_, used)
+    return used
   end
 
   function kind.read(meter, value)
@@ -134,7 +164,7 @@ local function sliding_log()
       return nil
     end
     local mark, per, base = unpacked(HEAD, value)
-    if mark ~= MARK or per < 1 or per > LAST then
+    if mark ~= MARK or per ~= meter.per then
       return nil
     end
     local state = { text = value, offset = HEAD_SIZE, first = 0, last = count - 1, base = base, used = 0 }
@@ -143,11 +173,10 @@ local function sliding_log()
     if units < count or units > MOST or newest > LAST then
       return nil
     end
-    -- Usage that has left a shorter window does not return when the window becomes longer.
-    local expired = now - min(per, meter.per)
+    local expired = now - per
     state.first = after(state, expired)
     if newest <= expired or state.first == count then
-      return blank(), per ~= meter.per
+      return blank(), false
     end
     if state.first > 0 then
       state.base = sum_up_to(state, state.first - 1)
@@ -160,7 +189,17 @@ local function sliding_log()
       local kept = cut(state, state.first, after(state, now) - 1)
       return renewed(state, state.base, kept .. packed(ENTRY, now, total)), true
     end
-    return state, per ~= meter.per
+    return state, false
+  end
+
+  function kind.converted(state, _, to)
+    local first, base = after(state, now - to.per), state.base
+    if first > state.first then
+      base = sum_up_to(state, first - 1)
+    end
+    local copy = renewed(blank(), base, cut(state, first, state.last))
+    copy.used = (state.base + state.used - base) % WRAP
+    return copy
   end
 
   function kind.charge(meter, state, least, taken)
@@ -183,6 +222,17 @@ local function sliding_log()
     end
     state.used = state.used + cost
     return renewed(state, state.base, cut(state, state.first, last) .. packed(ENTRY, now, total))
+  end
+
+  -- Keeps as much as any limit of the key admits. A limit that was not asked since is unknown.
+  function kind.grown(meter, state, amount, _, most)
+    local kept = min(max(most, meter.most > 0 and 0 or MOST_LIMIT), MOST)
+    state = kind.take(meter, state, amount)
+    return state.used > kept and kind.refund(meter, state, state.used - kept) or state
+  end
+
+  function kind.bounded(_, state)
+    return state
   end
 
   -- Removes the oldest usage first.

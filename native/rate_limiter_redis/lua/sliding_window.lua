@@ -11,7 +11,9 @@ local function sliding_window()
   local byte, char, rep = string.byte, string.char, string.rep
   local LONG, LONG_SIZE = '>BBI4I7', 13
   local SHORT, SHORT_SIZE, SHORT_END = '>BBI4I5', 11, 2 ^ 40
+  local METER, KIND = '>BI4HI7', 2
   local MOST = 2 ^ 32 - 1
+  local MOST_SUB_WINDOWS = 255
 
   local function width_of(cell)
     local mantissa = cell % 2 ^ 28
@@ -40,13 +42,54 @@ local function sliding_window()
     end
   end
 
-  local kind = {}
+  -- Adds each count of a state to the latest sub-window of `meter` in which it can have been used.
+  local function add_all(meter, state, counts, newest, width)
+    for place, count in ipairs(counts) do
+      local last = (newest - place + 2) * width - 1
+      add(meter, state, floor(min(last, now) / meter.width), count)
+    end
+    return state
+  end
+
+  local kind = { number = KIND, meter_size = 14, name_size = 7 }
 
   function kind.meter(argument)
-    local _, cell, sub_windows, most = unpacked('>BI4HI7', argument)
+    local _, cell, sub_windows, most = unpacked(METER, argument)
     local width = width_of(cell)
     local number = floor(now / width)
     return { kind = kind, cell = cell, width = width, kept = sub_windows + 1, most = most, number = number }
+  end
+
+  function kind.meter_of(value)
+    if #value < 6 then
+      return nil
+    end
+    local _, sub_windows, cell = unpacked('>BBI4', value)
+    return packed(METER, KIND, cell, sub_windows, 0)
+  end
+
+  function kind.is_bounded(meter)
+    return meter.width >= 1 and meter.kept > 1 and meter.kept <= MOST_SUB_WINDOWS + 1
+  end
+
+  function kind.span(meter)
+    return meter.width * meter.kept
+  end
+
+  function kind.most(meter)
+    return meter.most
+  end
+
+  function kind.used(state)
+    local used = 0
+    for place = 1, #state do
+      used = used + state[place]
+    end
+    return used
+  end
+
+  function kind.amount(_, used)
+    return used
   end
 
   function kind.read(meter, value)
@@ -60,43 +103,47 @@ local function sliding_window()
     end
     local _, sub_windows, cell, newest = unpacked(size > 4 and SHORT or LONG, value)
     size = size > 4 and size - 4 or size
-    local same = cell == meter.cell and sub_windows + 1 == meter.kept
-    local width = same and meter.width or width_of(cell)
     local count = (#value - head) / size
     -- No sub-window lies before 1970.
     local most = min(sub_windows, newest) + 1
-    if count % 1 ~= 0 or count > most or sub_windows < 1 or width < 1 or newest * width > LAST then
+    if count % 1 ~= 0 or count > most or cell ~= meter.cell or sub_windows + 1 ~= meter.kept then
       return nil
     end
-    local present = same and meter.number or floor(now / width)
-    local age = present - newest
+    if newest * meter.width > LAST then
+      return nil
+    end
+    local age = meter.number - newest
     if age > sub_windows then
       return {}, false
     end
     local counts = counts_of(value, head, size)
-    if same and age == 0 then
+    if age == 0 then
       return counts, false
     end
     local state = {}
-    if same and age > 0 then
-      for place = 1, age do
-        state[place] = 0
-      end
-      for place = 1, min(#counts, meter.kept - age) do
-        state[age + place] = counts[place]
-      end
-      return state, false
+    if age < 0 then
+      return add_all(meter, state, counts, newest, meter.width), true
     end
-    -- Written under another limit: each count that has not expired moves to the latest moment at which it can have been
-    -- used.
-    for place, count in ipairs(counts) do
-      local number = newest - place + 1
-      if present - number <= sub_windows then
-        local last = (number + 1) * width - 1
-        add(meter, state, floor(min(last, now) / meter.width), count)
-      end
+    for place = 1, age do
+      state[place] = 0
     end
-    return state, true
+    for place = 1, min(#counts, meter.kept - age) do
+      state[age + place] = counts[place]
+    end
+    return state, false
+  end
+
+  function kind.converted(state, from, to)
+    return add_all(to, {}, state, from.number, from.width)
+  end
+
+  function kind.grown(_, state, amount)
+    state[1] = min((state[1] or 0) + amount, MOST)
+    return state
+  end
+
+  function kind.bounded(_, state)
+    return state
   end
 
   function kind.charge(meter, state, least, taken)

@@ -19,6 +19,7 @@ local function token_bucket()
   local NARROW_END = 2 ^ 48
   local MOST = 2 ^ 52
   local SHORT, LOW, CELL = '>I3I6I3', 2 ^ 24, 2 ^ 20
+  local METER, KIND = '>BBI7I7I7I3B', 1
   local MAX_SHIFT = 40
 
   local function grain_bits(interval)
@@ -80,10 +81,10 @@ local function token_bucket()
     return min(quotient, MOST)
   end
 
-  local kind = {}
+  local kind = { number = KIND, meter_size = 27, name_size = 9 }
 
   function kind.meter(argument)
-    local _, unit, interval, price, bucket, cell, bits = unpacked('>BBI7I7I7I3B', argument)
+    local _, unit, interval, price, bucket, cell, bits = unpacked(METER, argument)
     return {
       kind = kind,
       unit = unit,
@@ -96,6 +97,43 @@ local function token_bucket()
     }
   end
 
+  function kind.meter_of(value)
+    local unit, cell, interval, _ = 128, 0, nil, nil
+    if #value == 12 then
+      cell = unpacked('>I3', value)
+      interval = interval_of(cell)
+    elseif #value == 20 then
+      unit, _, _, interval = unpacked(NARROW, value)
+    elseif #value == 22 then
+      unit, _, _, interval = unpacked(WIDE, value)
+    end
+    return interval
+      and interval >= 1
+      and interval <= LAST
+      and packed(METER, KIND, unit, interval, interval, 0, cell, grain_bits(interval))
+  end
+
+  function kind.is_bounded(meter)
+    local exists = meter.unit >= 128 and meter.unit % 64 <= MAX_SHIFT
+    return exists and meter.interval >= 1 and meter.interval <= LAST and meter.bits <= 60
+  end
+
+  function kind.span(meter)
+    return max(meter.bucket, meter.interval) / meter.ticks
+  end
+
+  function kind.most(meter)
+    return ceil(meter.bucket / meter.interval)
+  end
+
+  function kind.used(debt)
+    return debt
+  end
+
+  function kind.amount(meter, debt)
+    return ceil(debt / meter.interval)
+  end
+
   function kind.read(meter, value)
     if not value then
       return 0, false
@@ -103,36 +141,39 @@ local function token_bucket()
     local unit, written, debt, interval
     if #value == 12 then
       local cell, high, low = unpacked(SHORT, value)
-      if cell % CELL == 0 then
+      if cell ~= meter.cell or cell == 0 then
         return nil
       end
-      unit, interval = 128, cell == meter.cell and meter.interval or interval_of(cell)
-      written, debt = lengthened(high, low, cell == meter.cell and meter.bits or grain_bits(interval))
+      unit, interval = 128, meter.interval
+      written, debt = lengthened(high, low, meter.bits)
     elseif #value == 20 then
       unit, written, debt, interval = unpacked(NARROW, value)
     elseif #value == 22 then
       unit, written, debt, interval = unpacked(WIDE, value)
-    else
+    end
+    if unit ~= meter.unit or interval ~= meter.interval or written > LAST then
       return nil
     end
-    if #value > 12 and (debt > MOST or interval < 1 or interval > LAST) or written > LAST or debt > LAST then
+    if debt > (#value == 12 and LAST or MOST) then
       return nil
     end
     local elapsed = now - written
-    if unit == meter.unit and interval == meter.interval then
-      if elapsed < 0 then
-        return debt, true
-      end
-      return max(debt - elapsed * meter.ticks, 0), false
+    if elapsed < 0 then
+      return debt, true
     end
-    if unit < 128 or unit % 64 > MAX_SHIFT then
-      return nil
-    end
-    debt = debt - max(elapsed, 0) * ticks_of(unit)
-    if debt <= 0 then
-      return 0, false
-    end
-    return proportion(debt, meter.interval, interval), true
+    return max(debt - elapsed * meter.ticks, 0), false
+  end
+
+  function kind.converted(debt, from, to)
+    return proportion(debt, to.interval, from.interval)
+  end
+
+  function kind.grown(meter, debt, amount, from)
+    return min(debt + proportion(amount, meter.interval, from.interval), MOST)
+  end
+
+  function kind.bounded(meter, debt, most)
+    return min(debt, most * meter.interval)
   end
 
   function kind.charge(_, debt, least, taken)

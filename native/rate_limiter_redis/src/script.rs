@@ -1,7 +1,8 @@
 //! The Lua scripts that run in the server.
 //!
-//! `lua/` has one file for each algorithm, and two that frame them: `head.lua`, whose header describes the interface,
-//! and `decide.lua`, the loop over all calls. They are sent as one script. `members.lua` is a script of its own.
+//! `lua/` has one file for each algorithm, `limits.lua` for keys with several limits, and two that frame them: `head.lua`,
+//! whose header describes the interface, and `decide.lua`, the loop over all calls. They are sent as one script.
+//! `members.lua` is a script of its own.
 
 use std::sync::LazyLock;
 
@@ -14,6 +15,7 @@ static CHECK: LazyLock<(String, Script)> = LazyLock::new(|| {
         include_str!("../lua/sliding_window.lua"),
         include_str!("../lua/sliding_log.lua"),
         include_str!("../lua/fixed_window.lua"),
+        include_str!("../lua/limits.lua"),
         include_str!("../lua/decide.lua"),
     ));
     let script = Script::new(&source);

@@ -133,6 +133,19 @@ impl Bucket {
         }
     }
 
+    pub(crate) fn used(&self, now: u64) -> u64 {
+        let tokens = self.owed(now).div_ceil(self.rate.interval(ONE));
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn bound(&mut self, now: u64, most: u64) {
+        let owed = self.owed(now);
+        if owed > 0 {
+            let bound = u128::from(most) * self.rate.interval(ONE);
+            self.debt = Some((owed.min(bound), fine(now)));
+        }
+    }
+
     /// A full bucket, in fine parts: not scaled, but enough for one token.
     fn holds(&self, ppm: u32) -> u128 {
         (u128::from(self.burst) * self.rate.interval(ONE)).max(self.rate.interval(ppm))

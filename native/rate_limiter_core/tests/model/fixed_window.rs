@@ -86,6 +86,13 @@ impl FixedWindow {
         }
     }
 
+    pub(crate) fn restart_beyond(&mut self, now: u64, max: u64) {
+        let used = self.used(now);
+        if used > max {
+            self.open = Some((now, used));
+        }
+    }
+
     /// The start of the window that counts now, or that a use now would open. If the clock was set back, its window
     /// stays open.
     fn start(&self, now: u64) -> u64 {

@@ -85,6 +85,31 @@ impl Window {
         }
     }
 
+    /// Takes a cost that another limit of the same key has admitted. With more than `max` a fixed window starts again.
+    pub(crate) fn grow(&mut self, now: u64, cost: u64, max: u64) {
+        self.take(now, cost, ONE);
+        if let Self::Fixed(window) = self {
+            window.restart_beyond(now, max);
+        }
+    }
+
+    /// What is used, in units: of a bucket also a part of one.
+    pub(crate) fn used(&self, now: u64) -> u64 {
+        match self {
+            Self::Bucket(bucket) => bucket.used(now),
+            Self::Sliding(window) => window.used(now),
+            Self::Log(log) => log.used(now),
+            Self::Fixed(window) => window.used(now),
+        }
+    }
+
+    /// Owes no more than this.
+    pub(crate) fn bound(&mut self, now: u64, most: u64) {
+        if let Self::Bucket(bucket) = self {
+            bucket.bound(now, most);
+        }
+    }
+
     /// Whether nothing counts as used any more.
     pub(crate) fn is_unused(&self, now: u64) -> bool {
         match self {

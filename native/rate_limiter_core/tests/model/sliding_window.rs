@@ -36,7 +36,7 @@ impl SlidingWindow {
     /// that is not over. (If the clock was set back before it: the end.)
     pub(crate) fn touch(&mut self, limit: &Limit, now: u64) {
         let old = std::mem::replace(self, Self::new(limit));
-        if old.width == self.width {
+        if (old.width, old.sub_windows) == (self.width, self.sub_windows) {
             self.uses = old.uses;
             return;
         }

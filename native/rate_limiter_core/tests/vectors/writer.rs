@@ -1,5 +1,6 @@
 //! The file of cases that the naive model answers: arbitrary histories, but the same ones in each run.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -63,6 +64,10 @@ fn case(number: u64, numbers: &mut Numbers, text: &mut String) {
     }
     let mut model = Model::new(&limits);
     let (mut at_ms, mut waits) = (0, vec![0_u64]);
+    let mut former = limits
+        .iter()
+        .map(|(tag, limit)| (*tag, rate(limit)))
+        .collect();
     for _ in 0..STEPS {
         at_ms += match numbers.below(4) {
             0 => 0,
@@ -70,7 +75,7 @@ fn case(number: u64, numbers: &mut Numbers, text: &mut String) {
             2 => numbers.of(&waits).saturating_sub(1),
             _ => numbers.below(1 + 2 * per_ms(&limits[0].1) / 3),
         };
-        let call = call(numbers, &mut limits);
+        let call = call(numbers, &mut limits, &mut former);
         let asked = model.call((start_ms + at_ms) * 1_000_000, &call);
         let usages = asked.iter().map(|(_, usage)| usage);
         let resets = usages.map(|usage| usage.reset_after.as_millis_ceil());
@@ -106,7 +111,13 @@ fn bucket(numbers: &mut Numbers) -> Limit {
     Limit::new(limit, per, Algorithm::TokenBucket { burst })
 }
 
-fn call(numbers: &mut Numbers, limits: &mut [(Tag, Limit)]) -> Call {
+/// A limit does not return to a rate or period that it had: a store that several nodes share still knows what was used
+/// under that one, since another node may judge by it.
+fn call(
+    numbers: &mut Numbers,
+    limits: &mut [(Tag, Limit)],
+    former: &mut HashSet<(Tag, Duration)>,
+) -> Call {
     let id = numbers.below(IDS.len() as u64 + 2) / 3;
     let cost = numbers.of(&[0, 1, 1, 1, 2, 2, 3, 5, 13]);
     let some = numbers.below(1 << limits.len()).max(1);
@@ -123,7 +134,11 @@ fn call(numbers: &mut Numbers, limits: &mut [(Tag, Limit)]) -> Call {
         6 => {
             let place = usize::try_from(numbers.below(limits.len() as u64)).expect("few");
             let (tag, limit) = &mut limits[place];
-            *limit = changed(numbers, limit);
+            let next = changed(numbers, limit);
+            if !former.insert((*tag, rate(&next))) && rate(&next) != rate(limit) {
+                return Call::Peek(id, tags, cost);
+            }
+            *limit = next;
             Call::Update(*tag, limit.clone())
         }
         _ => Call::Check(id, tags, cost),
@@ -137,6 +152,16 @@ fn changed(numbers: &mut Numbers, limit: &Limit) -> Limit {
             let per = Duration::from_millis(numbers.of(&PERIODS));
             Limit::new(2 + numbers.below(10), per, other)
         }
+    }
+}
+
+/// Returns what a state depends on: the time between two tokens, or the period.
+fn rate(limit: &Limit) -> Duration {
+    match limit.algorithm() {
+        Algorithm::TokenBucket { .. } => {
+            limit.per() / u32::try_from(limit.limit()).expect("a small limit")
+        }
+        _ => limit.per(),
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) trait States {
     type State;
 
     /// Decodes a stored value. Returns an unused state if the value was written under another limit, since the
-    /// authority would have converted it if it still counted; and `None` if it is not a value of this algorithm, or out
+    /// authority would have returned one of this limit if it still counted; and `None` if it is not a value of this algorithm, or out
     /// of its bounds. Any program may have written it: whatever it holds must neither panic nor take much memory.
     fn decode(&self, value: Option<&[u8]>, now: u64) -> Option<Self::State>;
 

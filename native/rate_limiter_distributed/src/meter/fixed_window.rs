@@ -1,7 +1,7 @@
 //! The fixed window: when it began, and the amount that it counted.
 //!
 //! limit   4, period (7 bytes), 1 if windows begin at multiples of it since 1970 (1), largest amount (7)
-//! value   6, start (7), period (7), amount (7)
+//! value   6, or 7 if windows begin with their first use; start (7), period (7), amount (7)
 
 use rate_limiter_core::{arithmetic, LimitError, Nanos, Scale, Snapshot, Usage};
 
@@ -10,7 +10,8 @@ use super::codec::{
     MAX_NUMBER,
 };
 
-const MARK: u8 = 6;
+const ALIGNED: u8 = 6;
+const FROM_FIRST_USE: u8 = 7;
 const SIZE: usize = 22;
 
 /// The largest count: less than the largest cost, which must not fit.
@@ -81,7 +82,12 @@ impl States for FixedWindow {
         let Some(value) = value else {
             return Some(unused);
         };
-        if value.len() != SIZE || value[0] != MARK {
+        let mark = if self.aligned {
+            ALIGNED
+        } else {
+            FROM_FIRST_USE
+        };
+        if value.len() != SIZE || value[0] != mark {
             return None;
         }
         let (start, per) = (number(&value[1..8]), number(&value[8..15]));

@@ -20,5 +20,6 @@ mod redis_limiter;
 mod requests;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod several;
 mod traps;
 mod vectors;
