@@ -43,6 +43,9 @@ defmodule RateLimiter.MixProject do
       [
         {:telemetry, "~> 1.0"},
         {:plug, "~> 1.14", optional: true},
+        {:telemetry_metrics, "~> 1.0", optional: true},
+        {:prom_ex, "~> 1.11", optional: true},
+        {:opentelemetry_api, "~> 1.2", optional: true},
         {:phoenix_live_view, "~> 0.20 or ~> 1.0", optional: true},
         {:req, "~> 0.5", optional: true},
         {:ex_doc, "~> 0.34", only: :dev, runtime: false}
@@ -76,7 +79,7 @@ defmodule RateLimiter.MixProject do
       },
       files:
         ~w(lib mix mix.exs native/*/src native/*/lua native/*/Cargo.toml Cargo.toml Cargo.lock
-                .cargo checksums.exs .formatter.exs README.md CHANGELOG.md LICENSE guides)
+                .cargo grafana checksums.exs .formatter.exs README.md CHANGELOG.md LICENSE guides)
     ]
   end
 
@@ -120,8 +123,11 @@ defmodule RateLimiter.MixProject do
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Logger,
+          RateLimiter.Metrics,
           RateLimiter.Webhook,
           RateLimiter.Audit,
+          RateLimiter.OpenTelemetry,
+          RateLimiter.PromEx,
           RateLimiter.Telemetry
         ],
         "Adaptive limits": [RateLimiter.VSM, RateLimiter.Algedonic, RateLimiter.Health],

@@ -35,8 +35,15 @@ defmodule RateLimiter.VSM.Explain do
 
     history = Table.get(table, {:history, name}, [])
     Table.put(table, {:history, name}, entry |> onto(history) |> Enum.take(@max_entries))
+    Table.count(table, {:adaptations, name, entry.action})
     Telemetry.adaptation(Table.get(table, :instance), entry)
   end
+
+  @doc "Returns how many entries there were of each subsystem and action."
+  @spec counts(Table.t()) :: [{atom | nil, atom, pos_integer}]
+  def counts(table),
+    do:
+      :ets.select(table, [{{{:adaptations, :"$1", :"$2"}, :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
 
   @doc "Returns the last entries that concern a subsystem, the newest first."
   @spec last(Table.t(), atom) :: [VSM.explanation()]
