@@ -19,7 +19,7 @@ defmodule RateLimiter.Audit do
   look for. While the audit is attached, `:id_hash` of all events is made under this key, too.
 
   `key` in the line is the key's name. To rotate a key, attach again with a new one under a new name: lines of one id before and after
-  then have nothing in common. Who deletes the old key can no longer tell whose the old lines are.
+  then have nothing in common. After the old key is deleted, its lines can no longer be related to an id.
 
   With `ids: :networks`, an id that is an IP address appears as its network, /24 of IPv4 and /64 of IPv6, in the field `network` instead
   of `id`. Other ids are hashed.

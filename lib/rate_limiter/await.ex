@@ -2,8 +2,8 @@ defmodule RateLimiter.Await do
   @moduledoc false
   # Calls that wait for their limit.
   #
-  # The caller itself asks and sleeps; `RateLimiter.Await.Queue` only says whose turn it is. So a slow store blocks nobody
-  # else, a test's limiters are found as for any call, and a caller that is killed while it waits has taken nothing.
+  # The caller itself asks and sleeps; `RateLimiter.Await.Queue` only keeps the order. So a slow store blocks no other
+  # caller, a test's limiters are found as for any call, and a caller that is killed while it waits has taken nothing.
 
   alias RateLimiter.{Instance, Store, Test, Usage}
   alias RateLimiter.Await.Queue

@@ -3,7 +3,7 @@ defmodule RateLimiter.Dashboard do
   A live page in the browser: limiters, windows, subsystems and Redis of a node, and what was admitted and denied in the
   last minutes.
 
-  The page only shows. **It has no authentication of its own**, and tells names of limiters and servers: mount it behind
+  The page is read-only. **It has no authentication of its own**, and shows the names of limiters and servers: mount it behind
   that of your application, as you would mount `Phoenix.LiveDashboard`.
 
   In a router of Phoenix:

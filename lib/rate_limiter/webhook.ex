@@ -38,7 +38,7 @@ defmodule RateLimiter.Webhook do
   is sent again after one second, then two, and so on up to a minute, or after what `retry-after` asks for. So a message arrives
   at least once: a receiver that sees a `webhook-id` twice ignores the second.
 
-  Of more than `:max_queue` waiting messages, the oldest is dropped. What waits is lost when the node stops. `stats/1` counts both
+  Of more than `:max_queue` waiting messages, the oldest is dropped. Waiting messages are lost when the node stops. `stats/1` counts both
   ways; a failure and the end of failures are logged once, at `:warning`.
 
   Nothing of this happens in the process that caused the event: it sends one message to the webhook's process.

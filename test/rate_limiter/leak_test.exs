@@ -15,6 +15,8 @@ defmodule RateLimiter.LeakTest do
     ]
   ]
 
+  @moduletag :slow
+
   setup :silence
 
   defp live(end_of_life) do

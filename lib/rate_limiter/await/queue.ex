@@ -1,9 +1,9 @@
 defmodule RateLimiter.Await.Queue do
   @moduledoc false
-  # Whose turn it is, for each id and its windows, in the order in which callers came.
+  # The order of waiting callers, for each id and its windows: that of their arrival.
   #
-  # A caller has its turn until it leaves, exits, or stops waiting. Who waits for what is also in a table, so that a call for
-  # which nobody waits needs no message.
+  # A caller has its turn until it leaves, exits, or stops waiting. A table names the ids with waiting callers, so that a
+  # call about any other id needs no message.
 
   use GenServer
 

@@ -52,7 +52,7 @@ defmodule RateLimiter.Dashboard.Response do
   defp status({:ok, _view}), do: 200
   defp status({:error, _problem}), do: 502
 
-  # What is no query selects nothing.
+  # An invalid query selects nothing.
   defp decode(query) do
     URI.decode_query(query)
   rescue

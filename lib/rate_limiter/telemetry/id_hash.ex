@@ -1,6 +1,6 @@
 defmodule RateLimiter.Telemetry.IdHash do
   @moduledoc false
-  # Ids as events and audit lines name them: hashed under a key, so that nobody finds an id by trying all that there can be.
+  # Ids as events and audit lines name them: hashed under a key, so that an id cannot be found by trying all of them.
   #
   # The key is one that the node draws, or one of the operator's, which all nodes share.
 
@@ -24,7 +24,7 @@ defmodule RateLimiter.Telemetry.IdHash do
   @spec key_name() :: String.t() | nil
   def key_name, do: @key |> :persistent_term.get() |> elem(0)
 
-  @doc "Returns what an event tells of an id: its hash, and if wanted the network of an address."
+  @doc "Returns what identifies an id in an event: its hash and, if wanted, the network of an address."
   @spec fields(RateLimiter.id()) :: %{
           required(:id_hash) => String.t(),
           optional(:network) => String.t()

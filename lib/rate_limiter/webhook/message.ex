@@ -1,6 +1,6 @@
 defmodule RateLimiter.Webhook.Message do
   @moduledoc false
-  # What a webhook tells, as JSON, and its headers as Standard Webhooks 1.0 describes them (www.standardwebhooks.com).
+  # The body of a webhook, as JSON, and its headers as Standard Webhooks 1.0 describes them (www.standardwebhooks.com).
 
   alias RateLimiter.Core.{Json, Options}
 
@@ -39,7 +39,7 @@ defmodule RateLimiter.Webhook.Message do
     %__MODULE__{id: id, kind: kind, body: IO.iodata_to_binary(body)}
   end
 
-  # Names of limiters and instances are atoms or any terms. What is no value of JSON is shown as Elixir shows it.
+  # Names of limiters and instances are atoms or any terms. A term without a form in JSON is sent as Elixir prints it.
   defp value(value) when is_number(value) or is_boolean(value) or is_nil(value), do: value
   defp value(value) when is_atom(value), do: Atom.to_string(value)
 
