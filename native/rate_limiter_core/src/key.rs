@@ -56,6 +56,15 @@ impl Key {
         })
     }
 
+    /// Returns it as bytes. They must not be shown, see [`Seed`].
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.high.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.low.to_le_bytes());
+        bytes
+    }
+
     /// Returns some of its bits, to distribute keys by.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // some of the bits are what is wanted

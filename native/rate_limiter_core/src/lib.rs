@@ -63,7 +63,8 @@
 //!
 //! Beside this path: `limiter::once` admits a repeated call without a second charge, `snapshot` describes a state for
 //! other stores, [`arithmetic`] is what the shared limiter has in common with this one, [`SingleLimiter`] applies a
-//! limit to one key without a table, and [`Gate`] bounds how much work runs at once.
+//! limit to one key without a table, [`Gate`] bounds how much work runs at once, and [`Top`] knows who
+//! calls most.
 
 #![deny(unsafe_code)]
 
@@ -83,6 +84,7 @@ mod snapshot;
 mod stats;
 mod store;
 mod sync;
+mod top;
 mod verdict;
 
 pub use call::{Epoch, Once, Select, Tag};
@@ -97,4 +99,5 @@ pub use scale::Scale;
 pub use single::SingleLimiter;
 pub use snapshot::{Import, Join, Known, Snapshot};
 pub use stats::{Decisions, Stats, WindowStats};
+pub use top::{Most, Ranked, Top};
 pub use verdict::{Answer, Retry, Usage};

@@ -22,3 +22,4 @@ mod overflow;
 mod player;
 mod retry;
 mod snapshot;
+mod top;
