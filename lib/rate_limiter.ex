@@ -8,8 +8,9 @@ defmodule RateLimiter do
   # This module is the public API. `RateLimiter.Store` decides, `RateLimiter.Instance.Writer` changes limiters.
 
   alias RateLimiter.{Await, Instance, Store, Usage}
-  alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Core.{Errors, Limit, Options}
   alias RateLimiter.Instance.{Config, Registry, Reporter, Writer}
+  alias RateLimiter.Store.Callers
 
   @typedoc "The identity of a caller. `1`, `\"1\"` and `:\"1\"` are three ids."
   @type id :: binary | integer | atom | tuple | [id]
@@ -59,6 +60,8 @@ defmodule RateLimiter do
            ]
 
   @await @call ++ [timeout: [type: {:or, [:milliseconds, {:in, [0, :infinity]}]}, default: 5_000]]
+
+  @top [by: [type: {:in, [:calls, :denied]}, default: :calls]]
 
   @doc "Returns the child specification of an instance. Takes the options of `start_link/1`."
   @spec child_spec(keyword | map) :: Supervisor.child_spec()
@@ -458,6 +461,58 @@ defmodule RateLimiter do
   """
   @spec stats(instance :: term) :: map
   def stats(instance \\ __MODULE__), do: instance |> Registry.fetch!() |> Reporter.stats()
+
+  @doc """
+  Returns the ids that call a window most, or are denied most, in the last one to two minutes.
+
+  The limiter counts them only with the option `top:`, the number of ids that it counts in each window. Returns at most
+  `count` maps, the highest count first: `:calls` and `:denied` are calls on this node, `:denied` those that this window
+  denied.
+
+  With `top: m` and `n` calls in that time, a count is never too high, and too low by at most `n / m`. So every id with
+  more than `n / m` calls is among those that are counted. The same holds for denied calls, with the number of these.
+
+  `:id` is the id if the limiter has `ids: :keep`, and else its hash, see `id_hash/1`. Of an id with more than 256 bytes it
+  is the hash, too.
+
+  ## Options
+
+    * `:by` - `:calls` or `:denied`, the count that decides. Default: `:calls`.
+
+  ## Examples
+
+      iex> window = [limit: 2, per: :minute]
+      iex> RateLimiter.add_limiter(:search, windows: [minute: window], top: 100, ids: :keep)
+      iex> for id <- ["ann", "bob", "ann", "ann"], do: RateLimiter.allow?(:search, id)
+      [true, true, true, false]
+      iex> RateLimiter.top(:search, :minute, 1)
+      [%{id: "ann", calls: 3, denied: 1}]
+      iex> RateLimiter.top(:search, :minute, 10, by: :denied) |> Enum.map(& &1.id)
+      ["ann", "bob"]
+
+  Raises `ArgumentError` if the limiter or the window does not exist, or the limiter has no `top:`.
+  """
+  @spec top(limiter, window :: atom, count :: pos_integer, keyword) :: [
+          %{id: id, calls: non_neg_integer, denied: non_neg_integer}
+        ]
+  def top(limiter, window, count \\ 10, options \\ [])
+      when is_atom(limiter) and is_atom(window) and is_integer(count) and count > 0 do
+    %{by: by} = Options.validate!(options, @top, [])
+    with :off <- Callers.most(limiter, window, by, count), do: raise(Errors.no_top(limiter))
+  end
+
+  @doc """
+  Returns the hash by which `top/4` names an id that is not kept, on this node and until it restarts.
+
+  It is not the `:id_hash` of events.
+
+      iex> RateLimiter.id_hash("ann") == RateLimiter.id_hash("ann")
+      true
+
+  Raises `ArgumentError` for an invalid id.
+  """
+  @spec id_hash(id) :: String.t()
+  def id_hash(id), do: Callers.hash(id)
 
   defp take(limiter, id, windows, cost: cost), do: Store.check(limiter, id, windows, cost)
   defp take(limiter, id, windows, []), do: Store.check(limiter, id, windows, 1)

@@ -86,22 +86,26 @@ defmodule RateLimiter.Dashboard do
   @spec port(pid) :: :inet.port_number()
   def port(server), do: Server.port(server)
 
-  # `init/1` and `call/2` of a plug. Applications without Plug have no connection to call them with.
   if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
-    @doc false
+    @behaviour Plug
+
+    @doc "Checks the options of the plug, of which there are none. Exists where Plug is a dependency of the application."
+    @impl true
+    @spec init([]) :: []
     def init([]), do: []
 
-    @doc false
-    def call(conn, []) do
-      source = {&Nodes.view/1, &Nodes.names/0}
+    @doc "Sends the page. Exists where Plug is a dependency of the application."
+    @impl true
+    @spec call(Plug.Conn.t(), []) :: Plug.Conn.t()
+    def call(%Plug.Conn{} = conn, []) do
+      source = {&Nodes.view/1, Nodes.names()}
 
+      # An alias would be unused where Plug is not.
       {status, headers, body} =
         RateLimiter.Dashboard.Response.to(conn.method, conn.path_info, conn.query_string, source)
 
-      headers
-      |> Enum.reduce(conn, fn {name, value}, conn ->
-        Plug.Conn.put_resp_header(conn, name, value)
-      end)
+      conn
+      |> Plug.Conn.merge_resp_headers(headers)
       |> Plug.Conn.send_resp(status, body)
     end
   end

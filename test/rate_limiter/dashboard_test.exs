@@ -4,6 +4,7 @@ defmodule RateLimiter.DashboardTest do
 
   import RateLimiter.Support.Eventually
   import RateLimiter.Support.Json, only: [decode!: 1]
+  import RateLimiter.Support.Web
 
   alias RateLimiter.Dashboard
 
@@ -36,7 +37,7 @@ defmodule RateLimiter.DashboardTest do
         {200, json} = get(port, "/?format=json")
         [%{"name" => ":top_shown"} = shown] = decode!(json)["instances"]
         assert [%{"name" => "work"}, %{"name" => "dry"}] = shown["subsystems"]
-        with [%{"checks" => 5} = limiter] <- shown["limiters"], do: limiter
+        Enum.find(shown["limiters"], &(&1["checks"] == 5))
       end)
 
     assert %{"name" => "top_shown", "denials" => 2} = limiter
@@ -61,5 +62,37 @@ defmodule RateLimiter.DashboardTest do
     assert_raise ArgumentError, ~r/\Aport: /, fn -> Dashboard.start_link(port: 65_536) end
     assert_raise ArgumentError, ~r/port/, fn -> Dashboard.start_link([]) end
     assert_raise ArgumentError, ~r/path/, fn -> Dashboard.start_link(port: 0, path: "/") end
+  end
+
+  describe "as a plug" do
+    # With the stand-in of test/support/plug, or with the real Plug. A router gives `path_info` without its own part.
+    defp forwarded(fields) do
+      fields |> conn() |> Dashboard.call(Dashboard.init([]))
+    end
+
+    test "sends the page, under its policy and not that of the router" do
+      conn =
+        []
+        |> conn()
+        |> Plug.Conn.put_resp_header("content-security-policy", "frame-src *")
+        |> Dashboard.call(Dashboard.init([]))
+
+      assert {conn.state, conn.status} == {:sent, 200}
+      assert header(conn, "content-type") == "text/html; charset=utf-8"
+      assert header(conn, "content-security-policy") =~ "default-src 'none'"
+      assert header(conn, "cache-control") == "no-store"
+      assert IO.iodata_to_binary(conn.resp_body) =~ "<main>"
+    end
+
+    test "sends JSON if the query asks for it, and refuses what does not read" do
+      assert %{"node" => _} = decode!(forwarded(query_string: "format=json").resp_body)
+      assert forwarded(method: "POST").status == 405
+      assert forwarded(path_info: ["x"]).status == 404
+      assert forwarded(query_string: "node=unknown").status == 404
+    end
+
+    test "has no options" do
+      assert_raise FunctionClauseError, fn -> Dashboard.init(node: :shop@db1) end
+    end
   end
 end

@@ -50,7 +50,17 @@ defmodule RateLimiter.Support.Viewed do
               keys: 9,
               rates: %{calls: 1_200, denied: 300},
               history: [{100, 0}, {300, 100}, nil, {900, 300}, {500, 100}],
-              windows: [%{name: @name, limit: "10/s", max: 20}]
+              windows: [
+                %{
+                  name: @name,
+                  limit: "10/s",
+                  max: 20,
+                  checks: 100,
+                  denials: 30,
+                  rates: %{calls: 1_200, denied: 300},
+                  callers: [%{id: hostile, calls: 81, denied: 17}]
+                }
+              ]
             }
           ],
           subsystems: [

@@ -44,6 +44,13 @@ defmodule RateLimiter.Core.Errors do
     )
   end
 
+  @spec no_top(atom) :: Exception.t()
+  def no_top(limiter) do
+    error(
+      "expected a limiter that counts its callers, got: #{Options.show(limiter)}. Give it the option top:, such as top: 100"
+    )
+  end
+
   @spec unknown_instance(term, instances) :: Exception.t()
   def unknown_instance(name, []),
     do:

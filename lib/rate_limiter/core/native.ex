@@ -80,6 +80,19 @@ defmodule RateLimiter.Core.Native do
           %{required(:windows) => [window_stats], optional(atom) => term} | refusal
   def stats(_limiter), do: not_loaded()
 
+  @typedoc "An id that is kept, in the external term format, or the key of one that is not."
+  @type label :: {:id, binary} | {:key, binary}
+
+  @doc "Begins to count which ids call most, at most `capacity` in each window."
+  @spec count_top(limiter, capacity :: pos_integer, keep_ids? :: boolean, :monotonic | clock) ::
+          :ok | refusal
+  def count_top(_limiter, _capacity, _keep_ids?, _clock), do: not_loaded()
+
+  @doc "Returns the ids with the most calls, or denied calls, of the last one to two minutes."
+  @spec top(limiter, window, :calls | :denied, count :: non_neg_integer) ::
+          [{label, calls :: non_neg_integer, denied :: non_neg_integer}] | :off | refusal
+  def top(_limiter, _window, _by, _count), do: not_loaded()
+
   @spec full(limiter) :: boolean | refusal
   def full(_limiter), do: not_loaded()
 
@@ -174,6 +187,12 @@ defmodule RateLimiter.Core.Native do
 
   @spec manual_clock_now(clock) :: non_neg_integer
   def manual_clock_now(_clock), do: not_loaded()
+
+  ## RateLimiter.Telemetry
+
+  @doc "Returns the key of an id, which must not be shown."
+  @spec id_key(id) :: binary | :bad_id | :large_id
+  def id_key(_id), do: not_loaded()
 
   ## RateLimiter.VSM.Gate: gates, which limit the calls at work, shed a share of them, and measure how the work went
 

@@ -52,11 +52,26 @@ defmodule RateLimiter.Dashboard.Data do
       denied_per_second: rate(limiter.rates, :denied),
       windows:
         for window <- limiter.windows do
-          [name: text(window.name), limit: window.limit, max: window.max]
+          [
+            name: text(window.name),
+            limit: window.limit,
+            max: window.max,
+            checks: window.checks,
+            denials: window.denials,
+            calls_per_second: rate(window.rates, :calls),
+            denied_per_second: rate(window.rates, :denied),
+            callers: callers(window.callers)
+          ]
         end,
       history: history(limiter.history, ages)
     ]
   end
+
+  # Null if the limiter does not count them.
+  defp callers(:off), do: nil
+
+  defp callers(callers),
+    do: for(row <- callers, do: [id: text(row.id), calls: row.calls, denied: row.denied])
 
   defp subsystem(subsystem) do
     [

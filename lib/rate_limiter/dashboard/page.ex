@@ -81,6 +81,16 @@ defmodule RateLimiter.Dashboard.Page do
   defp scale(%{scale: scale}) when scale == 1.0, do: ""
   defp scale(%{scale: scale}), do: "scale #{Numbers.percent(scale)}"
 
+  defp denies?(%{rates: %{denied: denied}}), do: denied > 0
+  defp denies?(%{rates: nil}), do: false
+
+  # The windows whose callers are counted, if there were any.
+  defp counted(limiters) do
+    for limiter <- limiters,
+        %{callers: [_ | _]} = window <- limiter.windows,
+        do: {limiter.name, window}
+  end
+
   defp stress(nil), do: "-"
   defp stress(stress), do: Numbers.number(stress / 1)
 

@@ -33,6 +33,19 @@ defmodule RateLimiter.Instance.Config do
           "bucket: they may be denied early, but are never over-admitted. For a limiter in Redis: the maximum number " <>
           "of ids whose last known state is in the memory of this node."
     ],
+    top: [
+      type: {:in, 1..1_000},
+      doc:
+        "how many ids of each window are counted for `RateLimiter.top/4`, those that call and are denied most, at most " <>
+          "1,000. By default none are."
+    ],
+    ids: [
+      type: {:in, [:hashed, :keep]},
+      default: :hashed,
+      doc:
+        "with `top:`, what `RateLimiter.top/4` returns for an id: `:hashed`, a hash, or `:keep`, the id, which then is in " <>
+          "memory for up to some minutes."
+    ],
     on_outage: [
       type: {:in, [:share, :allow, :deny]},
       default: :share,
@@ -91,6 +104,8 @@ defmodule RateLimiter.Instance.Config do
           required(:events) => :all | :denials | :none,
           required(:max_keys) => pos_integer,
           optional(:threshold) => number | nil,
+          optional(:top) => pos_integer | nil,
+          optional(:ids) => :hashed | :keep,
           optional(:on_outage) => :share | :allow | :deny
         }
   @type store :: :local | {:redis, Redis.Config.t()}
@@ -165,6 +180,7 @@ defmodule RateLimiter.Instance.Config do
   def limiter!(options, path) do
     limiter = Options.validate!(options, @limiter, path)
     check_windows!(length(limiter.windows), path ++ [:windows])
+    check_ids!(limiter, path ++ [:ids])
     limiter
   end
 
@@ -191,6 +207,11 @@ defmodule RateLimiter.Instance.Config do
   end
 
   defp check_agreement!(_config), do: :ok
+
+  defp check_ids!(%{ids: :keep, top: nil}, path),
+    do: Options.misuse!(path, "expected top: as well, which says how many ids are kept")
+
+  defp check_ids!(_limiter, _path), do: :ok
 
   defp check_windows!(0, path), do: Options.misuse!(path, "expected at least one window")
 

@@ -9,6 +9,7 @@ defmodule RateLimiter.Instance.Writer do
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.{Errors, Limit, Options}
   alias RateLimiter.Instance.{Config, Registry}
+  alias RateLimiter.Store.Callers
 
   @type change ::
           {:add, atom, Config.limiter()} | {:remove, atom} | {:update, atom, atom, term}
@@ -49,6 +50,7 @@ defmodule RateLimiter.Instance.Writer do
   def add!(%Instance{table: table} = instance, limiter, config) do
     if :ets.member(table, limiter), do: raise(Errors.taken(limiter, instance.name))
     {:ok, handle, owner} = new_limiter(instance, limiter, config)
+    Callers.start(handle, config, instance.clock)
 
     # The row is inserted before the name is bound, so that the holder of a bound name is always found.
     :ets.insert(table, {limiter, handle, owner, config})

@@ -29,7 +29,12 @@ defmodule RateLimiter.Top.Figures do
 
   defp instance(instance, old, seconds) do
     limiters =
-      instance.limiters |> with_rates(old[:limiters], seconds) |> Enum.sort_by(&most_denied/1)
+      for limiter <- with_rates(instance.limiters, old[:limiters], seconds) do
+        before = find(old[:limiters] || [], limiter.name)
+        %{limiter | windows: with_rates(limiter.windows, before[:windows], seconds)}
+      end
+
+    limiters = Enum.sort_by(limiters, &most_denied/1)
 
     Map.merge(instance, %{
       rates: total(limiters),

@@ -5,6 +5,10 @@ defmodule RateLimiter.Top.Snapshot do
   alias RateLimiter.{Health, Instance, VSM}
   alias RateLimiter.Core.{Limit, LimitText}
   alias RateLimiter.Instance.{Registry, Reporter}
+  alias RateLimiter.Store.Callers
+
+  # The most of each kind.
+  @callers 5
 
   @type t :: %{node: node, at_ms: integer, date: DateTime.t(), instances: [map]}
 
@@ -19,11 +23,11 @@ defmodule RateLimiter.Top.Snapshot do
     }
   end
 
-  # An instance may stop while it is read; it is left out.
+  # An instance may stop while it is read, or lose a limiter; it is left out.
   defp read(instance) do
     instance(instance)
   rescue
-    ArgumentError -> nil
+    _error in [ArgumentError, MatchError] -> nil
   end
 
   defp instance(%Instance{name: name} = instance) do
@@ -39,21 +43,43 @@ defmodule RateLimiter.Top.Snapshot do
       limiters:
         for(
           {name, about} <- Reporter.limiters(instance),
-          do: limiter(name, about, stats.limiters[name])
+          {handle, _config} = Instance.fetch(instance, name),
+          do: limiter({name, handle}, about, stats.limiters[name])
         ),
       subsystems: subsystems(instance),
       sensors: sensors(instance)
     }
   end
 
-  defp limiter(name, about, stats) do
-    windows =
-      for {window, limit} <- about.windows,
-          do: %{name: window, limit: rate(limit), max: limit.max}
+  defp limiter({name, handle}, about, stats) do
+    windows = for {window, limit} <- about.windows, do: window(handle, {window, limit}, stats)
 
     (stats || %{checks: 0, denials: 0, keys: 0})
     |> Map.merge(%{name: name, scale: about.scale, windows: windows})
   end
+
+  defp window(handle, {name, limit}, stats) do
+    counts = stats[:windows][name] || %{allowed: 0, denied: 0}
+
+    %{
+      name: name,
+      limit: rate(limit),
+      max: limit.max,
+      checks: counts.allowed + counts.denied,
+      denials: counts.denied,
+      callers: callers(handle, name)
+    }
+  end
+
+  # The most denied, then those that call most; `:off` if the limiter does not count them.
+  defp callers(handle, window) do
+    with denied when is_list(denied) <- Callers.most(handle, window, :denied, @callers),
+         calls when is_list(calls) <- Callers.most(handle, window, :calls, @callers),
+         do: (denied ++ calls) |> Enum.uniq_by(& &1.id) |> Enum.map(&%{&1 | id: shown(&1.id)})
+  end
+
+  defp shown(id) when is_binary(id), do: id
+  defp shown(id), do: inspect(id)
 
   defp subsystems(%{subsystems: nil}), do: []
 

@@ -31,4 +31,7 @@ rustler::atoms! {
     lost,
     unknown_store,
     passed,
+    off,
+    id,
+    key,
 }

@@ -4,7 +4,8 @@
 //! is in `lib/rate_limiter/core/native.ex`.
 //!
 //! `registry` finds the limiter of a name or handle: `local` in a table of this node, or `shared`. `request` has the calls
-//! about an id, `ticket` the wait for an authority, `limiter` all else about a limiter, `gate` the gates.
+//! about an id, `ticket` the wait for an authority, `limiter` all else about a limiter, `callers` who
+//! calls most, `gate` the gates.
 
 // A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
@@ -15,6 +16,7 @@ mod atom_enum;
 mod atom_bits;
 mod atoms;
 mod binary;
+mod callers;
 mod catch_panic;
 mod clock;
 mod decode;

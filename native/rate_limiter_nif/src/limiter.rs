@@ -8,6 +8,7 @@ use rate_limiter_distributed::{
 };
 use rustler::{Atom, Encoder, Env, NifMap, NifResult, NifUnitEnum, Resource, ResourceArc, Term};
 
+use crate::callers::Callers;
 use crate::clock::SharedClock;
 use crate::decode::{Arg, List};
 use crate::handle::Handle;
@@ -160,6 +161,7 @@ fn new_shared_limiter<'a>(
                 events,
                 on_outage,
                 store,
+                callers: Callers::default(),
             }))
         });
         Ok(owned(env, opened))
@@ -359,6 +361,11 @@ impl Limiter {
             Select::Tags(tags) if tags.iter().all(has) => Ok(tags.len()),
             Select::Tags(_) => Err(CallError::UnknownWindow),
         }
+    }
+
+    /// The tags of the windows.
+    pub(crate) fn tags(&self) -> Result<Vec<Tag>, CallError> {
+        Ok(self.limits()?.into_iter().map(|(tag, ..)| tag).collect())
     }
 
     fn limits(&self) -> Result<Vec<(Tag, Limit, u64)>, CallError> {

@@ -1,11 +1,12 @@
 //! The limiters that this node decides by itself, in a static table.
 
-use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use rate_limiter_core::{Epoch, Limit, LimitError, Limiter, Options, Scale, Tag};
 
+use crate::callers::Callers;
 use crate::handle::Handle;
 
 /// Which `:check` events the calls of a limiter emit. The library keeps this for Elixir, which then needs no look-up.
@@ -21,8 +22,11 @@ pub(crate) enum Events {
 pub(crate) struct Place {
     pub(crate) limiter: Limiter,
     events: AtomicU8,
+    /// Whether there is a threshold, or callers are counted: most calls look at nothing else.
+    watched: AtomicBool,
     /// In parts per million; 0 for none.
     threshold: AtomicU32,
+    pub(crate) callers: Callers,
 }
 
 /// A limiter as a call found it. It may have been closed since: then its epoch has ended.
@@ -66,8 +70,18 @@ impl Place {
         }
     }
 
-    /// The share of a limit whose use is reported.
+    /// Whether answers need more than the usage.
     #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Lets callers be counted.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// The share of a limit whose use is reported.
     pub(crate) fn threshold(&self) -> Option<Scale> {
         match self.threshold.load(Ordering::Relaxed) {
             0 => None,
@@ -100,12 +114,15 @@ pub(crate) fn open(
     let place = places[offset].get_or_init(|| Place {
         limiter: Limiter::closed(),
         events: AtomicU8::new(0),
+        watched: AtomicBool::new(false),
         threshold: AtomicU32::new(0),
+        callers: Callers::default(),
     });
     let epoch = place.limiter.open(limits, options)?;
     place.events.store(events as u8, Ordering::Relaxed);
     let ppm = threshold.map_or(0, Scale::ppm);
     place.threshold.store(ppm, Ordering::Relaxed);
+    place.watched.store(threshold.is_some(), Ordering::Relaxed);
     if free.places.pop().is_none() {
         free.next += 1;
     }
@@ -116,6 +133,7 @@ pub(crate) fn open(
 pub(crate) fn close(handle: Handle) {
     if let (Some(local), Some(at)) = (find(handle), handle.place()) {
         if local.place.limiter.close(local.epoch).is_ok() {
+            local.place.callers.close();
             TABLE.free.lock().places.push(at);
         }
     }

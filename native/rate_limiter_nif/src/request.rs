@@ -10,6 +10,7 @@ use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::RequestId;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
 
+use crate::callers::Caller;
 use crate::decode::{Arg, Windows};
 use crate::encode::Emits;
 use crate::id::NoKey;
@@ -96,10 +97,12 @@ fn request_alone<'a>(
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let shared = registry::find_shared(limiter)?;
-        let response =
-            shared
-                .limiter
-                .decide_locally(shared.read(id, windows.select(), &call)?)?;
+        let request = shared.read(id, windows.select(), &call)?;
+        let caller = shared.caller(call.op, request.key, id);
+        let response = shared.limiter.decide_locally(request)?;
+        if let Some(caller) = caller {
+            shared.callers.answered(&caller, &response);
+        }
         Ok(encode::response(env, &shared, call.op, &response))
     })
 }
@@ -183,13 +186,11 @@ impl Local {
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
         let usage = self.take(id, window, cost)?;
-        match self.place.threshold() {
-            None => Ok(self.usage(env, &usage)),
-            Some(share) => {
-                let call = (id::key(id)?, atom_bits::of(window), units(cost));
-                Ok(self.taken(env, call, &usage, share))
-            }
+        if self.place.is_watched() {
+            let call = (id::key(id)?, atom_bits::of(window), units(cost));
+            return Ok(self.taken(env, id, call, &usage));
         }
+        Ok(self.usage(env, &usage))
     }
 
     #[inline]
@@ -201,24 +202,22 @@ impl Local {
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
         let usage = self.take(id, window, cost)?;
-        match self.place.threshold() {
-            None if usage.allowed() && !matches!(self.place.events(), Events::All) => {
-                Ok(true.encode(env))
-            }
-            None => Ok(self.usage(env, &usage)),
-            Some(share) => {
-                let call = (id::key(id)?, atom_bits::of(window), units(cost));
-                Ok(self.taken(env, call, &usage, share))
-            }
+        if self.place.is_watched() {
+            let call = (id::key(id)?, atom_bits::of(window), units(cost));
+            return Ok(self.taken(env, id, call, &usage));
         }
+        if usage.allowed() && !matches!(self.place.events(), Events::All) {
+            return Ok(true.encode(env));
+        }
+        Ok(self.usage(env, &usage))
     }
 
     #[inline]
     fn take(self, id: Term, window: Term, cost: i64) -> Result<Usage, Refusal> {
         let Self { place, epoch } = self;
-        let tag = atom_bits::of(window);
+        let (key, tag) = (id::key(id)?, atom_bits::of(window));
         // The bits of another term than an atom are never a window: only then does its kind matter.
-        match place.limiter.check(epoch, id::key(id)?, tag, units(cost)) {
+        match place.limiter.check(epoch, key, tag, units(cost)) {
             Err(_) if !window.is_atom() => Err(Refusal::Misuse),
             taken => Ok(taken?),
         }
@@ -231,19 +230,24 @@ impl Local {
         encode::usage(env, usage, place.events().into(), place.limiter.scale())
     }
 
-    /// The answer of one window to a call that takes, of a limiter with a threshold.
+    /// The answer of one window to a call that takes, of a limiter that is watched.
     #[cold]
     fn taken<'a>(
         self,
         env: Env<'a>,
+        id: Term<'a>,
         (key, tag, cost): (Key, Tag, u64),
         usage: &Usage,
-        share: Scale,
     ) -> Term<'a> {
-        let place = self.place;
+        let Self { place, epoch } = self;
+        let usages = &[(tag, *usage)];
+        place.callers.count(epoch, key, id, usages);
+        let passed = place
+            .threshold()
+            .map(|share| self.passed(key, usages, cost, share));
         let emits = Emits {
             events: place.events(),
-            passed: &self.passed(key, &[(tag, *usage)], cost, share),
+            passed: &passed.unwrap_or_default(),
         };
         encode::usage(env, usage, emits, place.limiter.scale())
     }
@@ -270,7 +274,8 @@ impl Local {
             id: id::request(&name),
             keep: Nanos(keep_ns),
         });
-        self.decide(env, id::key(id)?, select, request.op, request.cost, once)
+        let caller = (id::key(id)?, id);
+        self.decide(env, caller, select, request.op, request.cost, once)
     }
 
     fn batch<'a>(
@@ -282,14 +287,14 @@ impl Local {
     ) -> Result<Term<'a>, Refusal> {
         let answers = entries
             .iter()
-            .map(|&(key, _, cost)| self.decide(env, key, select, op, cost, None));
+            .map(|&(key, id, cost)| self.decide(env, (key, id), select, op, cost, None));
         Ok(answers.collect::<Result<Vec<Term>, _>>()?.encode(env))
     }
 
     fn decide<'a>(
         self,
         env: Env<'a>,
-        key: Key,
+        (key, id): (Key, Term<'a>),
         select: Select,
         op: OpTerm,
         cost: i64,
@@ -301,9 +306,10 @@ impl Local {
             // A call about one window allocates nothing.
             (OpTerm::Take, None, Select::Tags(&[tag])) => {
                 let usage = limiter.check(epoch, key, tag, cost)?;
-                return Ok(match place.threshold() {
-                    None => self.usage(env, &usage),
-                    Some(share) => self.taken(env, (key, tag, cost), &usage, share),
+                return Ok(if place.is_watched() {
+                    self.taken(env, id, (key, tag, cost), &usage)
+                } else {
+                    self.usage(env, &usage)
                 });
             }
             (OpTerm::Peek, _, Select::Tags(&[tag])) => {
@@ -323,6 +329,9 @@ impl Local {
                 }
             }
         };
+        if matches!(op, OpTerm::Take) {
+            place.callers.count(epoch, key, id, answer.usages());
+        }
         let verdict = encode::verdict(answer.allowed());
         match (op, place.threshold()) {
             (OpTerm::Take, Some(share)) if answer.allowed() => {
@@ -379,10 +388,10 @@ impl Shared {
     ) -> Result<Term<'a>, Refusal> {
         let op = request.op;
         let request = self.read(id, select, request)?;
-        let ticket = Ticket::one(self, op);
+        let ticket = Ticket::one(self, op, self.caller(op, request.key, id));
         let done = Ticket::receiver(&ticket, 0);
         Ok(match self.limiter.submit(request, done)? {
-            Some(response) => encode::response(env, self, op, &response),
+            Some(response) => ticket.answer(env, 0, &response),
             None => Ticket::sent(&ticket, env),
         })
     }
@@ -394,7 +403,10 @@ impl Shared {
         select: Select,
         op: OpTerm,
     ) -> Result<Term<'a>, Refusal> {
-        let ticket = Ticket::batch(self, op, entries.len());
+        let callers = entries.iter();
+        let callers = callers.map(|&(key, id, _)| self.caller(op, key, id));
+        let callers = callers.collect::<Option<Vec<_>>>().unwrap_or_default();
+        let ticket = Ticket::batch(self, op, entries.len(), callers);
         let mut requests = Vec::with_capacity(entries.len());
         for (at, &(_, id, cost)) in entries.iter().enumerate() {
             let request = Request { op, cost, id: None };
@@ -410,6 +422,14 @@ impl Shared {
             }
         }
         Ok(Ticket::sent(&ticket, env))
+    }
+
+    /// What is to be counted when the call is answered.
+    fn caller(&self, op: OpTerm, key: Key, id: Term) -> Option<Caller> {
+        match op {
+            OpTerm::Take => self.callers.expect(key, id),
+            _ => None,
+        }
     }
 
     fn read<'s>(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rate_limiter_distributed::{OnOutage, SharedLimiter};
 use rate_limiter_redis::Namespace;
 
+use crate::callers::Callers;
 use crate::handle::{Handle, FIRST_SHARED};
 use crate::handle_map::HandleMap;
 use crate::local::Events;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     pub(crate) on_outage: OnOutageTerm,
     pub(crate) store: Arc<Store>,
+    pub(crate) callers: Callers,
 }
 
 static SHARED: HandleMap<Shared> = HandleMap::new(FIRST_SHARED);

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rate_limiter_distributed::Response;
 use rustler::{Encoder, Env, NifResult, Resource, ResourceArc, Term};
 
+use crate::callers::Caller;
 use crate::op::OpTerm;
 use crate::refusal::{answer, Refusal};
 use crate::reply::ReplyTo;
@@ -23,6 +24,8 @@ pub(crate) struct Ticket {
     op: OpTerm,
     /// Whether the answer is a list.
     is_batch: bool,
+    /// The ids of the calls, in order, if the limiter counts who calls most.
+    callers: Vec<Caller>,
     state: Mutex<State>,
 }
 
@@ -72,16 +75,33 @@ fn cancel(env: Env<'_>, ticket: ResourceArc<Ticket>) -> NifResult<Term<'_>> {
 }
 
 impl Ticket {
-    pub(crate) fn one(shared: &Arc<Shared>, op: OpTerm) -> ResourceArc<Self> {
-        Self::new(shared, op, 1, false)
+    pub(crate) fn one(
+        shared: &Arc<Shared>,
+        op: OpTerm,
+        caller: Option<Caller>,
+    ) -> ResourceArc<Self> {
+        Self::new(shared, op, 1, caller.into_iter().collect(), false)
     }
 
-    pub(crate) fn batch(shared: &Arc<Shared>, op: OpTerm, len: usize) -> ResourceArc<Self> {
-        Self::new(shared, op, len, true)
+    /// `callers` has all of them or none.
+    pub(crate) fn batch(
+        shared: &Arc<Shared>,
+        op: OpTerm,
+        len: usize,
+        callers: Vec<Caller>,
+    ) -> ResourceArc<Self> {
+        Self::new(shared, op, len, callers, true)
     }
 
-    fn new(shared: &Arc<Shared>, op: OpTerm, len: usize, is_batch: bool) -> ResourceArc<Self> {
+    fn new(
+        shared: &Arc<Shared>,
+        op: OpTerm,
+        len: usize,
+        callers: Vec<Caller>,
+        is_batch: bool,
+    ) -> ResourceArc<Self> {
         ResourceArc::new(Self {
+            callers,
             shared: Arc::clone(shared),
             op,
             is_batch,
@@ -131,10 +151,17 @@ impl Ticket {
         }
     }
 
+    /// The answer to the call at `at`, which is counted.
+    pub(crate) fn answer<'a>(&self, env: Env<'a>, at: usize, response: &Response) -> Term<'a> {
+        if let Some(caller) = self.callers.get(at) {
+            self.shared.callers.answered(caller, response);
+        }
+        encode::response(env, &self.shared, self.op, response)
+    }
+
     fn answers<'a>(&self, env: Env<'a>, responses: &[Option<Response>]) -> Term<'a> {
-        let answers = responses.iter().flatten();
-        let mut answers =
-            answers.map(|response| encode::response(env, &self.shared, self.op, response));
+        let answers = responses.iter().flatten().enumerate();
+        let mut answers = answers.map(|(at, response)| self.answer(env, at, response));
         match (self.is_batch, answers.next()) {
             (false, Some(answer)) => answer,
             (_, first) => first

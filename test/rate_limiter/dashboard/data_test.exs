@@ -21,7 +21,10 @@ defmodule RateLimiter.Dashboard.DataTest do
     assert [%{"name" => @shown, "checks" => 100, "denials" => 30} = limiter] =
              instance["limiters"]
 
-    assert limiter["windows"] == [%{"name" => @shown, "limit" => "10/s", "max" => 20}]
+    assert [%{"name" => @shown, "limit" => "10/s", "max" => 20, "denials" => 30} = window] =
+             limiter["windows"]
+
+    assert window["callers"] == [%{"id" => @shown, "calls" => 81, "denied" => 17}]
 
     # A point that is not known is left out.
     assert limiter["history"] == [

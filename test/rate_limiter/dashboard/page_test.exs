@@ -44,7 +44,7 @@ defmodule RateLimiter.Dashboard.PageTest do
     end
 
     codes = texts(document, ~c"//code")
-    assert Enum.count(codes, &(&1 == shown)) == 4
+    assert Enum.count(codes, &(&1 == shown)) == 7
     assert texts(document, ~c(//p[@class="bad"])) == [shown]
     assert shown in texts(document, ~c(//span[@class="reason"]))
     assert texts(document, ~c"//nav/a") == ["a@b", "\"><script>"]
@@ -82,7 +82,10 @@ defmodule RateLimiter.Dashboard.PageTest do
     assert texts(document, ~c(//td[@data-label="stress"])) == ["0.7"]
     assert texts(document, ~c(//td[@data-label="breaker"])) == ["open"]
     assert ["50 %" <> _] = texts(document, ~c(//td[@data-label="scale"]))
+    assert texts(document, ~c(//td[@data-label="calls"])) == ["81"]
+    assert texts(document, ~c(//td[@data-label="denied"])) == ["17"]
     page = page({:ok, view()})
+    assert page =~ "denies 300/s"
     assert page =~ "scale 42 %"
     assert page =~ "7 limiters with fewer denials are not shown"
     assert page =~ "Redis refuses heartbeats"

@@ -55,7 +55,7 @@ defmodule RateLimiter.Instance.ConfigTest do
       )
 
       limiter(
-        ": unknown option :zone, known options are :windows, :events, :threshold, :max_keys and :on_outage",
+        ": unknown option :zone, known options are :windows, :events, :threshold, :max_keys, :top, :ids and :on_outage",
         zone: :eu,
         windows: [burst: @window]
       )
@@ -127,6 +127,15 @@ defmodule RateLimiter.Instance.ConfigTest do
       limiter(".on_outage: expected one of :share, :allow, :deny, got: :fail",
         on_outage: :fail,
         windows: [burst: @window]
+      )
+
+      windows = [windows: [burst: @window]]
+      limiter(".top: expected an integer from 1 to 1000, got: 1001", [top: 1_001] ++ windows)
+      limiter(".ids: expected one of :hashed, :keep, got: true", [ids: true, top: 1] ++ windows)
+
+      limiter(
+        ".ids: expected top: as well, which says how many ids are kept",
+        [ids: :keep] ++ windows
       )
 
       limiter(".max_keys: expected a positive integer, got: 0",
