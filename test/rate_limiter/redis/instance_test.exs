@@ -24,7 +24,8 @@ defmodule RateLimiter.Redis.InstanceTest do
       assert %{nodes: 1, calls: calls, batches: batches, timeouts: 0, opened: ^opened} =
                stats.redis
 
-      assert calls >= 2 and batches in 1..calls
+      # A script that the server lacks is sent again, with its source.
+      assert calls >= 2 and batches in 1..(calls + 2)
       assert %{checks: 2, away?: false} = stats.limiters[name]
 
       assert [{^name, %{on_outage: :share, windows: [a: %{max: 10}, b: %{max: 20}]}}] =
