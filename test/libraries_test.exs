@@ -57,6 +57,34 @@ defmodule RateLimiter.LibrariesTest do
     assert statuses == [200, 200, 200, 429, 429, 429, 429, 429]
   end
 
+  test "each retry and each redirect of Req is charged, and a pause holds for them" do
+    RateLimiter.Test.start(limiters: [retried: [windows: [w: [limit: 10, per: :day]]]])
+    attempts = :counters.new(1, [])
+
+    adapter = fn request ->
+      :counters.add(attempts, 1, 1)
+
+      case :counters.get(attempts, 1) do
+        1 -> {request, Req.Response.new(status: 500)}
+        2 -> {request, Req.Response.new(status: 302, headers: [{"location", "/new"}])}
+        3 -> {request, Req.Response.new(status: 429, headers: [{"retry-after", "60"}])}
+      end
+    end
+
+    options = [adapter: adapter, max_retries: 1, retry_delay: 0, retry_log_level: false]
+
+    request =
+      Req.new([url: "http://retried.example.com/old"] ++ options)
+      |> RateLimiter.Req.attach(limiter: :retried, timeout: 100)
+
+    assert {:ok, %{status: 429}} = Req.request(request)
+    result = Req.request(request)
+    assert {:error, %RateLimiter.Req.TimeoutError{retry_after_ms: ms}} = result
+    assert ms in 50_000..60_000
+    assert :counters.get(attempts, 1) == 3
+    assert {:ok, %{current: 3}} = RateLimiter.get_usage(:retried, "retried.example.com")
+  end
+
   test "Absinthe charges the complexity that it computes" do
     # The guide's phase, which the test of the guides may have defined.
     unless Code.ensure_loaded?(MyAppWeb.ChargeComplexity), do: Session.define("guides/http.md")
@@ -79,8 +107,8 @@ defmodule RateLimiter.LibrariesTest do
     schema = RateLimiter.LibrariesTest.Schema
     options = [context: %{user_id: 7}, analyze_complexity: true]
 
-    pipeline =
-      MyAppWeb.ChargeComplexity.insert(apply(Absinthe.Pipeline, :for_document, [schema, options]))
+    pipeline = apply(Absinthe.Pipeline, :for_document, [schema, options])
+    pipeline = apply(MyAppWeb.ChargeComplexity, :insert, [pipeline])
 
     run = fn first ->
       query = "{ items(first: #{first}) }"

@@ -30,7 +30,7 @@ if match?({:module, _}, Code.ensure_compiled(Req.Request)) do
         |> RateLimiter.Req.attach(limiter: :example, timeout: 30_000)
         |> Req.get!(url: "/users")
 
-    A request waits in the order of `RateLimiter.await/4`, also each time that Req retries it. If its turn does not come
+    A request waits in the order of `RateLimiter.await/4`, and so does each retry and each redirect. If its turn does not come
     within the timeout, the result is `RateLimiter.Req.TimeoutError`, at once if that is known before, and no request is sent.
 
     All requests of the same limiter and id on this node pause if a response says so: for its `Retry-After` if it is denied
@@ -62,24 +62,31 @@ if match?({:module, _}, Code.ensure_compiled(Req.Request)) do
     def attach(request, options) do
       options = Options.validate!(options, @schema, [])
 
-      request
-      |> Req.Request.append_request_steps(rate_limiter: &wait(&1, options))
-      |> Req.Request.prepend_response_steps(rate_limiter: &learn(&1, options))
+      # Req runs the steps of a request once, and its adapter for each attempt.
+      Req.Request.append_request_steps(request, rate_limiter: &limit(&1, options))
     end
 
-    defp wait(request, options) do
+    defp limit(%{adapter: adapter} = request, options),
+      do: %{request | adapter: &send_in_turn(&1, adapter, options)}
+
+    defp send_in_turn(request, adapter, options) do
       id = id(request, options)
       pause = Pauses.left({options.limiter, id}, now())
 
       with true <- pause <= options.timeout,
            :ok <- Process.sleep(pause),
            {:ok, _usage} <- await(id, options, pause) do
-        request
+        request |> run(adapter) |> learn(id, options)
       else
         false -> {request, timeout(options, pause)}
         {:error, :timeout, usage} -> {request, timeout(options, usage.retry_after_ms)}
       end
     end
+
+    defp run(request, {module, function, arguments}),
+      do: apply(module, function, [request | arguments])
+
+    defp run(request, adapter), do: adapter.(request)
 
     defp await(id, %{timeout: timeout} = options, waited) do
       RateLimiter.await(options.limiter, id, options.windows,
@@ -88,19 +95,21 @@ if match?({:module, _}, Code.ensure_compiled(Req.Request)) do
       )
     end
 
-    defp learn({request, response}, options) do
+    defp learn({request, %Req.Response{} = response}, id, %{learn: true} = options) do
       pause = max(retry_after(response), used_up(response))
-
-      if options.learn and pause > 0 do
-        key = {options.limiter, id(request, options)}
-        Pauses.put(key, min(pause, @longest_pause_ms), now())
-      end
-
+      key = {options.limiter, id}
+      if pause > 0, do: Pauses.put(key, min(pause, @longest_pause_ms), now())
       {request, response}
     end
 
-    defp retry_after(%{status: status} = response) when status in [429, 503],
-      do: Req.Response.get_retry_after(response) || 0
+    defp learn(result, _id, _options), do: result
+
+    defp retry_after(%{status: status} = response) when status in [429, 503] do
+      Req.Response.get_retry_after(response) || 0
+    rescue
+      # Req raises for a value that is neither seconds nor a date, and for two of them.
+      _invalid -> 0
+    end
 
     defp retry_after(_response), do: 0
 

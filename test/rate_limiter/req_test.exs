@@ -79,7 +79,9 @@ defmodule RateLimiter.ReqTest do
             {200, [{"ratelimit", ~s("a";r=1;t=30)}]},
             {200, [{"ratelimit", "limit=1, remaining=0, reset=9"}]},
             {200, [{"ratelimit", ~s(";r=0;t=9)}]},
-            {429, []}
+            {429, []},
+            {429, [{"retry-after", "1.5"}]},
+            {503, [{"retry-after", "soon"}]}
           ] do
         RateLimiter.reset(:out, host)
         assert {:ok, %{status: ^status}} = answered(host, status, headers)

@@ -20,14 +20,11 @@ unless Code.ensure_loaded?(Req.Request) do
 
   defmodule Req.Request do
     @moduledoc false
-    defstruct url: %URI{}, options: %{}, adapter: nil, request_steps: [], response_steps: []
+    defstruct url: %URI{}, options: %{}, adapter: nil, request_steps: []
     @type t :: %__MODULE__{}
 
     def append_request_steps(request, steps),
       do: %{request | request_steps: request.request_steps ++ steps}
-
-    def prepend_response_steps(request, steps),
-      do: %{request | response_steps: steps ++ request.response_steps}
   end
 
   defmodule Req do
@@ -37,22 +34,12 @@ unless Code.ensure_loaded?(Req.Request) do
     end
 
     def request(request) do
-      with %Req.Request{} = request <- Enum.reduce_while(request.request_steps, request, &step/2) do
-        {request, response} = request.adapter.(request)
+      steps = Keyword.values(request.request_steps)
+      request = Enum.reduce(steps, request, fn step, request -> step.(request) end)
 
-        {_request, response} =
-          Enum.reduce(request.response_steps, {request, response}, fn {_name, step}, pair ->
-            step.(pair)
-          end)
-
-        {:ok, response}
-      end
-    end
-
-    defp step({_name, step}, request) do
-      case step.(request) do
-        %Req.Request{} = request -> {:cont, request}
-        {_request, error} when is_exception(error) -> {:halt, {:error, error}}
+      case request.adapter.(request) do
+        {_request, %Req.Response{} = response} -> {:ok, response}
+        {_request, error} -> {:error, error}
       end
     end
   end
