@@ -95,7 +95,7 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
     defp settle(conn, false, plug, call), do: settle(conn, 0, plug, call)
 
     defp settle(conn, kept, plug, {id, windows, cost})
-         when is_integer(kept) and kept in 0..cost do
+         when is_integer(kept) and kept >= 0 and kept <= cost do
       case RateLimiter.refund(plug.limiter, id, windows, cost: cost - kept) do
         {:ok, _usage} = answer -> fields(conn, answer, plug)
         # Redis is away, and the charge stays.

@@ -255,7 +255,7 @@ defmodule RateLimiter.Webhook do
          {:ok, headers} <- Message.headers(message, secret, System.os_time(:second)),
          {:ok, options} <- options(config) do
       headers = for {name, value} <- headers, do: {to_charlist(name), to_charlist(value)}
-      request = {to_charlist(config.url), headers, 'application/json', message.body}
+      request = {to_charlist(config.url), headers, ~c"application/json", message.body}
       :httpc.request(:post, request, options, sync: false, body_format: :binary)
     end
   end
@@ -306,7 +306,7 @@ defmodule RateLimiter.Webhook do
   end
 
   defp retry_after_ms(headers) do
-    with {_name, value} <- List.keyfind(headers, 'retry-after', 0),
+    with {_name, value} <- List.keyfind(headers, ~c"retry-after", 0),
          {seconds, ""} when seconds >= 0 <- value |> to_string() |> Integer.parse(),
          do: max(min(seconds, @longest_retry_after_s) * 1_000, @first_pause_ms),
          else: (_none -> nil)

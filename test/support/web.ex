@@ -30,7 +30,7 @@ defmodule RateLimiter.Support.Web do
     options = [
       port: 0,
       bind_address: {127, 0, 0, 1},
-      server_name: 'localhost',
+      server_name: ~c"localhost",
       server_root: root,
       document_root: root,
       modules: [__MODULE__]

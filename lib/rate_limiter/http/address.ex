@@ -140,12 +140,7 @@ defmodule RateLimiter.HTTP.Address do
   end
 
   defp unquoted(<<?", rest::binary>>) when rest != "" do
-    size = byte_size(rest) - 1
-
-    case rest do
-      <<value::binary-size(size), ?">> -> value
-      _open -> ""
-    end
+    if String.ends_with?(rest, "\""), do: binary_part(rest, 0, byte_size(rest) - 1), else: ""
   end
 
   defp unquoted(value), do: value
@@ -278,12 +273,9 @@ defmodule RateLimiter.HTTP.Address do
   defp trim_left(text), do: text
 
   defp trim_right(text) do
-    size = byte_size(text) - 1
-
-    case text do
-      <<rest::binary-size(size), c>> when c in [?\s, ?\t] -> trim_right(rest)
-      _other -> text
-    end
+    if String.ends_with?(text, [" ", "\t"]),
+      do: text |> binary_part(0, byte_size(text) - 1) |> trim_right(),
+      else: text
   end
 
   defp trusted?(_address, []), do: false

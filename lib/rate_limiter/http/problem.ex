@@ -33,7 +33,7 @@ defmodule RateLimiter.HTTP.Problem do
   defp type!([type: type], _answer, _policies) when is_map_key(@types, type), do: @types[type]
 
   defp type!(options, _answer, _policies) do
-    known = @types |> Map.keys() |> Enum.map_join(", ", &inspect/1)
+    known = @types |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
 
     raise ArgumentError,
           "expected type: one of #{known}, got: #{RateLimiter.Core.Options.show(options)}"

@@ -27,7 +27,7 @@ defmodule RateLimiter.Core.SecretTest do
   test "a secret is a string, a zero-arity function or the name of a variable" do
     for secret <- ["", "a", fn -> "a" end, {:system, "A"}], do: assert(Secret.secret?(secret))
 
-    for other <- [nil, :a, 1, 'a', fn _ -> "a" end, {:system, ""}, {:system, :A}, {:env, "A"}],
+    for other <- [nil, :a, 1, ~c"a", fn _ -> "a" end, {:system, ""}, {:system, :A}, {:env, "A"}],
         do: refute(Secret.secret?(other))
   end
 

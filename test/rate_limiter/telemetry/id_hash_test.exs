@@ -14,7 +14,7 @@ defmodule RateLimiter.Telemetry.IdHashTest do
     assert hash =~ ~r/^[0-9a-f]{16}$/
     assert IdHash.hash("ann") == hash
     assert IdHash.key_name() == "a"
-    for other <- ["Ann", :ann, 'ann', {"ann"}, ["ann"]], do: assert(IdHash.hash(other) != hash)
+    for other <- ["Ann", :ann, ~c"ann", {"ann"}, ["ann"]], do: assert(IdHash.hash(other) != hash)
     IdHash.put_key("b", "another key", false)
     assert IdHash.hash("ann") != hash
     IdHash.put_key("a", "first key", false)
