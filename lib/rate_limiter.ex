@@ -420,7 +420,7 @@ defmodule RateLimiter do
     * `{:heartbeat, words}` - Redis refuses the heartbeats by which nodes count each other. Until that is mended, this node
       divides limits by the option `:nodes` in an outage. Compare the rights of its user with the guide to Redis.
     * `{:clock, ms}` - the system's clock was set, by `ms`, more than two seconds. Aligned windows in memory follow within
-      about ten seconds, and begin that much late until then.
+      about ten seconds, and begin that much late until then. Reported until the next sweep has ended, for up to twenty seconds.
 
   ## Examples
 
