@@ -113,7 +113,7 @@ defmodule Lab.Demo.Pain do
   end
 
   defp frame(rows, second, screen) do
-    back = if second > @column, do: IO.ANSI.cursor_up(3 * length(@subsystems) + 3), else: ""
+    back = if second > @column, do: IO.ANSI.cursor_up(3 * length(@subsystems) + 4), else: ""
     IO.write([back | draw(rows, screen)])
     Process.sleep(@frame_ms)
   end
@@ -169,7 +169,9 @@ defmodule Lab.Demo.Pain do
 
   defp axis(screen) do
     marks = Enum.map_join(0..5, &Text.fit("#{&1 * 20} s", 10))
-    Screen.style(screen, :faint, [String.duplicate(" ", 20), String.trim_trailing(marks)])
+    indent = String.duplicate(" ", 20)
+    legend = "a full bar is 100 %, of the limit or of the calls"
+    Screen.style(screen, :faint, [indent, String.trim_trailing(marks), "\n", indent, legend])
   end
 
   defp totals(rows, screen) do
