@@ -135,7 +135,7 @@ defmodule RateLimiter.Dashboard.HistoryTest do
 
     {:ok, _view} = History.view(history)
     eventually(fn -> :sys.get_state(history).samples == [] end)
-    assert reads(agent) > 1
+    assert reads(agent) >= 1
     # Hibernated, and without a timer that would wake it.
     assert {:current_function, {module, function, _arity}} =
              Process.info(history, :current_function)
