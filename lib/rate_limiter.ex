@@ -309,12 +309,55 @@ defmodule RateLimiter do
     do: Store.usage_batch(limiter, ids, windows)
 
   @doc """
-  Gives back a cost that was charged and not needed.
+  Gives back what a call was charged. See `refund/2`.
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
+      iex> {:ok, usage} = RateLimiter.refund(usage)
+      iex> usage.remaining
+      5
+  """
+  @spec refund(Usage.t()) :: {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
+  def refund(%Usage{} = usage), do: Store.give_back(usage, usage.cost)
+
+  @doc """
+  Gives back what a call was charged and did not need, or a cost of 1 to every window of a limiter.
+
+  With the usage in the answer to an admitted call, gives back the option `:cost` of that call, by default all of it. In all at
+  most what the call was charged is given back, and at most what still counts of that very call, so no window admits more
+  than its limit of what was not given back. Of a token bucket, what has refilled since the call is not given back. Nothing is
+  given back, and `{:ok, usage}` returned, if nothing of the call counts any more: the window has forgotten it, `reset/3` or
+  `refund/4` was called for its id, `update_limit/3` has changed its window, or its limiter was started again. A limiter in
+  memory knows the calls of its own node, Redis those of all nodes.
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
+      iex> {:ok, after_refund} = RateLimiter.refund(usage, cost: 3)
+      iex> after_refund.remaining
+      4
+      iex> {:ok, after_refund} = RateLimiter.refund(usage, cost: 3)
+      iex> after_refund.remaining
+      5
+
+  Returns `{:error, :unavailable, usage}`, and gives back nothing, if the fallback has admitted the call, during an outage of
+  Redis (repeat it then: nothing is given back twice), or if a full limiter has no room to remember the refund.
+
+  Raises `ArgumentError` for a usage of anything but an admitted call.
+  """
+  @spec refund(Usage.t() | limiter, keyword | id) ::
+          {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
+  def refund(%Usage{} = usage, []), do: Store.give_back(usage, usage.cost)
+  def refund(%Usage{} = usage, options), do: Store.give_back(usage, cost(options))
+  def refund(limiter, id), do: refund(limiter, id, [], [])
+
+  @doc """
+  Gives a cost back to an id, whatever call it was charged for.
 
   Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
-  used gives back what it has used; a negative cost gives back nothing. Returns `{:error, :unavailable, usage}`, and gives
-  back nothing, if a full limiter judges the id together with other new ids (see `max_keys`). During an outage of Redis it
-  may return the same, see `RateLimiter.Redis`.
+  used gives back what it has used; a negative cost gives back nothing. It assumes that what is given back still counts: if the
+  window has forgotten the call, it gives back what other calls of the id have used. Where the answer to the call is at hand,
+  use `refund/2`. All receipts and request ids of the id end.
+
+  Returns `{:error, :unavailable, usage}`, and gives back nothing, if a full limiter judges the id together with other new ids
+  (see `max_keys`). During an outage of Redis it may return the same, see `RateLimiter.Redis`.
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
       iex> {:ok, usage} = RateLimiter.refund(:login, "ann", :attempts, cost: 2)
@@ -323,7 +366,7 @@ defmodule RateLimiter do
   """
   @spec refund(limiter, id, windows | keyword, keyword) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
-  def refund(limiter, id, windows \\ [], options \\ [])
+  def refund(limiter, id, windows, options \\ [])
 
   def refund(limiter, id, [{_, _} | _] = options, []),
     do: Store.refund(limiter, id, [], cost(options))

@@ -73,37 +73,37 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
     end
 
     defp check(conn, plug) do
-      {id, windows, cost} = call = {id(conn, plug), of(plug.windows, conn), of(plug.cost, conn)}
+      {id, windows, cost} = {id(conn, plug), of(plug.windows, conn), of(plug.cost, conn)}
 
       case RateLimiter.check_and_track(plug.limiter, id, windows, cost: cost) do
-        {:ok, _usage} = answer -> conn |> fields(answer, plug) |> admit(plug, call)
+        {:ok, usage} = answer -> conn |> fields(answer, plug) |> admit(plug, usage)
         {:error, :unavailable, _usage} = answer -> deny(conn, answer, plug, plug.on_unavailable)
         answer -> deny(conn, answer, plug, plug.on_deny)
       end
     end
 
-    defp admit(conn, %{charge: :request}, _call), do: conn
+    defp admit(conn, %{charge: :request}, _usage), do: conn
 
-    defp admit(conn, %{charge: {:response, kept}} = plug, call),
-      do: Conn.register_before_send(conn, &settle(&1, kept.(&1), plug, call))
+    defp admit(conn, %{charge: {:response, kept}} = plug, usage),
+      do: Conn.register_before_send(conn, &settle(&1, kept.(&1), plug, usage))
 
     defp deny(conn, _answer, _plug, :allow), do: conn
     defp deny(conn, answer, plug, handler), do: conn |> fields(answer, plug) |> handler.(answer)
 
-    defp settle(conn, true, _plug, _call), do: conn
+    defp settle(conn, true, _plug, _usage), do: conn
 
-    defp settle(conn, false, plug, call), do: settle(conn, 0, plug, call)
+    defp settle(conn, false, plug, usage), do: settle(conn, 0, plug, usage)
 
-    defp settle(conn, kept, plug, {id, windows, cost})
+    defp settle(conn, kept, plug, %{cost: cost} = usage)
          when is_integer(kept) and kept >= 0 and kept <= cost do
-      case RateLimiter.refund(plug.limiter, id, windows, cost: cost - kept) do
+      case RateLimiter.refund(usage, cost: cost - kept) do
         {:ok, _usage} = answer -> fields(conn, answer, plug)
         # Redis is away, and the charge stays.
         {:error, :unavailable, _usage} -> conn
       end
     end
 
-    defp settle(_conn, other, _plug, {_id, _windows, cost}) do
+    defp settle(_conn, other, _plug, %{cost: cost}) do
       expected = "true, false or an integer from 0 to #{cost}"
       RateLimiter.Core.Options.expected!([:charge, :response], expected, other)
     end

@@ -24,7 +24,8 @@ defmodule RateLimiter.Redis do
 
   With any `:on_outage`, `RateLimiter.reset/3` then returns `{:error, :unavailable, nil}`, because one node cannot
   delete what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer
-  but may have given the cost back. Do not repeat it, because that could give the cost back twice.
+  but may have given the cost back. Do not repeat it, because that could give the cost back twice. A refund by receipt
+  (`RateLimiter.refund/2`) returns the same, and can be repeated: Redis gives back once.
 
   ## Counts
 

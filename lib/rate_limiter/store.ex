@@ -42,13 +42,20 @@ defmodule RateLimiter.Store do
   def allow?(limiter, id, windows, cost),
     do: match?({:ok, _usage}, check_once(limiter, id, windows, cost, nil))
 
-  defp decided({:ok, events, _, _, _, _, _, _} = answer, limiter, id, window, cost) do
-    usage = Usage.from_window(answer, limiter, window, cost)
+  defp decided({:ok, events, _, _, _, _, _, _, at, serial} = answer, limiter, id, window, cost) do
+    receipt = {limiter, id, window, cost, at, serial, nil}
+    usage = Usage.from_window(answer, limiter, window, cost, receipt)
     Telemetry.allowed(usage, events, id)
     {:ok, usage}
   end
 
-  defp decided({:rate_limited, events, _, _, _, _, _, _} = answer, limiter, id, window, cost) do
+  defp decided(
+         {:rate_limited, events, _, _, _, _, _, _, _, _} = answer,
+         limiter,
+         id,
+         window,
+         cost
+       ) do
     usage = Usage.from_window(answer, limiter, window, cost)
     Telemetry.denied(usage, events, id)
     {:error, :rate_limited, usage}
@@ -57,7 +64,7 @@ defmodule RateLimiter.Store do
   defp decided(other, limiter, id, window, cost) do
     other
     |> Request.answer(limiter, id, window, {:take, bounded(cost), nil})
-    |> Answer.decided(limiter, id, window, cost)
+    |> Answer.decided(limiter, id, window, cost, nil)
   end
 
   @doc "As `check/4`. A request id that was admitted before is admitted again, and takes nothing."
@@ -65,7 +72,7 @@ defmodule RateLimiter.Store do
   def check_once(limiter, id, windows, cost, request_id) do
     limiter
     |> request(id, windows, cost, {:take, request_id})
-    |> Answer.decided(limiter, id, windows, cost)
+    |> Answer.decided(limiter, id, windows, cost, request_id && elem(request_id, 0))
   end
 
   @doc "Returns what `check/4` would return. Takes nothing, and emits no event."
@@ -85,6 +92,33 @@ defmodule RateLimiter.Store do
     |> Answer.looked(limiter, windows, cost)
   end
 
+  @doc "Gives back `cost` of the call whose answer has this usage: at most what still counts of that call."
+  @spec give_back(Usage.t(), integer) ::
+          {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
+  def give_back(usage, cost) do
+    case Usage.receipt(usage) do
+      nil ->
+        raise Errors.no_receipt(usage)
+
+      {limiter, id, windows, receipt} ->
+        give_back(usage.source, limiter, id, windows, cost, receipt)
+    end
+  end
+
+  # Nothing was charged, or this node alone has counted the call: what it will report to Redis stays as it is.
+  defp give_back(source, limiter, id, windows, cost, {_at, 0, _charged, _request})
+       when is_integer(cost) do
+    with {:ok, usage} <- peek(limiter, id, windows, 0) do
+      if source == :fallback, do: {:error, :unavailable, usage}, else: {:ok, usage}
+    end
+  end
+
+  defp give_back(_source, limiter, id, windows, cost, receipt) do
+    limiter
+    |> request(id, windows, cost, {:refund, receipt})
+    |> Answer.looked(limiter, windows, cost)
+  end
+
   @doc "Forgets what an id has used."
   @spec reset(atom, RateLimiter.id(), windows) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows) do
@@ -99,7 +133,7 @@ defmodule RateLimiter.Store do
     answers = batch(limiter, entries, windows, :take)
 
     Enum.zip_with(entries, answers, fn {id, cost}, answer ->
-      Answer.decided(answer, limiter, id, windows, cost)
+      Answer.decided(answer, limiter, id, windows, cost, nil)
     end)
   end
 
@@ -118,8 +152,8 @@ defmodule RateLimiter.Store do
     end
   end
 
-  defp request(limiter, id, windows, cost, {op, request_id}) when is_call(limiter, cost),
-    do: Request.one(limiter, id, windows, {op, bounded(op, cost), request_id})
+  defp request(limiter, id, windows, cost, {op, about}) when is_call(limiter, cost),
+    do: Request.one(limiter, id, windows, {op, bounded(op, cost), about})
 
   defp request(limiter, _id, _windows, cost, _what), do: raise(Errors.bad_call(limiter, cost))
 

@@ -18,10 +18,14 @@ defmodule RateLimiter.Usage do
       share, `:fallback` in the memory of this node during an outage of Redis
     * `scale` - the current factor of the limit, `1.0` for the limit as configured
     * `windows` - for a call on a list of windows, or on all, the usage of each by name. Otherwise empty
+    * `receipt` - opaque. In the answer to an admitted call, what `RateLimiter.refund/2` needs to give back what still counts
+      of that call. Otherwise `nil`
 
   Milliseconds are rounded up, so a caller that waits that long is never too early.
   """
 
+  # The receipt has the id.
+  @derive {Inspect, except: [:receipt]}
   @enforce_keys [:limiter, :window, :max, :current, :remaining]
   defstruct limiter: nil,
             window: nil,
@@ -34,7 +38,8 @@ defmodule RateLimiter.Usage do
             retry_after_ms: 0,
             source: :local,
             scale: 1.0,
-            windows: %{}
+            windows: %{},
+            receipt: nil
 
   @type t :: %__MODULE__{
           limiter: atom,
@@ -48,15 +53,20 @@ defmodule RateLimiter.Usage do
           retry_after_ms: non_neg_integer | :infinity,
           source: :local | :redis | :fallback,
           scale: float,
-          windows: %{optional(atom) => t}
+          windows: %{optional(atom) => t},
+          receipt: receipt | nil
         }
+
+  @opaque receipt ::
+            {limiter :: atom, id :: RateLimiter.id(), windows :: atom | [atom], cost :: integer,
+             at :: non_neg_integer, serial :: non_neg_integer, request_id :: binary | nil}
 
   alias RateLimiter.Core.Native
 
   @doc false
-  @spec from_window(Native.usage(), atom, atom, integer) :: t
-  def from_window(answer, limiter, window, cost) do
-    {_, _, max, remaining, next_ms, reset_ms, retry_ms, ppm} = answer
+  @spec from_window(Native.usage(), atom, atom, integer, receipt | nil) :: t
+  def from_window(answer, limiter, window, cost, receipt \\ nil) do
+    {_, _, max, remaining, next_ms, reset_ms, retry_ms, ppm, _, _} = answer
 
     %__MODULE__{
       limiter: limiter,
@@ -70,7 +80,8 @@ defmodule RateLimiter.Usage do
       retry_after_ms: retry_ms,
       source: :local,
       scale: scale(ppm),
-      windows: %{}
+      windows: %{},
+      receipt: receipt
     }
   end
 
@@ -78,7 +89,7 @@ defmodule RateLimiter.Usage do
   @spec from_row(Native.row(), atom, {atom, pos_integer}, integer) :: t
   def from_row(row, limiter, {source, ppm}, cost) do
     {window, max, remaining, next_ms, reset_ms, retry_ms} = row
-    usage = {:ok, :none, max, remaining, next_ms, reset_ms, retry_ms, ppm}
+    usage = {:ok, :none, max, remaining, next_ms, reset_ms, retry_ms, ppm, 0, 0}
     %{from_window(usage, limiter, window, cost) | source: source}
   end
 
@@ -87,6 +98,28 @@ defmodule RateLimiter.Usage do
   def from_rows(rows, binding, limiter, source, cost) do
     windows = Map.new(rows, &{elem(&1, 0), from_row(&1, limiter, source, cost)})
     %{Map.fetch!(windows, binding) | windows: windows}
+  end
+
+  @doc false
+  # What the receipt of a usage says.
+  @spec receipt(t) ::
+          {atom, RateLimiter.id(), atom | [atom], Native.receipt()} | nil
+  def receipt(%__MODULE__{receipt: nil}), do: nil
+
+  def receipt(%__MODULE__{receipt: {limiter, id, windows, cost, at, serial, request}}),
+    do: {limiter, id, windows, {at, serial, cost, request}}
+
+  @doc false
+  # The usage of an admitted call with its receipt.
+  @spec with_receipt(t, Native.answer(), RateLimiter.id(), atom | [atom], binary | nil) :: t
+  def with_receipt(usage, answer, id, windows, request) do
+    {at, serial} =
+      case answer do
+        {:ok, _, _, _, _, _, _, _, at, serial} -> {at, serial}
+        {:ok, _, _, _, _, _, at, serial} -> {at, serial}
+      end
+
+    %{usage | receipt: {usage.limiter, id, windows, usage.cost, at, serial, request}}
   end
 
   # Without a scale, which is usual, no float is created.

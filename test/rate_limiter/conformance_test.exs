@@ -273,6 +273,91 @@ defmodule RateLimiter.ConformanceTest do
         assert {:ok, %{remaining: 40}} = check(limiter, :token_bucket, options)
       end
 
+      test "a receipt gives back what its call was charged, once", %{limiter: limiter} do
+        {:ok, first} = RateLimiter.check_and_track(limiter, 1, cost: 10)
+        {:ok, _other} = RateLimiter.check_and_track(limiter, 1, cost: 20)
+        assert left(RateLimiter.refund(first, cost: 4)) == [24]
+        assert left(RateLimiter.refund(first, cost: -1)) == [24]
+        assert left(RateLimiter.refund(first, cost: 0)) == [24]
+        assert left(RateLimiter.refund(first)) == [30]
+        assert left(RateLimiter.refund(first)) == [30]
+        assert left(RateLimiter.refund(first, cost: 2 ** 80)) == [30]
+        assert {:ok, %{cost: 3, receipt: nil}} = RateLimiter.refund(first, cost: 3)
+      end
+
+      test "each answer has a receipt of its own", %{limiter: limiter} do
+        entries = List.duplicate({1, 5}, 4)
+
+        usages =
+          for {:ok, usage} <- RateLimiter.check_batch(limiter, entries, [:sliding_window]),
+              do: usage
+
+        for {usage, number} <- Enum.with_index(usages, 1) do
+          assert {:ok, %{remaining: remaining}} = RateLimiter.refund(usage)
+          assert remaining == 30 + 5 * number
+          assert {:ok, %{remaining: ^remaining}} = RateLimiter.refund(usage)
+        end
+      end
+
+      test "a receipt ends with a reset and with a refund of any call", %{limiter: limiter} do
+        for finish <- [
+              fn -> RateLimiter.reset(limiter, 1) end,
+              fn -> RateLimiter.refund(limiter, 1, cost: 10) end
+            ] do
+          {:ok, usage} = RateLimiter.check_and_track(limiter, 1, cost: 10)
+          finish.()
+          {:ok, other} = RateLimiter.check_and_track(limiter, 1, cost: 20)
+          assert left(RateLimiter.refund(usage)) == [30]
+          assert left(RateLimiter.refund(other)) == [50]
+        end
+      end
+
+      test "a receipt ends when its limit changes", %{limiter: limiter} do
+        {:ok, usage} = RateLimiter.check_and_track(limiter, 1, :fixed_window, cost: 10)
+        :ok = RateLimiter.update_limit(limiter, :fixed_window, limit: 40)
+        assert {:ok, %{remaining: 30, max: 40}} = RateLimiter.refund(usage)
+      end
+
+      test "a call that was charged nothing gives nothing back", %{limiter: limiter} do
+        {:ok, _charged} = check(limiter, :sliding_log, cost: 10, request_id: "a")
+        {:ok, repeated} = check(limiter, :sliding_log, cost: 10, request_id: "a")
+        {:ok, free} = check(limiter, :sliding_log, cost: 0)
+
+        for usage <- [repeated, free],
+            do: assert({:ok, %{remaining: 40}} = RateLimiter.refund(usage))
+      end
+
+      test "a receipt ends the request id of its call alone", %{limiter: limiter} do
+        {:ok, first} = check(limiter, :token_bucket, cost: 10, request_id: "a")
+        {:ok, _second} = check(limiter, :token_bucket, cost: 10, request_id: "b")
+        assert {:ok, %{remaining: 40}} = RateLimiter.refund(first)
+        assert {:ok, %{remaining: 40}} = check(limiter, :token_bucket, cost: 10, request_id: "b")
+        assert {:ok, %{remaining: 30}} = check(limiter, :token_bucket, cost: 10, request_id: "a")
+        assert {:ok, %{remaining: 30}} = RateLimiter.refund(first)
+        assert {:ok, %{remaining: 30}} = check(limiter, :token_bucket, cost: 10, request_id: "a")
+      end
+
+      test "only the usage of an admitted call is a receipt", %{limiter: limiter} do
+        {:ok, charged} = RateLimiter.check_and_track(limiter, "ann", [:token_bucket], cost: 10)
+        {:rate_limited, denied} = check(limiter, :token_bucket, cost: 51)
+        {:ok, peeked} = RateLimiter.peek(limiter, 1, :token_bucket)
+        {:ok, refunded} = RateLimiter.refund(charged)
+
+        for usage <- [denied, peeked, refunded, charged.windows.token_bucket] do
+          assert_raise ArgumentError,
+                       ~r/^expected the usage of an admitted call, got one of /,
+                       fn ->
+                         RateLimiter.refund(usage)
+                       end
+        end
+
+        assert_raise ArgumentError, ~r/^cost: expected an integer/, fn ->
+          RateLimiter.refund(charged, cost: :all)
+        end
+
+        refute inspect(charged) =~ "ann"
+      end
+
       test "a request id with cost 0 is charged when it takes", %{limiter: limiter} do
         for {cost, remaining} <- [{0, 50}, {10, 40}, {10, 40}] do
           assert {:ok, %{remaining: ^remaining}} =
@@ -377,6 +462,10 @@ defmodule RateLimiter.ConformanceTest do
 
   defp change(:token_bucket, max), do: [burst: max]
   defp change(_algorithm, max), do: [limit: max]
+
+  # What is left of each window, if that is one number.
+  defp left({:ok, usage}),
+    do: Enum.uniq(for {_name, window} <- usage.windows, do: window.remaining)
 
   defp check(limiter, windows, options) do
     case RateLimiter.check_and_track(limiter, 1, windows, options) do

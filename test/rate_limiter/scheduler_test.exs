@@ -106,7 +106,9 @@ defmodule RateLimiter.SchedulerTest do
 
   describe "an id" do
     test "is hashed on the caller's scheduler up to a size", %{handle: handle} do
-      for id <- @small, do: assert({:ok, _, _, _, _, _, _, _} = Native.check(handle, id, :w, 1))
+      for id <- @small,
+          do: assert({:ok, _, _, _, _, _, _, _, _, _} = Native.check(handle, id, :w, 1))
+
       for id <- @large, do: assert(Native.check(handle, id, :w, 1) == :large_id)
     end
 

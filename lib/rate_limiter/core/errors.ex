@@ -106,6 +106,14 @@ defmodule RateLimiter.Core.Errors do
 
   def bad_call(limiter, _cost), do: expected("the name of a limiter, an atom", limiter)
 
+  @spec no_receipt(RateLimiter.Usage.t()) :: Exception.t()
+  def no_receipt(usage) do
+    error(
+      "expected the usage of an admitted call, got one of #{Options.show(usage.limiter)} without a receipt: a denied call, a peek " <>
+        "and a refund charge nothing, and the usages under :windows belong to one call. Pass the usage in {:ok, usage} of a check"
+    )
+  end
+
   @spec bad_windows(term) :: Exception.t()
   def bad_windows([{_, _} | _] = options),
     do: expected("a window or a list of distinct windows before any options", options)

@@ -109,7 +109,12 @@ defmodule RateLimiter.Core.Native do
   @type large_id :: reference
   @type cost :: integer
   @type op :: :take | :peek | :refund | :reset
-  @type request :: {op, cost, {request_id :: binary, keep_ns :: pos_integer} | nil}
+  @type request :: {op, cost, {request_id :: binary, keep_ns :: pos_integer} | receipt | nil}
+
+  @typedoc "Of the call to give back. `at` and `serial` are those of its answer."
+  @type receipt ::
+          {at :: non_neg_integer, serial :: pos_integer, charged :: cost,
+           request_id :: binary | nil}
   @type verdict :: :ok | :rate_limited | :unavailable
   @type retry_ms :: non_neg_integer | :infinity
   @type row ::
@@ -119,18 +124,18 @@ defmodule RateLimiter.Core.Native do
   @typedoc "The events that an answer emits. With windows, the id has passed the threshold of each."
   @type emits :: events | {:passed, events, [window, ...]}
 
-  @typedoc "The answer of one window of a local limiter."
+  @typedoc "The answer of one window of a local limiter, with its receipt: `serial` is 0 if nothing was charged."
   @type usage ::
           {:ok | :rate_limited, emits, max :: non_neg_integer, remaining :: non_neg_integer,
            next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms,
-           scale_ppm :: pos_integer}
+           scale_ppm :: pos_integer, at :: non_neg_integer, serial :: non_neg_integer}
 
   @typedoc "Without rows, the windows are unknown. For a reset that was done, `:ok`."
   @type answer ::
           :ok
           | usage
           | {verdict, emits, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
-             binding :: window, [row, ...]}
+             binding :: window, [row, ...], at :: non_neg_integer, serial :: non_neg_integer}
           | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}
           | {:fallback, :started | :stopped, outage, answer}
   @typedoc "The instance's name is in the external term format."

@@ -47,7 +47,7 @@ defmodule RateLimiter.Signals.Bypass do
 
   # A source's cost is refunded if the limiter of all sources denies it.
   defp check(%{all: all, source: source}, id, cost) do
-    with {:ok, _, _, _, _, _, _, _} <- Gate.take(source, id, cost) do
+    with {:ok, _, _, _, _, _, _, _, _, _} <- Gate.take(source, id, cost) do
       answer = Gate.take(all, :emergency, cost)
       if elem(answer, 0) != :ok, do: Gate.give_back(source, id, cost)
       answer

@@ -7,18 +7,31 @@ defmodule RateLimiter.Store.Answer do
   alias RateLimiter.Store.Lookup
 
   @doc "Returns the answer of a call that takes, and emits its events."
-  @spec decided(Native.answer(), atom, RateLimiter.id(), Lookup.names(), integer) ::
-          Store.answer()
-  def decided(answer, limiter, id, windows, cost) do
+  @spec decided(
+          Native.answer(),
+          atom,
+          RateLimiter.id(),
+          Lookup.names(),
+          integer,
+          request_id :: binary | nil
+        ) :: Store.answer()
+  def decided(answer, limiter, id, windows, cost, request) do
     usage = usage(answer, limiter, windows, cost)
 
     case {elem(answer, 0), elem(answer, 1)} do
-      {:ok, events} -> Telemetry.allowed(usage, events, id)
-      {:rate_limited, events} -> Telemetry.denied(usage, events, id)
-      {:unavailable, events} -> Telemetry.unavailable(usage, events)
-    end
+      {:ok, events} ->
+        usage = Usage.with_receipt(usage, answer, id, windows, request)
+        Telemetry.allowed(usage, events, id)
+        {:ok, usage}
 
-    new(answer, usage)
+      {:rate_limited, events} ->
+        Telemetry.denied(usage, events, id)
+        new(answer, usage)
+
+      {:unavailable, events} ->
+        Telemetry.unavailable(usage, events)
+        new(answer, usage)
+    end
   end
 
   @doc "Returns the answer of a call that takes nothing, or gives back."
@@ -28,25 +41,26 @@ defmodule RateLimiter.Store.Answer do
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
   @spec usage(Native.answer(), atom, Lookup.names(), integer) :: Usage.t()
-  def usage({_, _, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
+  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
     do: Usage.from_window(one, limiter, window, cost)
 
-  def usage({_, _, _, _, _, _, _, _} = one, limiter, [window], cost) do
+  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, [window], cost) do
     usage = Usage.from_window(one, limiter, window, cost)
     %{usage | windows: %{window => usage}}
   end
 
-  def usage({_, _, source, ppm, _binding, [row]}, limiter, window, cost) when is_atom(window),
-    do: Usage.from_row(row, limiter, {source, ppm}, cost)
+  def usage({_, _, source, ppm, _binding, [row], _, _}, limiter, window, cost)
+      when is_atom(window),
+      do: Usage.from_row(row, limiter, {source, ppm}, cost)
 
-  def usage({_, _, source, ppm, binding, rows}, limiter, _windows, cost),
+  def usage({_, _, source, ppm, binding, rows, _, _}, limiter, _windows, cost),
     do: Usage.from_rows(rows, binding, limiter, {source, ppm}, cost)
 
   # The authority is away, and the limiter must not guess. It may be back in a second.
   def usage({:unavailable, events, source, ppm}, limiter, windows, cost) do
     [{first, _max} | _] = maxima = maxima(windows, Lookup.windows(limiter))
     rows = for {window, max} <- maxima, do: {window, max, 0, 1_000, 0, 1_000}
-    usage({:unavailable, events, source, ppm, first, rows}, limiter, windows, cost)
+    usage({:unavailable, events, source, ppm, first, rows, 0, 0}, limiter, windows, cost)
   end
 
   # The limiter was removed while the call waited.

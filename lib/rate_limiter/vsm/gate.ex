@@ -41,7 +41,7 @@ defmodule RateLimiter.VSM.Gate do
 
   defp check(%Subsystem{gate: gate, limiter: limiter} = subsystem, id, cost, hashed) do
     case Native.gate_check(gate, limiter, hashed, @window, Store.bounded(cost)) do
-      {:ok, events, _, _, _, _, _, _} = answer ->
+      {:ok, events, _, _, _, _, _, _, _, _} = answer ->
         {:ok, allowed(answer, events, subsystem, {id, cost})}
 
       :large_id ->
@@ -154,7 +154,7 @@ defmodule RateLimiter.VSM.Gate do
     usage
   end
 
-  defp deny({:rate_limited, events, _, _, _, _, _, _} = answer, subsystem, id, cost),
+  defp deny({:rate_limited, events, _, _, _, _, _, _, _, _} = answer, subsystem, id, cost),
     do: answer |> Usage.from_window(subsystem.name, @window, cost) |> denied(events, id)
 
   defp deny(:shed, subsystem, id, cost) do

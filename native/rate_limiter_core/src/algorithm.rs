@@ -168,6 +168,18 @@ impl Meter {
         }
     }
 
+    /// Returns `cost` of a call that was charged at `at`, and of which `left` was not given back yet: at most what still
+    /// counts of that call.
+    pub(crate) fn give_back(&self, state: State, now: Nanos, at: Nanos, left: u64, cost: u64) {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => gcra.give_back(words, now, at, left, cost),
+            Self::SlidingWindow(window) => window.give_back(words, at, cost),
+            Self::SlidingLog(_) => logs.change(words, |stamps| stamps.give_back(at, cost)),
+            Self::FixedWindow(window) => window.give_back(words, now, at, cost),
+        }
+    }
+
     /// Returns whether nothing counts as used any more, so that forgetting the state changes no answer.
     #[inline]
     pub(crate) fn is_idle(&self, words: &[u64], logs: &Logs, now: Nanos) -> bool {

@@ -26,6 +26,16 @@ pub struct Once {
     pub keep: Nanos,
 }
 
+/// Names an admitted call among those of its key, so that what still counts of it can be given back: see
+/// [`Limiter::give_back`](crate::Limiter::give_back).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// When it was charged, by the limiter's clock.
+    pub at: Nanos,
+    /// Its number among the checks of its key; 0 if nothing was charged.
+    pub serial: u64,
+}
+
 /// Identifies one opening of a limiter, so that a late call never reaches a limiter that was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub(crate) u32);

@@ -87,7 +87,7 @@ mod sync;
 mod top;
 mod verdict;
 
-pub use call::{Epoch, Once, Select, Tag};
+pub use call::{Epoch, Once, Receipt, Select, Tag};
 pub use clock::{monotonic, utc_ahead, Clock, ManualClock, Nanos};
 pub use error::{CallError, LimitError, UpdateError};
 pub use gate::{Counts, Entry, Gate, Outcome, Permit, Work};

@@ -144,6 +144,16 @@ impl Limit {
         self.algorithm
     }
 
+    /// Returns the longest time for which a use of this limit counts.
+    #[must_use]
+    pub fn longest_use(&self) -> Nanos {
+        let per = self.per.as_nanos();
+        let drain = per.saturating_mul(self.capacity().into()) / u128::from(self.amount.max(1));
+        // Twice: for one sub-window more, or for what one call took at a small scale.
+        let longest = per.max(drain).saturating_mul(2);
+        Nanos(u64::try_from(longest).unwrap_or(u64::MAX))
+    }
+
     /// Returns amount and period, if every algorithm can count them.
     pub(crate) fn checked(&self) -> Result<(u64, Nanos), LimitError> {
         let per = Nanos::from(self.per);

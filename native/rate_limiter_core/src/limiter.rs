@@ -1,6 +1,7 @@
 //! A limiter: windows, a clock, and the states of keys.
 
 mod once;
+mod receipts;
 mod snapshot;
 mod sweep;
 mod threshold;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::call::{Call, Epoch, Select, Tag};
-use crate::clock::{monotonic, Clock};
+use crate::call::{Call, Epoch, Receipt, Select, Tag};
+use crate::clock::{monotonic, Clock, Nanos};
 use crate::error::{CallError, LimitError, UpdateError};
 use crate::key::Key;
 use crate::limit::Limit;
@@ -133,6 +134,7 @@ impl Limiter {
             plan,
             clock,
             offset_to_unix,
+            longest: longest(limits.iter().map(|(_, limit)| limit)),
             accounting: Arc::new(Accounting {
                 budget: Budget::new(max_keys),
                 totals,
@@ -158,13 +160,25 @@ impl Limiter {
     /// Takes `cost` from one window if it admits the call. A denied call takes nothing, nor does a cost of 0.
     #[inline]
     pub fn check(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
+        Ok(self.charge(epoch, key, tag, cost)?.0)
+    }
+
+    /// As [`check`](Self::check), with a receipt, which means something if the call was admitted.
+    #[inline]
+    pub fn charge(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        tag: Tag,
+        cost: u64,
+    ) -> Result<(Usage, Receipt), CallError> {
         self.decide_one(&self.call(epoch, key, cost, true), tag)
     }
 
     /// Returns what [`check`](Self::check) would return. Takes nothing.
     #[inline]
     pub fn peek(&self, epoch: Epoch, key: Key, tag: Tag, cost: u64) -> Result<Usage, CallError> {
-        self.decide_one(&self.call(epoch, key, cost, false), tag)
+        Ok(self.decide_one(&self.call(epoch, key, cost, false), tag)?.0)
     }
 
     /// Takes `cost` from every selected window, or from none if one of them denies the call.
@@ -175,6 +189,17 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
+        Ok(self.charge_all(epoch, key, select, cost)?.0)
+    }
+
+    /// As [`check_all`](Self::check_all), with a receipt, which means something if the call was admitted.
+    pub fn charge_all(
+        &self,
+        epoch: Epoch,
+        key: Key,
+        select: Select,
+        cost: u64,
+    ) -> Result<(Answer, Receipt), CallError> {
         self.decide_all(&self.call(epoch, key, cost, true), select)
     }
 
@@ -186,11 +211,13 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        self.decide_all(&self.call(epoch, key, cost, false), select)
+        Ok(self
+            .decide_all(&self.call(epoch, key, cost, false), select)?
+            .0)
     }
 
-    /// Returns `cost` to every selected window, never above full, and returns their usage after that. Forgets the ids of
-    /// the key's calls, any of which may have been given back.
+    /// Returns `cost` to every selected window, never above full, and returns their usage after that. Of which call is
+    /// unknown: so the ids and receipts of the key's calls end, any of which may have been given back.
     ///
     /// [`CallError::NoRoom`] if the key is judged together with others.
     pub fn refund(
@@ -204,26 +231,26 @@ impl Limiter {
         let call = Call { cost: 0, ..refund };
         let mut usages = Vec::new();
         self.with_notes(&call, |stripe, notes| {
-            stripe.refund(&refund, select)?;
             if cost > 0 {
-                once::end_calls(stripe, key, notes)?;
+                receipts::end_calls(stripe, notes, &call)?;
             }
+            stripe.refund(&refund, select)?;
             stripe.check_all(&call, select, &mut usages)
         })?;
         Ok(Answer::new(usages))
     }
 
-    /// Forgets what the key has used of the selected windows, and the ids of its calls. [`CallError::NoRoom`] if the key
+    /// Forgets what the key has used of the selected windows, and ends the ids and receipts of its calls. [`CallError::NoRoom`] if the key
     /// is judged together with others.
     pub fn reset(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
         let call = self.call(epoch, key, 0, false);
         self.with_notes(&call, |stripe, notes| {
-            stripe.reset(&call, select)?;
-            once::end_calls(stripe, key, notes)
+            receipts::end_calls(stripe, notes, &call)?;
+            stripe.reset(&call, select)
         })
     }
 
-    /// As [`reset`](Self::reset), but remembers the ids of calls.
+    /// As [`reset`](Self::reset), but remembers the ids of calls. Receipts are valid as if nothing was forgotten.
     pub fn clear(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
         let call = self.call(epoch, key, 0, false);
         self.with(key, |stripe| stripe.reset(&call, select))
@@ -236,6 +263,7 @@ impl Limiter {
         old.plan.window(tag)?;
         let plan = old.plan.with_limit(tag, limit, old.offset_to_unix)?;
         let generation = Arc::new(Generation {
+            longest: old.longest.max(limit.longest_use()),
             plan,
             clock: old.clock.clone(),
             accounting: Arc::clone(&old.accounting),
@@ -333,10 +361,10 @@ impl Limiter {
     }
 
     #[inline]
-    fn decide_one(&self, call: &Call, tag: Tag) -> Result<Usage, CallError> {
+    fn decide_one(&self, call: &Call, tag: Tag) -> Result<(Usage, Receipt), CallError> {
         let mut usage = Usage::UNKNOWN;
         match self.with(call.key, |stripe| stripe.check(call, tag, &mut usage)) {
-            Ok(()) => Ok(usage),
+            Ok(receipt) => Ok((usage, receipt)),
             Err(error) => self.decide_one_again(call, tag, error),
         }
     }
@@ -348,22 +376,22 @@ impl Limiter {
         call: &Call,
         tag: Tag,
         error: CallError,
-    ) -> Result<Usage, CallError> {
+    ) -> Result<(Usage, Receipt), CallError> {
         let call = self.make_room(call, error)?;
         let mut usage = Usage::UNKNOWN;
-        self.with(call.key, |stripe| stripe.check(&call, tag, &mut usage))?;
-        Ok(usage)
+        let receipt = self.with(call.key, |stripe| stripe.check(&call, tag, &mut usage))?;
+        Ok((usage, receipt))
     }
 
-    fn decide_all(&self, call: &Call, select: Select) -> Result<Answer, CallError> {
+    fn decide_all(&self, call: &Call, select: Select) -> Result<(Answer, Receipt), CallError> {
         let mut usages = Vec::new();
         let mut decide = |call: &Call| {
             self.with(call.key, |stripe| {
                 stripe.check_all(call, select, &mut usages)
             })
         };
-        decide(call).or_else(|error| decide(&self.make_room(call, error)?))?;
-        Ok(Answer::new(usages))
+        let receipt = decide(call).or_else(|error| decide(&self.make_room(call, error)?))?;
+        Ok((Answer::new(usages), receipt))
     }
 
     #[inline]
@@ -401,6 +429,11 @@ impl Limiter {
             self.notes.table().split();
         }
     }
+}
+
+/// Returns the longest time for which a use counts in any window.
+fn longest<'a>(limits: impl Iterator<Item = &'a Limit>) -> Nanos {
+    limits.map(Limit::longest_use).max().unwrap_or_default()
 }
 
 /// Returns a number of 56 bits, so that all numbers that follow it are small integers in Erlang, too.

@@ -17,5 +17,6 @@ pub(crate) use budget::Budget;
 pub(crate) use generation::{Accounting, Generation, Totals};
 pub(crate) use notes::{Access, Notes};
 pub(crate) use spin::SpinLock;
+pub(crate) use states::Charge;
 pub(crate) use stripe::Stripe;
 pub(crate) use table::Table;

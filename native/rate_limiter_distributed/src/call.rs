@@ -21,6 +21,20 @@ pub struct Call {
     pub windows: Box<[WindowCall]>,
     /// Names the call. A call of the same name is not charged again once one of them was admitted.
     pub request_id: Option<RequestId>,
+    /// For a refund: the call of which the cost is given back. At most what still counts of that call, and in all what it
+    /// was charged.
+    pub receipt: Option<Receipt>,
+}
+
+/// Names a call that the authority has charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The authority's time of the call.
+    pub at: Nanos,
+    /// The call's number, unique for its key and time. 0 if nothing was charged.
+    pub serial: u64,
+    /// The cost that was charged.
+    pub charged: u64,
 }
 
 /// The effect of a call on its windows.
@@ -68,6 +82,8 @@ pub struct Charge {
 pub struct Reply {
     /// The authority's time since 1970.
     pub now: Nanos,
+    /// Whether the call was a repetition, and took nothing.
+    pub repeated: bool,
     /// One for each window of the call, in the same order.
     pub windows: Vec<WindowReply>,
 }

@@ -77,6 +77,7 @@
 //!     op: Op::Take,
 //!     cost: 2,
 //!     request_id: None,
+//!     receipt: None,
 //! };
 //! let response = limiter.submit(request, drop)?.expect("known at once");
 //! assert_eq!((response.verdict, response.source), (Verdict::Allowed, Source::Fallback));
@@ -107,7 +108,7 @@ mod table;
 
 pub use authority::{Authority, Done, Failure, Unsent};
 pub use breaker::State as BreakerState;
-pub use call::{Call, Charge, Op, Reply, RequestId, WindowCall, WindowReply};
+pub use call::{Call, Charge, Op, Receipt, Reply, RequestId, WindowCall, WindowReply};
 pub use error::SharedUpdateError;
 pub use limiter::SharedLimiter;
 pub use members::{Members, Share};

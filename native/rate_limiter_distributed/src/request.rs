@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rate_limiter_core::{Answer, Key, Scale, Select, Tag};
 
-use crate::call::{Op, RequestId};
+use crate::call::{Op, Receipt, RequestId};
 
 /// One request about one id.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Request<'a> {
     pub cost: u64,
     /// Names the request, so that repeating it is not charged again.
     pub request_id: Option<RequestId>,
+    /// For a refund: the call of which the cost is given back.
+    pub receipt: Option<Receipt>,
 }
 
 /// The response to a [`Request`].
@@ -36,6 +38,8 @@ pub struct Response {
     pub scale: Scale,
     /// The windows of which the key has passed the threshold with this request.
     pub passed: Vec<Tag>,
+    /// The receipt of a call that the authority has charged.
+    pub receipt: Option<Receipt>,
     /// The new source, in the one response with which decisions moved from the authority to this node or back.
     pub switched_to: Option<Source>,
 }

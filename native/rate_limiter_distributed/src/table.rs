@@ -44,7 +44,9 @@ impl Table {
     pub(crate) fn check_once(&self, key: Key, select: Select, cost: u64, once: Once) -> Answer {
         let (limiter, epoch) = (&self.limiter, self.epoch);
         let answer = limiter.check_once(epoch, key, select, cost, once);
-        answer.expect("an open limiter with all windows of the plan")
+        answer
+            .expect("an open limiter with all windows of the plan")
+            .0
     }
 
     pub(crate) fn read(&self, key: Key, select: Select) -> Option<Known> {

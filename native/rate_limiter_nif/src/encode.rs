@@ -1,6 +1,6 @@
 //! Answers as terms.
 
-use rate_limiter_core::{Answer, Retry, Scale, Tag, Usage};
+use rate_limiter_core::{Answer, Receipt, Retry, Scale, Tag, Usage};
 use rate_limiter_distributed::{Response, Source, Verdict};
 use rustler::{Atom, Encoder, Env, NifTuple, Term};
 
@@ -21,6 +21,9 @@ struct UsageTerm<'a> {
     reset_ms: u64,
     retry: Wait,
     scale_ppm: u32,
+    /// The receipt.
+    at: u64,
+    serial: u64,
 }
 
 #[derive(NifTuple)]
@@ -33,6 +36,9 @@ struct AnswerTerm<'a> {
     /// The window that denied the call or, if it was admitted, the one with the least left.
     binding: Term<'a>,
     rows: Vec<RowTerm<'a>>,
+    /// The receipt.
+    at: u64,
+    serial: u64,
 }
 
 #[derive(NifTuple)]
@@ -58,7 +64,13 @@ pub(crate) struct Emits<'p> {
 struct Wait(Retry);
 
 #[inline]
-pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Emits<'_>, scale: Scale) -> Term<'a> {
+pub(crate) fn usage<'a>(
+    env: Env<'a>,
+    usage: &Usage,
+    receipt: Receipt,
+    events: Emits<'_>,
+    scale: Scale,
+) -> Term<'a> {
     UsageTerm {
         verdict: verdict(usage.allowed()),
         events,
@@ -68,6 +80,8 @@ pub(crate) fn usage<'a>(env: Env<'a>, usage: &Usage, events: Emits<'_>, scale: S
         reset_ms: usage.reset_after.as_millis_ceil(),
         retry: Wait(usage.retry),
         scale_ppm: scale.ppm(),
+        at: receipt.at.0,
+        serial: receipt.serial,
     }
     .encode(env)
 }
@@ -77,10 +91,13 @@ pub(crate) fn answer<'a>(
     env: Env<'a>,
     verdict: Atom,
     answer: &Answer,
+    receipt: Receipt,
     events: Emits<'_>,
     scale: Scale,
 ) -> Term<'a> {
-    AnswerTerm::new(env, answer, verdict, events, atoms::local(), scale).encode(env)
+    let mut term = AnswerTerm::new(env, answer, verdict, events, atoms::local(), scale);
+    (term.at, term.serial) = (receipt.at.0, receipt.serial);
+    term.encode(env)
 }
 
 /// The answer of a shared limiter: `:ok` for a reset; else an [`AnswerTerm`], or `{verdict, events, source, scale_ppm}`
@@ -110,7 +127,12 @@ pub(crate) fn response<'a>(
         (OpTerm::Reset, _) if response.verdict != Verdict::Unavailable => atoms::ok().to_term(env),
         (_, None) => (verdict, shared.events, source, scale.ppm()).encode(env),
         (_, Some(answer)) => {
-            AnswerTerm::new(env, answer, verdict, events, source, scale).encode(env)
+            let mut term = AnswerTerm::new(env, answer, verdict, events, source, scale);
+            if let Some(receipt) = response.receipt {
+                // In microseconds, as the authority counts: nanoseconds since 1970 are no small integers in Erlang.
+                (term.at, term.serial) = (receipt.at.0 / 1_000, receipt.serial);
+            }
+            term.encode(env)
         }
     };
     let change = match response.switched_to {
@@ -151,6 +173,8 @@ impl<'a> AnswerTerm<'a> {
             scale_ppm: scale.ppm(),
             binding: atom_bits::to_atom(env, answer.binding().0),
             rows: answer.usages().iter().map(row).collect(),
+            at: 0,
+            serial: 0,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Entry, Gate, Key, Nanos, Outcome, Permit, Usage, Work};
+use rate_limiter_core::{
+    CallError, Entry, Gate, Key, Nanos, Outcome, Permit, Receipt, Usage, Work,
+};
 use rustler::{Atom, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 
 use crate::catch_panic::catch_panic;
@@ -92,7 +94,9 @@ fn gate_check<'a>(
     answer(env, || {
         let call = Call::new(limiter, id, window, cost)?;
         Ok(match gate.0.check(|| call.decide())? {
-            Entry::Allowed(usage, ()) | Entry::Denied(usage) => call.local.usage(env, &usage),
+            Entry::Allowed(usage, ()) | Entry::Denied(usage) => {
+                call.local.usage(env, &usage, Receipt::default())
+            }
             entry => turned_away(env, &entry),
         })
     })
@@ -113,9 +117,9 @@ fn gate_enter<'a>(
         Ok(match gate.0.enter(|| call.decide())? {
             Entry::Allowed(usage, permit) => {
                 let permit = ResourceArc::new(HeldPermit(permit));
-                (permit, call.local.usage(env, &usage)).encode(env)
+                (permit, call.local.usage(env, &usage, Receipt::default())).encode(env)
             }
-            Entry::Denied(usage) => call.local.usage(env, &usage),
+            Entry::Denied(usage) => call.local.usage(env, &usage, Receipt::default()),
             entry => turned_away(env, &entry),
         })
     })

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Answer, CallError, Key, Limiter as Core, Nanos, Once, Scale, Select, Tag, Usage,
+    Answer, CallError, Key, Limiter as Core, Nanos, Once, Receipt, Scale, Select, Tag, Usage,
 };
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::RequestId;
-use rustler::{Atom, Binary, Encoder, Env, NifResult, NifTuple, Term};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::callers::Caller;
 use crate::decode::{Arg, Windows};
@@ -22,13 +22,32 @@ use crate::shared::Shared;
 use crate::ticket::Ticket;
 use crate::{atom_bits, atoms, encode, id};
 
-/// `{op, cost, {request_id, keep_ns} | nil}`
+/// `{op, cost, about | nil}`
 #[derive(NifTuple)]
 #[rustler(decode)]
 struct Request<'a> {
     op: OpTerm,
     cost: i64,
-    id: Option<(Binary<'a>, u64)>,
+    about: Option<About<'a>>,
+}
+
+/// What a request names.
+enum About<'a> {
+    /// `{request_id, keep_ns}`: this call.
+    Id(Binary<'a>, u64),
+    /// `{at, serial, charged, request_id | nil}`: the call that is given back.
+    Receipt(Receipt, u64, Option<Binary<'a>>),
+}
+
+impl<'a> Decoder<'a> for About<'a> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        if let Ok((id, keep_ns)) = term.decode() {
+            return Ok(Self::Id(id, keep_ns));
+        }
+        let (at, serial, charged, id): (u64, u64, i64, Option<Binary>) = term.decode()?;
+        let at = Nanos(at);
+        Ok(Self::Receipt(Receipt { at, serial }, units(charged), id))
+    }
 }
 
 /// The most decisions of a local batch on a normal scheduler: some ten microseconds. One for each entry and window.
@@ -185,12 +204,12 @@ impl Local {
         window: Term<'a>,
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
-        let usage = self.take(id, window, cost)?;
+        let (usage, receipt) = self.take(id, window, cost)?;
         if self.place.is_watched() {
             let call = (id::key(id)?, atom_bits::of(window), units(cost));
-            return Ok(self.taken(env, id, call, &usage));
+            return Ok(self.taken(env, id, call, (&usage, receipt)));
         }
-        Ok(self.usage(env, &usage))
+        Ok(self.usage(env, &usage, receipt))
     }
 
     #[inline]
@@ -201,23 +220,23 @@ impl Local {
         window: Term<'a>,
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
-        let usage = self.take(id, window, cost)?;
+        let (usage, receipt) = self.take(id, window, cost)?;
         if self.place.is_watched() {
             let call = (id::key(id)?, atom_bits::of(window), units(cost));
-            return Ok(self.taken(env, id, call, &usage));
+            return Ok(self.taken(env, id, call, (&usage, receipt)));
         }
         if usage.allowed() && !matches!(self.place.events(), Events::All) {
             return Ok(true.encode(env));
         }
-        Ok(self.usage(env, &usage))
+        Ok(self.usage(env, &usage, receipt))
     }
 
     #[inline]
-    fn take(self, id: Term, window: Term, cost: i64) -> Result<Usage, Refusal> {
+    fn take(self, id: Term, window: Term, cost: i64) -> Result<(Usage, Receipt), Refusal> {
         let Self { place, epoch } = self;
         let (key, tag) = (id::key(id)?, atom_bits::of(window));
         // The bits of another term than an atom are never a window: only then does its kind matter.
-        match place.limiter.check(epoch, key, tag, units(cost)) {
+        match place.limiter.charge(epoch, key, tag, units(cost)) {
             Err(_) if !window.is_atom() => Err(Refusal::Misuse),
             taken => Ok(taken?),
         }
@@ -225,9 +244,10 @@ impl Local {
 
     /// The answer of one window.
     #[inline]
-    pub(crate) fn usage<'a>(self, env: Env<'a>, usage: &Usage) -> Term<'a> {
+    pub(crate) fn usage<'a>(self, env: Env<'a>, usage: &Usage, receipt: Receipt) -> Term<'a> {
         let place = self.place;
-        encode::usage(env, usage, place.events().into(), place.limiter.scale())
+        let (events, scale) = (place.events().into(), place.limiter.scale());
+        encode::usage(env, usage, receipt, events, scale)
     }
 
     /// The answer of one window to a call that takes, of a limiter that is watched.
@@ -237,7 +257,7 @@ impl Local {
         env: Env<'a>,
         id: Term<'a>,
         (key, tag, cost): (Key, Tag, u64),
-        usage: &Usage,
+        (usage, receipt): (&Usage, Receipt),
     ) -> Term<'a> {
         let Self { place, epoch } = self;
         let usages = &[(tag, *usage)];
@@ -249,7 +269,7 @@ impl Local {
             events: place.events(),
             passed: &passed.unwrap_or_default(),
         };
-        encode::usage(env, usage, emits, place.limiter.scale())
+        encode::usage(env, usage, receipt, emits, place.limiter.scale())
     }
 
     /// The windows of which the key passes the threshold with this answer.
@@ -270,12 +290,38 @@ impl Local {
         select: Select,
         request: &Request,
     ) -> Result<Term<'a>, Refusal> {
-        let once = request.id.map(|(name, keep_ns)| Once {
-            id: id::request(&name),
-            keep: Nanos(keep_ns),
-        });
-        let caller = (id::key(id)?, id);
-        self.decide(env, caller, select, request.op, request.cost, once)
+        let key = id::key(id)?;
+        let caller = (key, id);
+        match request.about {
+            Some(About::Id(name, keep_ns)) => {
+                let once = Once {
+                    id: id::request(&name),
+                    keep: Nanos(keep_ns),
+                };
+                self.decide(env, caller, select, request.op, request.cost, Some(once))
+            }
+            Some(About::Receipt(receipt, charged, _)) => {
+                self.give_back(env, key, select, receipt, (charged, units(request.cost)))
+            }
+            None => self.decide(env, caller, select, request.op, request.cost, None),
+        }
+    }
+
+    /// Gives back some units of the units that a call was charged.
+    fn give_back<'a>(
+        self,
+        env: Env<'a>,
+        key: Key,
+        select: Select,
+        receipt: Receipt,
+        (charged, cost): (u64, u64),
+    ) -> Result<Term<'a>, Refusal> {
+        let Self { place, epoch } = self;
+        let limiter = &place.limiter;
+        match limiter.give_back(epoch, key, select, receipt, charged, cost) {
+            Err(CallError::NoRoom) => self.no_room(env, key, select),
+            answer => Ok(self.answer(env, atoms::ok(), &answer?, Receipt::default(), &[])),
+        }
     }
 
     fn batch<'a>(
@@ -302,25 +348,27 @@ impl Local {
     ) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
         let (limiter, cost): (&Core, u64) = (&place.limiter, units(cost));
-        let answer = match (op, once, select) {
+        let nothing = Receipt::default();
+        let (answer, receipt) = match (op, once, select) {
             // A call about one window allocates nothing.
             (OpTerm::Take, None, Select::Tags(&[tag])) => {
-                let usage = limiter.check(epoch, key, tag, cost)?;
+                let (usage, receipt) = limiter.charge(epoch, key, tag, cost)?;
                 return Ok(if place.is_watched() {
-                    self.taken(env, id, (key, tag, cost), &usage)
+                    self.taken(env, id, (key, tag, cost), (&usage, receipt))
                 } else {
-                    self.usage(env, &usage)
+                    self.usage(env, &usage, receipt)
                 });
             }
             (OpTerm::Peek, _, Select::Tags(&[tag])) => {
-                return Ok(self.usage(env, &limiter.peek(epoch, key, tag, cost)?));
+                let usage = limiter.peek(epoch, key, tag, cost)?;
+                return Ok(self.usage(env, &usage, nothing));
             }
-            (OpTerm::Take, None, _) => limiter.check_all(epoch, key, select, cost)?,
+            (OpTerm::Take, None, _) => limiter.charge_all(epoch, key, select, cost)?,
             (OpTerm::Take, Some(once), _) => limiter.check_once(epoch, key, select, cost, once)?,
-            (OpTerm::Peek, ..) => limiter.peek_all(epoch, key, select, cost)?,
+            (OpTerm::Peek, ..) => (limiter.peek_all(epoch, key, select, cost)?, nothing),
             (OpTerm::Refund, ..) => match limiter.refund(epoch, key, select, cost) {
                 Err(CallError::NoRoom) => return self.no_room(env, key, select),
-                refunded => refunded?,
+                refunded => (refunded?, nothing),
             },
             (OpTerm::Reset, ..) => {
                 return match limiter.reset(epoch, key, select) {
@@ -336,9 +384,9 @@ impl Local {
         match (op, place.threshold()) {
             (OpTerm::Take, Some(share)) if answer.allowed() => {
                 let passed = self.passed(key, answer.usages(), cost, share);
-                Ok(self.answer(env, verdict, &answer, &passed))
+                Ok(self.answer(env, verdict, &answer, receipt, &passed))
             }
-            _ => Ok(self.answer(env, verdict, &answer, &[])),
+            _ => Ok(self.answer(env, verdict, &answer, receipt, &[])),
         }
     }
 
@@ -346,16 +394,23 @@ impl Local {
     fn no_room<'a>(self, env: Env<'a>, key: Key, select: Select) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
         let now = place.limiter.peek_all(epoch, key, select, 0)?;
-        Ok(self.answer(env, atoms::unavailable(), &now, &[]))
+        Ok(self.answer(env, atoms::unavailable(), &now, Receipt::default(), &[]))
     }
 
-    fn answer<'a>(self, env: Env<'a>, verdict: Atom, answer: &Answer, passed: &[Tag]) -> Term<'a> {
+    fn answer<'a>(
+        self,
+        env: Env<'a>,
+        verdict: Atom,
+        answer: &Answer,
+        receipt: Receipt,
+        passed: &[Tag],
+    ) -> Term<'a> {
         let place = self.place;
         let emits = Emits {
             events: place.events(),
             passed,
         };
-        encode::answer(env, verdict, answer, emits, place.limiter.scale())
+        encode::answer(env, verdict, answer, receipt, emits, place.limiter.scale())
     }
 }
 
@@ -373,7 +428,7 @@ fn check_shared<'a>(
     let request = Request {
         op: OpTerm::Take,
         cost,
-        id: None,
+        about: None,
     };
     shared.request(env, id, Select::Tags(&[atom_bits::of(window)]), &request)
 }
@@ -409,7 +464,8 @@ impl Shared {
         let ticket = Ticket::batch(self, op, entries.len(), callers);
         let mut requests = Vec::with_capacity(entries.len());
         for (at, &(_, id, cost)) in entries.iter().enumerate() {
-            let request = Request { op, cost, id: None };
+            let about = None;
+            let request = Request { op, cost, about };
             requests.push((
                 self.read(id, select, &request)?,
                 Ticket::receiver(&ticket, at),
@@ -438,7 +494,20 @@ impl Shared {
         select: Select<'s>,
         request: &Request,
     ) -> Result<distributed::Request<'s>, Refusal> {
-        let request_id = request.id.map(|(name, keep_ns)| RequestId {
+        let (request_id, receipt) = match request.about {
+            Some(About::Id(name, keep_ns)) => (Some((name, keep_ns)), None),
+            Some(About::Receipt(Receipt { at, serial }, charged, name)) => {
+                let at = Nanos(at.0.saturating_mul(1_000));
+                let receipt = distributed::Receipt {
+                    at,
+                    serial,
+                    charged,
+                };
+                (name.map(|name| (name, 0)), Some(receipt))
+            }
+            None => (None, None),
+        };
+        let request_id = request_id.map(|(name, keep_ns)| RequestId {
             id: name.as_slice().into(),
             keep: Nanos(keep_ns),
         });
@@ -449,6 +518,7 @@ impl Shared {
             op: request.op.into(),
             cost: units(request.cost),
             request_id,
+            receipt,
         })
     }
 }

@@ -52,6 +52,7 @@ impl Caller {
                 charge: None,
             }]),
             request_id: None,
+            receipt: None,
         };
         let (caller, start) = (Arc::clone(&self), Instant::now());
         let done = move |result: Result<_, _>| {

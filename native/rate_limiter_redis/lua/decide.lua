@@ -1,9 +1,9 @@
 -- Decides the calls. The last part of the script; `head.lua` describes KEYS, ARGV and the reply.
 
-local TAKE, REFUND, RESET = 0, 2, 3
+local TAKE, REFUND, RESET, GIVE_BACK = 0, 2, 3, 4
 local REQUEST, CHARGES = 1, 2
 local FOREIGN = 0
-local ERA, NUMBER = '>I7I7', '>I7'
+local ERA, ADMITTED, NUMBER = '>I7I7I7', '>I7I7', '>I7'
 -- The number of arguments that fit Lua's stack in one call.
 local AT_ONCE = 4000
 
@@ -59,19 +59,33 @@ local function charges(argument)
   return lists[1], lists[2]
 end
 
--- Returns the number of an era, and the moment until which it is kept; nil if another program wrote the value.
+-- Returns the number of an era, the moment until which it is kept, and that of the refund or reset with which it began, 0
+-- if with none; nil if another program wrote the value.
 local function era_of(value)
   if not value then
-    return now, 0
+    return now, 0, 0
   end
-  if value == FOREIGN or #value ~= 14 then
+  if value == FOREIGN or #value ~= 21 then
     return nil
   end
-  local number, lasts = unpacked(ERA, value)
-  if number >= LAST or lasts > LAST then
+  local number, lasts, began = unpacked(ERA, value)
+  if number >= LAST or lasts > LAST or began > LAST then
     return nil
   end
-  return number, lasts
+  return number, lasts, began
+end
+
+local function has_size(value, size)
+  return not value or value ~= FOREIGN and #value == size
+end
+
+local function any(list, places, count)
+  for at = 1, count do
+    if list[places[at]] then
+      return true
+    end
+  end
+  return false
 end
 
 -- Returns whether each window can hold a cost when it is unused.
@@ -136,7 +150,16 @@ while ARGV[argument] do
     number, at = unpacked('>H', ARGV[argument], at)
     asked[window] = meters[number]
   end
-  local keep = follows % 2 == REQUEST and unpacked('>I7', ARGV[argument], at)
+  local keep, longest, moment, cost_of_call = nil, nil, nil, nil
+  if follows % 2 == REQUEST then
+    keep, at = unpacked('>I7', ARGV[argument], at)
+  end
+  if keep or operation >= REFUND then
+    longest, at = unpacked('>I7', ARGV[argument], at)
+  end
+  if operation == GIVE_BACK then
+    moment, cost_of_call, at = unpacked('>I7I7', ARGV[argument], at)
+  end
   local charged = follows >= CHARGES and argument
   argument = argument + 1 + (charged and windows or 0)
 
@@ -162,22 +185,28 @@ while ARGV[argument] do
       end
       states[window], places[window] = state, here
     end
-    local era, number, lasts, request = nil, nil, nil, nil
-    if keep or operation >= REFUND then
+    local era, number, lasts, began, request, given = nil, nil, nil, nil, nil, nil
+    if longest then
       place = place + 1
       era = first and first[KEYS[place]] or place
-      number, lasts = era_of(values[era])
+      number, lasts, began = era_of(values[era])
       letter = number and letter or 'X'
     end
     if keep then
       place = place + 1
       request = first and first[KEYS[place]] or place
-      if values[request] and (values[request] == FOREIGN or #values[request] ~= 7) then
-        letter = 'X'
-      end
+      letter = has_size(values[request], 14) and letter or 'X'
     end
-    if letter ~= 'X' and values[era] and (operation == RESET or operation == REFUND and cost > 0) then
-      values[era], lives[era] = packed(ERA, max(now, number + 1), lasts), max(ceil((lasts - now) / 1000), 0)
+    if moment then
+      place = place + 1
+      given = first and first[KEYS[place]] or place
+      letter = has_size(values[given], 7) and letter or 'X'
+    end
+    local ends = operation == RESET or operation == REFUND and cost > 0
+    if letter ~= 'X' and ends and (values[era] or any(values, places, windows)) then
+      lasts = max(lasts, now + longest * 1000)
+      values[era] = packed(ERA, max(now, number + 1), lasts, max(now, began))
+      lives[era] = ceil((lasts - now) / 1000)
     end
 
     if letter ~= 'X' and operation == RESET then
@@ -201,7 +230,25 @@ while ARGV[argument] do
           local meter = judges[window]
           states[window], changed[window] = meter.kind.refund(meter, states[window], cost), true
         end
-      elseif request and values[era] and values[request] == packed(NUMBER, number) and can_fit(asked, windows, cost) then
+      elseif operation == GIVE_BACK then
+        local before = values[given] and unpacked(NUMBER, values[given]) or 0
+        local left = cost_of_call - before
+        local back = min(cost, left)
+        if back > 0 and moment > began and any(values, places, windows) then
+          for window = 1, windows do
+            local meter = judges[window]
+            states[window] = meter.kind.give_back(meter, states[window], moment, left, back)
+            changed[window] = true
+          end
+          values[given], lives[given] = packed(NUMBER, before + back), longest
+          if request and values[request] then
+            local _, admitted = unpacked(ADMITTED, values[request])
+            if admitted == moment then
+              values[request], lives[request] = false, 0
+            end
+          end
+        end
+      elseif request and values[era] and values[request] and unpacked(NUMBER, values[request]) == number and can_fit(asked, windows, cost) then
         letter = 'R'
       elseif cost > 0 then
         for window = 1, windows do
@@ -220,9 +267,9 @@ while ARGV[argument] do
       if request and letter == 'A' and operation == TAKE and cost > 0 then
         if lasts < now + keep * 1000 then
           lasts = now + keep * 2000
-          values[era], lives[era] = packed(ERA, number, lasts), keep * 2
+          values[era], lives[era] = packed(ERA, number, lasts, began), keep * 2
         end
-        values[request], lives[request] = packed(NUMBER, number), keep
+        values[request], lives[request] = packed(ADMITTED, number, now), keep
       end
       for window = 1, windows do
         if changed[window] then

@@ -128,6 +128,13 @@ local function fixed_window()
     return state
   end
 
+  function kind.give_back(_, state, moment, _, cost)
+    if moment >= state[1] then
+      state[2] = max(state[2] - cost, 0)
+    end
+    return state
+  end
+
   function kind.write(meter, state)
     if state[2] == 0 then
       return false, 0

@@ -7,13 +7,15 @@
 -- first write is refused (OOM, READONLY, NOPERM) and nothing is written, or all writes succeed.
 --
 -- KEYS    for each call: one for each window; for a refund, a reset or a call with a request id, that of the id's era; then
---         one for its request id, if it has one. Keys may repeat.
+--         one for its request id, if it has one; then, with a receipt, one for what was given back. Keys may repeat.
 -- ARGV    binary, big-endian, written by `wire.rs`:
 --   1     slack in ms, now in microseconds since 1970 (0: the server's clock), number of meters, 1 if KEYS repeat
 --   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
 --   ...   the calls; consecutive calls that differ only in their id share one argument:
 --           operation, number of calls, cost, flags, number of windows, the meter of each window
 --           flag 1: the time to remember the request id once it is admitted, in ms, follows in this argument
+--           with an era: the longest time for which a use counts in these windows, in ms, follows
+--           with a receipt: the moment and the cost of the call to give back follow
 --           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
 --                   call is decided: the first is a lower bound on the usage, the second is added on top
 -- reply   an array: now; one string with a letter for each call; then for each window of each call its state under the
@@ -22,9 +24,9 @@
 --           A allowed, or done (refund, reset)                           D denied
 --           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program
 --
--- A request id's key is for one cost and one choice of windows. Its value is the era in which the call was admitted: a
--- refund or a reset begins another era of its id, which ends all request ids. An era is kept, by a key of its own, for at
--- least as long as its request ids are.
+-- A request id's key is for one cost and one choice of windows. Its value is the era in which the call was admitted, and
+-- the moment: a refund or a reset begins another era of its id, which ends all request ids and receipts. An era is kept, by a key of its
+-- own, for at least as long as its request ids are, and as what was used before it would have counted.
 --
 -- A key's value is its whole state in absolute numbers, with the limit under which it was written; if nodes judge it by
 -- several limits, one state for each (see `limits.lua`). SET writes it with PX. Usage never lies in the future: usage

@@ -143,6 +143,14 @@ do
       return state
     end
 
+    function several.give_back(meter, state, moment, left, cost)
+      state.own = kind.give_back(meter.own, state.own, moment, left, cost)
+      for _, other in ipairs(state.others) do
+        other.state = kind.give_back(other.meter, other.state, moment, left, cost)
+      end
+      return state
+    end
+
     function several.write(meter, state)
       local value, life = kind.write(meter.own, state.own)
       if #state.others == 0 then

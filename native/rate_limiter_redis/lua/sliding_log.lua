@@ -251,6 +251,19 @@ local function sliding_log()
     return renewed(state, (state.base + back) % WRAP, cut(state, from, state.last))
   end
 
+  function kind.give_back(_, state, moment, _, cost)
+    local uses, kept = uses_of(state), {}
+    for _, use in ipairs(uses) do
+      if use[1] == moment then
+        use[2] = use[2] - cost
+      end
+      if use[2] > 0 then
+        kept[#kept + 1] = use
+      end
+    end
+    return state_of(kept)
+  end
+
   function kind.write(meter, state)
     if state.used == 0 then
       return false, 0

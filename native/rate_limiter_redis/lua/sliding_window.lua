@@ -180,6 +180,14 @@ local function sliding_window()
     return state
   end
 
+  function kind.give_back(meter, state, moment, _, cost)
+    local place = meter.number - floor(moment / meter.width) + 1
+    if state[place] then
+      state[place] = max(state[place] - cost, 0)
+    end
+    return state
+  end
+
   function kind.write(meter, state)
     local first, last, most = nil, 0, 0
     for place = 1, #state do

@@ -198,6 +198,12 @@ local function token_bucket()
     return max(debt - cost * meter.interval, 0)
   end
 
+  -- What has drained since the call counts as its own.
+  function kind.give_back(meter, debt, moment, left, cost)
+    local counts = left * meter.interval - max(now - moment, 0) * meter.ticks
+    return max(debt - max(min(counts, cost * meter.interval), 0), 0)
+  end
+
   function kind.write(meter, debt)
     if debt == 0 then
       return false, 0

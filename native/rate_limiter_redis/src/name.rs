@@ -126,6 +126,11 @@ pub(crate) fn era(key: &mut Vec<u8>) {
     key.extend(b":!");
 }
 
+/// Appends the end of the key of what was given back of a call. No other key has this end.
+pub(crate) fn given(key: &mut Vec<u8>, serial: u64) {
+    key.extend(format!(":!~~{serial:x}").as_bytes());
+}
+
 /// Appends the end of the key of a request id, for a call of this cost over these windows. No window's key has this end.
 pub(crate) fn request<'a>(
     key: &mut Vec<u8>,
@@ -292,7 +297,10 @@ mod tests {
             prop_assert_ne!(end(&one, &limit), asked.clone());
             let mut ends = Vec::new();
             era(&mut ends);
+            let mut gives = Vec::new();
+            given(&mut gives, 7);
             prop_assert!(ends != asked && ends != end(&one, &limit));
+            prop_assert!(gives != asked && gives != end(&one, &limit));
             prop_assert_eq!(end(&one, &limit) == end(&other, &bucket), one == other && is_bucket);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rate_limiter_core::{Nanos, Scale};
 use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
 use rate_limiter_distributed::{
-    Call, Charge, Failure, Op, Reply, RequestId, WindowCall, WindowReply,
+    Call, Charge, Failure, Op, Receipt, Reply, RequestId, WindowCall, WindowReply,
 };
 use redis::{Cmd, RedisWrite, Value};
 
@@ -18,6 +18,9 @@ const SLACK_MS: u64 = 100;
 
 /// The same with a test's clock, by which states expire independently of the server's clock: longer than any test.
 const TEST_SLACK_MS: u64 = 3_600_000;
+
+/// The operation of a refund with a receipt.
+const GIVE_BACK: u8 = 4;
 
 /// The flags of a run.
 const REQUEST: u8 = 1;
@@ -53,8 +56,12 @@ fn complete<'a>(
     now: Option<Nanos>,
 ) -> Cmd {
     let keys = |call: &Call| {
-        let request = call.request_id.is_some();
-        call.windows.len() + usize::from(has_era(call)) + usize::from(request)
+        let notes = [
+            has_era(call),
+            call.request_id.is_some(),
+            call.receipt.is_some(),
+        ];
+        call.windows.len() + notes.iter().filter(|has| **has).count()
     };
     command.arg(calls.clone().map(keys).sum::<usize>());
     let (runs, meters) = runs(calls.clone());
@@ -111,6 +118,9 @@ fn write_keys<'a>(
         if let Some(request) = &call.request_id {
             command.write_arg(&request_key(call, request));
         }
+        if let Some(receipt) = &call.receipt {
+            command.write_arg(&given_key(call, receipt));
+        }
     }
     repeats
 }
@@ -126,11 +136,30 @@ fn era_key(call: &Call) -> Vec<u8> {
     key
 }
 
+/// The key of the request id of the call, or of the call that is given back.
 fn request_key(call: &Call, request: &RequestId) -> Vec<u8> {
     let mut key = call.key.to_vec();
+    let cost = call.receipt.map_or(call.cost, |receipt| receipt.charged);
     let windows = call.windows.iter().map(|window| window.meter.name());
-    name::request(&mut key, &request.id, call.cost.min(MAX_COST), windows);
+    name::request(&mut key, &request.id, cost.min(MAX_COST), windows);
     key
+}
+
+fn given_key(call: &Call, receipt: &Receipt) -> Vec<u8> {
+    let mut key = call.key.to_vec();
+    name::given(&mut key, receipt.serial);
+    key
+}
+
+/// Returns for how long a call can count in its windows, in milliseconds.
+fn longest_use(call: &Call) -> u64 {
+    let windows = call.windows.iter();
+    let longest = windows.map(|window| window.meter.limit().longest_use());
+    longest
+        .max()
+        .unwrap_or_default()
+        .as_millis_ceil()
+        .min(MAX_COST / 2_000)
 }
 
 /// Returns the calls as runs, and their meters, each at its scale.
@@ -165,7 +194,9 @@ impl Run<'_> {
     fn continues_with(&self, next: &Call) -> bool {
         let call = self.call;
         let plain = |call: &Call| {
-            call.request_id.is_none() && call.windows.iter().all(|window| window.charge.is_none())
+            call.request_id.is_none()
+                && call.receipt.is_none()
+                && call.windows.iter().all(|window| window.charge.is_none())
         };
         let same = |(one, other): (&WindowCall, &WindowCall)| Arc::ptr_eq(&one.meter, &other.meter);
         self.count < u16::MAX
@@ -182,11 +213,12 @@ impl Run<'_> {
             cost,
             windows,
             request_id,
+            receipt,
             ..
         } = self.call;
         let charged = windows.iter().any(|window| window.charge.is_some());
         let mut argument = Vec::with_capacity(32);
-        argument.push(code(*op));
+        argument.push(receipt.map_or(code(*op), |_| GIVE_BACK));
         put(&mut argument, self.count.into(), 2);
         put(&mut argument, (*cost).min(MAX_COST), 7);
         argument.push(
@@ -199,6 +231,13 @@ impl Run<'_> {
         }
         if let Some(request) = request_id {
             put(&mut argument, request.keep.as_millis_ceil(), 7);
+        }
+        if has_era(self.call) {
+            put(&mut argument, longest_use(self.call), 7);
+        }
+        if let Some(receipt) = receipt {
+            put(&mut argument, receipt.at.0 / 1_000, 7);
+            put(&mut argument, receipt.charged.min(MAX_COST), 7);
         }
         command.write_arg(&argument);
         for window in windows.iter().filter(|_| charged) {
@@ -300,6 +339,7 @@ fn answer<'a>(
     }
     Ok(Reply {
         now: Nanos(now.saturating_mul(1_000)),
+        repeated: letter == Some(b'R'),
         windows,
     })
 }

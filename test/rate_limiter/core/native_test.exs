@@ -98,7 +98,7 @@ defmodule RateLimiter.NativeTest do
         end
       end
 
-      assert {:ok, :none, 10, 9, _, _, 0, 1_000_000} = Native.check(handle, "u", :w, 1)
+      assert {:ok, :none, 10, 9, _, _, 0, 1_000_000, _, _} = Native.check(handle, "u", :w, 1)
     end
   end
 
@@ -123,7 +123,7 @@ defmodule RateLimiter.NativeTest do
       assert Native.plan(handle) == :unknown_limiter
       assert Native.sweep(handle, 10) == :unknown_limiter
       assert Native.drop(owner) == :ok
-      assert {:ok, _, _, 9, _, _, _, _} = Native.check(other, "u", :w, 1)
+      assert {:ok, _, _, 9, _, _, _, _, _, _} = Native.check(other, "u", :w, 1)
       Native.drop(other_owner)
     end
   end
@@ -152,7 +152,7 @@ defmodule RateLimiter.NativeTest do
     test "raises an error with its message, and later calls work", %{handle: handle} do
       error = assert_raise ErlangError, fn -> Native.panic("something impossible") end
       assert error.original == {:rate_limiter_panic, "something impossible"}
-      assert {:ok, _, 10, 9, _, _, _, _} = Native.check(handle, "u", :w, 1)
+      assert {:ok, _, 10, 9, _, _, _, _, _, _} = Native.check(handle, "u", :w, 1)
     end
   end
 

@@ -52,6 +52,34 @@ defmodule RateLimiter.Redis.OutageTest do
           do: assert({:error, :unavailable, %Usage{limiter: ^name, remaining: 0}} = answer)
     end
 
+    test "a receipt waits for Redis, which gives back once", %{name: name} = context do
+      start(context)
+      {:ok, usage} = RateLimiter.check_and_track(name, "u", :a, cost: 4)
+      assert usage.source == :redis
+      Redis.freeze(context.server)
+
+      Redis.eventually(fn ->
+        RateLimiter.check_and_track(name, "another", :a)
+        RateLimiter.stats(name).breaker == :opened
+      end)
+
+      assert {:error, :unavailable, %Usage{}} = RateLimiter.refund(usage)
+      {:ok, own} = RateLimiter.check_and_track(name, "u", :a, cost: 2)
+      assert own.source == :fallback
+      assert {:error, :unavailable, %Usage{}} = RateLimiter.refund(own)
+      Redis.thaw(context.server)
+
+      Redis.eventually(fn ->
+        match?({:ok, %{source: :redis}}, RateLimiter.get_usage(name, "u", :a))
+      end)
+
+      # What the bucket has refilled meanwhile may count as that of the call.
+      assert {:ok, %{current: current}} = RateLimiter.refund(usage)
+      assert current in 2..3
+      assert {:ok, %{current: ^current}} = RateLimiter.refund(usage)
+      assert {:error, :unavailable, %Usage{current: ^current}} = RateLimiter.refund(own)
+    end
+
     test ":allow admits all calls", %{name: name} = context do
       start(context, [], on_outage: :allow)
       Redis.kill(context.server)

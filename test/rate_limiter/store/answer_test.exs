@@ -10,7 +10,7 @@ defmodule RateLimiter.Store.AnswerTest do
 
   describe "usage/4" do
     test "of one window has no map of windows" do
-      answer = {:ok, :all, :redis, 500_000, :a, [hd(@rows)]}
+      answer = {:ok, :all, :redis, 500_000, :a, [hd(@rows)], 0, 0}
 
       assert Answer.usage(answer, :api, :a, 2) == %Usage{
                limiter: :api,
@@ -29,7 +29,7 @@ defmodule RateLimiter.Store.AnswerTest do
     end
 
     test "of one local window is the same with and without a list" do
-      answer = {:rate_limited, :all, 10, 4, 10, 50, 20, 1_000_000}
+      answer = {:rate_limited, :all, 10, 4, 10, 50, 20, 1_000_000, 0, 0}
       usage = Answer.usage(answer, :api, :a, 7)
       assert %Usage{window: :a, next_after_ms: 10, retry_after_ms: 20, source: :local} = usage
       assert Answer.usage(answer, :api, [:a], 7) == %{usage | windows: %{a: usage}}
@@ -37,7 +37,7 @@ defmodule RateLimiter.Store.AnswerTest do
 
     test "of several windows is the binding window's, with each window's own" do
       for windows <- [[], [:a, :b]] do
-        usage = Answer.usage({:ok, :all, :local, 1_000_000, :b, @rows}, :api, windows, 1)
+        usage = Answer.usage({:ok, :all, :local, 1_000_000, :b, @rows, 0, 0}, :api, windows, 1)
         assert %Usage{window: :b, remaining: 1, source: :local, windows: %{a: a, b: b}} = usage
         assert {a.remaining, b.remaining} == {4, 1}
         assert {a.windows, b.windows, a.source} == {%{}, %{}, :local}
@@ -45,7 +45,7 @@ defmodule RateLimiter.Store.AnswerTest do
     end
 
     test "of one window in a list has a map of windows" do
-      answer = {:ok, :all, :local, 1_000_000, :a, [hd(@rows)]}
+      answer = {:ok, :all, :local, 1_000_000, :a, [hd(@rows)], 0, 0}
       assert %Usage{window: :a, windows: %{a: %Usage{}}} = Answer.usage(answer, :api, [:a], 1)
     end
 
@@ -72,7 +72,7 @@ defmodule RateLimiter.Store.AnswerTest do
 
   describe "looked/4" do
     test "returns the verdict of the answer" do
-      denied = {:rate_limited, :all, :local, 1_000_000, :a, @rows}
+      denied = {:rate_limited, :all, :local, 1_000_000, :a, @rows, 0, 0}
       assert {:error, :rate_limited, %Usage{}} = Answer.looked(denied, :api, [], 1)
       assert {:error, :unavailable, %Usage{}} = Answer.looked(@away, :answers_removed, :a, 1)
     end

@@ -43,7 +43,7 @@ defmodule RateLimiter.Store.RequestTest do
     Redis.thaw(server)
     eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
     # A later request is answered after it.
-    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, _, 0}]} =
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 8, _, _, 0}], _, _} =
              Request.one(limiter, "u", [], @take)
 
     assert mailbox() == []
@@ -56,7 +56,7 @@ defmodule RateLimiter.Store.RequestTest do
     reference = make_ref()
     assert Native.await(ticket, reference) == :waiting
     Redis.thaw(server)
-    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}]}}, 30_000
+    assert_receive {^reference, {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}], _, _}}, 30_000
     assert Native.cancel(ticket) == :answered
   end
 
@@ -68,7 +68,9 @@ defmodule RateLimiter.Store.RequestTest do
     Redis.thaw(server)
     eventually(fn -> RateLimiter.stats(limiter).pending == 0 end)
 
-    assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}]} = Native.await(ticket, make_ref())
+    assert {:ok, :all, :redis, _, :w, [{:w, 10, 9, _, _, 0}], _, _} =
+             Native.await(ticket, make_ref())
+
     assert mailbox() == []
     assert_raise ArgumentError, fn -> Native.await(ticket, make_ref()) end
   end
@@ -93,6 +95,7 @@ defmodule RateLimiter.Store.RequestTest do
     large = {Enum.to_list(1..100_000), 1}
     assert [first, second] = Request.batch(limiter, [large, large], :w, :take)
     assert {elem(first, 2), elem(second, 2)} == {:redis, :redis}
+
     assert {[{:w, 10, 9, _, _, 0}], [{:w, 10, 8, _, _, 0}]} = {elem(first, 5), elem(second, 5)}
   end
 
@@ -102,7 +105,7 @@ defmodule RateLimiter.Store.RequestTest do
     ticket = in_flight(limiter)
     assert Native.cancel(ticket) == :cancelled
 
-    assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, _, 0}]} =
+    assert {:ok, :all, :fallback, _, :w, [{:w, 10, 9, _, _, 0}], _, _} =
              Native.request_alone(limiter, "u", [], @take)
 
     Redis.thaw(server)

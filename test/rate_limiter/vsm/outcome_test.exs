@@ -12,7 +12,7 @@ defmodule RateLimiter.VSM.OutcomeTest do
   end
 
   test "a denial by a limiter says nothing of the resource" do
-    usage = Usage.from_window({:ok, 1, 10, 0, 0, 0, 0, 0}, :api, :minute, 1)
+    usage = Usage.from_window({:ok, 1, 10, 0, 0, 0, 0, 0, 0, 0}, :api, :minute, 1)
     assert Outcome.of_result({:error, :rate_limited, usage}, nil) == :none
     assert Outcome.of_result({:error, :rate_limited, :other}, nil) == :ok
   end

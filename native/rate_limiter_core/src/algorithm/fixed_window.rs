@@ -98,6 +98,14 @@ impl FixedWindow {
         usage
     }
 
+    /// Returns `cost` of a call that was charged at `at`, if that was in the open window.
+    pub(crate) fn give_back(&self, state: &mut [u64], now: Nanos, at: Nanos, cost: u64) {
+        let current = self.current(state, now.saturating_add(self.offset).0);
+        if current.start <= at.saturating_add(self.offset).0 {
+            self.refund(state, now, cost);
+        }
+    }
+
     pub(crate) fn refund(&self, state: &mut [u64], now: Nanos, cost: u64) {
         let current = self.current(state, now.saturating_add(self.offset).0);
         if current.used > 0 {

@@ -222,6 +222,18 @@ impl Gcra {
         }
     }
 
+    /// Returns tokens of one call. What has drained since the call counts as its own: only so is it certain that no token
+    /// is returned that was used meanwhile, whatever other calls took and got back.
+    pub(crate) fn give_back(&self, state: &mut [u64], now: Nanos, at: Nanos, left: u64, cost: u64) {
+        let price = |units: u64| u128::from(units) * u128::from(self.emission.ticks);
+        let drained = u128::from(now.saturating_sub(at).0) << self.emission.shift;
+        let back = price(left).saturating_sub(drained).min(price(cost));
+        let debt = self.exact_debt(state, now);
+        if debt > 0 && back > 0 {
+            self.write_wide(state, now, debt.saturating_sub(back));
+        }
+    }
+
     /// Converts the debt after a change of the limit, once, so that it drains at this rate from now on.
     #[inline]
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {

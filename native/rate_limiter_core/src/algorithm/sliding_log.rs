@@ -149,6 +149,18 @@ impl Log {
         self.stamps.back().map_or(now, |newest| newest.at.max(now))
     }
 
+    /// Returns `cost` of a call that was charged at `at`.
+    pub(crate) fn give_back(&mut self, at: Nanos, cost: u64) {
+        if let Ok(place) = self.stamps.binary_search_by_key(&at, |stamp| stamp.at) {
+            let back = self.stamps[place].units.min(cost);
+            self.stamps[place].units -= back;
+            self.used -= back;
+            if self.stamps[place].units == 0 {
+                self.stamps.remove(place);
+            }
+        }
+    }
+
     fn push(&mut self, now: Nanos, units: u64, may_grow: bool) {
         let at = self.next_stamp(now);
         self.used += units;

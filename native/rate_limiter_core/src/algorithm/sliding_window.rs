@@ -100,6 +100,17 @@ impl SlidingWindow {
         }
     }
 
+    /// Returns `cost` of a call that was charged at `at`, from the sub-window of that moment.
+    pub(crate) fn give_back(&self, state: &mut [u64], at: Nanos, cost: u64) {
+        let cells: &mut [u32] = bytemuck::cast_slice_mut(state);
+        let age = newest(cells).checked_sub(at.0 / self.width.span);
+        let age = age.and_then(|age| usize::try_from(age).ok());
+        if let Some(count) = age.and_then(|age| self.counts_mut(cells).get_mut(age)) {
+            // At most `count`, so it fits.
+            *count -= u32::try_from(u64::from(*count).min(cost)).unwrap_or(0);
+        }
+    }
+
     /// Converts the state after a change of the period: each count goes into the last sub-window of the new width in
     /// which it can have been used.
     #[inline]

@@ -20,6 +20,8 @@ pub(crate) struct Generation {
     pub(crate) plan: Plan,
     pub(crate) clock: Clock,
     pub(crate) offset_to_unix: Nanos,
+    /// The longest time for which a use counts in any window.
+    pub(crate) longest: Nanos,
     pub(crate) accounting: Arc<Accounting>,
 }
 

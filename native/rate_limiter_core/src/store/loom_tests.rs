@@ -39,6 +39,7 @@ fn generation(epoch: u32, limits: &[u64]) -> Arc<Generation> {
         plan: Plan::new(&limits, Nanos(0)).expect("valid limits"),
         clock: Clock::Monotonic,
         offset_to_unix: Nanos(0),
+        longest: Nanos(0),
         accounting: Arc::new(Accounting {
             budget: Budget::new(10),
             totals: Totals::default(),

@@ -1,5 +1,5 @@
-//! What a limiter remembers of single calls, each note until its time is over: which calls were admitted under an id, and
-//! up to which call all of a key's are over.
+//! What a limiter remembers of single calls, each note until its time is over: which calls were admitted under an id,
+//! what was given back of a call, and up to which call all of a key's are over.
 //!
 //! A table of keys as any other, on the same budget. The state of a note is two words: until when it holds, as a bucket
 //! that has drained by then, so that it is swept as one; and its value.
@@ -24,7 +24,7 @@ const STRIPES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Notes {
     table: Table,
-    /// The longest time for which a note was to hold.
+    /// The longest time for which the id of a call was to be remembered.
     longest: AtomicU64,
 }
 
@@ -92,7 +92,6 @@ impl Access<'_> {
 
     /// Writes a note that holds for `keep` from now on. Returns whether there was room for it.
     pub(crate) fn put(&mut self, name: Key, value: u64, keep: Nanos) -> Result<bool, CallError> {
-        self.notes.longest.fetch_max(keep.0, Ordering::Relaxed);
         let (epoch, monotonic) = (self.epoch, self.monotonic);
         self.with(name, |stripe| {
             stripe.put_note(epoch, name, value, keep, monotonic)
@@ -108,7 +107,12 @@ impl Access<'_> {
         })
     }
 
-    /// Returns the longest time for which any note was to hold; zero if there was none.
+    /// Records for how long the id of a call will be remembered.
+    pub(crate) fn expect(&self, keep: Nanos) {
+        self.notes.longest.fetch_max(keep.0, Ordering::Relaxed);
+    }
+
+    /// Returns the longest time for which the id of a call was to be remembered; zero if there was none.
     pub(crate) fn longest(&self) -> Nanos {
         Nanos(self.notes.longest.load(Ordering::Relaxed))
     }

@@ -11,7 +11,7 @@ mod snapshot;
 mod split;
 
 use crate::algorithm::{Logs, State};
-use crate::call::{Call, Select, Tag};
+use crate::call::{Call, Receipt, Select, Tag};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
@@ -47,10 +47,20 @@ pub(crate) struct States {
     over: u64,
     /// The checks of the other windows, from the first of them on.
     others: Others,
+    /// The number of the last check before the windows changed.
+    renewed: u64,
 }
 
 /// Bytes at the beginning that a call for a known key touches.
 pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(States, logs);
+
+/// What is left of a call, and when it was charged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge {
+    pub(crate) at: Nanos,
+    /// The part of its cost that was not given back.
+    pub(crate) left: u64,
+}
 
 /// The state by which a call is decided.
 #[derive(Clone, Copy)]
@@ -68,6 +78,7 @@ impl States {
             serial,
             first: serial,
             over: serial,
+            renewed: serial,
             ..Self::default()
         }
     }
@@ -175,6 +186,38 @@ impl States {
         Ok(())
     }
 
+    /// Returns the cost of `call` to the selected windows: at most what still counts of the call that was charged.
+    pub(crate) fn give_back(
+        &mut self,
+        generation: &Generation,
+        select: Select,
+        call: &Call,
+        charge: &Charge,
+        now: Nanos,
+    ) -> Result<(), CallError> {
+        let Some(at) = self.own(generation, call.key, now)? else {
+            return Ok(());
+        };
+        for window in generation.plan.selected(select) {
+            self.renew(generation, Found::Own(at), window, now);
+            let slot = self.slot_at(&generation.plan, at);
+            let Charge { at, left } = *charge;
+            let state = window.state(slot);
+            window.meter.give_back(state, now, at, left, call.cost);
+        }
+        Ok(())
+    }
+
+    /// Returns whether the key has a state of its own.
+    pub(crate) fn knows(
+        &mut self,
+        generation: &Generation,
+        key: Key,
+        now: Nanos,
+    ) -> Result<bool, CallError> {
+        self.own(generation, key, now).map(|at| at.is_some())
+    }
+
     pub(crate) fn reset(
         &mut self,
         generation: &Generation,
@@ -271,6 +314,15 @@ impl States {
         self.segment.slots()
     }
 
+    /// Returns the receipt of the check that was decided just now.
+    #[inline]
+    pub(crate) fn receipt(&self, now: Nanos) -> Receipt {
+        Receipt {
+            at: now,
+            serial: self.serial,
+        }
+    }
+
     /// Returns the number of the last check.
     #[inline]
     pub(crate) fn serial(&self) -> u64 {
@@ -285,6 +337,16 @@ impl States {
     /// Ends all checks up to now.
     pub(crate) fn end_calls(&mut self) {
         self.over = self.serial;
+    }
+
+    /// Returns the number of the last check before the windows changed.
+    pub(crate) fn renewed(&self) -> u64 {
+        self.renewed
+    }
+
+    /// Records that the windows have changed.
+    pub(crate) fn renew_calls(&mut self) {
+        self.renewed = self.serial;
     }
 
     /// Returns where the keys lie.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::{Call, Select, Tag};
+use crate::call::{Call, Receipt, Select, Tag};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
@@ -12,7 +12,7 @@ use crate::verdict::Usage;
 
 use super::generation::Generation;
 use super::layout::Extent;
-use super::states::{States, HOT_BYTES};
+use super::states::{Charge, States, HOT_BYTES};
 
 /// Closed by default. The order of fields matters: with the lock, all that most calls touch lies on one cache line. A
 /// core that was not the last here waits for that line, then for the line of the key.
@@ -43,6 +43,7 @@ impl Stripe {
     /// Continues under another generation with states of the same shape.
     pub(crate) fn renew(&mut self, generation: &Arc<Generation>) {
         self.generation = Some(Arc::clone(generation));
+        self.states.renew_calls();
     }
 
     /// As `renew`, with another distance to UTC.
@@ -50,6 +51,7 @@ impl Stripe {
         if let Some(old) = self.generation.replace(Arc::clone(generation)) {
             let now = generation.clock.read(monotonic);
             self.states.follow(generation, old.offset_to_unix, now);
+            self.states.renew_calls();
         }
     }
 
@@ -83,12 +85,12 @@ impl Stripe {
         call: &Call,
         tag: Tag,
         usage: &mut Usage,
-    ) -> Result<(), CallError> {
+    ) -> Result<Receipt, CallError> {
         let (generation, states) = self.open(call.epoch)?;
         let window = generation.plan.window(tag)?;
         let now = generation.clock.read(call.monotonic);
         *usage = states.check(generation, window, call, now)?;
-        Ok(())
+        Ok(states.receipt(now))
     }
 
     /// Decides several windows together: all take, or none. The usages of all are in the order of the plan.
@@ -97,11 +99,12 @@ impl Stripe {
         call: &Call,
         select: Select,
         usages: &mut Vec<(Tag, Usage)>,
-    ) -> Result<(), CallError> {
+    ) -> Result<Receipt, CallError> {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
-        states.check_all(generation, select, call, now, usages)
+        states.check_all(generation, select, call, now, usages)?;
+        Ok(states.receipt(now))
     }
 
     /// Returns the cost of the call to the selected windows.
@@ -110,6 +113,32 @@ impl Stripe {
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
         states.refund(generation, select, call, now)
+    }
+
+    /// Returns the cost of the call to the selected windows: at most what still counts of the call that was charged.
+    pub(crate) fn give_back(
+        &mut self,
+        call: &Call,
+        select: Select,
+        charge: &Charge,
+    ) -> Result<(), CallError> {
+        let (generation, states) = self.open(call.epoch)?;
+        generation.plan.covers(select)?;
+        let now = generation.clock.read(call.monotonic);
+        states.give_back(generation, select, call, charge, now)
+    }
+
+    /// Returns whether the key has a state of its own. [`CallError::NoRoom`] if it is judged together with others.
+    pub(crate) fn knows(&mut self, call: &Call) -> Result<bool, CallError> {
+        let (generation, states) = self.open(call.epoch)?;
+        let now = generation.clock.read(call.monotonic);
+        states.knows(generation, call.key, now)
+    }
+
+    /// Returns the longest time for which a use counts in any window.
+    pub(crate) fn longest(&mut self, epoch: u32) -> Result<Nanos, CallError> {
+        let (generation, _) = self.open(epoch)?;
+        Ok(generation.longest)
     }
 
     /// Forgets what the key has used of the selected windows.

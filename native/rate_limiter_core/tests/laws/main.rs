@@ -20,6 +20,7 @@ mod lifetime;
 mod once;
 mod overflow;
 mod player;
+mod receipts;
 mod retry;
 mod snapshot;
 mod top;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rate_limiter_core::{
     Answer, CallError, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock, Nanos, Once,
-    Options, Scale, Seed, Select, Stats, Tag, Usage,
+    Options, Receipt, Scale, Seed, Select, Stats, Tag, Usage,
 };
 
 use crate::model::Call;
@@ -158,13 +158,56 @@ impl Rig {
         keep: u64,
         cost: u64,
     ) -> Answer {
-        let once = Once {
-            id: self.key(request),
-            keep: Nanos(keep),
-        };
-        let key = self.key(id);
+        self.charge_once_of(id, select, request, keep, cost).0
+    }
+
+    pub(crate) fn charge_once(
+        &self,
+        id: u64,
+        request: u64,
+        keep: u64,
+        cost: u64,
+    ) -> (Answer, Receipt) {
+        self.charge_once_of(id, Select::All, request, keep, cost)
+    }
+
+    pub(crate) fn charge_once_of(
+        &self,
+        id: u64,
+        select: Select,
+        request: u64,
+        keep: u64,
+        cost: u64,
+    ) -> (Answer, Receipt) {
+        let (key, once) = (self.key(id), self.once(request, keep));
         let answer = self.limiter.check_once(self.epoch, key, select, cost, once);
         answer.expect("open")
+    }
+
+    fn once(&self, request: u64, keep: u64) -> Once {
+        Once {
+            id: self.key(request),
+            keep: Nanos(keep),
+        }
+    }
+
+    pub(crate) fn charge_all(&self, id: u64, tags: &[Tag], cost: u64) -> (Answer, Receipt) {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        let answer = self.limiter.charge_all(self.epoch, key, select, cost);
+        answer.expect("known windows")
+    }
+
+    /// Gives back `cost` of a call that was charged `charged`.
+    pub(crate) fn give_back(
+        &self,
+        id: u64,
+        tags: &[Tag],
+        (receipt, charged): (Receipt, u64),
+        cost: u64,
+    ) -> Result<Answer, CallError> {
+        let (key, select) = (self.key(id), Select::Tags(tags));
+        self.limiter
+            .give_back(self.epoch, key, select, receipt, charged, cost)
     }
 
     pub(crate) fn reset(&self, id: u64, tags: &[Tag]) {

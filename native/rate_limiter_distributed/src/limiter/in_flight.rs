@@ -5,13 +5,25 @@ use std::sync::{Arc, OnceLock};
 
 use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Tag};
 
-use crate::call::{Call, Op, RequestId};
+use crate::call::{Call, Op, Receipt, RequestId};
 use crate::denials::Fingerprint;
 use crate::fallback::Question;
 use crate::request::Request;
 
 use super::inner::Inner;
 use super::plan::Plan;
+
+/// A bit of the numbers in receipts. Those of local limiters are smaller.
+const SHARED: u64 = 1 << MARK_BITS;
+
+/// The bits of a number that tell limits apart, and those that count. All are 58, so a number is small in Erlang, too.
+pub(super) const MARK_BITS: u32 = 20;
+const COUNT_BITS: u32 = 37;
+
+/// Returns whether the number of a receipt was given under limits of this mark.
+pub(super) fn is_under(serial: u64, mark: u64) -> bool {
+    serial >> COUNT_BITS == SHARED | mark
+}
 
 /// What the response to a request depends on.
 #[derive(Debug)]
@@ -30,6 +42,9 @@ pub(super) struct InFlight {
     /// The key's backlog, if it travels with the call.
     pub(super) backlog: OnceLock<Known>,
     once: Option<Once>,
+    pub(super) receipt: Option<Receipt>,
+    /// Tells the limits of its windows from others.
+    mark: u64,
 }
 
 impl Inner {
@@ -55,7 +70,10 @@ impl Inner {
             fingerprint: None,
             backlog: OnceLock::new(),
             once: request.request_id.as_ref().map(once),
+            receipt: request.receipt,
+            mark: 0,
         };
+        in_flight.mark = plan.mark(&in_flight.tags);
         let can_be_denied = request.op == Op::Take && request.cost > 0;
         if can_be_denied && request.request_id.is_none() && self.denials.is_some() {
             in_flight.fingerprint = Some(in_flight.fingerprint(plan.version));
@@ -99,7 +117,13 @@ impl InFlight {
             scale: self.scale,
             windows: plan.window_calls(&self.tags),
             request_id,
+            receipt: self.receipt,
         }
+    }
+
+    /// Returns the number of the call in its receipt: never that of a local limiter's, and under other limits another.
+    pub(super) fn serial(&self, count: u64) -> u64 {
+        (SHARED | self.mark) << COUNT_BITS | count & ((1 << COUNT_BITS) - 1)
     }
 
     pub(super) fn has_backlog(&self) -> bool {

@@ -39,6 +39,8 @@ pub(super) struct Inner {
     pub(super) reconcile_from: AtomicU64,
     /// Hashes request ids.
     pub(super) seed: Seed,
+    /// Counts receipts, from a random number on: two nodes give no call of one key and moment the same number.
+    pub(super) serials: AtomicU64,
     pub(super) counters: Counters,
 }
 
@@ -76,6 +78,7 @@ impl Inner {
             reconciling: AtomicUsize::new(0),
             reconcile_from: AtomicU64::new(0),
             seed: Seed::random(),
+            serials: AtomicU64::new(Seed::random().key(b"receipts").spread() as u64),
             counters: Counters::new(tags),
         })
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Limit, Select, Tag};
+use rate_limiter_core::{CallError, Limit, Scale, Seed, Select, Tag};
 
 use crate::call::WindowCall;
 use crate::error::SharedUpdateError;
 use crate::meter::{Meter, MeterError};
+
+use super::in_flight::MARK_BITS;
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -19,14 +21,23 @@ pub(super) struct Plan {
 struct Window {
     tag: Tag,
     meter: Arc<Meter>,
+    /// Tells its limit from others, alike on all nodes.
+    mark: u64,
+}
+
+impl Window {
+    fn new(tag: Tag, name: &str, limit: &Limit) -> Result<Self, MeterError> {
+        let meter = Arc::new(Meter::new(name, limit)?);
+        let mut text = name.as_bytes().to_vec();
+        text.extend(meter.encode(Scale::ONE));
+        let mark = Seed::fixed(0).key(&text).spread() as u64;
+        Ok(Self { tag, meter, mark })
+    }
 }
 
 impl Plan {
     pub(super) fn new(windows: &[(Tag, &str, Limit)]) -> Result<Self, MeterError> {
-        let window = |(tag, name, limit): &(Tag, &str, Limit)| {
-            let meter = Arc::new(Meter::new(name, limit)?);
-            Ok(Window { tag: *tag, meter })
-        };
+        let window = |(tag, name, limit): &(Tag, &str, Limit)| Window::new(*tag, name, limit);
         let windows: Result<_, MeterError> = windows.iter().map(window).collect();
         Ok(Self {
             version: 0,
@@ -42,7 +53,7 @@ impl Plan {
         let window = windows
             .find(|window| window.tag == tag)
             .ok_or(CallError::UnknownWindow)?;
-        window.meter = Arc::new(Meter::new(window.meter.name(), limit)?);
+        *window = Window::new(tag, &Arc::clone(&window.meter).name().to_owned(), limit)?;
         Ok(plan)
     }
 
@@ -62,6 +73,13 @@ impl Plan {
             return Err(CallError::UnknownWindow);
         }
         Ok(all.filter(|tag| tags.contains(tag)).collect())
+    }
+
+    /// Returns some bits that tell the limits of these windows from others, alike on all nodes.
+    pub(super) fn mark(&self, tags: &[Tag]) -> u64 {
+        let selected = self.windows.iter().filter(|w| tags.contains(&w.tag));
+        let marks = selected.fold(0_u64, |marks, window| marks.rotate_left(7) ^ window.mark);
+        marks & ((1 << MARK_BITS) - 1)
     }
 
     /// Returns the windows of these tags as parts of a call.

@@ -69,6 +69,7 @@ impl SharedLimiter {
             op: Op::Peek,
             cost: 0,
             request_id: None,
+            receipt: None,
         };
         let in_flight = inner.in_flight(&plan, &request);
         let in_flight = Arc::new(in_flight.expect("a plan has all of its own windows"));

@@ -9,7 +9,7 @@ use crate::call::{Call, Charge, Op, WindowCall};
 use crate::options::OnOutage;
 use crate::request::{Request, Response, Source};
 
-use super::in_flight::InFlight;
+use super::in_flight::{is_under, InFlight};
 use super::inner::Inner;
 
 /// The next step of a request.
@@ -20,8 +20,15 @@ pub(super) enum Prepared {
 
 impl Inner {
     #[inline]
-    pub(super) fn prepare(&self, request: Request<'_>) -> Result<Prepared, CallError> {
+    pub(super) fn prepare(&self, mut request: Request<'_>) -> Result<Prepared, CallError> {
         let plan = self.plan.load();
+        if let Some(receipt) = request.receipt {
+            let tags = plan.tags(request.select)?;
+            if !is_under(receipt.serial, plan.mark(&tags)) {
+                // The limits were changed, or it is of another store: nothing of the call counts as it did.
+                (request.op, request.cost, request.receipt) = (Op::Peek, 0, None);
+            }
+        }
         let in_flight = self.in_flight(&plan, &request)?;
         self.last_known.observe(in_flight.epoch, in_flight.made_at);
         if let Some(response) = self.remembered_denial(&in_flight) {

@@ -1,10 +1,12 @@
 //! From the authority's reply, or from its absence, to a response.
 
+use std::sync::atomic::Ordering;
+
 use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Tag, Usage};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
-use crate::call::{Op, Reply};
+use crate::call::{Op, Receipt, Reply};
 use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
 
@@ -34,11 +36,18 @@ impl Inner {
         let windows = in_flight.tags.iter().zip(&reply.windows);
         let answer = Answer::new(windows.map(|(tag, window)| (*tag, window.usage)).collect());
         let clock = self.clock.offset_of(reply.now);
+        let is_charged = in_flight.op == Op::Take && answer.allowed() && !reply.repeated;
+        let receipt = is_charged.then(|| Receipt {
+            at: reply.now,
+            serial: in_flight.serial(self.serials.fetch_add(1, Ordering::Relaxed)),
+            charged: in_flight.cost,
+        });
         self.adopt(in_flight, reply);
         if in_flight.op == Op::Take && !answer.allowed() {
             self.remember_denial(in_flight, &answer, clock);
         }
         Response {
+            receipt,
             switched_to: self.ends_outage(in_flight).then_some(Source::Authority),
             ..self.respond(in_flight, Source::Authority, Some(answer))
         }
@@ -96,6 +105,8 @@ impl Inner {
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
             // It may have run already, and would be given back twice.
             (Op::Refund, _) if *failure == Failure::Lost => None,
+            // Only the authority knows what still counts of a call. It can be asked again: it gives back once.
+            (Op::Refund, _) if in_flight.receipt.is_some() => None,
             (op, _) => self
                 .ask_fallback(in_flight, |question| match op {
                     Op::Refund => self.fallback.refund(question),
@@ -142,6 +153,7 @@ impl Inner {
         Response {
             verdict,
             source,
+            receipt: None,
             answer,
             scale: in_flight.scale,
             passed,

@@ -23,6 +23,7 @@ pub(super) fn health_check(prefix: &str, slot: Option<u16>) -> Call {
             charge: None,
         }]),
         request_id: None,
+        receipt: None,
     }
 }
 

@@ -144,6 +144,7 @@ impl Caller {
                 charge: None,
             }]),
             request_id: None,
+            receipt: None,
         }
     }
 

@@ -89,6 +89,7 @@ impl Node {
             op,
             cost,
             request_id: None,
+            receipt: None,
         };
         let done = move |response| answers.send(response).unwrap();
         let known = self.limiter.submit(request, done).unwrap();

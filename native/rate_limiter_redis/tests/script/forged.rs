@@ -224,7 +224,7 @@ fn a_value_that_no_request_wrote_is_not_a_remembered_request() {
 fn a_forged_era_concerns_the_calls_that_need_it_alone() {
     let mut limiter = RedisLimiter::new(&limits());
     let key = limiter.key(0).replace(":w0~b", ":!");
-    let huge = [0xFF; 14];
+    let huge = [0xFF; 21];
     let hash = || vec![b"HSET".to_vec(), b"field".to_vec(), b"value".to_vec()];
     let set = |value: &[u8]| vec![b"SET".to_vec(), value.to_vec()];
     for command in [hash(), set(b""), set(b"something else"), set(&huge)] {

@@ -33,6 +33,7 @@ fn bytes_per_key(limit: Limit, units: u64, times: u64) -> u64 {
         scale: Scale::ONE,
         windows: windows.clone(),
         request_id: None,
+        receipt: None,
     };
     let before = used(&mut limiter);
     for time in 0..times {

@@ -113,6 +113,7 @@ impl RedisLimiter {
             scale: self.scale,
             windows: selected.map(window).collect(),
             request_id: None,
+            receipt: None,
         }
     }
 

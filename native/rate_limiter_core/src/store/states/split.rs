@@ -27,7 +27,8 @@ impl States {
                 }
             });
         }
-        (other.serial, other.first, other.over) = (self.serial, self.serial, self.over);
+        (other.serial, other.first) = (self.serial, self.serial);
+        (other.over, other.renewed) = (self.over, self.renewed);
         self.segment.split(&mut other.segment, stride(plan), leaves);
         if let Some(debt) = &self.overflow {
             let mut copy = debt.clone();

@@ -165,6 +165,7 @@ pub(super) fn request(id: u64, op: Op, cost: u64) -> Request<'static> {
         op,
         cost,
         request_id: None,
+        receipt: None,
     }
 }
 

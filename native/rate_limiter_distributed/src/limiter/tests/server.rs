@@ -96,6 +96,7 @@ impl Server {
         let windows = call.windows.iter().zip(answer.usages());
         Reply {
             now: self.clock.now(),
+            repeated: false,
             windows: windows.map(window).collect(),
         }
     }
