@@ -24,6 +24,21 @@ pub struct Call {
     /// For a refund: the call of which the cost is given back. At most what still counts of that call, and in all what it
     /// was charged.
     pub receipt: Option<Receipt>,
+    /// Calls with a name that this node admitted during an outage, to be charged unless one of the name was already.
+    pub named: Vec<NamedCharge>,
+}
+
+/// A call with a name that a node admitted during an outage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedCharge {
+    /// Its name.
+    pub request_id: RequestId,
+    /// Its cost.
+    pub cost: u64,
+    /// Whether each window of the call that reports it was its own, too.
+    pub is_own: Vec<bool>,
+    /// What it has taken of each window of that call, where it still counts.
+    pub taken: Vec<Option<Snapshot>>,
 }
 
 /// Names a call that the authority has charged.

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod judge;
+mod named;
 mod shares;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +25,17 @@ use rate_limiter_core::{
 };
 
 use crate::authority_clock::AuthorityClock;
+use crate::call::RequestId;
 use crate::key_lock::KeyLock;
 use crate::members::Share;
 use crate::table::Table;
 
 use backlog::Backlog;
+use named::Names;
 use shares::Shares;
 
 pub(crate) use backlog::Name;
+pub(crate) use named::{Named, Report};
 
 #[derive(Debug)]
 pub(crate) struct Fallback {
@@ -45,6 +49,7 @@ pub(crate) struct Fallback {
     /// Whether any key may have a backlog.
     used: AtomicBool,
     backlog: Backlog,
+    names: Names,
 }
 
 /// A question to this node's own count.
@@ -56,8 +61,11 @@ pub(crate) struct Question<'a> {
     pub(crate) cost: u64,
     /// The time on the tables' clock.
     pub(crate) now: Nanos,
-    /// The request's id, if it may be repeated. It is remembered in this node only.
+    /// The request's id, if it may be repeated.
     pub(crate) once: Option<Once>,
+    pub(crate) request_id: Option<&'a RequestId>,
+    /// Whether a report includes the calls with names.
+    pub(crate) takes_names: bool,
     /// Returns the state of the key that the authority reported last.
     pub(crate) last: &'a dyn Fn() -> Option<Known>,
 }
@@ -81,6 +89,7 @@ impl Fallback {
             limits: Mutex::new(limits),
             used: AtomicBool::new(false),
             backlog: Backlog::new(max_keys),
+            names: Names::new(max_keys),
         })
     }
 
@@ -117,34 +126,40 @@ impl Fallback {
     pub(crate) fn reset(&self, key: Key, tags: &[Tag]) {
         if self.is_used() {
             let _lock = self.locks.lock(key);
+            self.names.take(key);
             self.counts.reset(key, Select::Tags(tags));
             self.reported.clear(key, Select::Tags(tags));
         }
     }
 
+    /// Returns whether calls of the key with names are still to be reported.
+    pub(crate) fn has_names(&self, key: Key) -> bool {
+        self.names.has(key)
+    }
+
     /// Passes the key's backlog of these windows, in units of the whole limits, to `send`. It counts as reported from
-    /// then on, unless `send` fails. No other call about the key is sent meanwhile, since it would be decided before
+    /// then on, unless `send` fails. Calls with names are reported as such, or not yet. No other call about the key is sent meanwhile, since it would be decided before
     /// this one, as if there was no backlog.
     pub(crate) fn report<T, E>(
         &self,
         question: Question,
-        send: impl FnOnce(Option<Known>) -> Result<T, E>,
+        send: impl FnOnce(Option<Report>) -> Result<T, E>,
     ) -> Result<T, E> {
         let shares = self.shares.load();
         let _lock = self.locks.lock(question.key);
-        let backlog = self.next_report(question, &shares);
-        let result = send(backlog.clone());
-        if let (Err(_), Some(backlog)) = (&result, &backlog) {
-            self.subtract_reported(backlog, question, &shares);
+        let report = self.next_report(question, &shares);
+        let result = send(report.clone());
+        if let (Err(_), Some(report)) = (&result, &report) {
+            self.put_back(report, question, &shares);
         }
         result
     }
 
     /// Puts back the backlog of a call that failed after it was sent.
-    pub(crate) fn take_back(&self, backlog: &Known, question: Question) {
+    pub(crate) fn take_back(&self, report: &Report, question: Question) {
         let shares = self.shares.load();
         let _lock = self.locks.lock(question.key);
-        self.subtract_reported(backlog, question, &shares);
+        self.put_back(report, question, &shares);
     }
 
     /// Puts the key's backlog on top of the state that the authority has just reported. A key without one is not
@@ -249,15 +264,59 @@ impl Fallback {
     }
 
     /// Returns the key's backlog, which counts as reported from now on.
-    fn next_report(&self, question: Question, shares: &Shares) -> Option<Known> {
+    fn next_report(&self, question: Question, shares: &Shares) -> Option<Report> {
         let (key, select) = (question.key, Select::Tags(question.tags));
+        let held = self.names.taken(key);
+        let named = if question.takes_names {
+            self.names.take(key)
+        } else {
+            Vec::new()
+        };
+        let backlog = self.backlog_of(
+            key,
+            select,
+            shares,
+            held.as_ref().filter(|_| !question.takes_names),
+        );
+        let backlog = match backlog {
+            Some(backlog) => backlog,
+            None if named.is_empty() => return None,
+            None => Known {
+                at: question.now,
+                windows: Vec::new(),
+            },
+        };
+        let unnamed = backlog.with(held.as_ref().filter(|_| question.takes_names), Join::Beyond);
+        Some(Report {
+            backlog,
+            unnamed,
+            named,
+        })
+    }
+
+    /// Returns what is to be reported of these windows without what is `held` back, in units of the whole limits. It counts
+    /// as reported from now on.
+    fn backlog_of(
+        &self,
+        key: Key,
+        select: Select,
+        shares: &Shares,
+        held: Option<&Known>,
+    ) -> Option<Known> {
         let counted = self.counts.read(key, select)?;
+        let held = held.map(|held| shares.of_used(held));
+        let counted = counted.with(held.as_ref(), Join::Beyond);
         let reported = self.reported.read(key, select);
         let backlog = counted.with(reported.as_ref(), Join::Beyond);
         if backlog.is_blank() || !self.reported.write(key, &counted, Import::Replace) {
             return None;
         }
         Some(shares.to_whole(&backlog))
+    }
+
+    fn put_back(&self, report: &Report, question: Question, shares: &Shares) {
+        self.names.put(question.key, report.named.iter().cloned());
+        self.subtract_reported(&report.backlog, question, shares);
     }
 
     fn subtract_reported(&self, backlog: &Known, question: Question, shares: &Shares) {

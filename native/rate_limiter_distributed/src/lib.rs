@@ -108,7 +108,7 @@ mod table;
 
 pub use authority::{Authority, Done, Failure, Unsent};
 pub use breaker::State as BreakerState;
-pub use call::{Call, Charge, Op, Receipt, Reply, RequestId, WindowCall, WindowReply};
+pub use call::{Call, Charge, NamedCharge, Op, Receipt, Reply, RequestId, WindowCall, WindowReply};
 pub use error::SharedUpdateError;
 pub use limiter::SharedLimiter;
 pub use members::{Members, Share};

@@ -34,7 +34,7 @@ use request::Prepared;
 ///   most its share of the limit. Nothing if there is one node, or if the last reply of each node is up to date.
 /// - One node is cut off while others continue: its share, which refills at its share of the rate as long as that
 ///   lasts. It is charged when the node is back.
-/// - A reply is lost or late: the cost of that call, charged with the next.
+/// - A reply is lost or late: the cost of that call, charged with the next. A call with a name is charged once.
 /// - The authority loses data: what was used of a key since the last reply to the node that is the first to ask again,
 ///   at most the limit once; and all of it for keys that no node remembers (each remembers `remember` of them).
 /// - A node starts while the authority is away: it uses its own time until the first reply, and what it admitted until
@@ -70,6 +70,7 @@ impl SharedLimiter {
     where
         D: FnOnce(Response) + Send + 'static,
     {
+        self.report_names(&request);
         let (call, in_flight) = match self.0.prepare(request)? {
             Prepared::Known(response) => return Ok(Some(response)),
             Prepared::Send(call, in_flight) => (call, in_flight),
@@ -103,6 +104,7 @@ impl SharedLimiter {
         let mut calls = Vec::with_capacity(requests.len());
         let mut sent = Vec::with_capacity(requests.len());
         for (place, (request, done)) in requests.into_iter().enumerate() {
+            self.report_names(&request);
             let (call, in_flight) = match self.0.prepare(request)? {
                 Prepared::Known(response) => {
                     responses.push(Some(response));

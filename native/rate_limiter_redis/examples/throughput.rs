@@ -53,6 +53,7 @@ impl Caller {
             }]),
             request_id: None,
             receipt: None,
+            named: Vec::new(),
         };
         let (caller, start) = (Arc::clone(&self), Instant::now());
         let done = move |result: Result<_, _>| {

@@ -1,7 +1,7 @@
 -- Decides the calls. The last part of the script; `head.lua` describes KEYS, ARGV and the reply.
 
 local TAKE, REFUND, RESET, GIVE_BACK = 0, 2, 3, 4
-local REQUEST, CHARGES = 1, 2
+local REQUEST, CHARGES, NAMED = 1, 2, 4
 local FOREIGN = 0
 local ERA, ADMITTED, NUMBER = '>I7I7I7', '>I7I7', '>I7'
 -- The number of arguments that fit Lua's stack in one call.
@@ -44,19 +44,21 @@ if repeats == 1 then
   end
 end
 
-local function charges(argument)
-  local lists, at = {}, 1
-  for list = 1, 2 do
-    local count
-    count, at = unpacked('>H', argument, at)
-    lists[list] = {}
-    for number = 1, count do
-      local moment, amount
-      moment, amount, at = unpacked('>I7I7', argument, at)
-      lists[list][number] = { moment, amount }
-    end
+-- Returns a list of (moment, amount), and the position after it.
+local function portions(argument, at)
+  local list, count = {}, nil
+  count, at = unpacked('>H', argument, at)
+  for number = 1, count do
+    local moment, amount
+    moment, amount, at = unpacked('>I7I7', argument, at)
+    list[number] = { moment, amount }
   end
-  return lists[1], lists[2]
+  return list, at
+end
+
+local function charges(argument)
+  local least, at = portions(argument, 1)
+  return least, (portions(argument, at))
 end
 
 -- Returns the number of an era, the moment until which it is kept, and that of the refund or reset with which it began, 0
@@ -75,8 +77,9 @@ local function era_of(value)
   return number, lasts, began
 end
 
-local function has_size(value, size)
-  return not value or value ~= FOREIGN and #value == size
+-- Returns whether a value, if there is one, has this size and begins with a number, as none of another program does by chance.
+local function is_note(value, size)
+  return not value or value ~= FOREIGN and #value == size and unpacked(NUMBER, value) <= LAST
 end
 
 local function any(list, places, count)
@@ -111,6 +114,16 @@ end
 local lives, letters, reply = {}, {}, { now, '' }
 local asked, judges, states, changed, places = {}, {}, {}, {}, {}
 local place, argument = 0, meter_count + 2
+
+-- Remembers an admitted call in its era, for so many ms. Returns the moment until which the era is kept.
+local function remember(era, number, lasts, began, here, keep)
+  if lasts < now + keep * 1000 then
+    lasts = now + keep * 2000
+    values[era], lives[era] = packed(ERA, number, lasts, began), keep * 2
+  end
+  values[here], lives[here] = packed(ADMITTED, number, now), keep
+  return lasts
+end
 
 -- The loop below, specialised for nearly all calls: each takes a cost from one window, ids do not repeat, there are no
 -- request ids and no charges, and the value was written under the same limit. Stops at a call for which that is false,
@@ -154,14 +167,15 @@ while ARGV[argument] do
   if follows % 2 == REQUEST then
     keep, at = unpacked('>I7', ARGV[argument], at)
   end
-  if keep or operation >= REFUND then
+  if keep or operation >= REFUND or follows >= NAMED then
     longest, at = unpacked('>I7', ARGV[argument], at)
   end
   if operation == GIVE_BACK then
     moment, cost_of_call, at = unpacked('>I7I7', ARGV[argument], at)
   end
-  local charged = follows >= CHARGES and argument
-  argument = argument + 1 + (charged and windows or 0)
+  local charged = floor(follows / CHARGES) % 2 == 1 and argument
+  local named = follows >= NAMED and argument + 1 + (charged and windows or 0)
+  argument = argument + 1 + (charged and windows or 0) + (named and 1 or 0)
 
   if operation == TAKE and cost > 0 and follows == 0 and windows == 1 and not first then
     count = count - take_of_each(count, asked[1], cost)
@@ -195,12 +209,27 @@ while ARGV[argument] do
     if keep then
       place = place + 1
       request = first and first[KEYS[place]] or place
-      letter = has_size(values[request], 14) and letter or 'X'
+      letter = is_note(values[request], 14) and letter or 'X'
     end
     if moment then
       place = place + 1
       given = first and first[KEYS[place]] or place
-      letter = has_size(values[given], 7) and letter or 'X'
+      letter = is_note(values[given], 7) and letter or 'X'
+    end
+    local names = {}
+    if named then
+      local number_of_names, from = unpacked('>H', ARGV[named])
+      for name = 1, number_of_names do
+        place = place + 1
+        local here, lists = first and first[KEYS[place]] or place, {}
+        local keeps
+        keeps, from = unpacked('>I7', ARGV[named], from)
+        for window = 1, windows do
+          lists[window], from = portions(ARGV[named], from)
+        end
+        names[name] = { here, keeps, lists }
+        letter = is_note(values[here], 14) and letter or 'X'
+      end
     end
     local ends = operation == RESET or operation == REFUND and cost > 0
     if letter ~= 'X' and ends and (values[era] or any(values, places, windows)) then
@@ -223,6 +252,19 @@ while ARGV[argument] do
           local meter = judges[window]
           states[window] = meter.kind.charge(meter, states[window], least, taken)
           changed[window] = true
+        end
+      end
+      for _, name in ipairs(names) do
+        local here, keeps, lists = name[1], name[2], name[3]
+        if not (values[era] and values[here] and unpacked(NUMBER, values[here]) == number) then
+          for window = 1, windows do
+            if #lists[window] > 0 then
+              local meter = judges[window]
+              states[window] = meter.kind.charge(meter, states[window], {}, lists[window])
+              changed[window] = true
+            end
+          end
+          lasts = remember(era, number, lasts, began, here, keeps)
         end
       end
       if operation == REFUND then
@@ -265,11 +307,7 @@ while ARGV[argument] do
         end
       end
       if request and letter == 'A' and operation == TAKE and cost > 0 then
-        if lasts < now + keep * 1000 then
-          lasts = now + keep * 2000
-          values[era], lives[era] = packed(ERA, number, lasts, began), keep * 2
-        end
-        values[request], lives[request] = packed(ADMITTED, number, now), keep
+        lasts = remember(era, number, lasts, began, request, keep)
       end
       for window = 1, windows do
         if changed[window] then

@@ -7,7 +7,8 @@
 -- first write is refused (OOM, READONLY, NOPERM) and nothing is written, or all writes succeed.
 --
 -- KEYS    for each call: one for each window; for a refund, a reset or a call with a request id, that of the id's era; then
---         one for its request id, if it has one; then, with a receipt, one for what was given back. Keys may repeat.
+--         one for its request id, if it has one; then, with a receipt, one for what was given back; then one for each
+--         call with a name that it reports. Keys may repeat.
 -- ARGV    binary, big-endian, written by `wire.rs`:
 --   1     slack in ms, now in microseconds since 1970 (0: the server's clock), number of meters, 1 if KEYS repeat
 --   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
@@ -16,6 +17,8 @@
 --           flag 1: the time to remember the request id once it is admitted, in ms, follows in this argument
 --           with an era: the longest time for which a use counts in these windows, in ms, follows
 --           with a receipt: the moment and the cost of the call to give back follow
+--           flag 4: after those of flag 2, an argument with the calls to charge unless their names are known: for each the
+--             time to remember its name, in ms, and for each window a list of (moment, amount)
 --           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
 --                   call is decided: the first is a lower bound on the usage, the second is added on top
 -- reply   an array: now; one string with a letter for each call; then for each window of each call its state under the

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
 
-use rate_limiter_core::{Nanos, Scale};
+use rate_limiter_core::{Nanos, Scale, Snapshot};
 use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
 use rate_limiter_distributed::{
-    Call, Charge, Failure, Op, Receipt, Reply, RequestId, WindowCall, WindowReply,
+    Call, Charge, Failure, NamedCharge, Op, Receipt, Reply, RequestId, WindowCall, WindowReply,
 };
 use redis::{Cmd, RedisWrite, Value};
 
@@ -25,6 +25,7 @@ const GIVE_BACK: u8 = 4;
 /// The flags of a run.
 const REQUEST: u8 = 1;
 const CHARGES: u8 = 2;
+const NAMED: u8 = 4;
 
 /// Consecutive calls that differ only in their id.
 struct Run<'a> {
@@ -61,7 +62,7 @@ fn complete<'a>(
             call.request_id.is_some(),
             call.receipt.is_some(),
         ];
-        call.windows.len() + notes.iter().filter(|has| **has).count()
+        call.windows.len() + notes.iter().filter(|has| **has).count() + call.named.len()
     };
     command.arg(calls.clone().map(keys).sum::<usize>());
     let (runs, meters) = runs(calls.clone());
@@ -121,13 +122,16 @@ fn write_keys<'a>(
         if let Some(receipt) = &call.receipt {
             command.write_arg(&given_key(call, receipt));
         }
+        for named in &call.named {
+            command.write_arg(&named_key(call, named));
+        }
     }
     repeats
 }
 
 /// Returns whether the call reads or ends the era of its id.
 fn has_era(call: &Call) -> bool {
-    call.request_id.is_some() || matches!(call.op, Op::Refund | Op::Reset)
+    call.request_id.is_some() || !call.named.is_empty() || matches!(call.op, Op::Refund | Op::Reset)
 }
 
 fn era_key(call: &Call) -> Vec<u8> {
@@ -142,6 +146,21 @@ fn request_key(call: &Call, request: &RequestId) -> Vec<u8> {
     let cost = call.receipt.map_or(call.cost, |receipt| receipt.charged);
     let windows = call.windows.iter().map(|window| window.meter.name());
     name::request(&mut key, &request.id, cost.min(MAX_COST), windows);
+    key
+}
+
+/// The key of the request id of a call that a node admitted during an outage.
+fn named_key(call: &Call, named: &NamedCharge) -> Vec<u8> {
+    let mut key = call.key.to_vec();
+    let windows = call.windows.iter().zip(&named.is_own);
+    let own = windows.filter(|(_, is_own)| **is_own);
+    let names = own.map(|(window, _)| window.meter.name());
+    name::request(
+        &mut key,
+        &named.request_id.id,
+        named.cost.min(MAX_COST),
+        names,
+    );
     key
 }
 
@@ -196,6 +215,7 @@ impl Run<'_> {
         let plain = |call: &Call| {
             call.request_id.is_none()
                 && call.receipt.is_none()
+                && call.named.is_empty()
                 && call.windows.iter().all(|window| window.charge.is_none())
         };
         let same = |(one, other): (&WindowCall, &WindowCall)| Arc::ptr_eq(&one.meter, &other.meter);
@@ -214,6 +234,7 @@ impl Run<'_> {
             windows,
             request_id,
             receipt,
+            named,
             ..
         } = self.call;
         let charged = windows.iter().any(|window| window.charge.is_some());
@@ -222,7 +243,9 @@ impl Run<'_> {
         put(&mut argument, self.count.into(), 2);
         put(&mut argument, (*cost).min(MAX_COST), 7);
         argument.push(
-            if request_id.is_some() { REQUEST } else { 0 } | if charged { CHARGES } else { 0 },
+            if request_id.is_some() { REQUEST } else { 0 }
+                | if charged { CHARGES } else { 0 }
+                | if named.is_empty() { 0 } else { NAMED },
         );
         // Never saturates: `MAX_WINDOWS` is less.
         argument.push(u8::try_from(windows.len()).unwrap_or(u8::MAX));
@@ -248,6 +271,9 @@ impl Run<'_> {
                     .unwrap_or_default(),
             );
         }
+        if !named.is_empty() {
+            command.write_arg(&names(named, windows));
+        }
     }
 }
 
@@ -263,16 +289,31 @@ const fn code(op: Op) -> u8 {
 fn portions(meter: &Meter, charge: &Charge) -> Vec<u8> {
     let mut argument = Vec::new();
     for snapshot in [&charge.at_least, &charge.taken] {
-        let portions = snapshot
-            .as_ref()
-            .map(|snapshot| meter.portions(snapshot))
-            .unwrap_or_default();
-        // The newest ones. No log reaches this limit: it has at most 10,000 units.
-        let portions = &portions[portions.len().saturating_sub(u16::MAX.into())..];
-        put(&mut argument, portions.len() as u64, 2);
-        for (moment, amount) in portions {
-            put(&mut argument, *moment, 7);
-            put(&mut argument, *amount, 7);
+        put_portions(&mut argument, meter, snapshot.as_ref());
+    }
+    argument
+}
+
+fn put_portions(argument: &mut Vec<u8>, meter: &Meter, snapshot: Option<&Snapshot>) {
+    let portions = snapshot.map(|snapshot| meter.portions(snapshot));
+    let portions = portions.unwrap_or_default();
+    // The newest ones. No log reaches this limit: it has at most 10,000 units.
+    let portions = &portions[portions.len().saturating_sub(u16::MAX.into())..];
+    put(argument, portions.len() as u64, 2);
+    for (moment, amount) in portions {
+        put(argument, *moment, 7);
+        put(argument, *amount, 7);
+    }
+}
+
+/// Encodes calls that a node admitted during an outage, for the same windows.
+fn names(named: &[NamedCharge], windows: &[WindowCall]) -> Vec<u8> {
+    let mut argument = Vec::new();
+    put(&mut argument, named.len() as u64, 2);
+    for named in named {
+        put(&mut argument, named.request_id.keep.as_millis_ceil(), 7);
+        for (window, taken) in windows.iter().zip(&named.taken) {
+            put_portions(&mut argument, &window.meter, taken.as_ref());
         }
     }
     argument

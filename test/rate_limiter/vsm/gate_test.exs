@@ -218,11 +218,11 @@ defmodule RateLimiter.VSM.GateTest do
       {limiter, owner} =
         Gate.new_limiter(RateLimiter.Core.Limit.new!([limit: 5, per: :hour], []), :none, clock)
 
-      assert {:ok, :none, 5, 1, _, _, 0, 1_000_000} = Gate.take(limiter, "a", 4)
-      assert {:rate_limited, :none, 5, 1, _, _, _, 1_000_000} = Gate.take(limiter, "a", 2)
+      assert {:ok, :none, 5, 1, _, _, 0, 1_000_000, _, _} = Gate.take(limiter, "a", 4)
+      assert {:rate_limited, :none, 5, 1, _, _, _, 1_000_000, _, _} = Gate.take(limiter, "a", 2)
       assert Gate.give_back(limiter, "a", 4) == :ok
-      assert {:ok, _, _, 2, _, _, _, _} = Gate.take(limiter, "a", 3)
-      assert {:ok, _, _, 5, _, _, _, _} = Gate.take(limiter, "b", 0)
+      assert {:ok, _, _, 2, _, _, _, _, _, _} = Gate.take(limiter, "a", 3)
+      assert {:ok, _, _, 5, _, _, _, _, _, _} = Gate.take(limiter, "b", 0)
       Store.drop(owner)
       assert_raise ArgumentError, ~r/has stopped/, fn -> Gate.take(limiter, "a", 1) end
       # The limits of a stopped instance need nothing back.

@@ -57,9 +57,9 @@ impl Limiter {
         let call = self.call(epoch, key, 0, false);
         let mut usages = Vec::new();
         self.with_notes(&call, |stripe, notes| {
-            let ended = ended(stripe, notes, key)?.max(stripe.states().renewed());
+            let ended = ended(stripe, notes, key)?;
             let name = given_name(key, receipt.serial);
-            let is_known = receipt.serial > ended && receipt.serial <= stripe.states().serial();
+            let is_known = receipt.serial > ended && stripe.states().knows_call(receipt.serial);
             if is_known && stripe.knows(&call)? {
                 let given = match notes.get(name)?.unwrap_or(0) {
                     MOST => charged,

@@ -30,6 +30,9 @@ const CROWDED_BYTES: usize = 16 * 1024;
 /// With fewer keys a stripe does not split: its rows are so large that stripes of one or two keys would be half empty.
 const CROWDED_KEYS: usize = 4;
 
+/// The bit of a check's number at which the age of the windows begins. Fewer checks than that have one age.
+const AGE_AT: u32 = 40;
+
 /// The order of fields matters: what every call touches comes first, see `Stripe`.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -47,8 +50,6 @@ pub(crate) struct States {
     over: u64,
     /// The checks of the other windows, from the first of them on.
     others: Others,
-    /// The number of the last check before the windows changed.
-    renewed: u64,
 }
 
 /// Bytes at the beginning that a call for a known key touches.
@@ -78,7 +79,6 @@ impl States {
             serial,
             first: serial,
             over: serial,
-            renewed: serial,
             ..Self::default()
         }
     }
@@ -339,14 +339,16 @@ impl States {
         self.over = self.serial;
     }
 
-    /// Returns the number of the last check before the windows changed.
-    pub(crate) fn renewed(&self) -> u64 {
-        self.renewed
+    /// Returns whether a check of this number can have been decided by the present windows.
+    pub(crate) fn knows_call(&self, serial: u64) -> bool {
+        serial <= self.serial && serial >> AGE_AT == self.serial >> AGE_AT
     }
 
-    /// Records that the windows have changed.
+    /// Records that the windows have changed: numbers continue with the next age.
     pub(crate) fn renew_calls(&mut self) {
-        self.renewed = self.serial;
+        let next = ((self.serial >> AGE_AT) + 1) << AGE_AT;
+        self.first += next - self.serial;
+        self.serial = next;
     }
 
     /// Returns where the keys lie.

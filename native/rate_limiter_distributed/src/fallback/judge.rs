@@ -1,11 +1,11 @@
 //! Decisions within this node's share.
 
-use rate_limiter_core::{Answer, Limiter, Nanos, Once, Retry, Select, Usage};
+use rate_limiter_core::{Answer, Join, Limiter, Nanos, Once, Retry, Select, Usage};
 
 use crate::table::Decide;
 
 use super::shares::Shares;
-use super::{Fallback, Question};
+use super::{Fallback, Named, Question};
 
 impl Fallback {
     pub(super) fn answer(
@@ -18,12 +18,28 @@ impl Fallback {
         let shares = self.shares.load();
         let _lock = self.locks.lock(question.key);
         let is_new = self.start(question, &shares);
+        let name = question.request_id.filter(|_| once.is_some());
+        let select = Select::Tags(question.tags);
+        let before = name.and_then(|_| self.counts.read(question.key, select));
         let judged = self.judge(question, &shares, once, decide);
         let answer = if admits_all && !judged.allowed() {
             self.admit(question, &shares, &judged, decide)
         } else {
             judged
         };
+        if let Some(name) = name.filter(|_| answer.allowed()) {
+            let after = self.counts.read(question.key, select);
+            let taken = after.map(|after| after.with(before.as_ref(), Join::Beyond));
+            if let Some(taken) = taken.filter(|taken| !taken.is_blank()) {
+                let named = Named {
+                    request_id: name.clone(),
+                    cost: question.cost,
+                    tags: question.tags.to_vec(),
+                    taken: shares.to_whole(&taken),
+                };
+                self.names.put(question.key, std::iter::once(named));
+            }
+        }
         self.end(question, is_new);
         answer
     }

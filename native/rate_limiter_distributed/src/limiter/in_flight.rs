@@ -7,7 +7,7 @@ use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Tag};
 
 use crate::call::{Call, Op, Receipt, RequestId};
 use crate::denials::Fingerprint;
-use crate::fallback::Question;
+use crate::fallback::{Question, Report};
 use crate::request::Request;
 
 use super::inner::Inner;
@@ -40,8 +40,11 @@ pub(super) struct InFlight {
     /// Identifies the request among the remembered denials, if its denial is remembered.
     pub(super) fingerprint: Option<Fingerprint>,
     /// The key's backlog, if it travels with the call.
-    pub(super) backlog: OnceLock<Known>,
+    pub(super) backlog: OnceLock<Report>,
     once: Option<Once>,
+    request_id: Option<RequestId>,
+    /// Whether the call reports the calls with names that this node has admitted.
+    pub(super) reports_names: bool,
     pub(super) receipt: Option<Receipt>,
     /// Tells the limits of its windows from others.
     mark: u64,
@@ -70,6 +73,8 @@ impl Inner {
             fingerprint: None,
             backlog: OnceLock::new(),
             once: request.request_id.as_ref().map(once),
+            request_id: request.request_id.clone(),
+            reports_names: false,
             receipt: request.receipt,
             mark: 0,
         };
@@ -101,6 +106,8 @@ impl Inner {
             cost: in_flight.cost,
             now: self.clock.shown(),
             once: in_flight.once,
+            request_id: in_flight.request_id.as_ref(),
+            takes_names: in_flight.reports_names,
             last: &|| self.last(in_flight),
         })
     }
@@ -118,6 +125,7 @@ impl InFlight {
             windows: plan.window_calls(&self.tags),
             request_id,
             receipt: self.receipt,
+            named: Vec::new(),
         }
     }
 

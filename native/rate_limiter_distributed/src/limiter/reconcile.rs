@@ -58,6 +58,18 @@ impl SharedLimiter {
         ended
     }
 
+    /// Reports the key's calls with names, before another call about the key is sent: with all windows of those calls, so
+    /// that the authority knows each of them as one.
+    pub(super) fn report_names(&self, request: &Request<'_>) {
+        let inner = &self.0;
+        if inner.fallback.has_names(request.key) {
+            inner.reconciling.fetch_add(1, Ordering::Relaxed);
+            if self.reconcile_key((request.key, Arc::clone(&request.name))) {
+                self.reconcile();
+            }
+        }
+    }
+
     /// Returns whether the key has ended already, and was the last one in flight.
     fn reconcile_key(&self, (key, name): Name) -> bool {
         let inner = &self.0;
@@ -72,7 +84,9 @@ impl SharedLimiter {
             receipt: None,
         };
         let in_flight = inner.in_flight(&plan, &request);
-        let in_flight = Arc::new(in_flight.expect("a plan has all of its own windows"));
+        let mut in_flight = in_flight.expect("a plan has all of its own windows");
+        in_flight.reports_names = true;
+        let in_flight = Arc::new(in_flight);
         let sent = inner.send(in_flight.call(&plan, None), &in_flight, |call| {
             if !in_flight.has_backlog() {
                 // The key's own call has reported it, or the usage has expired.

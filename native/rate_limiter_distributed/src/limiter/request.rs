@@ -6,6 +6,7 @@ use rate_limiter_core::{CallError, Known, Select, Tag};
 
 use crate::authority::{Failure, Unsent};
 use crate::call::{Call, Charge, Op, WindowCall};
+use crate::fallback::Report;
 use crate::options::OnOutage;
 use crate::request::{Request, Response, Source};
 
@@ -51,16 +52,14 @@ impl Inner {
     ) -> Result<T, Failure> {
         self.counters.pending.add();
         let lost = self.lost(in_flight);
-        let send = |backlog: Option<Known>| {
-            charge(
-                &mut call.windows,
-                &in_flight.tags,
-                lost.as_ref(),
-                backlog.as_ref(),
-            );
-            if let Some(backlog) = backlog {
+        let send = |report: Option<Report>| {
+            let taken = report.as_ref().map(|report| &report.unnamed);
+            charge(&mut call.windows, &in_flight.tags, lost.as_ref(), taken);
+            if let Some(report) = report {
+                let named = report.named.iter();
+                call.named = named.map(|named| named.charge(&in_flight.tags)).collect();
                 // Empty until now, since a request is sent once.
-                let _ = in_flight.backlog.set(backlog);
+                let _ = in_flight.backlog.set(report);
             }
             send(call).map_err(|unsent| unsent.failure)
         };

@@ -5,6 +5,7 @@ mod cluster;
 mod counts;
 mod laws;
 mod losses;
+mod named;
 mod outage;
 mod requests;
 mod server;

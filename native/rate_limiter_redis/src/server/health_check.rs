@@ -24,6 +24,7 @@ pub(super) fn health_check(prefix: &str, slot: Option<u16>) -> Call {
         }]),
         request_id: None,
         receipt: None,
+        named: Vec::new(),
     }
 }
 

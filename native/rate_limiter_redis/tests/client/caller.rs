@@ -145,6 +145,7 @@ impl Caller {
             }]),
             request_id: None,
             receipt: None,
+            named: Vec::new(),
         }
     }
 

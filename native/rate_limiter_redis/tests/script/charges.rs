@@ -1,7 +1,7 @@
 //! Request ids, and usage that a node reports to the script.
 
 use rate_limiter_core::{Nanos, Snapshot};
-use rate_limiter_distributed::{Charge, Op, RequestId};
+use rate_limiter_distributed::{Call, Charge, NamedCharge, Op, RequestId};
 
 use crate::fixture::{allowed, limits, remaining, tags, SECOND, START};
 use crate::redis_limiter::RedisLimiter;
@@ -95,6 +95,91 @@ fn usage_of_an_outage_is_charged_before_the_call_even_if_it_is_denied() {
             "{tag}"
         );
     }
+}
+
+/// A call that a node admitted in an outage: it took `cost` of some windows, now.
+fn named(limiter: &mut RedisLimiter, id: &str, own: &[u64], cost: u64) -> NamedCharge {
+    let mut other = limiter.build(Op::Take, "other", &tags(), cost);
+    other.key = limiter.build(Op::Take, id, &tags(), 1).key;
+    let states = limiter.send_one(START, &other).windows;
+    let taken = states.into_iter().zip(tags());
+    NamedCharge {
+        request_id: request_id(id),
+        cost,
+        is_own: tags().iter().map(|tag| own.contains(tag)).collect(),
+        taken: taken
+            .map(|(row, tag)| own.contains(&tag).then_some(row.state))
+            .collect(),
+    }
+}
+
+fn request_id(id: &str) -> RequestId {
+    RequestId {
+        id: id.as_bytes().into(),
+        keep: Nanos(60 * SECOND),
+    }
+}
+
+#[test]
+fn a_named_call_of_an_outage_is_charged_unless_its_name_is_known() {
+    let mut limiter = RedisLimiter::new(&limits());
+    let all = tags();
+    let charges = [
+        named(&mut limiter, "a", &all, 2),
+        named(&mut limiter, "b", &all[..2], 3),
+    ];
+    let mut report = limiter.build(Op::Peek, "ann", &all, 0);
+    report.named = charges.to_vec();
+    let again = [&report, &report];
+    for answer in limiter.send(&again, Some(START)) {
+        assert_eq!(remaining(&answer.expect("an answer")), [5, 5, 8, 8, 8]);
+    }
+    assert_eq!(
+        remaining(&limiter.send_one(START, &report)),
+        [5, 5, 8, 8, 8]
+    );
+    // A repetition of either is known; another cost and other windows are another call.
+    let take = |limiter: &RedisLimiter, id: &str, tags: &[u64], cost: u64| {
+        let mut call: Call = limiter.build(Op::Take, "ann", tags, cost);
+        call.request_id = Some(request_id(id));
+        call
+    };
+    let call = take(&limiter, "a", &all, 2);
+    assert_eq!(remaining(&limiter.send_one(START, &call)), [5, 5, 8, 8, 8]);
+    let call = take(&limiter, "b", &all[..2], 3);
+    assert_eq!(remaining(&limiter.send_one(START, &call)), [5, 5]);
+    let call = take(&limiter, "b", &all, 3);
+    assert_eq!(remaining(&limiter.send_one(START, &call)), [2, 2, 5, 5, 5]);
+    // One that Redis has charged already, and a node as well since its reply was lost.
+    report.named = vec![named(&mut limiter, "c", &all, 1)];
+    let call = take(&limiter, "c", &all, 1);
+    assert_eq!(remaining(&limiter.send_one(START, &call)), [1, 1, 4, 4, 4]);
+    assert_eq!(
+        remaining(&limiter.send_one(START, &report)),
+        [1, 1, 4, 4, 4]
+    );
+}
+
+#[test]
+fn a_named_call_travels_with_what_has_no_name() {
+    let mut limiter = RedisLimiter::new(&limits());
+    let name = named(&mut limiter, "a", &[0, 1, 2, 3, 4], 2);
+    let mut report = limiter.build(Op::Take, "ann", &tags(), 1);
+    for (window, taken) in report.windows.iter_mut().zip(&name.taken) {
+        window.charge = Some(Charge {
+            at_least: None,
+            taken: taken.clone(),
+        });
+    }
+    report.named = vec![name];
+    report.request_id = Some(request_id("mine"));
+    let other = limiter.build(Op::Take, "bob", &[3], 4);
+    let answers = limiter.send(&[&other, &report, &other, &report], Some(START));
+    let left: Vec<_> = answers
+        .into_iter()
+        .map(|answer| remaining(&answer.expect("an answer")))
+        .collect();
+    assert_eq!(left, [vec![6], vec![5; 5], vec![2], vec![3; 5]]);
 }
 
 #[test]

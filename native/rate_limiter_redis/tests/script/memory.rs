@@ -34,6 +34,7 @@ fn bytes_per_key(limit: Limit, units: u64, times: u64) -> u64 {
         windows: windows.clone(),
         request_id: None,
         receipt: None,
+        named: Vec::new(),
     };
     let before = used(&mut limiter);
     for time in 0..times {

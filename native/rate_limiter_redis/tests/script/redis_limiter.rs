@@ -114,6 +114,7 @@ impl RedisLimiter {
             windows: selected.map(window).collect(),
             request_id: None,
             receipt: None,
+            named: Vec::new(),
         }
     }
 

@@ -28,7 +28,7 @@ impl States {
             });
         }
         (other.serial, other.first) = (self.serial, self.serial);
-        (other.over, other.renewed) = (self.over, self.renewed);
+        other.over = self.over;
         self.segment.split(&mut other.segment, stride(plan), leaves);
         if let Some(debt) = &self.overflow {
             let mut copy = debt.clone();

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rate_limiter_core::{Clock, Known, Limit, ManualClock, Nanos, Scale, Seed, Select, Tag};
 
 use crate::authority::Authority;
-use crate::call::Op;
+use crate::call::{Op, RequestId};
 use crate::limiter::SharedLimiter;
 use crate::members::{Members, Share};
 use crate::options::{OnOutage, SharedOptions};
@@ -128,14 +128,25 @@ impl Node {
         responses.first().cloned()
     }
 
+    /// Takes a cost under a name.
+    pub(super) fn take_named(&self, id: u64, name: &str, cost: u64) -> Option<Response> {
+        let responses = self.submit_request(named(id, name, cost));
+        let responses = responses.lock();
+        responses.first().cloned()
+    }
+
     /// Returns where the response will be.
     pub(super) fn submit(&self, id: u64, op: Op, cost: u64) -> Arc<Mutex<Vec<Response>>> {
+        self.submit_request(request(id, op, cost))
+    }
+
+    pub(super) fn submit_request(&self, request: Request<'static>) -> Arc<Mutex<Vec<Response>>> {
         let responses = Arc::new(Mutex::new(Vec::new()));
         let done = {
             let responses = Arc::clone(&responses);
             move |response| responses.lock().push(response)
         };
-        let known = self.limiter.submit(request(id, op, cost), done);
+        let known = self.limiter.submit(request, done);
         responses.lock().extend(known.expect("all windows"));
         self.uplink.run();
         responses
@@ -154,6 +165,17 @@ impl Node {
     pub(super) fn remaining(&self, id: u64) -> u64 {
         let response = self.request(id, Op::Peek, 0).expect("a response");
         response.answer.expect("an answer").usages()[0].1.remaining
+    }
+}
+
+/// A request that is charged once, however often it is made.
+pub(super) fn named(id: u64, name: &str, cost: u64) -> Request<'static> {
+    Request {
+        request_id: Some(RequestId {
+            id: name.as_bytes().into(),
+            keep: Nanos(3_600 * SECOND.0),
+        }),
+        ..request(id, Op::Take, cost)
     }
 }
 

@@ -1,5 +1,6 @@
 //! An authority that decides as a script in a server would: one call after the other, by its own clock.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -8,7 +9,7 @@ use rate_limiter_core::{
     Options, Seed, Select, Snapshot, Tag,
 };
 
-use crate::call::{Call, Op, Reply, WindowCall, WindowReply};
+use crate::call::{Call, Charge, NamedCharge, Op, Reply, WindowCall, WindowReply};
 
 /// The server's time when a test begins: a multiple of all periods that tests use.
 pub(super) const START: Nanos = Nanos(1_700_000_000_000_000_000);
@@ -25,7 +26,11 @@ struct State {
     /// The local limiter's epoch: another one, with no states, after each loss of data.
     opened: Epoch,
     epoch: u64,
+    /// The names of the calls that were admitted, with their keys, costs and windows.
+    names: HashSet<CallName>,
 }
+
+type CallName = (Vec<u8>, Vec<u8>, u64, Vec<Tag>);
 
 impl Server {
     pub(super) fn new(limits: Vec<(Tag, Limit)>) -> Self {
@@ -40,7 +45,11 @@ impl Server {
             limits,
             clock,
             seed: Seed::fixed(99),
-            state: Mutex::new(State { opened, epoch: 1 }),
+            state: Mutex::new(State {
+                opened,
+                epoch: 1,
+                names: HashSet::new(),
+            }),
         }
     }
 
@@ -52,6 +61,7 @@ impl Server {
         };
         let opened = self.limiter.open(&self.limits, options);
         self.state.lock().opened = opened.expect("valid limits");
+        self.state.lock().names.clear();
         self.new_epoch();
     }
 
@@ -82,9 +92,34 @@ impl Server {
         for (window, tag) in call.windows.iter().zip(&tags) {
             self.charge(key, window, *tag);
         }
+        for named in &call.named {
+            self.charge_named(call, key, named, &tags);
+        }
         let scale = self.limiter.set_scale(self.opened(), call.scale);
         scale.expect("an open limiter");
-        let answer = self.decide(call, key, Select::Tags(&tags));
+        let name = call.request_id.as_ref().map(|request| {
+            (
+                call.key.to_vec(),
+                request.id.to_vec(),
+                call.cost,
+                tags.clone(),
+            )
+        });
+        let repeated = name
+            .as_ref()
+            .is_some_and(|name| self.state.lock().names.contains(name));
+        let cost = if repeated { 0 } else { call.cost };
+        let answer = self.decide(
+            &Call {
+                cost,
+                ..call.clone()
+            },
+            key,
+            Select::Tags(&tags),
+        );
+        if let Some(name) = name.filter(|_| answer.allowed() && call.op == Op::Take) {
+            self.state.lock().names.insert(name);
+        }
         let known = self.known(key);
         let window = |(window, (tag, usage)): (&WindowCall, &(Tag, _))| {
             let state = known.as_ref().and_then(|known| known.window(*tag).cloned());
@@ -96,7 +131,7 @@ impl Server {
         let windows = call.windows.iter().zip(answer.usages());
         Reply {
             now: self.clock.now(),
-            repeated: false,
+            repeated,
             windows: windows.map(window).collect(),
         }
     }
@@ -112,6 +147,33 @@ impl Server {
                 .and_then(|()| limiter.peek_all(epoch, key, select, 0)),
         };
         answer.expect("windows of the limiter")
+    }
+
+    fn charge_named(&self, call: &Call, key: Key, named: &NamedCharge, tags: &[Tag]) {
+        let own = tags
+            .iter()
+            .zip(&named.is_own)
+            .filter(|(_, is_own)| **is_own);
+        let own = own.map(|(tag, _)| *tag).collect();
+        let name = (
+            call.key.to_vec(),
+            named.request_id.id.to_vec(),
+            named.cost,
+            own,
+        );
+        if self.state.lock().names.insert(name) {
+            for ((window, tag), taken) in call.windows.iter().zip(tags).zip(&named.taken) {
+                let charge = Charge {
+                    at_least: None,
+                    taken: taken.clone(),
+                };
+                let window = WindowCall {
+                    charge: Some(charge),
+                    ..window.clone()
+                };
+                self.charge(key, &window, *tag);
+            }
+        }
     }
 
     /// Restores what was lost, then adds what was taken. A bucket never holds more than fits.
