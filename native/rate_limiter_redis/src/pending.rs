@@ -15,6 +15,7 @@ const EVAL: &[u8] = b"EVAL";
 
 /// A call or a command with its callback. Dropping it unanswered reports a failure, so that every caller gets an answer
 /// on every path: after an error, a panic, or when the client is stopped.
+#[allow(clippy::struct_excessive_bools)] // any of them may hold at once
 pub(crate) struct Pending {
     payload: Payload,
     /// The time by which it must be answered.

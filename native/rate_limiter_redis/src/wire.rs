@@ -153,14 +153,11 @@ fn request_key(call: &Call, request: &RequestId) -> Vec<u8> {
 fn named_key(call: &Call, named: &NamedCharge) -> Vec<u8> {
     let mut key = call.key.to_vec();
     let windows = call.windows.iter().zip(&named.is_own);
-    let own = windows.filter(|(_, is_own)| **is_own);
-    let names = own.map(|(window, _)| window.meter.name());
-    name::request(
-        &mut key,
-        &named.request_id.id,
-        named.cost.min(MAX_COST),
-        names,
-    );
+    let own = windows
+        .filter(|(_, is_own)| **is_own)
+        .map(|(window, _)| window.meter.name());
+    let cost = named.cost.min(MAX_COST);
+    name::request(&mut key, &named.request_id.id, cost, own);
     key
 }
 

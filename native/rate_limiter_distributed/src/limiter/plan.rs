@@ -53,7 +53,7 @@ impl Plan {
         let window = windows
             .find(|window| window.tag == tag)
             .ok_or(CallError::UnknownWindow)?;
-        *window = Window::new(tag, &Arc::clone(&window.meter).name().to_owned(), limit)?;
+        *window = Window::new(tag, Arc::clone(&window.meter).name(), limit)?;
         Ok(plan)
     }
 

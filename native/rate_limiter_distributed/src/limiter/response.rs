@@ -165,11 +165,13 @@ impl Inner {
     /// node: only one of the nodes has the answer with which a key passes.
     fn passed(&self, in_flight: &InFlight, answer: &Answer, share: Scale) -> Vec<Tag> {
         let InFlight { key, cost, .. } = *in_flight;
-        let passes =
-            |(tag, usage): &&(Tag, Usage)| self.last_known.passes(key, (*tag, usage), cost, share);
-        let passed = answer.usages().iter().filter(passes);
-        let passed: Vec<Tag> = passed.map(|(tag, _)| *tag).collect();
-        passed.iter().for_each(|tag| self.counters.pass(*tag));
+        let mut passed = Vec::new();
+        for (tag, usage) in answer.usages() {
+            if self.last_known.passes(key, (*tag, usage), cost, share) {
+                self.counters.pass(*tag);
+                passed.push(*tag);
+            }
+        }
         passed
     }
 

@@ -59,7 +59,7 @@ pub(super) fn start(
 ) -> AbortHandle {
     let startup_queue = StartupQueue::open(&discovery);
     let (events, received) = mpsc::unbounded_channel();
-    let (notices, noticed) = mpsc::unbounded_channel();
+    let (notices, primaries) = mpsc::unbounded_channel();
     let options = &discovery.sentinel_options;
     let sentinel = Sentinel {
         _listeners: notices::listen(&sentinels, options, &credentials, &group, &notices),
@@ -72,7 +72,7 @@ pub(super) fn start(
         former: None,
         events,
     };
-    tokio::spawn(sentinel.run(startup_queue, received, noticed)).abort_handle()
+    tokio::spawn(sentinel.run(startup_queue, received, primaries)).abort_handle()
 }
 
 impl Sentinel {

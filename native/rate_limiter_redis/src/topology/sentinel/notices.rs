@@ -93,10 +93,8 @@ impl Listener {
 /// `<group> <old host> <old port> <host> <port>`, or `slave <name> <host> <port> @ <group> <old host> <old port>`.
 fn announced(line: &str, group: &str) -> Option<Endpoint> {
     let words: Vec<_> = line.split_ascii_whitespace().collect();
-    let (of, host, port) = match words[..] {
-        [of, _, _, host, port] => (of, host, port),
-        ["slave", _, host, port, "@", of, _, _] => (of, host, port),
-        _ => return None,
+    let ([of, _, _, host, port] | ["slave", _, host, port, "@", of, _, _]) = words[..] else {
+        return None;
     };
     let port = port.parse().ok().filter(|_| of == group)?;
     Some(Endpoint::tcp(host, port))
