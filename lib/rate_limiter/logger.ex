@@ -9,6 +9,12 @@ defmodule RateLimiter.Logger do
     * when Redis refuses the heartbeats by which nodes count each other, and when it accepts them again,
     * at start, an instance with `on_outage: :share` and no number of `:nodes`.
 
+  `attach(also: kinds)` logs more of what an operator may want to read: `:escalations`, pain that lasted and was passed to the
+  parent of a subsystem; `:thresholds`, ids that have used the share `:threshold` of a limit; `:limits`, limits that were changed
+  at run time.
+
+      RateLimiter.Logger.attach(also: [:escalations, :limits])
+
   It never logs an id or a password. An instance with the option `log: false` logs nothing. `detach/0` ends the lines of all
   instances:
 
@@ -19,6 +25,7 @@ defmodule RateLimiter.Logger do
 
   require Logger
 
+  alias RateLimiter.Core.Options
   alias RateLimiter.Instance
   alias RateLimiter.Instance.Registry
   alias RateLimiter.Redis.Client
@@ -30,40 +37,55 @@ defmodule RateLimiter.Logger do
     [:rate_limiter, :redis, :heartbeat]
   ]
 
+  @also [
+    escalations: [:rate_limiter, :algedonic, :escalation],
+    thresholds: [:rate_limiter, :threshold],
+    limits: [:rate_limiter, :limit, :changed]
+  ]
+
   @levels [:emergency, :alert, :critical, :error, :warning, :notice, :info, :debug]
+
+  @schema [
+    level: [type: {:in, @levels}, default: :warning],
+    also: [
+      type:
+        {:custom, &__MODULE__.also?/1,
+         "a list of #{Enum.map_join(@also, ", ", &inspect(elem(&1, 0)))}"},
+      default: []
+    ]
+  ]
 
   # The maximum number of reasons that are logged until a server is connected.
   @max_reasons 16
 
   @doc """
-  Attaches the handler, or attaches it again with another level.
+  Attaches the handler, or attaches it again with other options.
 
-  Takes the option `:level`, by default `:warning`.
+  ## Options
 
-      iex> RateLimiter.Logger.attach(level: :error)
+    * `:level` - the level of the lines. Default: `:warning`.
+    * `:also` - a list of `:escalations`, `:thresholds` and `:limits`, which are logged, too. Default: `[]`.
+
+  ## Examples
+
+      iex> RateLimiter.Logger.attach(level: :error, also: [:limits])
       :ok
       iex> RateLimiter.Logger.attach()
       :ok
 
   Raises `ArgumentError` if an option is invalid.
   """
-  @spec attach(level: Logger.level()) :: :ok
+  @spec attach(keyword) :: :ok
   def attach(options \\ []) do
-    unless Keyword.keyword?(options) and Keyword.keys(options) -- [:level] == [],
-      do: raise(ArgumentError, "expected [level: level], got: #{inspect(options)}")
-
-    level = Keyword.get(options, :level, :warning)
-
-    unless level in @levels,
-      do:
-        raise(
-          ArgumentError,
-          "expected :level to be one of #{inspect(@levels)}, got: #{inspect(level)}"
-        )
-
+    %{level: level, also: also} = Options.validate!(options, @schema, [])
     detach()
-    :telemetry.attach_many(__MODULE__, @events, &__MODULE__.handle/4, level)
+    events = @events ++ for(kind <- also, do: @also[kind])
+    :telemetry.attach_many(__MODULE__, events, &__MODULE__.handle/4, level)
   end
+
+  @doc false
+  def also?(kinds),
+    do: is_list(kinds) and Enum.uniq(kinds) == kinds and kinds -- Keyword.keys(@also) == []
 
   @doc """
   Detaches the handler. Without it, only telemetry events report an outage.
@@ -94,12 +116,16 @@ defmodule RateLimiter.Logger do
   def started(_instance, _config), do: :ok
 
   @doc false
-  def handle(event, _measurements, %{instance: name} = metadata, level) do
-    with %Instance{log: true} = instance <- Registry.instance(name),
-         line when is_binary(line) <- line(event, metadata, instance) do
+  def handle(event, measurements, metadata, level) do
+    with %Instance{log: true} = instance <- instance(metadata),
+         line when is_binary(line) <- line(event, Map.merge(metadata, measurements), instance) do
       Logger.log(level, "#{title(instance)}: #{line}")
     end
   end
+
+  defp instance(%{instance: name}), do: Registry.instance(name)
+  # The limiter may have been removed since.
+  defp instance(%{limiter: limiter}), do: Registry.holder(limiter)
 
   # An outage is one of the instance, however many limiters notice it. The row is gone with the instance.
   defp line([_, :fallback, :started], metadata, %{table: table} = instance) do
@@ -133,6 +159,22 @@ defmodule RateLimiter.Logger do
     "Redis refuses the heartbeats by which nodes count each other: #{reason}. In an outage limits are divided by nodes:. " <>
       "Compare the rights of its user with guides/redis.md"
   end
+
+  defp line([_, :algedonic, :escalation], metadata, _instance) do
+    to = if metadata.to, do: "was passed to #{inspect(metadata.to)}", else: "needs an operator"
+    "pain of #{inspect(metadata.subsystem)} has lasted, and #{to}: #{metadata.sentence}"
+  end
+
+  defp line([_, :threshold], metadata, _instance) do
+    "#{metadata.limiter}.#{metadata.window}: the id with the hash #{metadata.id_hash} has used #{metadata.current} of " <>
+      "#{metadata.max}"
+  end
+
+  defp line([_, :limit, :changed], %{from: from, to: to} = metadata, _instance),
+    do: "#{metadata.limiter}.#{metadata.window}: changed from #{numbers(from)} to #{numbers(to)}"
+
+  defp numbers(%{limit: limit, per_ms: per_ms, burst: burst}),
+    do: "#{limit} per #{per_ms} ms" <> if(burst, do: " with bursts of #{burst}", else: "")
 
   defp new?(table, reason) do
     logged = :ets.select_count(table, [{{{:logged, :reason, :_}, :_}, [], [true]}])

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Webhook do
   @moduledoc """
-  Tells a URL about outages, escalated pain and changed limits.
+  Tells a URL about outages, thresholds, escalated pain and changed limits.
 
       children = [
         {RateLimiter, options},
@@ -27,6 +27,7 @@ defmodule RateLimiter.Webhook do
   | `type` | told when | event |
   | --- | --- | --- |
   | `outage.started`, `outage.ended` | a limiter begins to decide without Redis, and uses it again | `[:rate_limiter, :fallback, :started]`, `:stopped` |
+  | `threshold.reached` | an id has used the share `:threshold` of a limit | `[:rate_limiter, :threshold]` |
   | `pain.escalated` | pain of a subsystem was not resolved in time | `[:rate_limiter, :algedonic, :escalation]` |
   | `limit.changed` | `RateLimiter.update_limit/3` changed a limit | `[:rate_limiter, :limit, :changed]` |
 

@@ -126,8 +126,59 @@ defmodule RateLimiter.LoggerTest do
     assert line =~ "SENTINEL"
   end
 
+  test "more than outages is logged where it is asked for", %{test: name} do
+    windows = [w: [limit: 10, per: :hour]]
+    limiters = [logged: [windows: windows, threshold: 0.8]]
+    start_supervised!({RateLimiter, name: name, limiters: limiters, vsm: true})
+
+    told = fn also ->
+      Logger.attach(also: also)
+
+      capture_log(fn ->
+        :ok = RateLimiter.reset(:logged, "ann")
+
+        {:ok, _} =
+          RateLimiter.check_and_track(:logged, {"ann", System.unique_integer()}, :w, cost: 8)
+
+        :ok = RateLimiter.update_limit(:logged, :w, limit: 20, burst: 9)
+        :ok = RateLimiter.update_limit(:logged, :w, limit: 10, burst: 10)
+
+        metadata = %{
+          instance: name,
+          subsystem: :s3,
+          source: :test,
+          to: nil,
+          sentence: "queue of 9"
+        }
+
+        :telemetry.execute([:rate_limiter, :algedonic, :escalation], %{level: 1.0}, metadata)
+      end)
+      |> lines(name)
+    end
+
+    assert told.([]) == []
+    assert [threshold] = told.([:thresholds])
+    assert threshold =~ ~r/logged.w: the id with the hash [0-9a-f]{16} has used 8 of 10$/
+    assert [escalation] = told.([:escalations])
+    assert escalation =~ "pain of :s3 has lasted, and needs an operator: queue of 9"
+    assert [one, other] = told.([:limits])
+
+    assert one =~
+             "logged.w: changed from 10 per 3600000 ms with bursts of 10 to 20 per 3600000 ms with bursts of 9"
+
+    assert other =~ "to 10 per 3600000 ms with bursts of 10"
+    assert length(told.([:limits, :thresholds, :escalations])) == 4
+  end
+
   test "invalid options raise what was expected" do
-    for options <- [[:error], [levl: :error], :error, [level: :loud]],
-        do: assert_raise(ArgumentError, ~r/^expected/, fn -> Logger.attach(options) end)
+    for {options, message} <- [
+          {[:error], ~r/expected a keyword list/},
+          {[levl: :error], ~r/unknown option :levl, did you mean :level/},
+          {:error, ~r/expected a keyword list/},
+          {[level: :loud], ~r/^level: expected one of :emergency/},
+          {[also: [:outages]], ~r/^also: expected a list of :escalations, :thresholds, :limits/},
+          {[also: :limits], ~r/^also: expected a list/}
+        ],
+        do: assert_raise(ArgumentError, message, fn -> Logger.attach(options) end)
   end
 end

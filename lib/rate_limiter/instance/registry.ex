@@ -49,9 +49,13 @@ defmodule RateLimiter.Instance.Registry do
   @doc "Returns the instance of a limiter, the calling test's own first."
   @spec holder!(atom) :: Instance.t()
   def holder!(limiter) when is_atom(limiter),
-    do: Enum.find(all(), &Instance.fetch(&1, limiter)) || raise(unknown_limiter(limiter))
+    do: holder(limiter) || raise(unknown_limiter(limiter))
 
   def holder!(other), do: raise(Errors.bad_call(other, 0))
+
+  @doc "Returns the instance of a limiter, the calling test's own first, `nil` if there is none."
+  @spec holder(atom) :: Instance.t() | nil
+  def holder(limiter), do: Enum.find(all(), &Instance.fetch(&1, limiter))
 
   @doc "Returns the error for a limiter that no instance has."
   @spec unknown_limiter(atom) :: Exception.t()

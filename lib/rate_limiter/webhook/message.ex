@@ -12,6 +12,7 @@ defmodule RateLimiter.Webhook.Message do
   @kinds %{
     [:rate_limiter, :fallback, :started] => "outage.started",
     [:rate_limiter, :fallback, :stopped] => "outage.ended",
+    [:rate_limiter, :threshold] => "threshold.reached",
     [:rate_limiter, :algedonic, :escalation] => "pain.escalated",
     [:rate_limiter, :limit, :changed] => "limit.changed"
   }
