@@ -133,6 +133,11 @@ impl Client {
         }
     }
 
+    /// Begins a new epoch, since the server has lost its data.
+    pub(crate) fn advance_epoch(&self) {
+        self.context.advance_epoch();
+    }
+
     pub(crate) fn observe_heartbeat(&self, problem: Option<&str>) {
         self.context.observer.heartbeat(problem);
     }

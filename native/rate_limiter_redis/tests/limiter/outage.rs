@@ -56,6 +56,43 @@ fn usage_before_and_during_an_outage_is_restored_after_it() {
     }
 }
 
+#[test]
+fn usage_is_restored_after_the_server_was_emptied_while_connected() {
+    for limit in limits() {
+        let server = Server::start();
+        let node = Node::new("a", server.endpoint(), &limit);
+        let beat = || {
+            node.heartbeat.beat(&node.client).unwrap();
+            // Commands are answered in order.
+            node.remaining("ann")
+        };
+        beat();
+        until("the node is known", MAX_WAIT, || {
+            beat();
+            server.run("ZCARD test:{nodes}") == redis::Value::Int(1)
+        });
+        node.call("ann", Op::Take, 7);
+        server.run("FLUSHALL");
+        until("the loss is noticed", MAX_WAIT, || beat() == 3);
+        assert_eq!(
+            node.call("ann", Op::Take, 4).verdict,
+            Verdict::Denied,
+            "{limit:?}"
+        );
+        assert_eq!(
+            node.call("ann", Op::Take, 3).verdict,
+            Verdict::Allowed,
+            "{limit:?}"
+        );
+
+        // A loss that was noticed once is no loss at each later heartbeat: what was reset stays reset.
+        beat();
+        node.call("ann", Op::Reset, 0);
+        beat();
+        assert_eq!(beat(), 10, "{limit:?}");
+    }
+}
+
 /// Its keys are spread over three servers, so that each call finds another one than the last.
 #[test]
 fn a_dead_shard_is_one_outage_and_a_promoted_replica_ends_it() {
