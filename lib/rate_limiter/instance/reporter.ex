@@ -89,7 +89,7 @@ defmodule RateLimiter.Instance.Reporter do
   def health(%Instance{store: store} = instance) do
     # Reasons that stop calls come before reasons that may lose their counts.
     with {:ok, %{servers: servers} = status} <- status(store),
-         :ok <- servers |> Enum.reject(&healthy?/1) |> degraded(:redis),
+         :ok <- servers |> Enum.reject(&Redis.Client.healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),
          :ok <- heartbeat(status),
          :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
@@ -116,9 +116,6 @@ defmodule RateLimiter.Instance.Reporter do
         {:ok, status}
     end
   end
-
-  defp healthy?(%{breaker: breaker, connections: connections, failing: failing?}),
-    do: breaker == :closed and connections > 0 and not failing?
 
   defp full(instance),
     do: for({name, handle, _config} <- Instance.all(instance), Store.full?(handle), do: name)

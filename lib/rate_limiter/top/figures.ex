@@ -140,10 +140,6 @@ defmodule RateLimiter.Top.Figures do
   def bytes(bytes) when bytes < 1_048_576, do: "#{div(bytes, 1_024)} KB"
   def bytes(bytes), do: "#{div(bytes, 1_048_576)} MB"
 
-  @doc "Returns whether a server of Redis receives calls."
-  @spec well?(map) :: boolean
-  def well?(server), do: server.breaker == :closed and server.connections > 0
-
   @doc "Returns the state of a breaker in words."
   @spec breaker(:closed | :half_open | :opened) :: String.t()
   def breaker(:half_open), do: "half open"

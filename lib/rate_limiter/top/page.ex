@@ -3,6 +3,7 @@ defmodule RateLimiter.Top.Page do
   # One picture of a node: its instances with their limiters, subsystems and sensors.
 
   alias RateLimiter.Core.Numbers
+  alias RateLimiter.Redis.Client
   alias RateLimiter.Terminal.{Screen, Text}
   alias RateLimiter.Top.{Figures, History, Snapshot}
 
@@ -85,7 +86,7 @@ defmodule RateLimiter.Top.Page do
       Enum.join(numbers, ", "),
       "\n",
       for(line <- problem, do: cut(line, :red, screen)),
-      for(server <- redis.servers, do: server(server, Figures.well?(server), screen))
+      for(server <- redis.servers, do: server(server, Client.healthy?(server), screen))
     ]
   end
 

@@ -81,4 +81,19 @@ defmodule RateLimiter.Redis.ClientTest do
       Client.stop(owner)
     end
   end
+
+  test "a server is healthy when its breaker is closed, it has a connection, and it answers" do
+    healthy = %{breaker: :closed, connections: 1, failing: false}
+    assert Client.healthy?(healthy)
+    # A snapshot of a node of an earlier version does not say whether it answers.
+    assert Client.healthy?(Map.delete(healthy, :failing))
+
+    for change <- [
+          %{breaker: :opened},
+          %{breaker: :half_open},
+          %{connections: 0},
+          %{failing: true}
+        ],
+        do: refute(Client.healthy?(Map.merge(healthy, change)))
+  end
 end

@@ -64,11 +64,7 @@ defmodule RateLimiter.Top.FiguresTest do
     assert Figures.bytes(1_048_576) == "1 MB"
   end
 
-  test "a server is well when its breaker is closed and it has a connection" do
-    assert Figures.well?(%{breaker: :closed, connections: 1})
-    refute Figures.well?(%{breaker: :closed, connections: 0})
-    refute Figures.well?(%{breaker: :half_open, connections: 1})
-
+  test "a breaker is named in words" do
     assert for(state <- [:closed, :half_open, :opened], do: Figures.breaker(state)) == [
              "closed",
              "half open",
