@@ -70,7 +70,7 @@ fn check<'a>(
     cost: i64,
 ) -> NifResult<Term<'a>> {
     answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.check(env, id, window, cost),
+        Limiter::Local(local) => local.check::<false>(env, id, window, cost),
         Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
     })
 }
@@ -85,7 +85,7 @@ fn allow<'a>(
     cost: i64,
 ) -> NifResult<Term<'a>> {
     answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.allow(env, id, window, cost),
+        Limiter::Local(local) => local.check::<true>(env, id, window, cost),
         Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
     })
 }
@@ -196,8 +196,9 @@ fn charge(env: Env, percent: usize) {
 }
 
 impl Local {
+    /// If it is brief, the answer to an admitted call without an event is `true`.
     #[inline]
-    fn check<'a>(
+    fn check<'a, const BRIEF: bool>(
         self,
         env: Env<'a>,
         id: Term<'a>,
@@ -209,23 +210,7 @@ impl Local {
             let call = (id::key(id)?, atom_bits::of(window), units(cost));
             return Ok(self.taken(env, id, call, (&usage, receipt)));
         }
-        Ok(self.usage(env, &usage, receipt))
-    }
-
-    #[inline]
-    fn allow<'a>(
-        self,
-        env: Env<'a>,
-        id: Term<'a>,
-        window: Term<'a>,
-        cost: i64,
-    ) -> Result<Term<'a>, Refusal> {
-        let (usage, receipt) = self.take(id, window, cost)?;
-        if self.place.is_watched() {
-            let call = (id::key(id)?, atom_bits::of(window), units(cost));
-            return Ok(self.taken(env, id, call, (&usage, receipt)));
-        }
-        if usage.allowed() && !matches!(self.place.events(), Events::All) {
+        if BRIEF && usage.allowed() && !matches!(self.place.events(), Events::All) {
             return Ok(true.encode(env));
         }
         Ok(self.usage(env, &usage, receipt))
