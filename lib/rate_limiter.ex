@@ -194,7 +194,7 @@ defmodule RateLimiter do
       iex> for _ <- 1..6, do: RateLimiter.allow?(:login, "ann", :attempts)
       [true, true, true, true, true, false]
   """
-  @spec allow?(limiter, id, windows, keyword) :: boolean
+  @spec allow?(limiter, id, windows | [], keyword) :: boolean
   def allow?(limiter, id, windows, []), do: Store.allow?(limiter, id, windows, 1)
   def allow?(limiter, id, windows, cost: cost), do: Store.allow?(limiter, id, windows, cost)
 
@@ -238,7 +238,7 @@ defmodule RateLimiter do
       iex> usage.retry_after_ms
       720_000
   """
-  @spec await(limiter, id, windows, keyword) ::
+  @spec await(limiter, id, windows | [], keyword) ::
           {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
   def await(limiter, id, windows, options) do
     %{cost: cost, timeout: timeout} = Options.validate!(options, @await, [])

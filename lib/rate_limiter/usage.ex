@@ -57,9 +57,10 @@ defmodule RateLimiter.Usage do
           receipt: receipt | nil
         }
 
-  @opaque receipt ::
-            {limiter :: atom, id :: RateLimiter.id(), windows :: atom | [atom], cost :: integer,
-             at :: non_neg_integer, serial :: non_neg_integer, request_id :: binary | nil}
+  @typedoc "What `RateLimiter.refund/2` needs of a call. Its form may change with any version."
+  @type receipt ::
+          {limiter :: atom, id :: RateLimiter.id(), windows :: atom | [atom], cost :: integer,
+           at :: non_neg_integer, serial :: non_neg_integer, request_id :: binary | nil}
 
   alias RateLimiter.Core.Native
 

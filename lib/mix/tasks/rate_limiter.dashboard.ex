@@ -42,6 +42,8 @@ defmodule Mix.Tasks.RateLimiter.Dashboard do
     end
   end
 
+  # Serves until the task is stopped.
+  @spec serve(map) :: no_return
   defp serve(%{port: port}) when port not in 0..65_535,
     do: fail("--port: expected a port from 0 to 65535, got: #{port}", 2)
 
@@ -59,6 +61,7 @@ defmodule Mix.Tasks.RateLimiter.Dashboard do
     end
   end
 
+  @spec wait(pid) :: no_return
   defp wait(server) do
     IO.puts("http://127.0.0.1:#{Server.port(server)}")
     receive do: ({:EXIT, _from, reason} -> fail("the server has stopped: #{inspect(reason)}", 1))

@@ -113,7 +113,7 @@ defmodule RateLimiter.Core.Native do
 
   @typedoc "Of the call to give back. `at` and `serial` are those of its answer."
   @type receipt ::
-          {at :: non_neg_integer, serial :: pos_integer, charged :: cost,
+          {at :: non_neg_integer, serial :: non_neg_integer, charged :: cost,
            request_id :: binary | nil}
   @type verdict :: :ok | :rate_limited | :unavailable
   @type retry_ms :: non_neg_integer | :infinity

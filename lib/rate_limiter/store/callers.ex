@@ -33,7 +33,7 @@ defmodule RateLimiter.Store.Callers do
   end
 
   @doc "Returns the hash that stands for an id which is not kept."
-  @spec hash(RateLimiter.id()) :: String.t()
+  @spec hash(RateLimiter.id() | Native.large_id()) :: String.t()
   def hash(id) do
     case Native.id_key(id) do
       :large_id -> nil |> Id.hash!(id) |> hash()
