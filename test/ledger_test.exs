@@ -46,6 +46,7 @@ defmodule RateLimiter.LedgerTest do
   @short [calm: 300, fault: 400, settle: 300]
   @faults ["none", "kill -9, restart", "SIGSTOP, SIGCONT", "SCRIPT FLUSH", "replica promoted"]
 
+  @tag :slow
   test "four nodes keep the contract together, whatever happens to their Redis",
     do: assert_kept(Fault.named(@faults))
 

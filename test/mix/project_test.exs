@@ -37,11 +37,13 @@ defmodule RateLimiter.ProjectTest do
     assert dependencies(context, hex: false) == [telemetry: [path: "vendor/telemetry"]]
   end
 
+  @tag :slow
   test "with Hex it comes from there", context do
     assert [{:telemetry, "~> 1.0"} | _] = dependencies(context, [])
     assert [{:telemetry, "~> 1.0"} | _] = dependencies(context, offline: "0")
   end
 
+  @tag :slow
   test "with Hex offline it comes from this repository, unless Hex has a copy", context do
     for offline <- ["1", "true"] do
       assert dependencies(context, offline: offline) == [telemetry: [path: "vendor/telemetry"]]

@@ -80,6 +80,7 @@ defmodule RateLimiter.WebhookTest do
     end
   end
 
+  @tag :slow
   test "a failure is tried again with the same id and body, and logged once" do
     log =
       capture_log(fn ->
@@ -105,6 +106,7 @@ defmodule RateLimiter.WebhookTest do
     assert log =~ "delivers again"
   end
 
+  @tag :slow
   test "an answer may ask for a longer pause" do
     capture_log(fn ->
       start!()
@@ -153,6 +155,7 @@ defmodule RateLimiter.WebhookTest do
     assert log =~ "econnrefused"
   end
 
+  @tag :slow
   test "a secret that cannot be read is a failure, and is read again" do
     name = "RATE_LIMITER_WEBHOOK_TEST"
     on_exit(fn -> System.delete_env(name) end)

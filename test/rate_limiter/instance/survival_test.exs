@@ -38,6 +38,8 @@ defmodule RateLimiter.Instance.SurvivalTest do
   # Every process below a supervisor as the path of its ids.
   defp tree(supervisor, path \\ []) do
     Enum.flat_map(children(supervisor), fn
+      # The limiters of a test that has just ended: they are not restarted.
+      {:undefined, _pid, _type, _modules} -> []
       {id, pid, :supervisor, _} -> [{[id | path], pid} | tree(pid, [id | path])]
       {id, pid, :worker, _} when is_pid(pid) -> [{[id | path], pid}]
       _ignored -> []

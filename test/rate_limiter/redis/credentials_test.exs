@@ -29,6 +29,7 @@ defmodule RateLimiter.Redis.CredentialsTest do
       end)
     end
 
+    @tag :slow
     test "may become available after the start", %{name: name} = context do
       passwords = start_supervised!({Agent, fn -> nil end})
       Heard.listen(name)
@@ -50,6 +51,7 @@ defmodule RateLimiter.Redis.CredentialsTest do
       Redis.eventually(fn -> RateLimiter.health_check(name) == :ok end)
     end
 
+    @tag :slow
     test "delay no start, however slow their function is", %{name: name} = context do
       slow = fn -> Process.sleep(3_000) && "first secret" end
       store = [url: Redis.url(context.server), password: slow]

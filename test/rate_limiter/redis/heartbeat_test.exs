@@ -35,6 +35,7 @@ defmodule RateLimiter.Redis.HeartbeatTest do
     Redis.eventually(fn -> nodes(server) == announced end)
   end
 
+  @tag :slow
   test "a node leaves when its instance stops, and two are two", %{server: server} = context do
     start(context)
 

@@ -52,6 +52,7 @@ defmodule RateLimiter.Redis.OutageTest do
           do: assert({:error, :unavailable, %Usage{limiter: ^name, remaining: 0}} = answer)
     end
 
+    @tag :slow
     test "a request id is charged once, over a lost answer and the outage",
          %{name: name} = context do
       start(context)
@@ -74,6 +75,7 @@ defmodule RateLimiter.Redis.OutageTest do
       assert {:ok, %Usage{source: :redis, current: 3}} = RateLimiter.get_usage(name, "u", :a)
     end
 
+    @tag :slow
     test "a request id that the fallback admitted is known when Redis is back",
          %{name: name} = context do
       start(context)
@@ -97,6 +99,7 @@ defmodule RateLimiter.Redis.OutageTest do
                RateLimiter.get_usage(name, "u")
     end
 
+    @tag :slow
     test "a receipt waits for Redis, which gives back once", %{name: name} = context do
       start(context)
       {:ok, usage} = RateLimiter.check_and_track(name, "u", :a, cost: 4)
@@ -176,6 +179,7 @@ defmodule RateLimiter.Redis.OutageTest do
     end
 
     # With the breaker closed for a moment between two outages it was `:ok`, although hardly a call came from Redis.
+    @tag :slow
     test "health_check/1 judges the calls of the last seconds, not this instant", context do
       %{name: name, server: server} = context
       start(context, timeout: 500)
@@ -218,6 +222,7 @@ defmodule RateLimiter.Redis.OutageTest do
       assert {:ok, %{source: :fallback, current: 0}} = RateLimiter.refund(name, 1, :a)
     end
 
+    @tag :slow
     test "events report the connection, the breaker and the fallback", context do
       %{name: name, server: server} = context
       Heard.listen(name)

@@ -17,6 +17,7 @@ defmodule RateLimiter.Replay.GuideTest do
     %{blocks: blocks}
   end
 
+  @tag :slow
   test "every command runs and prints what the guide shows", %{blocks: blocks, tmp_dir: dir} do
     assert length(for ["sh", "mix " <> _] <- blocks, do: :command) == 8
 
