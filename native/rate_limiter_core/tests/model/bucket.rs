@@ -166,8 +166,9 @@ fn multiplied_and_divided(a: u128, b: u128, c: u128) -> u128 {
     let (mut quotient, mut rest) = (0_u128, 0_u128);
     for bit in (0..u128::BITS).rev() {
         rest = 2 * rest + (a >> bit & 1) * b;
-        quotient = 2 * quotient + rest / c;
+        // More than any bucket holds.
+        quotient = quotient.saturating_mul(2).saturating_add(rest / c);
         rest %= c;
     }
-    quotient + u128::from(rest > 0)
+    quotient.saturating_add(u128::from(rest > 0))
 }
