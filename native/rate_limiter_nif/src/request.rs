@@ -69,10 +69,7 @@ fn check<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
-    answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.check::<false>(env, id, window, cost),
-        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
-    })
+    take::<false>(env, limiter, id, window, cost)
 }
 
 /// As `check`, but `true` for an admitted call that emits no event, of a limiter without a threshold.
@@ -84,8 +81,19 @@ fn allow<'a>(
     window: Term<'a>,
     cost: i64,
 ) -> NifResult<Term<'a>> {
+    take::<true>(env, limiter, id, window, cost)
+}
+
+#[inline]
+fn take<'a, const BRIEF: bool>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    window: Term<'a>,
+    cost: i64,
+) -> NifResult<Term<'a>> {
     answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.check::<true>(env, id, window, cost),
+        Limiter::Local(local) => local.check::<BRIEF>(env, id, window, cost),
         Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
     })
 }
@@ -205,26 +213,20 @@ impl Local {
         window: Term<'a>,
         cost: i64,
     ) -> Result<Term<'a>, Refusal> {
-        let (usage, receipt) = self.take(id, window, cost)?;
-        if self.place.is_watched() {
-            let call = (id::key(id)?, atom_bits::of(window), units(cost));
-            return Ok(self.taken(env, id, call, (&usage, receipt)));
+        let Self { place, epoch } = self;
+        let (key, tag, cost) = (id::key(id)?, atom_bits::of(window), units(cost));
+        // The bits of another term than an atom are never a window: only then does its kind matter.
+        let (usage, receipt) = match place.limiter.charge(epoch, key, tag, cost) {
+            Err(_) if !window.is_atom() => return Err(Refusal::Misuse),
+            charged => charged?,
+        };
+        if place.is_watched() {
+            return Ok(self.taken(env, id, (key, tag, cost), (&usage, receipt)));
         }
-        if BRIEF && usage.allowed() && !matches!(self.place.events(), Events::All) {
+        if BRIEF && usage.allowed() && !matches!(place.events(), Events::All) {
             return Ok(true.encode(env));
         }
         Ok(self.usage(env, &usage, receipt))
-    }
-
-    #[inline]
-    fn take(self, id: Term, window: Term, cost: i64) -> Result<(Usage, Receipt), Refusal> {
-        let Self { place, epoch } = self;
-        let (key, tag) = (id::key(id)?, atom_bits::of(window));
-        // The bits of another term than an atom are never a window: only then does its kind matter.
-        match place.limiter.charge(epoch, key, tag, units(cost)) {
-            Err(_) if !window.is_atom() => Err(Refusal::Misuse),
-            taken => Ok(taken?),
-        }
     }
 
     /// The answer of one window.
