@@ -38,7 +38,6 @@ defmodule RateLimiter.Audit do
   alias RateLimiter.Telemetry.IdHash
 
   @event [:rate_limiter, :violation]
-  @shortest_key 16
 
   @schema [
     key: [
@@ -48,7 +47,7 @@ defmodule RateLimiter.Audit do
       required: true,
       secret: true,
       doc:
-        "`{name, secret}`: a name that stands in the lines, and the key itself, at least #{@shortest_key} bytes: a string, a " <>
+        "`{name, secret}`: a name that stands in the lines, and the key itself, at least 16 bytes: a string, a " <>
           "function that returns it, or `{:system, name}` for an environment variable. It is read once."
     ],
     ids: [
@@ -97,7 +96,7 @@ defmodule RateLimiter.Audit do
   def attach(options) do
     config = Options.validate!(options, @schema, [])
     {name, secret} = config.key
-    key = read!(secret)
+    key = Secret.key!(secret, [:key])
     lines = if is_list(config.lines), do: Limit.new!(config.lines, [:lines]), else: config.lines
     limiter = %{windows: [lines: lines], events: :none, max_keys: 1}
     {:ok, handle, owner} = Store.new_limiter(limiter, :monotonic)
@@ -122,14 +121,6 @@ defmodule RateLimiter.Audit do
   @doc "Returns the hash of an id, as lines and events have it now."
   @spec hash(RateLimiter.id()) :: String.t()
   defdelegate hash(id), to: IdHash
-
-  defp read!(secret) do
-    case secret |> Secret.hide() |> Secret.read() do
-      {:ok, key} when byte_size(key) >= @shortest_key -> key
-      {:ok, _short} -> Options.hidden!([:key], "at least #{@shortest_key} bytes")
-      {:error, reason} -> Options.misuse!([:key], reason)
-    end
-  end
 
   @doc false
   def log(line), do: Logger.notice(line, domain: [:rate_limiter, :audit])

@@ -4,6 +4,10 @@ defmodule RateLimiter.Core.Secret do
   #
   # It is passed as a function, which does not show what it returns, or as the name of an environment variable.
 
+  alias RateLimiter.Core.Options
+
+  @shortest_key 16
+
   @type t :: (... -> String.t()) | {:system, String.t()}
 
   @doc "Returns the type of an option that is a secret, or a string that `hide/1` makes one."
@@ -36,6 +40,16 @@ defmodule RateLimiter.Core.Secret do
     exception -> {:error, "the function raised #{inspect(exception.__struct__)}"}
   catch
     kind, _reason -> {:error, "the function failed with #{kind}"}
+  end
+
+  @doc "Returns the current value of a secret that is a key. Raises if it cannot be read, or has less than 16 bytes."
+  @spec key!(t | String.t(), Options.path()) :: String.t()
+  def key!(secret, path) do
+    case secret |> hide() |> read() do
+      {:ok, key} when byte_size(key) >= @shortest_key -> key
+      {:ok, _short} -> Options.hidden!(path, "at least #{@shortest_key} bytes")
+      {:error, reason} -> Options.misuse!(path, reason)
+    end
   end
 
   defp text(value, otherwise) do

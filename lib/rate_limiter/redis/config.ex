@@ -6,7 +6,6 @@ defmodule RateLimiter.Redis.Config do
   alias RateLimiter.Redis.{Address, Certificates}
 
   @path [:store]
-  @shortest_id_key 16
   @nodes {:custom, &Address.nodes!/2, "a non-empty list of nodes"}
   @text {:custom, &__MODULE__.text?/1, "a string"}
 
@@ -261,13 +260,8 @@ defmodule RateLimiter.Redis.Config do
     end
   end
 
-  defp id_key!(secret) do
-    with key when key != nil <- read_once!(secret, :id_key) do
-      if byte_size(key.()) < @shortest_id_key,
-        do: Options.hidden!(@path ++ [:id_key], "at least #{@shortest_id_key} bytes"),
-        else: key
-    end
-  end
+  defp id_key!(nil), do: nil
+  defp id_key!(secret), do: secret |> Secret.key!(@path ++ [:id_key]) |> Secret.hide()
 
   defp ssl!(nil, default), do: ssl!(Certificates.options!(default, @path), default)
   defp ssl!(options, _default), do: options || nil

@@ -57,4 +57,18 @@ defmodule RateLimiter.Core.SecretTest do
       refute reason =~ "hunter2"
     end
   end
+
+  test "a key has at least 16 bytes, and messages do not show it" do
+    for key <- ["0123456789abcdef", fn -> "0123456789abcdef" end],
+        do: assert(Secret.key!(key, [:key]) == "0123456789abcdef")
+
+    for {wrong, message} <- [
+          {"hunter2", ~r/^store.key: expected at least 16 bytes/},
+          {fn -> raise "hunter2" end, ~r/^store.key: the function raised RuntimeError/},
+          {{:system, "RATE_LIMITER_NOT_SET"}, ~r/^store.key: the environment variable/}
+        ] do
+      error = assert_raise ArgumentError, message, fn -> Secret.key!(wrong, [:store, :key]) end
+      refute Exception.message(error) =~ "hunter2"
+    end
+  end
 end
