@@ -89,7 +89,7 @@ defmodule RateLimiter.Dashboard do
   if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
     @behaviour Plug
 
-    @doc "Checks the options of the plug, of which there are none. Exists where Plug is a dependency of the application."
+    @doc "Takes no options. This function exists where Plug is a dependency of the application."
     @impl true
     @spec init([]) :: []
     def init([]), do: []

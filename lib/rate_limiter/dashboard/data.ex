@@ -7,7 +7,7 @@ defmodule RateLimiter.Dashboard.Data do
   alias RateLimiter.Terminal.Text
   alias RateLimiter.Top.Figures
 
-  @doc "Returns a view, or why there is none, as a JSON object."
+  @doc "Returns a view as a JSON object, or the reason why the node could not be read."
   @spec render({:ok, History.view()} | {:error, String.t()}) :: iodata
   def render({:error, problem}), do: Json.encode(problem: text(problem))
 

@@ -36,7 +36,7 @@ defmodule RateLimiter.Dashboard.Page do
   @spec policy() :: String.t()
   def policy, do: @policy
 
-  @doc "Returns the page of a view, or of the reason why there is none, with links to the nodes if there are several."
+  @doc "Returns the page of a view, or of the reason why the node could not be read, with links to other nodes."
   @spec render({:ok, History.view()} | {:error, String.t()}, [String.t()]) :: iodata
   def render(shown, nodes) do
     Html.page("RateLimiter #{title(shown)}", @css, [

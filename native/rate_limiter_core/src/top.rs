@@ -1,4 +1,4 @@
-//! Who calls most, and who is denied most, in the last one to two minutes.
+//! The keys with the most calls and the most denials in the last one to two minutes.
 
 mod part;
 mod summary;

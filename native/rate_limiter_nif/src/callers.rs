@@ -1,4 +1,4 @@
-//! Who calls most: the ids of a limiter with the most calls and denials lately, if it asks for them.
+//! The ids of a limiter with the most calls and the most denials lately, if it counts them.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
