@@ -46,6 +46,7 @@ defmodule RateLimiter.MixProject do
         {:telemetry_metrics, "~> 1.0", optional: true},
         {:prom_ex, "~> 1.11", optional: true},
         {:opentelemetry_api, "~> 1.2", optional: true},
+        {:opentelemetry_api_experimental, "~> 0.5", optional: true},
         {:phoenix_live_view, "~> 0.20 or ~> 1.0", optional: true},
         {:req, "~> 0.5", optional: true},
         {:ex_doc, "~> 0.34", only: :dev, runtime: false}

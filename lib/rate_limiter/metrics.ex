@@ -69,9 +69,6 @@ defmodule RateLimiter.Metrics do
   defp encode(instances), do: instances |> Enum.flat_map(&Families.read/1) |> Text.encode()
 
   if match?({:module, _}, Code.ensure_compiled(Telemetry.Metrics)) do
-    # Of the default timeout of 50 ms, below and above.
-    @buckets [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25]
-
     @doc """
     Returns the metrics as definitions for a reporter of `Telemetry.Metrics`.
 
@@ -104,7 +101,8 @@ defmodule RateLimiter.Metrics do
           measurement: :duration_us,
           unit: {:microsecond, :second},
           tags: [:server, :result],
-          reporter_options: [buckets: @buckets],
+          # An alias would be unused where this is not compiled.
+          reporter_options: [buckets: RateLimiter.Metrics.Instrument.buckets()],
           description: "Batches of calls to Redis, from sending to the last answer"
         ),
         Telemetry.Metrics.counter("circuit_breaker.trips.total",

@@ -8,9 +8,49 @@ defmodule RateLimiter.Metrics.Families do
   alias RateLimiter.{Instance, VSM}
   alias RateLimiter.Instance.Reporter
   alias RateLimiter.Metrics.Text
+  alias RateLimiter.Redis.Client
   alias RateLimiter.VSM.Explain
 
   @version Mix.Project.config()[:version]
+
+  @families [
+    rate_limiter_build_info: {:gauge, "The version and the store of an instance, always 1."},
+    rate_limiter_healthy: {:gauge, "Whether health_check/1 returns :ok."},
+    rate_limiter_checks_total:
+      {:counter,
+       "Decided calls. A call on several windows counts once, under the window that decided."},
+    rate_limiter_violations_total: {:counter, "Denied calls."},
+    rate_limiter_near_limit_total:
+      {:counter, "Ids that reached the threshold of a window, once in its period."},
+    rate_limiter_limit: {:gauge, "The largest amount that can be taken at once now."},
+    rate_limiter_keys: {:gauge, "Ids in memory."},
+    rate_limiter_request_ids: {:gauge, "Ids of calls in memory."},
+    rate_limiter_memory_bytes: {:gauge, "Bytes of the ids in memory."},
+    rate_limiter_pending_calls: {:gauge, "Calls that wait for Redis."},
+    rate_limiter_owing_keys: {:gauge, "Ids with usage that Redis does not have yet."},
+    rate_limiter_overflowed_total: {:counter, "Calls of new ids that found no room."},
+    rate_limiter_swept_total: {:counter, "Expired ids that were removed."},
+    rate_limiter_cached_denials_total: {:counter, "Denials that were repeated from memory."},
+    rate_limiter_fallback_active: {:gauge, "Whether this node decides without Redis."},
+    rate_limiter_fallback_usage_total: {:counter, "Calls that this node decided without Redis."},
+    rate_limiter_nodes: {:gauge, "Nodes that share the limits."},
+    rate_limiter_store_up: {:gauge, "Whether calls go to the server."},
+    rate_limiter_store_duration_seconds:
+      {:histogram, "How long calls waited for the reply of the server, or for its failure."},
+    rate_limiter_breaker_trips_total: {:counter, "Times that the breaker of the server opened."},
+    rate_limiter_subsystem_checks_total: {:counter, "Calls on a subsystem, by what decided."},
+    rate_limiter_scale_ratio: {:gauge, "The factor of the limits of a subsystem."},
+    rate_limiter_stress_ratio: {:gauge, "The stress of a subsystem at the last step of its law."},
+    rate_limiter_in_flight_calls: {:gauge, "Calls of a subsystem at work."},
+    rate_limiter_gate_open_ratio:
+      {:gauge, "The share of calls that the gate of this node admits."},
+    rate_limiter_adaptations_total:
+      {:counter, "Changes of a scale, and changes that were held back."}
+  ]
+
+  @doc "Returns type and description of every metric by its name."
+  @spec all() :: [{atom, {:counter | :gauge | :histogram, String.t()}}]
+  def all, do: @families
 
   @doc "Reads an instance. Without samples where it stops meanwhile."
   @spec read(Instance.t()) :: [Text.family()]
@@ -18,14 +58,21 @@ defmodule RateLimiter.Metrics.Families do
     labels = [name: inspect(name)]
     stats = Reporter.stats(instance)
 
-    Enum.concat([
+    [
       about(labels, instance, stats),
       limiters(labels, instance, stats),
       servers(labels, stats),
       subsystems(labels, instance)
-    ])
+    ]
+    |> Enum.concat()
+    |> Enum.map(&family/1)
   rescue
     ArgumentError -> []
+  end
+
+  defp family({name, samples}) do
+    {type, help} = @families[name]
+    {name, type, help, samples}
   end
 
   defp about(labels, instance, stats) do
@@ -33,9 +80,8 @@ defmodule RateLimiter.Metrics.Families do
     build = [version: @version, store: "#{stats.store}"]
 
     [
-      {:rate_limiter_build_info, :gauge, "The version and the store of an instance, always 1.",
-       [{labels ++ build, 1}]},
-      {:rate_limiter_healthy, :gauge, "Whether health_check/1 returns :ok.", [{labels, healthy}]}
+      rate_limiter_build_info: [{labels ++ build, 1}],
+      rate_limiter_healthy: [{labels, healthy}]
     ]
   end
 
@@ -56,46 +102,25 @@ defmodule RateLimiter.Metrics.Families do
           do: {labels ++ [limiter: text(limiter), window: text(window)], limit.max}
 
     [
-      {:rate_limiter_checks_total, :counter,
-       "Decided calls. A call on several windows counts once, under the window that decided.",
-       Enum.flat_map(windows, &checks/1)},
-      {:rate_limiter_violations_total, :counter, "Denied calls.",
-       Enum.flat_map(windows, &violations/1)},
-      {:rate_limiter_near_limit_total, :counter,
-       "Ids that reached the threshold of a window, once in its period.",
-       for({labels, window} <- windows, do: {labels, window.thresholds})},
-      {:rate_limiter_limit, :gauge, "The largest amount that can be taken at once now.", maxima},
-      size(limiters, :rate_limiter_keys, :keys, "Ids in memory."),
-      size(limiters, :rate_limiter_request_ids, :request_ids, "Ids of calls in memory."),
-      size(limiters, :rate_limiter_memory_bytes, :memory, "Bytes of the ids in memory."),
-      size(limiters, :rate_limiter_pending_calls, :pending, "Calls that wait for Redis."),
-      size(
-        limiters,
-        :rate_limiter_owing_keys,
-        :owing,
-        "Ids with usage that Redis does not have yet."
-      ),
-      count(
-        limiters,
-        :rate_limiter_overflowed_total,
-        :overflowed,
-        "Calls of new ids that found no room."
-      ),
-      count(limiters, :rate_limiter_swept_total, :swept, "Expired ids that were removed."),
-      count(
-        limiters,
-        :rate_limiter_cached_denials_total,
-        :cached_denials,
-        "Denials that were repeated from memory."
-      ),
-      {:rate_limiter_fallback_active, :gauge, "Whether this node decides without Redis.",
-       for({labels, %{away?: away?}} <- limiters, do: {labels, if(away?, do: 1, else: 0)})},
-      {:rate_limiter_fallback_usage_total, :counter,
-       "Calls that this node decided without Redis.",
-       for(
-         {labels, %{sources: %{fallback: alone}}} <- windows,
-         do: {labels, alone.allowed + alone.denied}
-       )}
+      rate_limiter_checks_total: Enum.flat_map(windows, &checks/1),
+      rate_limiter_violations_total: Enum.flat_map(windows, &violations/1),
+      rate_limiter_near_limit_total: values(windows, :thresholds),
+      rate_limiter_limit: maxima,
+      rate_limiter_keys: values(limiters, :keys),
+      rate_limiter_request_ids: values(limiters, :request_ids),
+      rate_limiter_memory_bytes: values(limiters, :memory),
+      rate_limiter_pending_calls: values(limiters, :pending),
+      rate_limiter_owing_keys: values(limiters, :owing),
+      rate_limiter_overflowed_total: values(limiters, :overflowed),
+      rate_limiter_swept_total: values(limiters, :swept),
+      rate_limiter_cached_denials_total: values(limiters, :cached_denials),
+      rate_limiter_fallback_active:
+        for({labels, %{away?: away?}} <- limiters, do: {labels, if(away?, do: 1, else: 0)}),
+      rate_limiter_fallback_usage_total:
+        for(
+          {labels, %{sources: %{fallback: alone}}} <- windows,
+          do: {labels, alone.allowed + alone.denied}
+        )
     ]
   end
 
@@ -116,8 +141,6 @@ defmodule RateLimiter.Metrics.Families do
         do: {labels ++ [source: text(source)], denied}
   end
 
-  defp size(limiters, name, key, help), do: {name, :gauge, help, values(limiters, key)}
-  defp count(limiters, name, key, help), do: {name, :counter, help, values(limiters, key)}
   defp values(all, key), do: for({labels, %{^key => value}} <- all, do: {labels, value})
 
   ## Redis
@@ -125,28 +148,21 @@ defmodule RateLimiter.Metrics.Families do
   defp servers(labels, %{redis: %{servers: servers} = redis}) do
     servers = for server <- servers, do: {labels ++ [server: server.server], server}
 
+    durations =
+      for {labels, server} <- servers,
+          {result, durations} <- [ok: server.answered, error: server.failed],
+          do: {labels ++ [result: text(result)], durations}
+
     [
-      {:rate_limiter_nodes, :gauge, "Nodes that share the limits.", [{labels, redis.nodes}]},
-      {:rate_limiter_store_up, :gauge, "Whether calls go to the server.",
-       for({labels, server} <- servers, do: {labels, up(server)})},
-      {:rate_limiter_store_duration_seconds, :histogram,
-       "How long calls waited for the reply of the server, or for its failure.",
-       Enum.flat_map(servers, fn {labels, server} ->
-         [
-           {labels ++ [result: "ok"], server.answered},
-           {labels ++ [result: "error"], server.failed}
-         ]
-       end)},
-      {:rate_limiter_breaker_trips_total, :counter,
-       "Times that the breaker of the server opened.",
-       for({labels, server} <- servers, do: {labels, server.opened})}
+      rate_limiter_nodes: [{labels, redis.nodes}],
+      rate_limiter_store_up:
+        for({labels, server} <- servers, do: {labels, if(Client.up?(server), do: 1, else: 0)}),
+      rate_limiter_store_duration_seconds: durations,
+      rate_limiter_breaker_trips_total: values(servers, :opened)
     ]
   end
 
   defp servers(_labels, _local), do: []
-
-  defp up(%{breaker: :closed, connections: connections}) when connections > 0, do: 1
-  defp up(_server), do: 0
 
   ## Subsystems
 
@@ -157,23 +173,18 @@ defmodule RateLimiter.Metrics.Families do
       for {subsystem, metrics} <- VSM.subsystem_metrics(name),
           do: {labels ++ [subsystem: text(subsystem)], metrics}
 
+    adaptations =
+      for {subsystem, action, times} <- Explain.counts(table),
+          do: {labels ++ [subsystem: text(subsystem), action: text(action)], times}
+
     [
-      {:rate_limiter_subsystem_checks_total, :counter, "Calls on a subsystem, by what decided.",
-       Enum.flat_map(subsystems, &subsystem_checks/1)},
-      {:rate_limiter_scale_ratio, :gauge, "The factor of the limits of a subsystem.",
-       values(subsystems, :scale)},
-      {:rate_limiter_stress_ratio, :gauge,
-       "The stress of a subsystem at the last step of its law.",
-       for({labels, %{stress: stress}} <- subsystems, stress, do: {labels, stress})},
-      {:rate_limiter_in_flight_calls, :gauge, "Calls of a subsystem at work.",
-       values(subsystems, :in_flight)},
-      {:rate_limiter_gate_open_ratio, :gauge,
-       "The share of calls that the gate of this node admits.", values(subsystems, :open)},
-      {:rate_limiter_adaptations_total, :counter,
-       "Changes of a scale, and changes that were held back.",
-       for {subsystem, action, times} <- Explain.counts(table) do
-         {labels ++ [subsystem: text(subsystem), action: text(action)], times}
-       end}
+      rate_limiter_subsystem_checks_total: Enum.flat_map(subsystems, &subsystem_checks/1),
+      rate_limiter_scale_ratio: values(subsystems, :scale),
+      rate_limiter_stress_ratio:
+        for({labels, %{stress: stress}} <- subsystems, stress, do: {labels, stress}),
+      rate_limiter_in_flight_calls: values(subsystems, :in_flight),
+      rate_limiter_gate_open_ratio: values(subsystems, :open),
+      rate_limiter_adaptations_total: adaptations
     ]
   end
 

@@ -32,12 +32,13 @@ defmodule RateLimiter.Redis.Client do
     with :unknown_store <- Native.redis_status(store), do: nil
   end
 
+  @doc "Returns whether a server of a status receives calls."
+  @spec up?(map) :: boolean
+  def up?(server), do: server.breaker == :closed and server.connections > 0
+
   @doc "Returns whether a server of a status receives calls and answers them."
   @spec healthy?(map) :: boolean
-  def healthy?(server),
-    do:
-      server.breaker == :closed and server.connections > 0 and
-        not Map.get(server, :failing, false)
+  def healthy?(server), do: up?(server) and not Map.get(server, :failing, false)
 
   defp to_native(instance, config, tls) do
     %{

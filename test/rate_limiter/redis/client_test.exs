@@ -95,5 +95,10 @@ defmodule RateLimiter.Redis.ClientTest do
           %{failing: true}
         ],
         do: refute(Client.healthy?(Map.merge(healthy, change)))
+
+    # Calls go to a server that fails them, until its breaker opens.
+    assert Client.up?(%{healthy | failing: true})
+    refute Client.up?(%{healthy | breaker: :opened})
+    refute Client.up?(%{healthy | connections: 0})
   end
 end
