@@ -24,6 +24,11 @@ defmodule RateLimiter.GuidesTest.Router do
   end
 end
 
+defmodule RateLimiter.GuidesTest.Endpoint do
+  # With the real Phoenix, a token is signed under the secret of an endpoint.
+  def config(:secret_key_base), do: String.duplicate("secret", 12)
+end
+
 defmodule RateLimiter.GuidesTest do
   use ExUnit.Case, async: true
 
@@ -128,12 +133,14 @@ defmodule RateLimiter.GuidesTest do
       )
 
       peer = %{peer_data: %{address: {203, 0, 113, 7}}, x_headers: []}
-      assert {:ok, :socket} = MyAppWeb.UserSocket.connect(%{}, :socket, peer)
-
-      assert {:error, {:error, :rate_limited, _}} =
-               MyAppWeb.UserSocket.connect(%{}, :socket, peer)
-
-      socket = %{assigns: %{user_id: 7}}
+      # The cache of keys of the real Phoenix.Token.
+      _stand_in = Application.ensure_all_started(:plug_crypto)
+      socket = struct!(Phoenix.Socket, endpoint: RateLimiter.GuidesTest.Endpoint)
+      params = %{"token" => Phoenix.Token.sign(socket, "user", 7)}
+      assert {:ok, connected} = MyAppWeb.UserSocket.connect(params, socket, peer)
+      assert {:error, denied} = MyAppWeb.UserSocket.connect(params, socket, peer)
+      assert {:error, :rate_limited, _usage} = denied
+      socket = connected
 
       send_message = fn ->
         MyAppWeb.RoomChannel.handle_in("message", %{"text" => "hi"}, socket)

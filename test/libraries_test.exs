@@ -13,7 +13,10 @@ defmodule RateLimiter.LibrariesTest do
     Phoenix.Endpoint,
     Phoenix.LiveViewTest,
     Req.Steps,
-    Absinthe.Schema
+    Absinthe.Schema,
+    Oban.Engines.Lite,
+    Ecto.Adapters.SQLite3,
+    :otel_meter_server
   ]
 
   test "the libraries are on the code path, so all tests of this run use them" do

@@ -7,14 +7,14 @@ defmodule RateLimiter.Phoenix do
       socket "/socket", MyAppWeb.UserSocket,
         websocket: [
           connect_info: [:peer_data, :x_headers],
-          error_handler: {RateLimiter.Plug, :refuse, []}
+          error_handler: {RateLimiter.Phoenix, :refuse, []}
         ]
 
       def connect(_params, socket, connect_info) do
         with {:ok, _usage} <- RateLimiter.Phoenix.connect(connect_info, limiter: :connect), do: {:ok, socket}
       end
 
-  A denied client gets 429 and no socket. Channel:
+  A denied client gets 429 with the fields of `RateLimiter.HTTP`, and no socket. Channel:
 
       def handle_in("message", message, socket) do
         case RateLimiter.check_and_track(:messages, socket.assigns.user_id) do
@@ -47,8 +47,7 @@ defmodule RateLimiter.Phoenix do
   Checks a client that is about to connect a socket, by its address.
 
   Takes the `connect_info` of `connect/3`, for which the endpoint lists `:peer_data`, and behind a proxy `:x_headers`. Returns
-  `{:ok, usage}`; or `{:error, answer}` with the denied answer, as `connect/3` returns it and
-  `RateLimiter.Plug.refuse/2` takes it from there.
+  `{:ok, usage}`; or `{:error, answer}` with the denied answer, as `connect/3` returns it and `refuse/2` takes it from there.
 
   Options:
 
@@ -88,6 +87,25 @@ defmodule RateLimiter.Phoenix do
           {:error, %{reason: atom, retry_after_ms: non_neg_integer | nil}}
   def error({:error, reason, %Usage{retry_after_ms: wait}}) do
     {:error, %{reason: reason, retry_after_ms: if(wait != :infinity, do: wait)}}
+  end
+
+  if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
+    @doc """
+    Answers a connection of which `connect/3` of the socket has returned `{:error, reason}`: the `:error_handler` of a
+    `websocket:` or `longpoll:`.
+
+    A denied answer of `connect/2` becomes what `RateLimiter.Plug` sends: 429 or 503 with a problem document, the rate limit
+    fields and `retry-after`. Any other reason is 403 without a body, as by Phoenix itself. This function exists where Plug is
+    a dependency of the application.
+    """
+    @spec refuse(Plug.Conn.t(), reason :: term) :: Plug.Conn.t()
+    def refuse(conn, {:error, _reason, %Usage{}} = denied) do
+      conn
+      |> Plug.Conn.merge_resp_headers(RateLimiter.HTTP.fields(denied))
+      |> RateLimiter.Plug.refuse(denied)
+    end
+
+    def refuse(conn, _reason), do: conn |> Plug.Conn.send_resp(403, "") |> Plug.Conn.halt()
   end
 
   defp address(%{peer_data: %{address: peer}} = info, options),

@@ -1,6 +1,8 @@
 defmodule RateLimiter.PhoenixTest do
   use ExUnit.Case, async: true
 
+  alias RateLimiter.Support.Web
+
   setup do
     RateLimiter.Test.start(limiters: [login: [windows: [attempts: [limit: 5, per: :hour]]]])
   end
@@ -17,7 +19,7 @@ defmodule RateLimiter.PhoenixTest do
     test "admits a client by its address until it is denied, as the plug answers it" do
       for _ <- 1..5, do: assert({:ok, _} = connect(info({203, 0, 113, 7})))
       assert {:error, denied} = connect(info({203, 0, 113, 7}))
-      conn = RateLimiter.Plug.refuse(RateLimiter.Support.Web.conn(), denied)
+      conn = RateLimiter.Phoenix.refuse(Web.conn(), denied)
       assert {conn.status, conn.halted} == {429, true}
       assert {:ok, _} = connect(info({203, 0, 113, 8}))
     end
@@ -39,6 +41,23 @@ defmodule RateLimiter.PhoenixTest do
       assert_raise ArgumentError, ~r/unknown option/, fn ->
         connect(info({127, 0, 0, 1}), window: :w)
       end
+    end
+  end
+
+  describe "refuse/2" do
+    test "answers a denied client as the plug does, fields included" do
+      {:ok, _} = connect(info({203, 0, 113, 7}), cost: 5)
+      {:error, denied} = connect(info({203, 0, 113, 7}))
+      conn = RateLimiter.Phoenix.refuse(Web.conn(), denied)
+      assert {conn.status, conn.halted} == {429, true}
+      assert Web.header(conn, "retry-after") == "720"
+      assert Web.header(conn, "ratelimit") =~ ~s("attempts";r=0)
+      assert Web.header(conn, "content-type") =~ "application/problem+json"
+    end
+
+    test "answers any other reason of connect/3 with 403" do
+      conn = RateLimiter.Phoenix.refuse(Web.conn(), :invalid)
+      assert {conn.status, conn.halted, conn.resp_body} == {403, true, ""}
     end
   end
 
