@@ -16,6 +16,7 @@ defmodule Bench.Check do
     allow: "allow?/3, events: :denials",
     wide: "check_and_track/3, events: :denials",
     wide_events: "check_and_track/3, events: :all, no handler attached",
+    two: "check_and_track/2, two windows, events: :denials",
     ets: "ets:update_counter, string",
     ets_tuples: "ets:update_counter, {:api, string}",
     governor: "governor behind a bare NIF",
@@ -23,7 +24,7 @@ defmodule Bench.Check do
     narrow_events: "check_and_track/3, events: :all, no handler attached",
     governor_narrow: "governor behind a bare NIF"
   }
-  @allowed [:loop, :nothing, :allow, :wide, :wide_events, :ets, :ets_tuples, :governor]
+  @allowed [:loop, :nothing, :allow, :wide, :wide_events, :two, :ets, :ets_tuples, :governor]
   @denied [:loop, :narrow, :narrow_events, :governor_narrow]
 
   @full %{
@@ -165,6 +166,8 @@ defmodule Bench.Check do
        &ratio(&1, :wide_events, :wide, 1)},
       {"time with all events, to a counter's", "10,000 keys", :most, 2.0,
        &ratio(&1, :wide_events, :ets, 1)},
+      {"time of two windows, to that of one", "10,000 keys", :most, 1.6,
+       &ratio(&1, :two, :wide, 1)},
       {"calls of two processes, to one's", "10,000 keys", :least, 1.8, &scaling(&1, :wide)},
       {"calls of two processes, to one's", "hot key", :least, 1.2, &scaling(&1, :wide)},
       {"checks a second and core", "10,000 keys", :least, 4_000_000,

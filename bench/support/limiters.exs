@@ -20,6 +20,7 @@ defmodule Bench.Limiters do
         limiters: [
           wide: [windows: [each: @wide], events: :denials],
           wide_events: [windows: [each: @wide], events: :all],
+          two: [windows: [each: @wide, other: @wide], events: :denials],
           narrow: [windows: [each: @narrow], events: :none],
           narrow_events: [windows: [each: @narrow], events: :all],
           brief: [windows: [each: @brief], events: :denials]

@@ -29,6 +29,10 @@ defmodule Bench.Subjects do
     {:ok, _usage} = RateLimiter.check_and_track(:wide_events, id, :each)
   end
 
+  defloop :two, id do
+    {:ok, _usage} = RateLimiter.check_and_track(:two, id)
+  end
+
   defloop :narrow, id do
     {:error, :rate_limited, _usage} = RateLimiter.check_and_track(:narrow, id, :each)
   end
@@ -73,6 +77,8 @@ defmodule Bench.Subjects do
     for id <- keys |> Tuple.to_list() |> Enum.shuffle() do
       for limiter <- [:wide, :wide_events, :narrow, :narrow_events],
           do: RateLimiter.check_and_track(limiter, id, :each)
+
+      RateLimiter.check_and_track(:two, id)
 
       :ets.insert_new(:bench_ets, {id, 0})
       :ets.insert_new(:bench_ets_tuples, {{:api, id}, 0})

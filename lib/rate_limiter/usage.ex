@@ -64,10 +64,41 @@ defmodule RateLimiter.Usage do
 
   alias RateLimiter.Core.Native
 
+  @compile {:inline, new: 4, row: 2}
+
   @doc false
   @spec from_window(Native.usage(), atom, atom, integer, receipt | nil) :: t
   def from_window(answer, limiter, window, cost, receipt \\ nil) do
     {_, _, max, remaining, next_ms, reset_ms, retry_ms, ppm, _, _} = answer
+    row = {window, max, remaining, next_ms, reset_ms, retry_ms}
+    new(row, {limiter, :local, scale(ppm), cost}, %{}, receipt)
+  end
+
+  @doc false
+  # Of one window whose usage does not hold itself.
+  @spec from_row(Native.row(), atom, {atom, pos_integer}, integer, receipt | nil) :: t
+  def from_row(row, limiter, {source, ppm}, cost, receipt),
+    do: new(row, {limiter, source, scale(ppm), cost}, %{}, receipt)
+
+  @doc false
+  @spec from_rows([Native.row(), ...], atom, atom, {atom, pos_integer}, integer, receipt | nil) ::
+          t
+  def from_rows(rows, binding, limiter, {source, ppm}, cost, receipt) do
+    call = {limiter, source, scale(ppm), cost}
+    rows |> List.keyfind!(binding, 0) |> new(call, windows(rows, call), receipt)
+  end
+
+  # Two are usual, and a map of known size is built much faster.
+  defp windows([one, two], call),
+    do: %{elem(one, 0) => row(one, call), elem(two, 0) => row(two, call)}
+
+  defp windows(rows, call), do: Map.new(rows, &{elem(&1, 0), row(&1, call)})
+
+  defp row(row, call), do: new(row, call, %{}, nil)
+
+  # Not an update of another usage, which would copy it: these are a large part of what a check costs.
+  defp new(row, {limiter, source, scale, cost}, windows, receipt) do
+    {window, max, remaining, next_ms, reset_ms, retry_ms} = row
 
     %__MODULE__{
       limiter: limiter,
@@ -79,26 +110,11 @@ defmodule RateLimiter.Usage do
       next_after_ms: next_ms,
       reset_after_ms: reset_ms,
       retry_after_ms: retry_ms,
-      source: :local,
-      scale: scale(ppm),
-      windows: %{},
+      source: source,
+      scale: scale,
+      windows: windows,
       receipt: receipt
     }
-  end
-
-  @doc false
-  @spec from_row(Native.row(), atom, {atom, pos_integer}, integer) :: t
-  def from_row(row, limiter, {source, ppm}, cost) do
-    {window, max, remaining, next_ms, reset_ms, retry_ms} = row
-    usage = {:ok, :none, max, remaining, next_ms, reset_ms, retry_ms, ppm, 0, 0}
-    %{from_window(usage, limiter, window, cost) | source: source}
-  end
-
-  @doc false
-  @spec from_rows([Native.row(), ...], atom, atom, {atom, pos_integer}, integer) :: t
-  def from_rows(rows, binding, limiter, source, cost) do
-    windows = Map.new(rows, &{elem(&1, 0), from_row(&1, limiter, source, cost)})
-    %{Map.fetch!(windows, binding) | windows: windows}
   end
 
   @doc false
@@ -109,19 +125,6 @@ defmodule RateLimiter.Usage do
 
   def receipt(%__MODULE__{receipt: {limiter, id, windows, cost, at, serial, request}}),
     do: {limiter, id, windows, {at, serial, cost, request}}
-
-  @doc false
-  # The usage of an admitted call with its receipt.
-  @spec with_receipt(t, Native.answer(), RateLimiter.id(), atom | [atom], binary | nil) :: t
-  def with_receipt(usage, answer, id, windows, request) do
-    {at, serial} =
-      case answer do
-        {:ok, _, _, _, _, _, _, _, at, serial} -> {at, serial}
-        {:ok, _, _, _, _, _, at, serial} -> {at, serial}
-      end
-
-    %{usage | receipt: {usage.limiter, id, windows, usage.cost, at, serial, request}}
-  end
 
   # Without a scale, which is usual, no float is created.
   defp scale(1_000_000), do: 1.0

@@ -16,11 +16,11 @@ defmodule RateLimiter.Store.Answer do
           request_id :: binary | nil
         ) :: Store.answer()
   def decided(answer, limiter, id, windows, cost, request) do
-    usage = usage(answer, limiter, windows, cost)
+    usage =
+      usage(answer, limiter, windows, cost, receipt(answer, limiter, id, windows, cost, request))
 
     case {elem(answer, 0), elem(answer, 1)} do
       {:ok, events} ->
-        usage = Usage.with_receipt(usage, answer, id, windows, request)
         Telemetry.allowed(usage, events, id)
         {:ok, usage}
 
@@ -34,30 +34,42 @@ defmodule RateLimiter.Store.Answer do
     end
   end
 
+  # Only of an admitted call.
+  defp receipt({:ok, _, _, _, _, _, at, serial}, limiter, id, windows, cost, request),
+    do: {limiter, id, windows, cost, at, serial, request}
+
+  defp receipt({:ok, _, _, _, _, _, _, _, at, serial}, limiter, id, windows, cost, request),
+    do: {limiter, id, windows, cost, at, serial, request}
+
+  defp receipt(_denied, _limiter, _id, _windows, _cost, _request), do: nil
+
   @doc "Returns the answer of a call that takes nothing, or gives back."
   @spec looked(Native.answer(), atom, Lookup.names(), integer) :: Store.answer()
   def looked(answer, limiter, windows, cost),
     do: new(answer, usage(answer, limiter, windows, cost))
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
-  @spec usage(Native.answer(), atom, Lookup.names(), integer) :: Usage.t()
-  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, window, cost) when is_atom(window),
-    do: Usage.from_window(one, limiter, window, cost)
+  @spec usage(Native.answer(), atom, Lookup.names(), integer, Usage.receipt() | nil) :: Usage.t()
+  def usage(answer, limiter, windows, cost, receipt \\ nil)
 
-  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, [window], cost) do
+  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, window, cost, receipt)
+      when is_atom(window),
+      do: Usage.from_window(one, limiter, window, cost, receipt)
+
+  def usage({_, _, _, _, _, _, _, _, _, _} = one, limiter, [window], cost, receipt) do
     usage = Usage.from_window(one, limiter, window, cost)
-    %{usage | windows: %{window => usage}}
+    %{usage | windows: %{window => usage}, receipt: receipt}
   end
 
-  def usage({_, _, source, ppm, _binding, [row], _, _}, limiter, window, cost)
+  def usage({_, _, source, ppm, _binding, [row], _, _}, limiter, window, cost, receipt)
       when is_atom(window),
-      do: Usage.from_row(row, limiter, {source, ppm}, cost)
+      do: Usage.from_row(row, limiter, {source, ppm}, cost, receipt)
 
-  def usage({_, _, source, ppm, binding, rows, _, _}, limiter, _windows, cost),
-    do: Usage.from_rows(rows, binding, limiter, {source, ppm}, cost)
+  def usage({_, _, source, ppm, binding, rows, _, _}, limiter, _windows, cost, receipt),
+    do: Usage.from_rows(rows, binding, limiter, {source, ppm}, cost, receipt)
 
   # The authority is away, and the limiter must not guess. It may be back in a second.
-  def usage({:unavailable, events, source, ppm}, limiter, windows, cost) do
+  def usage({:unavailable, events, source, ppm}, limiter, windows, cost, nil) do
     [{first, _max} | _] = maxima = maxima(windows, Lookup.windows(limiter))
     rows = for {window, max} <- maxima, do: {window, max, 0, 1_000, 0, 1_000}
     usage({:unavailable, events, source, ppm, first, rows, 0, 0}, limiter, windows, cost)

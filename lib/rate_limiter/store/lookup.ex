@@ -31,6 +31,8 @@ defmodule RateLimiter.Store.Lookup do
   @doc "Returns the windows of a call, or raises if they are not atoms, each once."
   @spec valid!(names) :: names
   def valid!(window) when is_atom(window), do: window
+  def valid!([]), do: []
+  def valid!([one, two] = windows) when is_atom(one) and is_atom(two) and one != two, do: windows
 
   def valid!(windows) do
     if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))

@@ -100,4 +100,4 @@ pub use single::SingleLimiter;
 pub use snapshot::{Import, Join, Known, Snapshot};
 pub use stats::{Decisions, Stats, WindowStats};
 pub use top::{Most, Ranked, Top};
-pub use verdict::{Answer, Retry, Usage};
+pub use verdict::{Answer, Retry, Usage, Usages};

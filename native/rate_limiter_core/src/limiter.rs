@@ -22,7 +22,7 @@ use crate::scale::Scale;
 use crate::stats::{Decisions, Stats, WindowStats};
 use crate::store::{Access, Accounting, Budget, Generation, Notes, Stripe, Table, Totals};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::verdict::{Answer, Usage};
+use crate::verdict::{Answer, Usage, Usages};
 
 use sweep::VISIT_SLOTS;
 
@@ -229,7 +229,7 @@ impl Limiter {
     ) -> Result<Answer, CallError> {
         let refund = self.call(epoch, key, cost, false);
         let call = Call { cost: 0, ..refund };
-        let mut usages = Vec::new();
+        let mut usages = Usages::new();
         self.with_notes(&call, |stripe, notes| {
             if cost > 0 {
                 receipts::end_calls(stripe, notes, &call)?;
@@ -384,7 +384,7 @@ impl Limiter {
     }
 
     fn decide_all(&self, call: &Call, select: Select) -> Result<(Answer, Receipt), CallError> {
-        let mut usages = Vec::new();
+        let mut usages = Usages::new();
         let mut decide = |call: &Call| {
             self.with(call.key, |stripe| {
                 stripe.check_all(call, select, &mut usages)

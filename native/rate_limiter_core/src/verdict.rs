@@ -1,5 +1,7 @@
 //! The answer to a call.
 
+use smallvec::SmallVec;
+
 use crate::call::Tag;
 use crate::clock::Nanos;
 
@@ -60,10 +62,13 @@ impl Usage {
     }
 }
 
+/// The usage of each window of a call. One or two windows, which is nearly every call, allocate nothing.
+pub type Usages = SmallVec<[(Tag, Usage); 2]>;
+
 /// The answers of several windows to one call, decided together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    usages: Vec<(Tag, Usage)>,
+    usages: Usages,
     binding: usize,
 }
 
@@ -72,7 +77,8 @@ impl Answer {
     ///
     /// Without a window, [`binding`](Self::binding) panics.
     #[must_use]
-    pub fn new(usages: Vec<(Tag, Usage)>) -> Self {
+    pub fn new(usages: impl Into<Usages>) -> Self {
+        let usages = usages.into();
         let binding = binding(&usages);
         Self { usages, binding }
     }

@@ -1,7 +1,8 @@
 //! Terms from callers. A term of the wrong kind raises `ArgumentError`.
 
 use rate_limiter_core::{Select, Tag};
-use rustler::{Atom, Decoder, Error, NifResult, Term};
+use rustler::{Decoder, Error, NifResult, Term};
+use smallvec::SmallVec;
 
 use crate::atom_bits;
 
@@ -14,7 +15,7 @@ pub(crate) struct Arg<T>(pub(crate) T);
 /// The windows of a call: one name, or a list of names. The empty list means every window.
 pub(crate) enum Windows {
     One([Tag; 1]),
-    Several(Vec<Tag>),
+    Several(SmallVec<[Tag; 4]>),
 }
 
 impl<'a, T: Decoder<'a>> Decoder<'a> for List<T> {
@@ -39,9 +40,10 @@ impl<'a> Decoder<'a> for Windows {
         if term.is_atom() {
             return Ok(Self::One([atom_bits::of(term)]));
         }
-        let List(names) = term.decode::<List<Atom>>()?;
-        let tags = names.into_iter().map(atom_bits::of_atom);
-        Ok(Self::Several(tags.collect()))
+        term.list_length().map_err(|_| Error::BadArg)?;
+        let tag = |name: Term| name.decode().map(atom_bits::of_atom);
+        let tags: NifResult<_> = term.into_list_iterator()?.map(tag).collect();
+        tags.map(Self::Several)
     }
 }
 

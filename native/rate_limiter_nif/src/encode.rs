@@ -35,7 +35,7 @@ struct AnswerTerm<'a> {
     scale_ppm: u32,
     /// The window that denied the call or, if it was admitted, the one with the least left.
     binding: Term<'a>,
-    rows: Vec<RowTerm<'a>>,
+    rows: Term<'a>,
     /// The receipt.
     at: u64,
     serial: u64,
@@ -158,21 +158,28 @@ impl<'a> AnswerTerm<'a> {
         source: Atom,
         scale: Scale,
     ) -> Self {
-        let row = |(tag, usage): &(Tag, Usage)| RowTerm {
-            window: atom_bits::to_atom(env, *tag),
-            max: usage.max,
-            remaining: usage.remaining,
-            next_ms: usage.next_after.as_millis_ceil(),
-            reset_ms: usage.reset_after.as_millis_ceil(),
-            retry: Wait(usage.retry),
-        };
+        let none = Term::list_new_empty(env);
+        let rows = answer
+            .usages()
+            .iter()
+            .rev()
+            .fold(none, |rows, (tag, usage)| {
+                rows.list_prepend(RowTerm {
+                    window: atom_bits::to_atom(env, *tag),
+                    max: usage.max,
+                    remaining: usage.remaining,
+                    next_ms: usage.next_after.as_millis_ceil(),
+                    reset_ms: usage.reset_after.as_millis_ceil(),
+                    retry: Wait(usage.retry),
+                })
+            });
         Self {
             verdict,
             events: events.encode(env),
             source,
             scale_ppm: scale.ppm(),
             binding: atom_bits::to_atom(env, answer.binding().0),
-            rows: answer.usages().iter().map(row).collect(),
+            rows,
             at: 0,
             serial: 0,
         }

@@ -3,7 +3,7 @@
 use crate::call::{Call, Epoch, Once, Receipt, Select};
 use crate::error::CallError;
 use crate::key::Key;
-use crate::verdict::{Answer, Retry};
+use crate::verdict::{Answer, Retry, Usages};
 
 use super::receipts::{ended, given_name};
 use super::Limiter;
@@ -43,7 +43,7 @@ impl Limiter {
         once: Once,
     ) -> Result<(Answer, Receipt), CallError> {
         let call = self.call(epoch, key, cost, true);
-        let mut usages = Vec::new();
+        let mut usages = Usages::new();
         // All of it under the lock of the key, so that the second of two concurrent calls sees what the first did.
         let mut decide = |call: &Call| {
             self.with_notes(call, |stripe, notes| {

@@ -5,7 +5,7 @@ use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
 use crate::store::{Access, Charge, Stripe};
-use crate::verdict::Answer;
+use crate::verdict::{Answer, Usages};
 
 use super::Limiter;
 
@@ -55,7 +55,7 @@ impl Limiter {
         cost: u64,
     ) -> Result<Answer, CallError> {
         let call = self.call(epoch, key, 0, false);
-        let mut usages = Vec::new();
+        let mut usages = Usages::new();
         self.with_notes(&call, |stripe, notes| {
             let ended = ended(stripe, notes, key)?;
             let name = given_name(key, receipt.serial);

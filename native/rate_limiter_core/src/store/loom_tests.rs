@@ -55,7 +55,7 @@ fn table(limits: &[u64]) -> Arc<Table> {
     Arc::new(table)
 }
 
-fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usage)>, CallError> {
+fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Usages, CallError> {
     let call = Call {
         shares: true,
         epoch,
@@ -65,7 +65,7 @@ fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Vec<(Tag, Usa
         monotonic: Nanos(7),
         takes: true,
     };
-    let mut usages = Vec::new();
+    let mut usages = Usages::new();
     let visit = |stripe: &mut Stripe| stripe.check_all(&call, Select::All, &mut usages);
     table.with(key, &mut false, visit)?;
     Ok(usages)

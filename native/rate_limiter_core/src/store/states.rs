@@ -11,13 +11,13 @@ mod snapshot;
 mod split;
 
 use crate::algorithm::{Logs, State};
-use crate::call::{Call, Receipt, Select, Tag};
+use crate::call::{Call, Receipt, Select};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
 use crate::plan::{Plan, Window};
 use crate::stats::Stats;
-use crate::verdict::{self, Usage};
+use crate::verdict::{self, Usage, Usages};
 
 use super::generation::{Generation, Totals};
 use super::layout::Extent;
@@ -134,7 +134,7 @@ impl States {
         select: Select,
         call: &Call,
         now: Nanos,
-        usages: &mut Vec<(Tag, Usage)>,
+        usages: &mut Usages,
     ) -> Result<(), CallError> {
         let mut found = self.find(generation, call.key, now);
         usages.clear();

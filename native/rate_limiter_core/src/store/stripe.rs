@@ -8,7 +8,7 @@ use crate::error::CallError;
 use crate::key::Key;
 use crate::snapshot::{Import, Known};
 use crate::sync::AtomicU64;
-use crate::verdict::Usage;
+use crate::verdict::{Usage, Usages};
 
 use super::generation::Generation;
 use super::layout::Extent;
@@ -98,7 +98,7 @@ impl Stripe {
         &mut self,
         call: &Call,
         select: Select,
-        usages: &mut Vec<(Tag, Usage)>,
+        usages: &mut Usages,
     ) -> Result<Receipt, CallError> {
         let (generation, states) = self.open(call.epoch)?;
         generation.plan.covers(select)?;

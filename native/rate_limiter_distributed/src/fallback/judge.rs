@@ -1,6 +1,6 @@
 //! Decisions within this node's share.
 
-use rate_limiter_core::{Answer, Join, Limiter, Nanos, Once, Retry, Select, Usage};
+use rate_limiter_core::{Answer, Join, Limiter, Nanos, Once, Retry, Select, Usage, Usages};
 
 use crate::table::Decide;
 
@@ -74,7 +74,7 @@ impl Fallback {
             .usages()
             .iter()
             .map(|&(tag, usage)| (tag, if shares.is_zero(tag) { zero } else { usage }));
-        Answer::new(usages.collect())
+        Answer::new(usages.collect::<Usages>())
     }
 
     /// Admits a denied call: takes from each window as much as is left.
@@ -97,6 +97,6 @@ impl Fallback {
             let retry = Retry::Now;
             (tag, Usage { retry, ..usage })
         });
-        Answer::new(usages.collect())
+        Answer::new(usages.collect::<Usages>())
     }
 }

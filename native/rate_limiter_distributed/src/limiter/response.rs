@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Tag, Usage};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Tag, Usage, Usages};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
@@ -34,7 +34,11 @@ impl Inner {
 
     fn answered(&self, in_flight: &InFlight, reply: Reply) -> Response {
         let windows = in_flight.tags.iter().zip(&reply.windows);
-        let answer = Answer::new(windows.map(|(tag, window)| (*tag, window.usage)).collect());
+        let answer = Answer::new(
+            windows
+                .map(|(tag, window)| (*tag, window.usage))
+                .collect::<Usages>(),
+        );
         let clock = self.clock.offset_of(reply.now);
         let is_charged = in_flight.op == Op::Take && answer.allowed() && !reply.repeated;
         let receipt = is_charged.then(|| Receipt {
@@ -187,7 +191,7 @@ impl Inner {
             let retry = if waits { wait } else { usage.retry };
             (tag, Usage { retry, ..usage })
         });
-        Answer::new(usages.collect())
+        Answer::new(usages.collect::<Usages>())
     }
 
     /// Returns whether the cost is at most what each of these windows holds when unused. If not, the authority would never
