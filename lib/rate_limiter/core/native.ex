@@ -336,7 +336,7 @@ defmodule RateLimiter.Core.Native do
   @type field :: {clf :: atom | nil, json_names :: [String.t()]}
   @type schema ::
           {format :: :auto | :clf | :json, time_names :: [String.t()], time_unit :: atom | nil,
-           key :: [field, ...], cost :: field | nil}
+           key :: [field, ...], cost :: field | nil, about :: [field]}
 
   @spec replay_new([window_spec], schema, reorder_ns :: non_neg_integer, keep? :: boolean) ::
           {:ok, replay} | {:error, {index :: non_neg_integer | nil, String.t()}}

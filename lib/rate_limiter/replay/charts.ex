@@ -117,6 +117,26 @@ defmodule RateLimiter.Replay.Charts do
     [stacked(bars, box), labels]
   end
 
+  ## Marks of one id
+
+  @doc "Returns a row of marks, one for each column in which an id had requests; nothing if they were not kept."
+  @spec marks(Verdict.top()) :: iodata
+  def marks(%{marks: []}), do: []
+
+  def marks(%{marks: marks} = id) do
+    words = "#{Numbers.number(id.denied)} of #{Numbers.count(id.requests, "request")} denied"
+
+    rects =
+      for {{admitted, denied}, column} <- Enum.with_index(marks), admitted + denied > 0 do
+        Svg.rect(if(denied > 0, do: "denied", else: "admitted"), column * 4, 0, 3, 8)
+      end
+
+    [
+      ~s(<svg class="marks" viewBox="0 0 #{length(marks) * 4} 8" preserveAspectRatio="none" role="img" ),
+      [~s(aria-label="), words, ~s(">), rects, "</svg>"]
+    ]
+  end
+
   # Columns of admitted requests with the denied ones on top.
   defp stacked(bars, box) do
     ticks = bars |> Enum.map(fn {_, _, a, d, _} -> a + d end) |> Enum.max() |> Svg.ticks()

@@ -61,6 +61,8 @@ defmodule RateLimiter.Replay.Json do
         ids_denied_share: share(verdict.ids_denied, verdict.ids),
         smallest: smallest(verdict),
         top_denied: Enum.map(verdict.top, &top/1),
+        denied_paths: Enum.map(verdict.paths, &kind/1),
+        denied_statuses: Enum.map(verdict.statuses, &kind/1),
         by_hour:
           for {{admitted, denied}, hour} <- Enum.with_index(verdict.hours) do
             [hour: hour, admitted: admitted, denied: denied]
@@ -118,6 +120,8 @@ defmodule RateLimiter.Replay.Json do
       longest_wait_ms: id.longest_wait_ns && div(id.longest_wait_ns + 999_999, 1_000_000)
     ]
   end
+
+  defp kind(kind), do: [value: kind.value, requests: kind.requests, denied: kind.denied]
 
   defp moment(nil), do: nil
 

@@ -94,7 +94,11 @@ defmodule RateLimiter.Replay.Page do
     rows =
       for id <- top do
         [
-          {:html, "<code>#{id.id |> Report.id_text() |> Text.at_most(160) |> escape()}</code>"},
+          {:html,
+           [
+             "<code>#{id.id |> Report.id_text() |> Text.at_most(160) |> escape()}</code>",
+             Charts.marks(id)
+           ]},
           Numbers.number(id.requests),
           {:bad, Numbers.number(id.denied)},
           Numbers.percent(id.denied, id.requests),
@@ -104,6 +108,25 @@ defmodule RateLimiter.Replay.Page do
 
     table([Enum.join(report.by, ", "), "requests", "denied", "share", "longest wait"], rows)
   end
+
+  defp kinds_table(title, kinds) do
+    rows =
+      for kind <- kinds do
+        value = if kind.value, do: Text.at_most(kind.value, 160), else: "-"
+
+        [
+          {:html, "<code>#{escape(value)}</code>"},
+          Numbers.number(kind.requests),
+          {:bad, Numbers.number(kind.denied)},
+          Numbers.percent(kind.denied, kind.requests)
+        ]
+      end
+
+    table([title, "requests", "denied", "share"], rows)
+  end
+
+  # Not for a log that has none.
+  defp told?(kinds), do: Enum.any?(kinds, & &1.value)
 
   defp table(titles, rows) do
     [

@@ -60,6 +60,7 @@ defmodule RateLimiter.Replay.Report do
   defp verdict(engine, settings, {limit, index}, input) do
     outcome = Engine.outcome(engine, index, settings.top)
     fit = Engine.fit(engine, index, settings.shares_ppm)
+    [paths, statuses] = for kinds <- outcome.kinds, do: Enum.map(kinds, &kind/1)
 
     %Verdict{
       limit: limit,
@@ -72,17 +73,23 @@ defmodule RateLimiter.Replay.Report do
       hours: outcome.hours,
       column_seconds: outcome.column_seconds,
       columns: outcome.columns,
+      paths: paths,
+      statuses: statuses,
       smallest: Enum.zip(settings.shares_ppm, Enum.map(fit.smallest, &found(&1, limit))),
       curve: fit.curve
     }
   end
 
-  defp top({parts, requests, denied, longest_wait_ns}) do
+  defp kind({value, requests, denied}),
+    do: %{value: value && Text.visible(value), requests: requests, denied: denied}
+
+  defp top({parts, requests, denied, longest_wait_ns, marks}) do
     %{
       id: Enum.map(parts, &(&1 && Text.visible(&1))),
       requests: requests,
       denied: denied,
-      longest_wait_ns: longest_wait_ns
+      longest_wait_ns: longest_wait_ns,
+      marks: marks
     }
   end
 

@@ -33,6 +33,8 @@ defmodule RateLimiter.Replay.Settings do
         ~w(ClientRequestUserAgent cs\(User-Agent\))
   ]
   @field_list @fields |> Keyword.keys() |> Enum.join(", ")
+  # What is reported of denied requests.
+  @about ~w(path status)
   @by_name Map.new(@fields, fn {field, _names} -> {Atom.to_string(field), field} end)
   @time_names ~w(time timestamp @timestamp ts date datetime time_iso8601 time_local StartUTC EdgeStartTimestamp) ++
                 ~w(start_time msec)
@@ -181,7 +183,8 @@ defmodule RateLimiter.Replay.Settings do
     time = if settings.time_field, do: [settings.time_field], else: @time_names
     key = Enum.map(settings.by, &field(&1, settings.fields))
     cost = settings.cost && field(settings.cost, settings.fields)
-    {settings.format, time, settings.time_unit, key, cost}
+    about = Enum.map(@about, &field(&1, settings.fields))
+    {settings.format, time, settings.time_unit, key, cost, about}
   end
 
   # The place of a field: in Common Log Format by its place, in JSON by its names.

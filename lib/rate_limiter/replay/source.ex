@@ -43,7 +43,7 @@ defmodule RateLimiter.Replay.Source do
   @doc "Opens `path`, or standard input for `-`."
   @spec open(String.t()) :: {:ok, t} | {:error, String.t()}
   def open("-") do
-    # A log may hold any bytes, whatever the encoding of the terminal.
+    # A log may hold bytes that are not valid in the encoding of the terminal.
     :io.setopts(:standard_io, binary: true, encoding: :latin1)
     {:ok, %__MODULE__{name: @stdin, device: :stdio, size: nil}} |> recognised()
   end

@@ -6,7 +6,10 @@ defmodule RateLimiter.Replay.Verdict do
     * `:requests`, `:admitted`, `:denied` - numbers of requests
     * `:ids`, `:ids_denied` - the number of ids, and of those denied at least once
     * `:top` - the ids denied most often: maps with `:id` (one text for each field, `nil` for a field that its lines lack),
-      `:requests`, `:denied`, and `:longest_wait_ns` (the longest `retry_after`; `nil` is for ever)
+      `:requests`, `:denied`, `:longest_wait_ns` (the longest `retry_after`; `nil` is for ever), and `:marks`: `{admitted,
+      denied}` in columns of equal width over the span of the logs, none without `fit: true`
+    * `:paths`, `:statuses` - what was denied most often: maps with `:value` (`nil` for lines without it), `:requests` and
+      `:denied`. Of the first 100,000 pairs of a path and a status
     * `:hours` - `{admitted, denied}` for each hour of the day, on the clock of the log
     * `:columns` - `{start, admitted, denied}` over time, `start` in seconds since 1970, each `:column_seconds` long
     * `:smallest` - `{share_ppm, limit}`: the smallest limit that denies at most that share of the ids, or `nil`
@@ -24,6 +27,8 @@ defmodule RateLimiter.Replay.Verdict do
     :hours,
     :column_seconds,
     :columns,
+    :paths,
+    :statuses,
     :smallest,
     :curve
   ]
@@ -33,7 +38,13 @@ defmodule RateLimiter.Replay.Verdict do
           id: [String.t() | nil],
           requests: pos_integer,
           denied: pos_integer,
-          longest_wait_ns: non_neg_integer | nil
+          longest_wait_ns: non_neg_integer | nil,
+          marks: [{non_neg_integer, non_neg_integer}]
+        }
+  @type kind :: %{
+          value: String.t() | nil,
+          requests: pos_integer,
+          denied: pos_integer
         }
   @type t :: %__MODULE__{
           limit: RateLimiter.limit(),
@@ -46,6 +57,8 @@ defmodule RateLimiter.Replay.Verdict do
           hours: [{non_neg_integer, non_neg_integer}],
           column_seconds: non_neg_integer,
           columns: [{integer, non_neg_integer, non_neg_integer}],
+          paths: [kind],
+          statuses: [kind],
           smallest: [{non_neg_integer, RateLimiter.limit() | nil}],
           curve: [{pos_integer, non_neg_integer, non_neg_integer}]
         }

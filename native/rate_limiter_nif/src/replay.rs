@@ -96,7 +96,7 @@ fn replay_outcome(
     top: usize,
 ) -> NifResult<Term<'_>> {
     catch_panic(|| {
-        let replay = replay.0.lock();
+        let mut replay = replay.0.lock();
         known(limit, replay.limits())?;
         let report = replay.report(limit, top);
         Ok(OutcomeTerm::new(env, &report).encode(env))

@@ -1,4 +1,4 @@
-//! Lines of proxies that are no Common Log Format: Envoy, and the load balancers of Amazon.
+//! Lines of proxies that do not write Common Log Format: Envoy, and the load balancers of Amazon.
 
 use crate::address;
 use crate::clf::ClfLine;

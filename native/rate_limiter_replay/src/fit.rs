@@ -106,6 +106,15 @@ impl<'a> Fitting<'a> {
             .count() as u64
     }
 
+    /// Decides all requests by the stated limit, and visits each with its time and whether it is admitted.
+    pub(crate) fn decide(&mut self, history: &History, mut visit: impl FnMut(u64, bool)) {
+        if self.restart(self.stated.limit()) {
+            for (time, cost) in history.iter() {
+                visit(time, self.admits((time, cost)));
+            }
+        }
+    }
+
     /// Returns whether `limit` can be kept.
     fn restart(&mut self, limit: u64) -> bool {
         self.limiter

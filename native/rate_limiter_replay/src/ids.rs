@@ -24,6 +24,11 @@ impl Ids {
 
     /// Returns the number of a key, a new one for a new key. `None` after four billion keys.
     pub(crate) fn number(&mut self, key: &[u8]) -> Option<u32> {
+        self.number_of_most(key, usize::MAX)
+    }
+
+    /// As [`number`](Self::number), with a new number only while there are fewer than `most`.
+    pub(crate) fn number_of_most(&mut self, key: &[u8], most: usize) -> Option<u32> {
         if self.ends.len() * 4 >= self.slots.len() * 3 {
             self.grow();
         }
@@ -40,6 +45,9 @@ impl Ids {
                 return Some(number);
             }
             at = (at + 1) & (self.slots.len() - 1);
+        }
+        if self.ends.len() >= most {
+            return None;
         }
         let number = u32::try_from(self.ends.len()).ok()?;
         self.slots[at] = number.checked_add(1)?;

@@ -6,6 +6,8 @@ use rate_limiter_core::{
     Clock, Epoch, Key, Limit, LimitError, Limiter, ManualClock, Options, Retry, Tag,
 };
 
+use crate::kinds;
+use crate::order;
 use crate::timeline::{Decisions, Timeline};
 
 const ONLY: Tag = 0;
@@ -20,6 +22,8 @@ pub(crate) struct Judge {
     hours: [Decisions; 24],
     timeline: Option<Timeline>,
     denials: Vec<Denials>,
+    /// Denied requests, by the number of their kind.
+    denied_kinds: Vec<u64>,
 }
 
 /// The denials of one id.
@@ -38,10 +42,7 @@ impl Denials {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) key: Key,
-    pub(crate) id: u32,
-    pub(crate) cost: u64,
-    /// The hour of the day, 0 to 23.
-    pub(crate) hour: u8,
+    pub(crate) logged: order::Request,
     pub(crate) now: u64,
     /// The zone in which the days of the log begin.
     pub(crate) zone_minutes: i16,
@@ -63,21 +64,28 @@ impl Judge {
             hours: [Decisions::default(); 24],
             timeline: None,
             denials: Vec::new(),
+            denied_kinds: Vec::new(),
         })
     }
 
     pub(crate) fn judge(&mut self, request: &Request) {
-        let &Request { key, id, cost, .. } = request;
+        let order::Request {
+            id,
+            cost,
+            kind,
+            hour,
+        } = request.logged;
         let usage = self
             .limiter
-            .check(self.epoch, key, ONLY, cost)
+            .check(self.epoch, request.key, ONLY, cost)
             .expect("only this judge opens its limiter");
         let allowed = usage.allowed();
         if !allowed {
             self.deny(id, usage.retry);
+            kinds::add(&mut self.denied_kinds, kind);
         }
         self.totals.add(allowed);
-        self.hours[usize::from(request.hour)].add(allowed);
+        self.hours[usize::from(hour)].add(allowed);
         self.timeline
             .get_or_insert_with(|| Timeline::new(request.zone_minutes))
             .add(request.now, allowed);
@@ -102,6 +110,11 @@ impl Judge {
     /// Returns the denials of each id, by its number, up to the last id that was denied.
     pub(crate) fn denials(&self) -> &[Denials] {
         &self.denials
+    }
+
+    /// Returns the denied requests of each kind, by its number, up to the last kind that was denied.
+    pub(crate) fn denied_kinds(&self) -> &[u64] {
+        &self.denied_kinds
     }
 
     fn deny(&mut self, id: u32, retry: Retry) {

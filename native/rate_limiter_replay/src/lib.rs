@@ -19,6 +19,7 @@
 //!     time_unit: None,
 //!     key: vec![Part { clf: Some(ClfField::Ip), json: vec!["ip".to_owned()] }],
 //!     cost: None,
+//!     about: vec![Part { clf: Some(ClfField::Path), json: vec!["path".to_owned()] }],
 //! };
 //! let limits = [Limit::token_bucket(1, Duration::from_secs(60))];
 //! let mut replay = Replay::new(&limits, schema, Options::default())?;
@@ -30,6 +31,7 @@
 //! let report = replay.report(0, 10);
 //! assert_eq!((report.totals.admitted, report.totals.denied), (1, 1));
 //! assert_eq!(report.top[0].longest_wait_ns, Some(50_000_000_000));
+//! assert_eq!(report.kinds[0][0].value.as_deref(), Some(b"/".as_slice()));
 //! assert_eq!(replay.fit(0, &[0]).smallest, [Some(2)]);
 //! # Ok::<(), rate_limiter_replay::ReplayError>(())
 //! ```
@@ -46,8 +48,10 @@ mod input;
 mod json;
 mod judge;
 mod key;
+mod kinds;
 mod layouts;
 mod lines;
+mod marks;
 mod moment;
 mod order;
 mod prefix;
@@ -64,9 +68,12 @@ use std::sync::Arc;
 use rate_limiter_core::{Limit, ManualClock, Nanos, Seed};
 
 use events::{ById, Events};
+use fit::Fitting;
 use ids::Ids;
 use judge::{Judge, Request};
+use kinds::Kinds;
 use lines::{Line, Lines};
+use marks::Marks;
 use order::{Order, Pending};
 use record::RecordReader;
 
@@ -75,6 +82,7 @@ pub use curve::{Fit, Point};
 pub use error::{LineError, ReplayError};
 pub use fit::with_limit;
 pub use input::{Broken, Input};
+pub use kinds::Kind;
 pub use moment::{Moment, TimeUnit};
 pub use report::{LimitReport, TimeColumn, TopId};
 pub use schema::{Format, Part, Schema};
@@ -108,8 +116,11 @@ pub struct Replay {
     ids: Ids,
     /// The number of requests of each id.
     requests: Vec<u64>,
+    kinds: Kinds,
     order: Order,
     clock: Arc<ManualClock>,
+    /// The times of the first and the last request that were checked.
+    judged: Option<(u64, u64)>,
     seed: Seed,
     judges: Vec<Judge>,
     kept: Kept,
@@ -137,8 +148,10 @@ impl Replay {
             sources: Vec::new(),
             ids: Ids::default(),
             requests: Vec::new(),
+            kinds: Kinds::default(),
             order: Order::new(options.reorder_ns),
             clock,
+            judged: None,
             seed: Seed::random(),
             kept: if options.keep_requests {
                 Kept::Coming(Events::default())
@@ -226,14 +239,26 @@ impl Replay {
         self.judges[limit].limit()
     }
 
-    /// Returns what a limit did, with the `top` ids that it denied most often.
+    /// Returns what a limit did, with the `top` ids, and values of other fields, that it denied most often. Call it after
+    /// all logs are closed: later requests are not kept any more.
     ///
     /// # Panics
     ///
     /// If there is no limit of this number.
     #[must_use]
-    pub fn report(&self, limit: usize, top: usize) -> LimitReport {
-        LimitReport::new(&self.judges[limit], &self.ids, &self.requests, top)
+    pub fn report(&mut self, limit: usize, top: usize) -> LimitReport {
+        let judge = &self.judges[limit];
+        let fields = self.reader.kind_fields();
+        let kinds = self.kinds.denied_most(judge.denied_kinds(), fields, top);
+        let marks = match (sorted(&mut self.kept, self.ids.len()), self.judged) {
+            (Some(events), Some(span)) => Some(Marks {
+                fitting: Fitting::new(judge.limit()),
+                events,
+                span,
+            }),
+            _ => None,
+        };
+        LimitReport::new(judge, (&self.ids, &self.requests), top, marks, kinds)
     }
 
     /// Returns which limits like this one would have denied at most these shares of the ids, in parts per million, and
@@ -244,14 +269,9 @@ impl Replay {
     ///
     /// If there is no limit of this number.
     pub fn fit(&mut self, limit: usize, shares_ppm: &[u32]) -> Fit {
-        if let Kept::Coming(events) = &mut self.kept {
-            self.kept = Kept::Sorted(std::mem::take(events).by_id(self.ids.len()));
-        }
-        match &self.kept {
-            Kept::Sorted(events) if events.len() > 0 => {
-                curve::fit(self.judges[limit].limit(), events, shares_ppm)
-            }
-            _ => Fit::default(),
+        match sorted(&mut self.kept, self.ids.len()) {
+            Some(events) => curve::fit(self.judges[limit].limit(), events, shares_ppm),
+            None => Fit::default(),
         }
     }
 
@@ -293,10 +313,14 @@ impl Replay {
             return self.input.broken(log, text, LineError::TooManyIds);
         };
         let moment = record.moment;
+        let request = order::Request {
+            id,
+            cost: record.cost,
+            kind: self.kinds.number(self.reader.kind()),
+            hour: moment.hour(),
+        };
         self.input.step(self.order.last(log), moment.unix_ns);
-        let late = self
-            .order
-            .push(log, moment.unix_ns, id, record.cost, moment.hour());
+        let late = self.order.push(log, moment.unix_ns, request);
         self.input.request(log, moment, late, record.layouts);
         // At once, so that the moment at which a late line is checked does not depend on the sizes of the pieces.
         self.judge_due();
@@ -319,16 +343,18 @@ impl Replay {
         // A late request is checked at the present time: the clock is never set back.
         let now = self.clock.now().0.max(due.unix_ns);
         self.clock.set(Nanos(now));
-        let id = due.id as usize;
+        let (first, _) = *self.judged.get_or_insert((now, now));
+        self.judged = Some((first, now));
+        let logged = due.request;
+        let id = logged.id as usize;
         if id >= self.requests.len() {
             self.requests.resize(id + 1, 0);
         }
         self.requests[id] += 1;
+        self.kinds.count(logged.kind);
         let request = Request {
-            key: self.seed.key(self.ids.key(due.id)),
-            id: due.id,
-            cost: due.cost,
-            hour: due.hour,
+            key: self.seed.key(self.ids.key(logged.id)),
+            logged,
             now,
             zone_minutes: self.input.zone_minutes().unwrap_or(0),
         };
@@ -336,7 +362,18 @@ impl Replay {
             judge.judge(&request);
         }
         if let Kept::Coming(events) = &mut self.kept {
-            events.push(due.id, now, due.cost);
+            events.push(logged.id, now, logged.cost);
         }
+    }
+}
+
+/// Returns the requests by id, if they were kept and there are any.
+fn sorted(kept: &mut Kept, ids: usize) -> Option<&ById> {
+    if let Kept::Coming(events) = kept {
+        *kept = Kept::Sorted(std::mem::take(events).by_id(ids));
+    }
+    match kept {
+        Kept::Sorted(events) if events.len() > 0 => Some(events),
+        _ => None,
     }
 }

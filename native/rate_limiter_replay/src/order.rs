@@ -13,8 +13,16 @@ pub(crate) struct Pending {
     pub(crate) unix_ns: u64,
     source: u32,
     sequence: u64,
+    pub(crate) request: Request,
+}
+
+/// What the order does not depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Request {
     pub(crate) id: u32,
     pub(crate) cost: u64,
+    pub(crate) kind: u32,
+    /// The hour of the day, 0 to 23.
     pub(crate) hour: u8,
 }
 
@@ -63,14 +71,7 @@ impl Order {
     }
 
     /// Adds a request of a log, and returns whether it is later than the span allows.
-    pub(crate) fn push(
-        &mut self,
-        source: usize,
-        unix_ns: u64,
-        id: u32,
-        cost: u64,
-        hour: u8,
-    ) -> bool {
+    pub(crate) fn push(&mut self, source: usize, unix_ns: u64, request: Request) -> bool {
         let from = &mut self.sources[source];
         let late = from
             .latest
@@ -84,9 +85,7 @@ impl Order {
             unix_ns,
             source: u32::try_from(source).unwrap_or(u32::MAX),
             sequence,
-            id,
-            cost,
-            hour,
+            request,
         }));
         if moves {
             self.move_watermark();
@@ -124,13 +123,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn request(id: u32) -> Request {
+        Request {
+            id,
+            ..Request::default()
+        }
+    }
+
     /// Feeds one source and returns what is released as (time, id), and the ids of the late ones.
     fn run(span: u64, times: &[u64]) -> (Vec<(u64, u32)>, Vec<u32>) {
         let mut order = Order::new(span);
         let source = order.open();
         let (mut released, mut late) = (Vec::new(), Vec::new());
         for (id, &time) in (0..).zip(times) {
-            if order.push(source, time, id, 1, 0) {
+            if order.push(source, time, request(id)) {
                 late.push(id);
             }
             release(&mut order, &mut released);
@@ -142,7 +148,7 @@ mod tests {
 
     fn release(order: &mut Order, released: &mut Vec<(u64, u32)>) {
         while let Some(next) = order.pop() {
-            released.push((next.unix_ns, next.id));
+            released.push((next.unix_ns, next.request.id));
         }
     }
 
@@ -167,7 +173,7 @@ mod tests {
         let (a, b) = (order.open(), order.open());
         let mut released = Vec::new();
         for (id, time) in [(0, 10), (1, 20), (2, 30)] {
-            order.push(a, time, id, 1, 0);
+            order.push(a, time, request(id));
         }
         release(&mut order, &mut released);
         assert!(
@@ -175,7 +181,7 @@ mod tests {
             "the other source has shown nothing yet"
         );
         for (id, time) in [(3, 5), (4, 20)] {
-            order.push(b, time, id, 1, 0);
+            order.push(b, time, request(id));
         }
         release(&mut order, &mut released);
         assert_eq!(released, [(5, 3), (10, 0), (20, 1), (20, 4)]);

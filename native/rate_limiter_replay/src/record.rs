@@ -24,19 +24,20 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct RecordReader {
     schema: Schema,
-    /// All JSON names in one row: the time's, each part's, the cost's.
+    /// All JSON names in one row: the time's, each part's, the cost's, and those of what is reported.
     wanted: Wanted,
     /// The names under which an object holds the line of a server.
     envelope: Wanted,
     /// The columns of each log in W3C format.
     columns: Vec<Option<Columns>>,
     key: Vec<u8>,
+    kind: Vec<u8>,
 }
 
 /// As Docker, Fluentd, journald and loggers of applications name the text.
 const ENVELOPE: [&str; 4] = ["log", "message", "MESSAGE", "msg"];
 
-const FEW_WANTED: usize = 40;
+const FEW_WANTED: usize = 72;
 
 /// A number as a time is at least this many seconds, in 1973: smaller ones are durations.
 const MIN_NUMBER_SECONDS: u64 = 100_000_000;
@@ -44,7 +45,7 @@ const MIN_NUMBER_SECONDS: u64 = 100_000_000;
 impl RecordReader {
     /// Returns `None` for more names than can be searched at once.
     pub(crate) fn new(schema: Schema) -> Option<Self> {
-        let parts = schema.key.iter().chain(&schema.cost);
+        let parts = schema.key.iter().chain(&schema.cost).chain(&schema.about);
         let names = schema.time.iter().chain(parts.flat_map(|part| &part.json));
         let names = names.map(|name| name.clone().into_bytes()).collect();
         let envelope = ENVELOPE.map(|name| name.as_bytes().to_vec()).to_vec();
@@ -54,12 +55,23 @@ impl RecordReader {
             envelope: Wanted::new(envelope)?,
             columns: Vec::new(),
             key: Vec::new(),
+            kind: Vec::new(),
         })
     }
 
     /// Returns the id of the last line: each part after its length, so that two ids never have the same bytes.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    /// Returns what the last line has of [`Schema::about`], in the form of a key.
+    pub(crate) fn kind(&self) -> &[u8] {
+        &self.kind
+    }
+
+    /// Returns how many fields a kind has.
+    pub(crate) fn kind_fields(&self) -> usize {
+        self.schema.about.len()
     }
 
     /// The position among the parts of the key of the client's address.
@@ -154,13 +166,21 @@ impl RecordReader {
             let value = value.map(|value| part.text(value, &mut layouts));
             key::push(&mut self.key, value);
         }
-        let cost = match self.schema.cost.as_ref().map(field) {
+        let cost = match self.schema.cost.as_ref().map(&mut field) {
             None => 1,
             Some(Ok(None)) => 0,
             Some(Ok(Some(value))) => whole_number(value.as_ref()).ok_or(LineError::Cost)?,
             Some(Err(LineError::Nested)) => return Err(LineError::Cost),
             Some(Err(error)) => return Err(error),
         };
+        self.kind.clear();
+        for part in &self.schema.about {
+            // A line that has no such field is judged as well.
+            let value = field(part).ok().flatten();
+            let value = value.as_ref().map(AsRef::as_ref);
+            let value = value.map(|value| part.text(value, &mut Layouts::default()));
+            key::push(&mut self.kind, value);
+        }
         Ok(Record {
             moment,
             cost,

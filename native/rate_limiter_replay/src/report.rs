@@ -3,6 +3,8 @@
 use crate::ids::Ids;
 use crate::judge::{Denials, Judge};
 use crate::key;
+use crate::kinds::Kind;
+use crate::marks::Marks;
 use crate::timeline::{Decisions, Timeline};
 
 /// The decisions of one limit on all requests.
@@ -20,6 +22,8 @@ pub struct LimitReport {
     pub column_seconds: i64,
     /// Admitted and denied over time, without gaps.
     pub columns: Vec<TimeColumn>,
+    /// For each field of [`Schema::about`](crate::Schema::about), the values that were denied most often.
+    pub kinds: Vec<Vec<Kind>>,
 }
 
 /// An id that was denied.
@@ -33,6 +37,8 @@ pub struct TopId {
     pub denied: u64,
     /// The longest wait of a denial, in nanoseconds; `None` (forever) if a cost was above the maximum.
     pub longest_wait_ns: Option<u64>,
+    /// The decisions about it over the span of the log, in columns of equal width; empty if requests were not kept.
+    pub marks: Vec<Decisions>,
 }
 
 /// One stretch of time.
@@ -45,7 +51,14 @@ pub struct TimeColumn {
 }
 
 impl LimitReport {
-    pub(crate) fn new(judge: &Judge, ids: &Ids, requests: &[u64], top: usize) -> Self {
+    /// `kinds` are those that were denied most often.
+    pub(crate) fn new(
+        judge: &Judge,
+        (ids, requests): (&Ids, &[u64]),
+        top: usize,
+        mut marks: Option<Marks>,
+        kinds: Vec<Vec<Kind>>,
+    ) -> Self {
         let mut denied: Vec<(u32, Denials)> = (0u32..)
             .zip(judge.denials().iter().copied())
             .filter(|(_, denials)| denials.count > 0)
@@ -65,11 +78,15 @@ impl LimitReport {
             ids_denied,
             top: denied
                 .into_iter()
-                .map(|(id, denials)| TopId::new(ids.key(id), requests[id as usize], denials))
+                .map(|(id, denials)| TopId {
+                    marks: marks.as_mut().map_or(Vec::new(), |marks| marks.of(id)),
+                    ..TopId::new(ids.key(id), requests[id as usize], denials)
+                })
                 .collect(),
             hours: *judge.hours(),
             column_seconds: judge.timeline().map_or(0, Timeline::width_seconds),
             columns: columns(judge),
+            kinds,
         }
     }
 }
@@ -86,6 +103,7 @@ impl TopId {
             denied: denials.count,
             longest_wait_ns: (denials.longest_wait != Denials::NEVER)
                 .then_some(denials.longest_wait),
+            marks: Vec::new(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Schema {
     pub key: Vec<Part>,
     /// The cost of a request; `None`: 1.
     pub cost: Option<Part>,
+    /// What else is reported of denied requests, such as their path and status. Lines may lack it.
+    pub about: Vec<Part>,
 }
 
 impl Part {

@@ -24,6 +24,16 @@ fn schema() -> Schema {
             clf: Some(ClfField::Bytes),
             json: vec!["cost".to_owned()],
         }),
+        about: vec![
+            Part {
+                clf: Some(ClfField::Path),
+                json: vec!["path".to_owned()],
+            },
+            Part {
+                clf: Some(ClfField::Status),
+                json: vec!["status".to_owned()],
+            },
+        ],
     }
 }
 
@@ -50,6 +60,35 @@ fn lines(requests: &[(u64, u8, u64)]) -> String {
         writeln!(log, r#"{{"time":{time},"ip":"{id}","cost":{cost}}}"#).expect("a string");
     }
     log
+}
+
+#[test]
+fn the_paths_and_statuses_of_denied_requests_are_counted() {
+    let log = r#"10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1
+10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?page=2 HTTP/1.1" 404 1
+10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /b HTTP/1.1" 200 1
+{"time":1431857103,"ip":"10.0.0.1"}
+10.0.0.2 - - [17/May/2015:10:05:03 +0000] "GET /b HTTP/1.1" 200 1
+"#;
+    let mut replay = replay(&[Limit::token_bucket(1, MINUTE)], without_cost(), log);
+    let report = replay.report(0, 10);
+    let found = |field: usize| -> Vec<(Option<&str>, u64, u64)> {
+        let kinds = report.kinds[field].iter();
+        kinds
+            .map(|kind| {
+                let value = kind.value.as_deref().map(std::str::from_utf8);
+                (value.transpose().expect("text"), kind.requests, kind.denied)
+            })
+            .collect()
+    };
+    assert_eq!(
+        found(0),
+        [(Some("/a"), 2, 1), (Some("/b"), 2, 1), (None, 1, 1)]
+    );
+    assert_eq!(
+        found(1),
+        [(Some("200"), 3, 1), (None, 1, 1), (Some("404"), 1, 1)]
+    );
 }
 
 fn limits() -> impl Strategy<Value = Limit> {
@@ -82,6 +121,18 @@ fn requests() -> impl Strategy<Value = Vec<(u64, u8, u64)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
+    #[test]
+    fn the_marks_of_an_id_are_its_decisions(requests in requests(), limit in limits()) {
+        prop_assume!(limit.validate().is_ok());
+        let mut replay = replay(&[limit], schema(), &lines(&requests));
+        let report = replay.report(0, 10);
+        for id in report.top {
+            let admitted: u64 = id.marks.iter().map(|mark| mark.admitted).sum();
+            let denied: u64 = id.marks.iter().map(|mark| mark.denied).sum();
+            prop_assert_eq!((admitted + denied, denied), (id.requests, id.denied));
+        }
+    }
+
     /// The fit checks each id alone, without a table; the replay checks all ids by one limiter.
     #[test]
     fn fitting_and_replaying_agree(limit in limits(), requests in requests(), costs: bool) {
@@ -112,7 +163,7 @@ proptest! {
     #[test]
     fn chunks_and_logs_do_not_matter(limit in limits(), requests in requests(), size in 1usize..50) {
         let log = lines(&requests);
-        let whole = replay(std::slice::from_ref(&limit), schema(), &log);
+        let mut whole = replay(std::slice::from_ref(&limit), schema(), &log);
         let mut pieces = Replay::new(std::slice::from_ref(&limit), schema(), Options::default()).unwrap();
         let logs = [pieces.open(), pieces.open()];
         // Ids 0 to 2 in one log, 3 to 5 in the other: two logs never have requests of one id at one time.
@@ -151,7 +202,7 @@ fn each_limit_decides_alone() {
         Limit::sliding_log(1, MINUTE),
     ];
     let log = lines(&[(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 2, 1)]);
-    let replay = replay(&limits, without_cost(), &log);
+    let mut replay = replay(&limits, without_cost(), &log);
     let totals = [0, 1].map(|limit| replay.report(limit, 0).totals);
     let (admitted, denied) = (3, 1);
     assert_eq!(totals[0], Decisions { admitted, denied });
@@ -175,7 +226,7 @@ fn the_top_ids_are_ranked_and_have_their_longest_wait() {
         (300, 4, 1),
         (300, 2, 1),
     ]);
-    let replay = replay(&[limit], without_cost(), &log);
+    let mut replay = replay(&[limit], without_cost(), &log);
     let report = replay.report(0, 2);
     let top: Vec<_> = report
         .top
@@ -225,7 +276,7 @@ fn a_limit_that_can_only_be_kept_from_some_size_on_is_fitted_from_there() {
 fn late_lines_are_counted_and_checked_when_they_are_read() {
     let limit = Limit::sliding_log(1, MINUTE);
     let log = lines(&[(0, 1, 1), (1_000, 1, 1), (1_200, 2, 1), (990, 1, 1)]);
-    let replay = replay(&[limit], without_cost(), &log);
+    let mut replay = replay(&[limit], without_cost(), &log);
     let input = replay.input();
     assert_eq!((input.requests, input.late), (4, 1));
     assert_eq!(input.first_late, Some((0, 4)));

@@ -22,6 +22,8 @@ defmodule RateLimiter.Replay.ChartsTest do
       hours: options[:hours] || List.duplicate({0, 0}, 24),
       column_seconds: options[:seconds] || 60,
       columns: columns,
+      paths: [],
+      statuses: [],
       smallest: [],
       curve: options[:curve] || [{10, 10, denied}]
     }

@@ -5,7 +5,7 @@ defmodule RateLimiter.Replay.EngineTest do
   alias RateLimiter.Core.Native
 
   @window {:limit, :token_bucket, 1, 60_000_000_000, 1, nil, false}
-  @schema {:auto, ["time"], nil, [{:ip, ["ip"]}], nil}
+  @schema {:auto, ["time"], nil, [{:ip, ["ip"]}], nil, [{:path, ["path"]}]}
 
   test "an invalid term raises ArgumentError" do
     for {windows, schema} <- [
@@ -15,7 +15,8 @@ defmodule RateLimiter.Replay.EngineTest do
           {[@window], :schema},
           {[@window], put_elem(@schema, 0, :csv)},
           {[@window], put_elem(@schema, 2, :fortnight)},
-          {[@window], put_elem(@schema, 3, [{:shoe_size, []}])}
+          {[@window], put_elem(@schema, 3, [{:shoe_size, []}])},
+          {[@window], put_elem(@schema, 5, [{:shoe_size, []}])}
         ] do
       assert_raise ArgumentError, fn -> Native.replay_new(windows, schema, 0, true) end
     end

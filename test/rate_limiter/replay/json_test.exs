@@ -37,6 +37,9 @@ defmodule RateLimiter.Replay.JsonTest do
       assert length(first["by_limit"]) == length(verdict.curve)
       assert length(first["over_time"]["columns"]) == length(verdict.columns)
       assert hd(first["top_denied"])["denied"] == hd(verdict.top).denied
+      # Lines without a path and a status.
+      counts = %{"value" => nil, "requests" => verdict.requests, "denied" => verdict.denied}
+      assert {first["denied_paths"], first["denied_statuses"]} == {[counts], [counts]}
     end
 
     test "JSON is valid for any id, and for an empty log", context do

@@ -47,26 +47,28 @@ defmodule RateLimiter.Replay.SettingsTest do
   end
 
   test "a field of every format has its place and its names in JSON, any other its own name" do
-    assert {:auto, _times, nil, [{:ip, ["ip" | _]}, {nil, ["tenant.id"]}], nil} =
+    assert {:auto, _times, nil, [{:ip, ["ip" | _]}, {nil, ["tenant.id"]}], nil, about} =
              native(by: ["ip", "tenant.id"])
 
-    assert {_, _, _, _, {:bytes, ["bytes" | _]}} = native(cost: "bytes")
+    assert {_, _, _, _, {:bytes, ["bytes" | _]}, ^about} = native(cost: "bytes")
+    # What is reported of denied requests.
+    assert [{:path, ["path" | _]}, {:status, ["status" | _]}] = about
   end
 
   test "a field that has another name in JSON has no other" do
-    assert {_, _, _, [{:ip, ["peer"]}], {:bytes, ["n"]}} =
-             native(cost: "bytes", fields: %{"ip" => "peer", "bytes" => "n"})
+    assert {_, _, _, [{:ip, ["peer"]}], {:bytes, ["n"]}, [{:path, ["to"]}, _status]} =
+             native(cost: "bytes", fields: %{"ip" => "peer", "bytes" => "n", "path" => "to"})
   end
 
   test "a named time field is the only one, else the usual ones are tried" do
-    assert {_, ["at"], :second, _, _} = native(time_field: "at", time_unit: :second)
-    assert {_, [_, _ | _], nil, _, _} = native([])
+    assert {_, ["at"], :second, _, _, _} = native(time_field: "at", time_unit: :second)
+    assert {_, [_, _ | _], nil, _, _, _} = native([])
   end
 
   test "no name stands for two fields in JSON" do
     names =
       for field <- String.split(Settings.field_list(), ", "),
-          {_, _, _, [{_, names}], _} = native(by: field),
+          {_, _, _, [{_, names}], _, _} = native(by: field),
           name <- names,
           do: name
 

@@ -22,6 +22,8 @@ defmodule RateLimiter.Replay.SummaryTest do
       hours: hours,
       column_seconds: 60,
       columns: [],
+      paths: [],
+      statuses: [],
       smallest: smallest,
       curve: []
     })

@@ -11,6 +11,7 @@ pub(super) struct SchemaTerm {
     time_unit: Option<UnitTerm>,
     key: Vec<PartTerm>,
     cost: Option<PartTerm>,
+    about: Vec<PartTerm>,
 }
 
 #[derive(NifTuple)]
@@ -48,6 +49,7 @@ impl From<SchemaTerm> for Schema {
             time_unit: schema.time_unit.map(TimeUnit::from),
             key: schema.key.into_iter().map(Part::from).collect(),
             cost: schema.cost.map(Part::from),
+            about: schema.about.into_iter().map(Part::from).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rate_limiter_core::{Algorithm, Limit};
 use rate_limiter_replay::{
-    with_limit, Broken, Decisions, Fit, LimitReport, LineError, Moment, Replay, TopId,
+    with_limit, Broken, Decisions, Fit, Kind, LimitReport, LineError, Moment, Replay, TopId,
 };
 use rustler::{Env, NifMap, Term};
 
@@ -58,12 +58,14 @@ pub(super) struct OutcomeTerm<'a> {
     admitted: u64,
     denied: u64,
     ids_denied: u64,
-    /// `{parts, requests, denied, longest_wait_ns | nil}`
+    /// `{parts, requests, denied, longest_wait_ns | nil, marks}`, each mark `{admitted, denied}`
     top: Vec<TopTerm<'a>>,
     hours: Vec<CountsTerm>,
     column_seconds: i64,
     /// `{start_seconds, admitted, denied}`
     columns: Vec<(i64, u64, u64)>,
+    /// For each further field, `{value | nil, requests, denied}`
+    kinds: Vec<Vec<KindTerm<'a>>>,
 }
 
 /// A limit and its burst.
@@ -125,6 +127,11 @@ impl<'a> OutcomeTerm<'a> {
             hours: report.hours.iter().map(counts).collect(),
             column_seconds: report.column_seconds,
             columns: columns.collect(),
+            kinds: report
+                .kinds
+                .iter()
+                .map(|kinds| of_field(env, kinds))
+                .collect(),
         }
     }
 }
@@ -159,7 +166,23 @@ fn broken<'a>(env: Env<'a>, line: &Broken) -> (usize, u64, ReasonTerm, Term<'a>)
     (line.log, line.line, line.error.into(), text)
 }
 
-type TopTerm<'a> = (Vec<Option<Term<'a>>>, u64, u64, Option<u64>);
+type KindTerm<'a> = (Option<Term<'a>>, u64, u64);
+
+fn of_field<'a>(env: Env<'a>, kinds: &[Kind]) -> Vec<KindTerm<'a>> {
+    let value = |kind: &Kind| kind.value.as_ref().map(|value| binary(env, value));
+    let kinds = kinds.iter();
+    kinds
+        .map(|kind| (value(kind), kind.requests, kind.denied))
+        .collect()
+}
+
+type TopTerm<'a> = (
+    Vec<Option<Term<'a>>>,
+    u64,
+    u64,
+    Option<u64>,
+    Vec<CountsTerm>,
+);
 
 fn top_id<'a>(env: Env<'a>, id: &TopId) -> TopTerm<'a> {
     let parts = id
@@ -167,5 +190,6 @@ fn top_id<'a>(env: Env<'a>, id: &TopId) -> TopTerm<'a> {
         .iter()
         .map(|part| part.as_ref().map(|part| binary(env, part)));
     let parts = parts.collect();
-    (parts, id.requests, id.denied, id.longest_wait_ns)
+    let marks = id.marks.iter().map(counts).collect();
+    (parts, id.requests, id.denied, id.longest_wait_ns, marks)
 }

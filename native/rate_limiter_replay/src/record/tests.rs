@@ -16,6 +16,10 @@ fn reader(key: Vec<Part>, cost: Option<Part>) -> RecordReader {
         time_unit: None,
         key,
         cost,
+        about: vec![
+            part(Some(ClfField::Path), &["path"]),
+            part(Some(ClfField::Status), &["status", "code"]),
+        ],
     })
     .expect("few names")
 }
@@ -52,6 +56,27 @@ fn both_formats_give_the_same_record() {
     assert_eq!(parts(&reader), expected);
     assert_eq!(clf, json);
     assert_eq!((clf.cost, clf.has_key), (77, true));
+}
+
+#[test]
+fn what_is_reported_of_a_line_is_apart_from_its_id() {
+    let mut reader = reader(vec![part(Some(ClfField::Ip), &["addr"])], None);
+    let kind = |reader: &RecordReader| -> Vec<Option<String>> {
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        let parts = key::parts(reader.kind()).into_iter();
+        parts.map(|part| part.map(text)).collect()
+    };
+    read(&mut reader, CLF).expect("a record");
+    let expected = [Some("/a".to_owned()), Some("200".to_owned())];
+    assert_eq!(kind(&reader), expected);
+    assert_eq!(parts(&reader), [Some("10.0.0.1".to_owned())]);
+    let line = br#"{"ts":1431857103,"addr":"10.0.0.1","path":"/a?b=1","code":200}"#;
+    read(&mut reader, line).expect("a record");
+    assert_eq!(kind(&reader), expected);
+    // A line is judged also where its path is missing or no text.
+    let line = br#"{"ts":1431857103,"addr":"10.0.0.1","path":["/a"]}"#;
+    read(&mut reader, line).expect("a record");
+    assert_eq!(kind(&reader), [None, None]);
 }
 
 #[test]
