@@ -61,6 +61,44 @@ defmodule RateLimiter.Support.Nodes.Guest do
     receive do: ({^pid, :started} -> :ok)
   end
 
+  @doc "Serves the dashboard of this node alone, and returns its port."
+  @spec dashboard() :: :inet.port_number()
+  def dashboard do
+    caller = self()
+
+    spawn(fn ->
+      {:ok, server} = RateLimiter.Dashboard.start_link(port: 0)
+      send(caller, {:port, RateLimiter.Dashboard.port(server)})
+      Process.sleep(:infinity)
+    end)
+
+    receive do: ({:port, port} -> port)
+  end
+
+  @doc "Runs a task of Mix that does not end, and returns its first line."
+  @spec first_line(module, [String.t()]) :: String.t()
+  def first_line(task, argv) do
+    {:ok, output} = StringIO.open("")
+
+    spawn(fn ->
+      Process.group_leader(self(), output)
+      task.run(argv)
+    end)
+
+    line(output)
+  end
+
+  defp line(output) do
+    case output |> StringIO.contents() |> elem(1) |> String.split("\n") do
+      [line, _rest] ->
+        line
+
+      _nothing ->
+        Process.sleep(10)
+        line(output)
+    end
+  end
+
   @doc "How many nodes this one knows of."
   @spec nodes() :: pos_integer
   def nodes, do: RateLimiter.stats().redis.nodes
