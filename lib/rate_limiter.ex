@@ -132,11 +132,11 @@ defmodule RateLimiter do
   @doc """
   Charges the cost of a call to windows if their limits allow it, in one atomic step.
 
-  Returns `{:ok, usage}`, or `{:error, :rate_limited, usage}` for a denied call, which consumes nothing. A denial is not
-  an exception, whatever the id and the cost are. During an outage of Redis a limiter with `on_outage: :deny` returns
+  Returns `{:ok, usage}`, or `{:error, :rate_limited, usage}` for a denied call, which consumes nothing. A denial is never
+  an exception. During an outage of Redis a limiter with `on_outage: :deny` returns
   `{:error, :unavailable, usage}`.
 
-  Several windows are decided together: all are charged, or none is, and no other call is decided in between. The empty
+  Several windows are decided together: either all are charged or no window is, and no other call is decided in between. The empty
   list stands for all windows of the limiter. The usage is that of the window that denied or, if the call was admitted,
   of the window with the least left.
 
@@ -349,7 +349,7 @@ defmodule RateLimiter do
   def refund(limiter, id), do: refund(limiter, id, [], [])
 
   @doc """
-  Gives a cost back to an id, whatever call it was charged for.
+  Gives a cost back to an id, without regard to the call that it was charged for.
 
   Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
   used gives back what it has used; a negative cost gives back nothing. It assumes that what is given back still counts: if the

@@ -15,7 +15,7 @@ defmodule RateLimiter.Audit do
   ## Ids
 
   No line has an id in clear. With `ids: :hashed`, the default, `id` is the beginning of an HMAC-SHA-256 under the key: the same on
-  all nodes that have the key, and without it no one can find the id by trying all that there are. `hash/1` returns it for an id that you
+  all nodes that have the key. Without the key, the id cannot be found by trying all ids. `hash/1` returns it for an id that you
   look for. While the audit is attached, `:id_hash` of all events is made under this key, too.
 
   `key` in the line is the key's name. To rotate a key, attach again with a new one under a new name: lines of one id before and after

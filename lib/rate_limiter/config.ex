@@ -31,7 +31,7 @@ defmodule RateLimiter.Config do
       iex> RateLimiter.Config.from_env()
       [store: :local]
 
-  Raises `ArgumentError` if `REDIS_ENABLED` is none of these values, or `REDIS_PORT` is not a port.
+  Raises `ArgumentError` if `REDIS_ENABLED` has another value, or `REDIS_PORT` is not a port.
   """
   @spec from_env() :: [store: :local | {:redis, keyword}]
   def from_env, do: [store: if(enabled?(), do: {:redis, redis()}, else: :local)]

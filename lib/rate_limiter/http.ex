@@ -107,7 +107,7 @@ defmodule RateLimiter.HTTP do
       address, for example `"cf-connecting-ip"` or `"fly-client-ip"`
     * `:v6` - the prefix length of IPv6 networks, 48 to 128, by default 64: one customer has a /64 or more
 
-  A peer that is not trusted is the client, whatever its headers are. An address that is not valid ends the list, so the
+  A peer that is not trusted is the client: its headers are not read. An address that is not valid ends the list, so the
   proxy that reported it counts as the client. IPv4 addresses that are mapped into IPv6 are returned as IPv4. A peer on a Unix
   socket that sends no valid address is `:local`. No header raises.
 

@@ -108,7 +108,7 @@ defmodule RateLimiter.Metrics do
         Telemetry.Metrics.counter("circuit_breaker.trips.total",
           event_name: [:rate_limiter, :circuit_breaker, :opened],
           measurement: :count,
-          # A probe that fails opens the breaker again, and is no new trip.
+          # A failed probe opens the breaker again, which does not count as another trip.
           keep: &(&1.from == :closed),
           tags: [:server],
           description: "Times that the breaker of a Redis server opened"

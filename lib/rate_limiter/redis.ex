@@ -37,7 +37,7 @@ defmodule RateLimiter.Redis do
     * `:pending` - calls that wait for their answer.
     * `:owing` - ids with usage that was admitted during an outage and is not yet reported to Redis.
     * `:away?` - in each limiter, whether this node decides alone, in a Cluster about the keys of a server at least.
-    * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` if none is known.
+    * `:breaker` - `:closed`, `:half_open` or `:opened`. Of several servers the worst state, `nil` while no server is known.
     * `:redis` - a map of the client: `:nodes`, the number of nodes that share the limits; `:heartbeat`, why Redis refuses
       the heartbeats by which they count each other, or `nil`; `:servers`; a `:problem` with
       the discovery of servers; and totals since the start, `:calls`, the `:batches` that they were sent in,

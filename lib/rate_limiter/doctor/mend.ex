@@ -28,7 +28,7 @@ defmodule RateLimiter.Doctor.Mend do
      "the memory of the server is full: raise its maxmemory, or give limits a server of their own"},
     {~r/LOADING/, "the server is loading its data from disk: wait until it has finished"},
     {~r/max number of clients/,
-     "raise maxclients of the server; CLIENT LIST shows who holds its connections"},
+     "raise maxclients of the server; CLIENT LIST shows which clients hold its connections"},
     {~r/BUSY/, "another script runs for too long: SCRIPT KILL ends it, if it has not written"},
     {~r/does not know the group/,
      "set group: (--group) to the name in the Sentinel's configuration: SENTINEL MASTERS lists them"},

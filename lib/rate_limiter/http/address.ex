@@ -102,7 +102,7 @@ defmodule RateLimiter.HTTP.Address do
       :error -> Options.expected!([:peer], "an IP address or {:local, path}", peer)
     end
   rescue
-    # `elem/2` of what is not a tuple.
+    # `elem/2` of a term that is not a tuple.
     _error in ArgumentError -> Options.expected!([:peer], "an IP address or {:local, path}", peer)
   end
 

@@ -36,8 +36,8 @@ defmodule RateLimiter.Instance.Config do
     top: [
       type: {:in, 1..1_000},
       doc:
-        "how many ids of each window are counted for `RateLimiter.top/4`, those that call and are denied most, at most " <>
-          "1,000. By default none are."
+        "how many ids of each window are counted for `RateLimiter.top/4`, at most 1,000: those that call most, and those " <>
+          "that are denied most. By default no ids are counted."
     ],
     ids: [
       type: {:in, [:hashed, :keep]},

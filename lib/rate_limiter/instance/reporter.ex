@@ -144,7 +144,7 @@ defmodule RateLimiter.Instance.Reporter do
           do: {limiter, handle, Store.stats(handle)}
 
     counts = for {_limiter, handle, %{} = counts} <- now, into: %{}, do: {handle, counts}
-    # First, since a count must not be reported twice, whatever a handler does to this process.
+    # First: a count must not be reported twice, even if a handler ends this process.
     :ets.insert(instance.table, {@reported, counts})
 
     for {limiter, handle, %{} = counts} <- now do

@@ -200,7 +200,7 @@ defmodule RateLimiter.Metrics.Families do
     ]
   end
 
-  # The entries about the gate of the node have no subsystem, and an empty label is none.
+  # Entries about the gate of the node have no subsystem. For Prometheus, an empty label equals a missing one.
   defp text(nil), do: ""
   defp text(name), do: Atom.to_string(name)
 end

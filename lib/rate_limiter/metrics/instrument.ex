@@ -1,7 +1,7 @@
 defmodule RateLimiter.Metrics.Instrument do
   @moduledoc false
-  # A metric as an instrument of OpenTelemetry: its unit and the mark of a counter are no part of its name, because an
-  # exporter to Prometheus appends them.
+  # A metric as an instrument of OpenTelemetry: its name has neither the unit nor the mark of a counter, because an
+  # exporter to Prometheus appends both.
 
   # In seconds: of the default timeout of 50 ms, below and above.
   @buckets [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25]

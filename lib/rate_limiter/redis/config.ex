@@ -196,7 +196,7 @@ defmodule RateLimiter.Redis.Config do
     url = url!(given.url)
     check_topology!(given)
 
-    # Options that only name the topology are no fields.
+    # Options that only name the topology have no field of their own.
     config =
       struct(
         __MODULE__,

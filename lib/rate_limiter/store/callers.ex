@@ -1,6 +1,6 @@
 defmodule RateLimiter.Store.Callers do
   @moduledoc false
-  # Who calls a limiter most, and who is denied most, as the native library counts it.
+  # The ids that call a limiter most, and those that are denied most, as the native library counts them.
 
   alias RateLimiter.Core.{Errors, Native}
   alias RateLimiter.Instance.{Config, Registry}
