@@ -32,7 +32,8 @@ defmodule RateLimiter do
           per: period,
           burst: pos_integer | nil,
           sub_windows: pos_integer | nil,
-          aligned: boolean | nil
+          aligned: boolean | nil,
+          enforce: boolean
         }
 
   @typedoc "The answer to a call. `:unavailable` only during an outage of Redis, with `on_outage: :deny`."
@@ -390,7 +391,8 @@ defmodule RateLimiter do
   @doc """
   Changes the limit of a window at run time, and keeps what ids have used.
 
-  Takes at least one of `:limit`, `:per` and `:burst`. A burst that was not configured follows the limit.
+  Takes at least one of `:limit`, `:per`, `:burst` and `:enforce`. A burst that was not configured follows the limit.
+  `enforce: false` turns shadow mode on, `enforce: true` off.
 
       iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
       iex> RateLimiter.update_limit(:login, :attempts, limit: 10)
@@ -485,7 +487,8 @@ defmodule RateLimiter do
     * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
       overflow bucket, and expired ids of both kinds that were removed, since the start.
     * `:windows`, of each limiter only - the calls of each window: `:allowed`, `:denied` and `:unavailable`, `:thresholds`
-      (calls that emitted `[:rate_limiter, :threshold]`), and `:sources`, the allowed and denied calls by what decided
+      (calls that emitted `[:rate_limiter, :threshold]`), `:would_deny` (admitted calls that the window would have denied if it
+      was enforced), and `:sources`, the allowed and denied calls by what decided
       them, as `:source` of `RateLimiter.Usage`. A call on several windows counts once, under the window that denied it or
       has the least left.
 
@@ -510,7 +513,7 @@ defmodule RateLimiter do
 
   The limiter counts them only with the option `top:`, the number of ids that it counts in each window. Returns at most
   `count` maps, the highest count first: `:calls` and `:denied` are calls on this node, `:denied` those that this window
-  denied.
+  denied, or would have denied if it is in shadow mode.
 
   With `top: m` and `n` calls in that time, a count is never too high, and too low by at most `n / m`. So every id with
   more than `n / m` calls is among those that are counted. The same holds for denied calls, with the number of these.

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Audit do
   @moduledoc ~S"""
-  One structured line for each denied call. Off by default.
+  One structured line for each denied call, and for each that a window in shadow mode would have denied. Off by default.
 
       # in the application's start/2, before its children
       RateLimiter.Audit.attach(key: {"2026-11", {:system, "LIMITS_AUDIT_KEY"}})
@@ -11,6 +11,8 @@ defmodule RateLimiter.Audit do
       {"time": "2026-11-30T03:12:45.120394Z", "event": "violation", "node": "shop@10.0.0.7", "limiter": "login",
        "window": "attempts", "cost": 1, "max": 5, "current": 5, "retry_after_ms": 720000, "source": "local",
        "id": "5fd924625f6ab16a", "key": "2026-11", "left_out": 0}
+
+  `event` is `violation`, or `would_deny` for a call that was admitted because its window is in shadow mode.
 
   ## Ids
 
@@ -37,7 +39,7 @@ defmodule RateLimiter.Audit do
   alias RateLimiter.Store
   alias RateLimiter.Telemetry.IdHash
 
-  @event [:rate_limiter, :violation]
+  @events [[:rate_limiter, :violation], [:rate_limiter, :would_deny]]
 
   @schema [
     key: [
@@ -104,7 +106,7 @@ defmodule RateLimiter.Audit do
     IdHash.put_key(name, key, config.ids == :networks)
 
     # The limit of the lines lives as long as its owner, and so as long as the handler.
-    :telemetry.attach(__MODULE__, @event, &__MODULE__.handle/4, %{
+    :telemetry.attach_many(__MODULE__, @events, &__MODULE__.handle/4, %{
       lines: {handle, owner},
       left_out: :atomics.new(1, signed: false),
       to: config.to || (&__MODULE__.log/1)
@@ -126,12 +128,12 @@ defmodule RateLimiter.Audit do
   def log(line), do: Logger.notice(line, domain: [:rate_limiter, :audit])
 
   @doc false
-  def handle(_event, measurements, metadata, %{left_out: left_out, to: to} = config) do
+  def handle([_, event], measurements, metadata, %{left_out: left_out, to: to} = config) do
     {handle, _owner} = config.lines
 
     if Store.take?(handle, :lines, :lines) do
       before = :atomics.exchange(left_out, 1, 0)
-      write(line(measurements, metadata, before), before, to, left_out)
+      write(line(event, measurements, metadata, before), before, to, left_out)
     else
       :atomics.add(left_out, 1, 1)
     end
@@ -144,9 +146,9 @@ defmodule RateLimiter.Audit do
     _error -> :atomics.add(left_out, 1, before + 1)
   end
 
-  defp line(measurements, metadata, left_out) do
+  defp line(event, measurements, metadata, left_out) do
     fields =
-      [time: DateTime.to_iso8601(DateTime.utc_now()), event: "violation", node: text(node())] ++
+      [time: DateTime.to_iso8601(DateTime.utc_now()), event: text(event), node: text(node())] ++
         for(key <- [:limiter, :window], do: {key, text(metadata[key])}) ++
         for(key <- [:cost, :max, :current], do: {key, measurements[key]}) ++
         [retry_after_ms: wait(metadata.retry_after_ms), source: text(metadata.source)] ++

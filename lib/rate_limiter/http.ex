@@ -47,6 +47,9 @@ defmodule RateLimiter.HTTP do
   within the configured rate, at the present scale. It is at least `next_after_ms`, the time until more than `r` is
   available. For a denied window, `t` is the time to retry. Sub-second periods have no `w`.
 
+  A window in shadow mode (`enforce: false`) is not announced: a client that slowed down for it would be limited. With no other
+  window, there are no fields.
+
   `limit`, period and `t` of an admitted call are those of the running limiter. If it is not running on this node, the
   quota is `usage.max`, and `w` and `t` are left out.
 

@@ -173,8 +173,11 @@ defmodule RateLimiter.Logger do
   defp line([_, :limit, :changed], %{from: from, to: to} = metadata, _instance),
     do: "#{metadata.limiter}.#{metadata.window}: changed from #{numbers(from)} to #{numbers(to)}"
 
-  defp numbers(%{limit: limit, per_ms: per_ms, burst: burst}),
-    do: "#{limit} per #{per_ms} ms" <> if(burst, do: " with bursts of #{burst}", else: "")
+  defp numbers(%{limit: limit, per_ms: per_ms, burst: burst, enforce: enforce}) do
+    bursts = if burst, do: " with bursts of #{burst}", else: ""
+    shadow = if enforce, do: "", else: " in shadow mode"
+    "#{limit} per #{per_ms} ms#{bursts}#{shadow}"
+  end
 
   defp new?(table, reason) do
     logged = :ets.select_count(table, [{{{:logged, :reason, :_}, :_}, [], [true]}])

@@ -12,6 +12,7 @@ defmodule RateLimiter.Metrics do
   | `rate_limiter_checks_total` | `limiter`, `window`, `source`, `result` | calls; `result` is `allowed`, `denied` or `unavailable` |
   | `rate_limiter_violations_total` | `limiter`, `window`, `source` | denied calls |
   | `rate_limiter_near_limit_total` | `limiter`, `window` | ids that reached the `:threshold` of a limiter |
+  | `rate_limiter_shadow_denials_total` | `limiter`, `window` | admitted calls that a window in shadow mode would have denied |
   | `rate_limiter_limit` | `limiter`, `window` | the largest amount that can be taken at once now |
   | `rate_limiter_keys`, `rate_limiter_request_ids` | `limiter` | ids in memory, and ids of calls |
   | `rate_limiter_memory_bytes` | `limiter` | bytes of both |
@@ -75,8 +76,9 @@ defmodule RateLimiter.Metrics do
         {TelemetryMetricsStatsd, metrics: RateLimiter.Metrics.definitions()}
 
     They are `rate_limiter.checks.total`, `rate_limiter.violations.total`, `rate_limiter.near_limit.total`,
-    `rate_limiter.fallback.usage`, `rate_limiter.keys`, `rate_limiter.memory.bytes`, `rate_limiter.overflowed.total`,
-    `redis.command.duration`, `circuit_breaker.trips.total` and `vsm.rate_limiter.adaptations`. The first seven come from
+    `rate_limiter.shadow_denials.total`, `rate_limiter.fallback.usage`, `rate_limiter.keys`, `rate_limiter.memory.bytes`,
+    `rate_limiter.overflowed.total`, `redis.command.duration`, `circuit_breaker.trips.total` and
+    `vsm.rate_limiter.adaptations`. The first eight come from
     the events at each `:stats_interval`, so they cost a call nothing. This function exists where `:telemetry_metrics` is a
     dependency of the application.
     """
@@ -86,6 +88,11 @@ defmodule RateLimiter.Metrics do
         window("rate_limiter.checks.total", :checks, "Decided calls"),
         window("rate_limiter.violations.total", :denied, "Denied calls"),
         window("rate_limiter.near_limit.total", :thresholds, "Ids that reached the threshold"),
+        window(
+          "rate_limiter.shadow_denials.total",
+          :would_deny,
+          "Calls that shadow mode admitted"
+        ),
         window("rate_limiter.fallback.usage", :fallbacks, "Calls decided without Redis"),
         size("rate_limiter.keys", :keys, description: "Ids in memory"),
         size("rate_limiter.memory.bytes", :bytes, unit: :byte, description: "Bytes of ids"),

@@ -1,13 +1,15 @@
 if match?({:module, _}, Code.ensure_compiled(:otel_span)) do
   defmodule RateLimiter.OpenTelemetry do
     @moduledoc """
-    Denials and thresholds as events of the caller's span, and the metrics of `RateLimiter.Metrics` as instruments.
+    Denials, also those of windows in shadow mode, and thresholds as events of the caller's span, and the metrics of
+    `RateLimiter.Metrics` as instruments.
 
     Attach it when the application starts:
 
         RateLimiter.OpenTelemetry.attach()
 
-    A denied call adds the event `rate_limiter.denied` to the current span of the calling process, and a call with which an id
+    A denied call adds the event `rate_limiter.denied` to the current span of the calling process, a call that a window in
+    shadow mode would have denied the event `rate_limiter.would_deny`, and a call with which an id
     reaches the `:threshold` of a limiter the event `rate_limiter.threshold`. An allowed call adds nothing. Where no span is
     recorded, nothing is built.
 
@@ -22,6 +24,7 @@ if match?({:module, _}, Code.ensure_compiled(:otel_span)) do
 
     @events %{
       [:rate_limiter, :violation] => "rate_limiter.denied",
+      [:rate_limiter, :would_deny] => "rate_limiter.would_deny",
       [:rate_limiter, :threshold] => "rate_limiter.threshold"
     }
 

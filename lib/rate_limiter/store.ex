@@ -210,8 +210,8 @@ defmodule RateLimiter.Store do
   @doc "Changes the limit of a window. Usage is kept."
   @spec update_limit(Native.handle(), {atom, Limit.t()}) :: :ok | {:error, String.t()}
   def update_limit(handle, {window, limit}) do
-    {^window, _algorithm, amount, per_ns, burst, _, _} = Limit.to_native({window, limit})
-    Native.update_limit(handle, window, amount, per_ns, burst)
+    {^window, _, amount, per_ns, burst, _, {_, enforced?}} = Limit.to_native({window, limit})
+    Native.update_limit(handle, window, {amount, per_ns, burst, enforced?})
   end
 
   @doc "Returns the size and the counts of a limiter."

@@ -6,6 +6,7 @@ defmodule RateLimiter.Telemetry do
   | --- | --- |
   | `[:rate_limiter, :check]` | a call was decided |
   | `[:rate_limiter, :violation]` | a call was denied |
+  | `[:rate_limiter, :would_deny]` | a window in shadow mode would have denied a call |
   | `[:rate_limiter, :threshold]` | an id has used the share `:threshold` of a limit |
   | `[:rate_limiter, :stats]` | every `:stats_interval`, for each window |
   | `[:rate_limiter, :memory]` | every `:stats_interval`, for each limiter |
@@ -38,7 +39,7 @@ defmodule RateLimiter.Telemetry do
     * `:limiter`
     * `:window` - of several windows the one that denied or has the least left
     * `:result` - `:allowed`, `:denied` or `:unavailable`
-    * `:source` and `:scale` - as in `RateLimiter.Usage`
+    * `:source`, `:scale` and `:would_deny` - as in `RateLimiter.Usage`
 
   Calls on a subsystem emit this event and `[:rate_limiter, :violation]`, too. There `:limiter` is the subsystem, and
   `:window` is `:rate`, or `:in_flight` or `:gate` if one of these denied the call.
@@ -61,6 +62,12 @@ defmodule RateLimiter.Telemetry do
       secret of this node, so it cannot be found by trying all possible ids. It changes with a restart, and differs
       between nodes, unless `RateLimiter.Audit` is attached with a key.
     * `:network` - the network of an id that is an IP address, only while `RateLimiter.Audit` is attached with `ids: :networks`
+
+  ## `[:rate_limiter, :would_deny]`
+
+  Emitted for each admitted call and each window in shadow mode (`enforce: false`) that would have denied it, independent of
+  `:events`. Measurements and metadata are those of `[:rate_limiter, :violation]`; `:retry_after_ms` is how long the call would
+  have had to wait.
 
   ## `[:rate_limiter, :threshold]`
 
@@ -93,6 +100,7 @@ defmodule RateLimiter.Telemetry do
   | `:unavailable` | calls | without an answer, because Redis is away and the limiter has `on_outage: :deny` |
   | `:fallbacks` | calls | allowed or denied by this node alone during an outage of Redis |
   | `:thresholds` | calls | that emitted `[:rate_limiter, :threshold]` |
+  | `:would_deny` | calls | admitted, and would have been denied by this window if it was enforced. They are among the allowed calls of the window that decided |
 
   Metadata:
 
@@ -123,8 +131,8 @@ defmodule RateLimiter.Telemetry do
 
   Emitted when `RateLimiter.update_limit/3` has changed a limit, in the process that changes the limiters of the instance.
 
-  Measurements: `:count`, always 1. Metadata: `:instance`, `:limiter` and `:window`; `:from` and `:to`, maps with `:limit`, `:per_ms` and
-  `:burst` (`nil` if it was not configured).
+  Measurements: `:count`, always 1. Metadata: `:instance`, `:limiter` and `:window`; `:from` and `:to`, maps with `:limit`, `:per_ms`,
+  `:burst` (`nil` if it was not configured) and `:enforce`.
 
   ## `[:rate_limiter, :clock]`
 
@@ -282,6 +290,7 @@ defmodule RateLimiter.Telemetry do
 
   @check [:rate_limiter, :check]
   @violation [:rate_limiter, :violation]
+  @would_deny [:rate_limiter, :would_deny]
   @threshold [:rate_limiter, :threshold]
   @adaptation [:rate_limiter, :vsm, :adaptation]
   @adapted [:subsystem, :action, :binding, :held_by, :sentence, :dry_run, :agreement, :epoch]
@@ -306,12 +315,22 @@ defmodule RateLimiter.Telemetry do
   def allowed(_usage, _events, _id), do: :ok
 
   @doc false
+  @spec would_deny(Usage.t(), RateLimiter.Core.Native.emits(), RateLimiter.id()) :: :ok
+  def would_deny(usage, events, id) do
+    for own <- parts(usage), own.would_deny, do: exceeded(@would_deny, own, id)
+    allowed(usage, events, id)
+  end
+
+  defp parts(%Usage{windows: windows} = usage) when windows == %{}, do: [usage]
+  defp parts(%Usage{windows: windows}), do: Map.values(windows)
+
+  @doc false
   @spec denied(Usage.t(), RateLimiter.Core.Native.events(), RateLimiter.id()) :: :ok
-  def denied(usage, :none, id), do: violation(usage, id)
+  def denied(usage, :none, id), do: exceeded(@violation, usage, id)
 
   def denied(usage, _events, id) do
     check(usage, :denied)
-    violation(usage, id)
+    exceeded(@violation, usage, id)
   end
 
   @doc false
@@ -378,8 +397,10 @@ defmodule RateLimiter.Telemetry do
     :telemetry.execute([:rate_limiter, :limit, :changed], %{count: 1}, metadata)
   end
 
-  defp numbers(%Limit{limit: limit, per: per, burst: burst}),
-    do: %{limit: limit, per_ms: div(Limit.nanoseconds(per), 1_000_000), burst: burst}
+  defp numbers(%Limit{limit: limit, per: per, burst: burst, enforce: enforce}) do
+    per_ms = div(Limit.nanoseconds(per), 1_000_000)
+    %{limit: limit, per_ms: per_ms, burst: burst, enforce: enforce}
+  end
 
   @doc false
   @spec fallback(:started | :stopped, map) :: :ok
@@ -389,20 +410,28 @@ defmodule RateLimiter.Telemetry do
   # Building the maps costs more than checking for handlers, so check first.
   defp check(usage, result) do
     if listened?(@check) do
-      %Usage{limiter: limiter, window: window, source: source, scale: scale} = usage
       measurements = %{cost: usage.cost, remaining: usage.remaining, current: usage.current}
-      metadata = %{limiter: limiter, window: window, result: result, source: source, scale: scale}
+
+      metadata = %{
+        limiter: usage.limiter,
+        window: usage.window,
+        result: result,
+        source: usage.source,
+        scale: usage.scale,
+        would_deny: usage.would_deny
+      }
+
       :telemetry.execute(@check, measurements, metadata)
     else
       :ok
     end
   end
 
-  defp violation(usage, id) do
-    if listened?(@violation) do
+  defp exceeded(event, usage, id) do
+    if listened?(event) do
       measurements = Map.take(usage, [:cost, :max, :current])
       metadata = Map.take(usage, [:limiter, :window, :source, :scale, :retry_after_ms])
-      :telemetry.execute(@violation, measurements, Map.merge(metadata, IdHash.fields(id)))
+      :telemetry.execute(event, measurements, Map.merge(metadata, IdHash.fields(id)))
     else
       :ok
     end

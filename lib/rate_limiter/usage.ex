@@ -11,6 +11,8 @@ defmodule RateLimiter.Usage do
     * `next_after_ms` - milliseconds until one more unit is left than `remaining`, without further calls. `0` if `remaining`
       is `max`, and `1_000` in an `:unavailable` answer
     * `reset_after_ms` - milliseconds until nothing is in use, without further calls
+    * `would_deny` - whether the call was admitted only because a window is in shadow mode (`enforce: false`). In `windows`,
+      `true` for each such window that would have denied it; `retry_after_ms` of that window is how long
     * `retry_after_ms` - milliseconds until the same call can be admitted: `0` if it was, `:infinity` if its cost can
       never be admitted (it is negative or above the limit). In an `:unavailable` answer it is `1_000`, and `remaining` is
       0. It is also `1_000` if this node's share of the limit is too small for the cost, while Redis is away
@@ -38,6 +40,7 @@ defmodule RateLimiter.Usage do
             retry_after_ms: 0,
             source: :local,
             scale: 1.0,
+            would_deny: false,
             windows: %{},
             receipt: nil
 
@@ -53,6 +56,7 @@ defmodule RateLimiter.Usage do
           retry_after_ms: non_neg_integer | :infinity,
           source: :local | :redis | :fallback,
           scale: float,
+          would_deny: boolean,
           windows: %{optional(atom) => t},
           receipt: receipt | nil
         }
@@ -125,6 +129,39 @@ defmodule RateLimiter.Usage do
 
   def receipt(%__MODULE__{receipt: {limiter, id, windows, cost, at, serial, request}}),
     do: {limiter, id, windows, {at, serial, cost, request}}
+
+  @doc false
+  # The usage of a call that was admitted in shadow mode with its receipt, which is about the windows that were charged. The
+  # windows of a call with a request id are part of its name, so they stay.
+  @spec with_receipt(t, Native.answer(), RateLimiter.id(), atom | [atom], binary | nil) :: t
+  def with_receipt(usage, answer, id, windows, request) do
+    {at, serial} =
+      case answer do
+        {_, _, _, _, _, _, _, _, at, serial} -> {at, serial}
+        {_, _, _, _, _, _, at, serial} -> {at, serial}
+      end
+
+    {windows, serial} = charged(usage, windows, serial, request)
+    %{usage | receipt: {usage.limiter, id, windows, usage.cost, at, serial, request}}
+  end
+
+  defp charged(usage, windows, serial, request) do
+    case for {window, %{would_deny: false}} <- usage.windows, do: window do
+      [] -> {windows, 0}
+      charged when request == nil -> {charged, serial}
+      _named -> {windows, serial}
+    end
+  end
+
+  @doc false
+  # The usage of a call that was admitted only because a window is in shadow mode: such a window has a time to wait.
+  @spec in_shadow(t) :: t
+  def in_shadow(%__MODULE__{windows: windows} = usage) do
+    windows =
+      Map.new(windows, fn {name, own} -> {name, %{own | would_deny: own.retry_after_ms != 0}} end)
+
+    %{usage | would_deny: true, windows: windows}
+  end
 
   # Without a scale, which is usual, no float is created.
   defp scale(1_000_000), do: 1.0

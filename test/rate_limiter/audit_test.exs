@@ -36,6 +36,17 @@ defmodule RateLimiter.AuditTest do
     |> Map.new(fn [name, value] -> {name, value} end)
   end
 
+  test "a call that shadow mode admits is a line of its own kind" do
+    attach([])
+    :ok = RateLimiter.update_limit(:audited, :w, enforce: false)
+    {:ok, _usage} = RateLimiter.check_and_track(:audited, "ann", :w, cost: 2)
+
+    assert %{"event" => ~s("would_deny"), "window" => ~s("w"), "retry_after_ms" => "null"} =
+             line()
+
+    refute_received {:line, _line}
+  end
+
   test "each denied call is one line, in which the id is hashed under the key" do
     attach([])
     {:ok, _usage} = RateLimiter.check_and_track(:audited, "ann")

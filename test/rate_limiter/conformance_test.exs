@@ -60,6 +60,56 @@ defmodule RateLimiter.ConformanceTest do
         {:ok, limiter: limiter, source: options[:source]}
       end
 
+      test "a window in shadow mode admits what it would deny, and counts as if it was enforced",
+           %{limiter: limiter} do
+        for {window, _options} <- @algorithms do
+          :ok = RateLimiter.update_limit(limiter, window, enforce: false)
+          assert {:ok, %{would_deny: false}} = check(limiter, window, cost: 48)
+          assert {:ok, %{would_deny: true} = usage} = check(limiter, window, cost: 3)
+          assert {usage.remaining, usage.retry_after_ms > 0} == {2, true}
+          # What it did not take is not given back.
+          assert {:ok, %{remaining: 2}} = RateLimiter.refund(usage)
+          assert {:ok, %{would_deny: true}} = RateLimiter.peek(limiter, 1, window, cost: 3)
+
+          assert {:ok, %{would_deny: true, retry_after_ms: :infinity}} =
+                   check(limiter, window, cost: 51)
+
+          assert {:ok, %{would_deny: false, remaining: 0}} = check(limiter, window, cost: 2)
+          :ok = RateLimiter.update_limit(limiter, window, enforce: true)
+          assert {:rate_limited, %{would_deny: false}} = check(limiter, window, cost: 1)
+
+          assert %{allowed: 4, denied: 1, would_deny: 2} =
+                   RateLimiter.stats(limiter).limiters[limiter].windows[window]
+        end
+      end
+
+      test "a call is denied by the windows that are enforced, and its usage is theirs",
+           %{limiter: limiter} do
+        :ok = RateLimiter.update_limit(limiter, :fixed_window, enforce: false)
+        windows = [:token_bucket, :fixed_window]
+        {:ok, _usage} = check(limiter, :fixed_window, cost: 45)
+
+        assert {:ok, %{window: :token_bucket, would_deny: true, remaining: 44} = usage} =
+                 check(limiter, windows, cost: 6)
+
+        assert {usage.windows.token_bucket.would_deny, usage.windows.fixed_window.would_deny} ==
+                 {false, true}
+
+        assert usage.windows.fixed_window.remaining == 5
+
+        # A refund gives back to the window that was charged.
+        assert {:ok, %{remaining: 50}} = RateLimiter.refund(usage)
+        assert {:ok, %{remaining: 5}} = RateLimiter.get_usage(limiter, 1, :fixed_window)
+
+        assert {:rate_limited, %{window: :token_bucket, would_deny: false}} =
+                 check(limiter, windows, cost: 51)
+
+        assert {:ok, %{remaining: 5}} = RateLimiter.get_usage(limiter, 1, :fixed_window)
+        options = [cost: 6, request_id: "shadow"]
+        assert {:ok, %{would_deny: true, remaining: 44}} = check(limiter, windows, options)
+        assert {:ok, %{would_deny: false, remaining: 44}} = check(limiter, windows, options)
+      end
+
       test "names the source of an answer", %{limiter: limiter, source: source} do
         assert {:ok, %{source: ^source, remaining: 49}} =
                  RateLimiter.check_and_track(limiter, "id", :token_bucket)

@@ -52,6 +52,26 @@ defmodule RateLimiter.HTTPTest do
       assert HTTP.fields(answer, format: :none) == []
     end
 
+    test "a window in shadow mode is not announced, whether it would deny or not" do
+      windows = [old: [limit: 5, per: :minute], new: [limit: 1, per: :hour, enforce: false]]
+      RateLimiter.Test.start(limiters: [shadowed: [windows: windows]])
+
+      for left <- [4, 3] do
+        answer = {:ok, _usage} = RateLimiter.check_and_track(:shadowed, 1)
+        assert [{"old", %{"r" => ^left}}] = parsed(answer)
+        assert fields(answer, format: :x_rate_limit)["x-ratelimit-remaining"] == "#{left}"
+      end
+
+      denied = {:error, :rate_limited, _} = RateLimiter.check_and_track(:shadowed, 1, cost: 4)
+      assert %{"retry-after" => "12"} = fields(denied)
+      {429, _type, body} = HTTP.problem(denied)
+      assert IO.iodata_to_binary(body) =~ ~s("violated-policies":["old"])
+      assert {:ok, %{would_deny: true}} = answer = RateLimiter.peek(:shadowed, 1, :new)
+
+      for format <- [:draft_11, :draft_6, :x_rate_limit],
+          do: assert(HTTP.fields(answer, format: format) == [])
+    end
+
     test "of random histories: no client that follows t exceeds the rate, nor is early" do
       for seed <- 1..150 do
         :rand.seed(:exsss, {seed, 2, 3})

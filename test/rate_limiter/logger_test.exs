@@ -140,8 +140,8 @@ defmodule RateLimiter.LoggerTest do
         {:ok, _} =
           RateLimiter.check_and_track(:logged, {"ann", System.unique_integer()}, :w, cost: 8)
 
-        :ok = RateLimiter.update_limit(:logged, :w, limit: 20, burst: 9)
-        :ok = RateLimiter.update_limit(:logged, :w, limit: 10, burst: 10)
+        :ok = RateLimiter.update_limit(:logged, :w, limit: 20, burst: 9, enforce: false)
+        :ok = RateLimiter.update_limit(:logged, :w, limit: 10, burst: 10, enforce: true)
 
         metadata = %{
           instance: name,
@@ -164,7 +164,7 @@ defmodule RateLimiter.LoggerTest do
     assert [one, other] = told.([:limits])
 
     assert one =~
-             "logged.w: changed from 10 per 3600000 ms with bursts of 10 to 20 per 3600000 ms with bursts of 9"
+             "logged.w: changed from 10 per 3600000 ms with bursts of 10 to 20 per 3600000 ms with bursts of 9 in shadow mode"
 
     assert other =~ "to 10 per 3600000 ms with bursts of 10"
     assert length(told.([:limits, :thresholds, :escalations])) == 4

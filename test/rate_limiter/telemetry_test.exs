@@ -6,6 +6,7 @@ defmodule RateLimiter.TelemetryTest do
   @check [:rate_limiter, :check]
   @violation [:rate_limiter, :violation]
   @threshold [:rate_limiter, :threshold]
+  @would_deny [:rate_limiter, :would_deny]
 
   setup do
     windows = [burst: [limit: 2, per: :second], slow: [limit: 5, per: :minute]]
@@ -15,7 +16,7 @@ defmodule RateLimiter.TelemetryTest do
         for(events <- [:all, :denials, :none], do: {events, [events: events, windows: windows]})
     )
 
-    listen([@check, @violation])
+    listen([@check, @violation, @would_deny])
   end
 
   describe "[:rate_limiter, :check]" do
@@ -29,7 +30,8 @@ defmodule RateLimiter.TelemetryTest do
                window: :burst,
                result: :allowed,
                source: :local,
-               scale: 1.0
+               scale: 1.0,
+               would_deny: false
              }
 
       refute_received {:event, _, _, _}
@@ -190,6 +192,52 @@ defmodule RateLimiter.TelemetryTest do
         RateLimiter.check_and_track(:none, :binary.copy("x", 1_000_000), :burst, cost: 3)
 
       assert_received {:event, @violation, _, %{id_hash: <<_::16-bytes>>}}
+    end
+  end
+
+  describe "[:rate_limiter, :would_deny]" do
+    setup do
+      windows = [
+        old: [limit: 5, per: :minute],
+        new: [limit: 2, per: :hour, enforce: false],
+        next: [limit: 1, per: :day, enforce: false]
+      ]
+
+      for events <- [:all, :none],
+          do: :ok = RateLimiter.add_limiter(:"shadow_#{events}", events: events, windows: windows)
+
+      :ok
+    end
+
+    test "is emitted for each window that would have denied the call, independent of :events" do
+      {:ok, %{would_deny: false}} = RateLimiter.check_and_track(:shadow_none, "u")
+      refute_received {:event, _, _, _}
+      {:ok, %{would_deny: true}} = RateLimiter.check_and_track(:shadow_none, "u")
+      assert_received {:event, @would_deny, %{cost: 1, max: 1, current: 1}, metadata}
+      assert %{limiter: :shadow_none, window: :next, source: :local, scale: 1.0} = metadata
+      assert metadata.id_hash =~ ~r/^[0-9a-f]{16}$/
+      assert metadata.retry_after_ms in 86_000_000..86_400_000
+      refute_received {:event, _, _, _}
+      {:ok, _usage} = RateLimiter.check_and_track(:shadow_none, "u")
+      windows = for _ <- 1..2, do: assert_received({:event, @would_deny, _, %{window: w}}) && w
+      assert Enum.sort(windows) == [:new, :next]
+    end
+
+    test "is emitted by a call on one window, whose check is an allowed one" do
+      for _ <- 1..3, do: {:ok, _} = RateLimiter.check_and_track(:shadow_all, "u", :new)
+      assert_received {:event, @check, %{remaining: 1}, %{would_deny: false}}
+      assert_received {:event, @check, %{remaining: 0}, %{would_deny: false}}
+      assert_received {:event, @would_deny, %{current: 2}, %{window: :new}}
+      assert_received {:event, @check, %{remaining: 0}, %{result: :allowed, would_deny: true}}
+      assert RateLimiter.allow?(:shadow_all, "u", :new)
+      assert_received {:event, @would_deny, _, _}
+      refute_received {:event, @violation, _, _}
+    end
+
+    test "is not emitted for a call that another window denies" do
+      {:error, :rate_limited, usage} = RateLimiter.check_and_track(:shadow_none, "u", cost: 6)
+      assert {usage.window, usage.would_deny} == {:old, false}
+      refute_received {:event, @would_deny, _, _}
     end
   end
 

@@ -62,12 +62,22 @@ defmodule RateLimiter.Core.Limit do
     ]
   ]
 
-  @changes @schema
-           |> Keyword.take([:limit, :per, :burst])
-           |> Enum.map(fn {key, rules} -> {key, Keyword.delete(rules, :required)} end)
+  @window @schema ++
+            [
+              enforce: [
+                type: :boolean,
+                default: true,
+                doc:
+                  "`false` for a window in shadow mode: it counts, reports what it would deny, and admits."
+              ]
+            ]
+
+  @changes @window
+           |> Keyword.take([:limit, :per, :burst, :enforce])
+           |> Enum.map(fn {key, rules} -> {key, Keyword.drop(rules, [:required, :default])} end)
 
   @enforce_keys [:algorithm, :limit, :per]
-  defstruct [:algorithm, :limit, :per, :burst, :sub_windows, :aligned]
+  defstruct [:algorithm, :limit, :per, :burst, :sub_windows, :aligned, enforce: true]
 
   @type t :: RateLimiter.limit()
 
@@ -79,14 +89,24 @@ defmodule RateLimiter.Core.Limit do
   @spec period() :: {:custom, (term -> boolean), String.t()}
   def period, do: @period
 
-  @doc "Returns the schema of a window's options."
+  @doc "Returns the schema of a limit's options."
   @spec schema() :: Options.schema()
   def schema, do: @schema
 
+  @doc "Returns the schema of a window's options: its limit, and whether that is enforced."
+  @spec window_schema() :: Options.schema()
+  def window_schema, do: @window
+
   @doc "Returns the limit that these options describe."
   @spec new!(term, Options.path()) :: t
-  def new!(options, path) do
-    limit = struct!(__MODULE__, Options.validate!(options, @schema, path))
+  def new!(options, path), do: new!(options, path, @schema)
+
+  @doc "Returns the limit of a window that these options describe."
+  @spec new_window!(term, Options.path()) :: t
+  def new_window!(options, path), do: new!(options, path, @window)
+
+  defp new!(options, path, schema) do
+    limit = struct!(__MODULE__, Options.validate!(options, schema, path))
     own!(limit, Map.new(options), path)
     limit = Map.merge(limit, Map.new(foreign(limit), &{&1, nil}))
     %{limit | sub_windows: filled!(limit, path).sub_windows}
@@ -123,7 +143,7 @@ defmodule RateLimiter.Core.Limit do
   @spec to_native({atom, t}) :: RateLimiter.Core.Native.window_spec()
   def to_native({name, %__MODULE__{} = limit}) do
     {name, native(limit.algorithm), limit.limit, nanoseconds(limit.per), limit.burst,
-     limit.sub_windows, limit.aligned == true}
+     limit.sub_windows, {limit.aligned == true, limit.enforce}}
   end
 
   @doc "Returns a period in nanoseconds."

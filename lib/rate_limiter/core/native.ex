@@ -21,7 +21,8 @@ defmodule RateLimiter.Core.Native do
   @type events :: :all | :denials | :none
   @type window_spec ::
           {window, algorithm :: atom, limit :: pos_integer, per_ns :: pos_integer,
-           burst :: pos_integer | nil, sub_windows :: pos_integer | nil, aligned? :: boolean}
+           burst :: pos_integer | nil, sub_windows :: pos_integer | nil,
+           {aligned? :: boolean, enforced? :: boolean}}
   @type rejection :: {:error, {window | nil, reason :: String.t()}}
   @type threshold_ppm :: 1..1_000_000 | nil
   @type options :: {events, max_keys :: pos_integer, threshold_ppm, clock :: :monotonic | clock}
@@ -61,20 +62,27 @@ defmodule RateLimiter.Core.Native do
   @spec plan(limiter) :: plan | refusal
   def plan(_limiter), do: not_loaded()
 
-  @spec update_limit(limiter, window, pos_integer, pos_integer, pos_integer | nil) ::
+  @type numbers ::
+          {limit :: pos_integer, per_ns :: pos_integer, burst :: pos_integer | nil,
+           enforced? :: boolean}
+
+  @spec update_limit(limiter, window, numbers) ::
           :ok | refusal | {:error, reason :: String.t()}
-  def update_limit(_limiter, _window, _limit, _per_ns, _burst), do: not_loaded()
+  def update_limit(_limiter, _window, _numbers), do: not_loaded()
 
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
-  @typedoc "Calls by window, of several windows under the one that decided, and those that passed its threshold."
+  @typedoc """
+  Calls by window, of several windows under the one that decided, those that passed its threshold, and the admitted ones that
+  it would have denied if it was enforced.
+  """
   @type window_stats ::
           {window,
            [
              {source :: :local | :redis | :fallback, allowed :: non_neg_integer,
               denied :: non_neg_integer, unavailable :: non_neg_integer}
-           ], passed :: non_neg_integer}
+           ], passed :: non_neg_integer, would_deny :: non_neg_integer}
 
   @spec stats(limiter) ::
           %{required(:windows) => [window_stats], optional(atom) => term} | refusal
@@ -115,7 +123,7 @@ defmodule RateLimiter.Core.Native do
   @type receipt ::
           {at :: non_neg_integer, serial :: non_neg_integer, charged :: cost,
            request_id :: binary | nil}
-  @type verdict :: :ok | :rate_limited | :unavailable
+  @type verdict :: :ok | :would_deny | :rate_limited | :unavailable
   @type retry_ms :: non_neg_integer | :infinity
   @type row ::
           {window, max :: non_neg_integer, remaining :: non_neg_integer,
@@ -126,9 +134,9 @@ defmodule RateLimiter.Core.Native do
 
   @typedoc "The answer of one window of a local limiter, with its receipt: `serial` is 0 if nothing was charged."
   @type usage ::
-          {:ok | :rate_limited, emits, max :: non_neg_integer, remaining :: non_neg_integer,
-           next_ms :: non_neg_integer, reset_ms :: non_neg_integer, retry_ms,
-           scale_ppm :: pos_integer, at :: non_neg_integer, serial :: non_neg_integer}
+          {:ok | :would_deny | :rate_limited, emits, max :: non_neg_integer,
+           remaining :: non_neg_integer, next_ms :: non_neg_integer, reset_ms :: non_neg_integer,
+           retry_ms, scale_ppm :: pos_integer, at :: non_neg_integer, serial :: non_neg_integer}
 
   @typedoc "Without rows, the windows are unknown. For a reset that was done, `:ok`."
   @type answer ::

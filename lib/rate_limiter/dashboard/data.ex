@@ -60,6 +60,7 @@ defmodule RateLimiter.Dashboard.Data do
             denials: window.denials,
             calls_per_second: rate(window.rates, :calls),
             denied_per_second: rate(window.rates, :denied),
+            would_deny_per_second: rate(window.rates, :would_deny),
             callers: callers(window.callers)
           ]
         end,

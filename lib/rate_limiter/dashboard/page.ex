@@ -81,6 +81,9 @@ defmodule RateLimiter.Dashboard.Page do
   defp scale(%{scale: scale}) when scale == 1.0, do: ""
   defp scale(%{scale: scale}), do: "scale #{Numbers.percent(scale)}"
 
+  defp would_deny?(%{rates: %{would_deny: would_deny}}), do: would_deny > 0
+  defp would_deny?(_window), do: false
+
   defp denies?(%{rates: %{denied: denied}}), do: denied > 0
   defp denies?(%{rates: nil}), do: false
 

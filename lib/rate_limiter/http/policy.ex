@@ -30,19 +30,28 @@ defmodule RateLimiter.HTTP.Policy do
           reduced?: boolean
         }
 
-  @doc "Returns the policies of an answer, in the order in which the limiter has its windows."
-  @spec all(RateLimiter.answer()) :: [t, ...]
+  @doc """
+  Returns the policies of an answer, in the order in which the limiter has its windows. A window in shadow mode is not a policy
+  for clients.
+  """
+  @spec all(RateLimiter.answer()) :: [t]
   def all(answer) do
     usage = usage!(answer)
     limits = limits(usage.limiter)
-    for usage <- usages(usage, limits), do: new(usage, limits[usage.window])
+
+    for own <- usages(usage, limits), enforced?(limits[own.window]) do
+      new(own, limits[own.window])
+    end
   end
+
+  defp enforced?(%Limit{enforce: enforce}), do: enforce
+  defp enforced?(nil), do: true
 
   @doc "Returns the seconds after which the denied call can be admitted."
   @spec retry_after([t]) :: pos_integer | :infinity
   def retry_after(policies) do
     # An atom is greater than any number.
-    policies |> Enum.map(& &1.wait) |> Enum.max() |> max(1)
+    for policy <- policies, reduce: 1, do: (wait -> max(wait, policy.wait))
   end
 
   defp usage!({:ok, %Usage{} = usage}), do: usage

@@ -4,8 +4,10 @@ defmodule RateLimiter.HTTP.Serializer do
 
   alias RateLimiter.HTTP.Policy
 
-  @spec fields(RateLimiter.HTTP.format(), [Policy.t(), ...]) :: [RateLimiter.HTTP.field()]
+  @spec fields(RateLimiter.HTTP.format(), [Policy.t()]) :: [RateLimiter.HTTP.field()]
   def fields(:none, _policies), do: []
+
+  def fields(_format, []), do: []
 
   def fields(:draft_11, policies) do
     [

@@ -9,10 +9,10 @@ defmodule RateLimiter.Instance.Config do
 
   @limiter [
     windows: [
-      type: {:each, &Limit.new!/2},
+      type: {:each, &Limit.new_window!/2},
       required: true,
       doc: "the limits that are decided together, by name, at most #{@max_windows}.",
-      keys: Limit.schema()
+      keys: Limit.window_schema()
     ],
     events: [
       type: {:in, [:all, :denials, :none]},

@@ -41,7 +41,7 @@ defmodule RateLimiter.Instance.Reporter do
     |> Limit.filled!()
     |> Map.from_struct()
     |> Map.put(:max, max)
-    |> Map.reject(fn {_key, value} -> is_nil(value) end)
+    |> Map.reject(fn {key, value} -> is_nil(value) or {key, value} == {:enforce, true} end)
   end
 
   @doc "Returns the counts of each limiter and of all together."

@@ -22,6 +22,8 @@ defmodule RateLimiter.Metrics.Families do
     rate_limiter_violations_total: {:counter, "Denied calls."},
     rate_limiter_near_limit_total:
       {:counter, "Ids that reached the threshold of a window, once in its period."},
+    rate_limiter_shadow_denials_total:
+      {:counter, "Admitted calls that a window in shadow mode would have denied."},
     rate_limiter_limit: {:gauge, "The largest amount that can be taken at once now."},
     rate_limiter_keys: {:gauge, "Ids in memory."},
     rate_limiter_request_ids: {:gauge, "Ids of calls in memory."},
@@ -105,6 +107,7 @@ defmodule RateLimiter.Metrics.Families do
       rate_limiter_checks_total: Enum.flat_map(windows, &checks/1),
       rate_limiter_violations_total: Enum.flat_map(windows, &violations/1),
       rate_limiter_near_limit_total: values(windows, :thresholds),
+      rate_limiter_shadow_denials_total: values(windows, :would_deny),
       rate_limiter_limit: maxima,
       rate_limiter_keys: values(limiters, :keys),
       rate_limiter_request_ids: values(limiters, :request_ids),

@@ -24,6 +24,11 @@ defmodule RateLimiter.Store.Answer do
         Telemetry.allowed(usage, events, id)
         {:ok, usage}
 
+      {:would_deny, events} ->
+        usage = usage |> Usage.in_shadow() |> Usage.with_receipt(answer, id, windows, request)
+        Telemetry.would_deny(usage, events, id)
+        {:ok, usage}
+
       {:rate_limited, events} ->
         Telemetry.denied(usage, events, id)
         new(answer, usage)
@@ -84,6 +89,7 @@ defmodule RateLimiter.Store.Answer do
   defp new(answer, usage) do
     case elem(answer, 0) do
       :ok -> {:ok, usage}
+      :would_deny -> {:ok, Usage.in_shadow(usage)}
       denied -> {:error, denied, usage}
     end
   end

@@ -10,6 +10,7 @@ defmodule RateLimiter.Store.Counts do
           denied: non_neg_integer,
           unavailable: non_neg_integer,
           thresholds: non_neg_integer,
+          would_deny: non_neg_integer,
           sources: %{optional(:local | :redis | :fallback) => decisions}
         }
 
@@ -29,13 +30,14 @@ defmodule RateLimiter.Store.Counts do
     |> away(stats)
   end
 
-  defp window({name, sources, passed}) do
+  defp window({name, sources, passed, would_deny}) do
     {name,
      %{
        allowed: sources |> Enum.map(&elem(&1, 1)) |> Enum.sum(),
        denied: sources |> Enum.map(&elem(&1, 2)) |> Enum.sum(),
        unavailable: sources |> Enum.map(&elem(&1, 3)) |> Enum.sum(),
        thresholds: passed,
+       would_deny: would_deny,
        sources:
          for(
            {source, allowed, denied, _} <- sources,

@@ -5,7 +5,7 @@ defmodule RateLimiter.Telemetry.Stats do
   @stats [:rate_limiter, :stats]
   @memory [:rate_limiter, :memory]
 
-  @counted [:allowed, :denied, :unavailable, :thresholds]
+  @counted [:allowed, :denied, :unavailable, :thresholds, :would_deny]
   @sizes [:keys, :request_ids, :pending, :owing]
   @events [:overflowed, :swept, :cached_denials]
 

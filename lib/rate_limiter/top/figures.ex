@@ -64,6 +64,9 @@ defmodule RateLimiter.Top.Figures do
   defp counts(%{asked: asked, denied: denied, guarded: guarded, shed: shed}),
     do: %{calls: asked, denied: denied + guarded, shed: shed}
 
+  defp counts(%{checks: checks, denials: denials, would_deny: would_deny}),
+    do: %{calls: checks, denied: denials, would_deny: would_deny}
+
   defp counts(%{checks: checks, denials: denials}), do: %{calls: checks, denied: denials}
 
   # A limiter that was removed and added again counts from zero.

@@ -59,14 +59,15 @@ defmodule RateLimiter.Top.Snapshot do
   end
 
   defp window(handle, {name, limit}, stats) do
-    counts = stats[:windows][name] || %{allowed: 0, denied: 0}
+    counts = stats[:windows][name] || %{allowed: 0, denied: 0, would_deny: 0}
 
     %{
       name: name,
-      limit: rate(limit),
+      limit: rate(limit) <> if(limit[:enforce] == false, do: " in shadow mode", else: ""),
       max: limit.max,
       checks: counts.allowed + counts.denied,
       denials: counts.denied,
+      would_deny: counts.would_deny,
       callers: callers(handle, name)
     }
   end

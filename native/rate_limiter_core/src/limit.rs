@@ -11,7 +11,7 @@ const SUB_WINDOWS: u32 = 10;
 /// A period must be shorter than this, so that sums of times stay far from overflow.
 const MAX_PERIOD: Nanos = Nanos(1 << 58);
 
-/// An amount per period, and the algorithm that counts it.
+/// An amount per period, the algorithm that counts it, and whether it is enforced.
 ///
 /// ```
 /// use rate_limiter_core::Limit;
@@ -29,6 +29,7 @@ pub struct Limit {
     amount: u64,
     per: Duration,
     algorithm: Algorithm,
+    is_enforced: bool,
 }
 
 /// The algorithm that counts a limit.
@@ -86,7 +87,32 @@ impl Limit {
             amount: limit,
             per,
             algorithm,
+            is_enforced: true,
         }
+    }
+
+    /// Returns the limit in shadow mode, or out of it. In shadow mode it admits each call, and counts only those that it
+    /// would admit if it was enforced.
+    ///
+    /// ```
+    /// use rate_limiter_core::{Limit, Limiter, Nanos, Options, Retry, Seed, Select};
+    /// use std::time::Duration;
+    ///
+    /// let per = Duration::from_hours(1);
+    /// let limits = [(1, Limit::fixed_window(3, per)), (2, Limit::fixed_window(1, per).enforced(false))];
+    /// let (limiter, epoch) = Limiter::new(&limits, Options::default())?;
+    /// let key = Seed::random().key(b"user 7");
+    ///
+    /// limiter.check_all(epoch, key, Select::All, 1)?;
+    /// let answer = limiter.check_all(epoch, key, Select::All, 1)?;
+    /// assert!(answer.allowed() && answer.usages()[1].1.would_deny());
+    /// assert_eq!(answer.binding().1.remaining, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn enforced(mut self, is_enforced: bool) -> Self {
+        self.is_enforced = is_enforced;
+        self
     }
 
     /// Returns a bucket that holds `burst` tokens. Does not change other algorithms.
@@ -142,6 +168,12 @@ impl Limit {
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Returns whether calls beyond the limit are denied.
+    #[must_use]
+    pub const fn is_enforced(&self) -> bool {
+        self.is_enforced
     }
 
     /// Returns the longest time for which a use of this limit counts.

@@ -317,14 +317,16 @@ impl Limiter {
         let control = self.control.lock();
         let generation = control.generation(epoch)?;
         let totals = &generation.accounting.totals;
-        let windows = generation.plan.windows().iter().zip(&totals.passed);
-        let window = |(window, passed): (&Window, &AtomicU64)| WindowStats {
+        let of =
+            |counts: &[AtomicU64], window: &Window| counts[window.index].load(Ordering::Relaxed);
+        let window = |window: &Window| WindowStats {
             tag: window.tag,
             decisions: Decisions::default(),
-            passed: passed.load(Ordering::Relaxed),
+            passed: of(&totals.passed, window),
+            would_deny: of(&totals.would_deny, window),
         };
         let mut stats = Stats {
-            windows: windows.map(window).collect(),
+            windows: generation.plan.windows().iter().map(window).collect(),
             overflowed: totals.overflowed.load(Ordering::Relaxed),
             swept: totals.swept.load(Ordering::Relaxed),
             bytes: (self.table.bytes() + self.notes.table().bytes()) as u64,

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     /// Zeros: the state of a key that has used nothing.
     blank: Box<[u64]>,
     keeps_logs: bool,
+    /// Whether no state lies on the heap, and every limit is enforced.
+    is_plain: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,11 +87,19 @@ impl Plan {
             start = end;
         }
         let keeps_logs = windows.iter().any(|window| window.meter.keeps_log());
-        Ok(Self {
+        let mut plan = Self {
             windows: windows.into(),
             blank: vec![0; start].into(),
             keeps_logs,
-        })
+            is_plain: false,
+        };
+        plan.set_plain();
+        Ok(plan)
+    }
+
+    fn set_plain(&mut self) {
+        let mut windows = self.windows.iter();
+        self.is_plain = !self.keeps_logs && windows.all(|window| window.limit.is_enforced());
     }
 
     /// Returns the plan with another limit for one window, whose states must stay readable.
@@ -108,6 +118,7 @@ impl Plan {
             window.limit = limit.clone();
             window.meter = meter.clone();
         }
+        plan.set_plain();
         Ok(plan)
     }
 
@@ -138,6 +149,12 @@ impl Plan {
     #[inline]
     pub(crate) fn keeps_logs(&self) -> bool {
         self.keeps_logs
+    }
+
+    /// Returns whether a call for a known key is decided by the words of its slot alone.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     #[inline]

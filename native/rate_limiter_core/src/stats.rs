@@ -33,6 +33,9 @@ pub struct WindowStats {
     pub decisions: Decisions,
     /// Calls with which a key passed the threshold.
     pub passed: u64,
+    /// Admitted calls that the window would have denied if it was enforced. Among them are those of which another window
+    /// is the binding one.
+    pub would_deny: u64,
 }
 
 /// Checks by their result.

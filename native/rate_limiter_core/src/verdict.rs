@@ -8,6 +8,9 @@ use crate::clock::Nanos;
 /// When the same call can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
+    /// It was admitted, as each call is by a limit in shadow mode. If the limit was enforced, the call could succeed after
+    /// this time: zero if at once, the largest one if never.
+    Unenforced(Nanos),
     /// It was admitted.
     Now,
     /// After exactly this time, if no other call takes in between, and not before.
@@ -58,7 +61,39 @@ impl Usage {
     #[inline]
     #[must_use]
     pub const fn allowed(&self) -> bool {
-        matches!(self.retry, Retry::Now)
+        matches!(self.retry, Retry::Now | Retry::Unenforced(_))
+    }
+
+    /// Returns whether this window admits the call only because it is in shadow mode.
+    #[inline]
+    #[must_use]
+    pub const fn would_deny(&self) -> bool {
+        matches!(self.retry, Retry::Unenforced(wait) if wait.0 > 0)
+    }
+
+    /// Returns whether the call is within the limit, so that its cost was taken if the other windows admit it, too.
+    #[inline]
+    #[must_use]
+    pub const fn fits(&self) -> bool {
+        matches!(self.retry, Retry::Now | Retry::Unenforced(Nanos(0)))
+    }
+
+    /// Returns the answer of the same window under a limit that is enforced or not.
+    #[inline]
+    #[must_use]
+    pub const fn enforced(self, is_enforced: bool) -> Self {
+        if is_enforced {
+            return self;
+        }
+        let wait = match self.retry {
+            Retry::Now => Nanos(0),
+            Retry::After(wait) | Retry::Unenforced(wait) => wait,
+            Retry::Never => Nanos(u64::MAX),
+        };
+        Self {
+            retry: Retry::Unenforced(wait),
+            ..self
+        }
     }
 }
 
@@ -90,7 +125,7 @@ impl Answer {
     }
 
     /// Returns the window that decided: of those that denied the call, the one with the longest wait; of an admitted
-    /// call, the one with the least left.
+    /// call, the one with the least left. A window in shadow mode only if all are.
     #[must_use]
     pub fn binding(&self) -> &(Tag, Usage) {
         &self.usages[self.binding]
@@ -104,7 +139,7 @@ impl Answer {
 }
 
 /// Returns the place of the window that binds: the longest denial; if all windows admit the call, the one with the least
-/// left. Ties: the first.
+/// left. Windows in shadow mode come last, and among them the one that would deny for longest. Ties: the first.
 pub(crate) fn binding(usages: &[(Tag, Usage)]) -> usize {
     let rank = |usage: &Usage| (std::cmp::Reverse(usage.retry), usage.remaining);
     let places = 0..usages.len();

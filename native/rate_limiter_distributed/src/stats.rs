@@ -46,6 +46,8 @@ pub struct SharedWindowStats {
     pub unavailable: u64,
     /// Calls with which a key passed the threshold.
     pub passed: u64,
+    /// Admitted requests that the window would have denied if it was enforced.
+    pub would_deny: u64,
 }
 
 /// The counts, as they grow.
@@ -65,6 +67,7 @@ struct WindowCounters {
     decided: [[Counter; 2]; 2],
     unavailable: Counter,
     passed: Counter,
+    would_deny: Counter,
 }
 
 impl Counters {
@@ -102,6 +105,13 @@ impl Counters {
         }
     }
 
+    /// Counts an admitted request that the window would have denied.
+    pub(crate) fn would_deny(&self, tag: Tag) {
+        if let Some(window) = self.window(tag) {
+            window.would_deny.add();
+        }
+    }
+
     pub(crate) fn windows(&self) -> Vec<SharedWindowStats> {
         let decisions = |[allowed, denied]: &[Counter; 2]| Decisions {
             allowed: allowed.get(),
@@ -113,6 +123,7 @@ impl Counters {
             fallback: decisions(&window.decided[1]),
             unavailable: window.unavailable.get(),
             passed: window.passed.get(),
+            would_deny: window.would_deny.get(),
         };
         self.windows.iter().map(window).collect()
     }

@@ -5,6 +5,7 @@ rustler::atoms! {
     local,
     redis,
     rate_limited,
+    would_deny,
     unavailable,
     error,
     nil,

@@ -141,7 +141,7 @@ impl Callers {
         id: impl Fn() -> Option<Box<[u8]>>,
     ) {
         for (tag, usage) in usages {
-            self.top.record(epoch, key, *tag, !usage.allowed(), &id);
+            self.top.record(epoch, key, *tag, !usage.fits(), &id);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Answers as terms.
 
-use rate_limiter_core::{Answer, Receipt, Retry, Scale, Tag, Usage};
+use rate_limiter_core::{Answer, Nanos, Receipt, Retry, Scale, Tag, Usage};
 use rate_limiter_distributed::{Response, Source, Verdict};
 use rustler::{Atom, Encoder, Env, NifTuple, Term};
 
@@ -60,7 +60,7 @@ pub(crate) struct Emits<'p> {
     pub(crate) passed: &'p [Tag],
 }
 
-/// Milliseconds, or `:infinity`.
+/// Milliseconds, or `:infinity`. Of a window in shadow mode those for which it would deny the call.
 struct Wait(Retry);
 
 #[inline]
@@ -72,7 +72,7 @@ pub(crate) fn usage<'a>(
     scale: Scale,
 ) -> Term<'a> {
     UsageTerm {
-        verdict: verdict(usage.allowed()),
+        verdict: verdict(usage),
         events,
         max: usage.max,
         remaining: usage.remaining,
@@ -109,10 +109,11 @@ pub(crate) fn response<'a>(
     op: OpTerm,
     response: &Response,
 ) -> Term<'a> {
-    let verdict = match response.verdict {
-        Verdict::Allowed => atoms::ok(),
-        Verdict::Denied => atoms::rate_limited(),
-        Verdict::Unavailable => atoms::unavailable(),
+    let verdict = match (response.verdict, op, &response.answer) {
+        (Verdict::Unavailable, ..) => atoms::unavailable(),
+        (Verdict::Denied, ..) => atoms::rate_limited(),
+        (Verdict::Allowed, OpTerm::Take | OpTerm::Peek, Some(answer)) => verdict_of(answer),
+        (Verdict::Allowed, ..) => atoms::ok(),
     };
     let source = match response.source {
         Source::Authority => atoms::redis(),
@@ -212,16 +213,30 @@ impl Encoder for Wait {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self.0 {
             Retry::Now => 0_u64.encode(env),
-            Retry::After(span) => span.as_millis_ceil().encode(env),
-            Retry::Never => atoms::infinity().to_term(env),
+            Retry::Unenforced(Nanos(u64::MAX)) | Retry::Never => atoms::infinity().to_term(env),
+            Retry::Unenforced(span) | Retry::After(span) => span.as_millis_ceil().encode(env),
         }
     }
 }
 
-pub(crate) fn verdict(is_allowed: bool) -> Atom {
-    if is_allowed {
+/// The verdict of one window: `:would_deny` if it admits the call only because it is in shadow mode.
+#[inline]
+fn verdict(usage: &Usage) -> Atom {
+    if usage.fits() {
         atoms::ok()
+    } else if usage.allowed() {
+        atoms::would_deny()
     } else {
         atoms::rate_limited()
+    }
+}
+
+/// The verdict of several windows: `:would_deny` if they admit the call, but one only because it is in shadow mode.
+pub(crate) fn verdict_of(answer: &Answer) -> Atom {
+    let usages = answer.usages();
+    let shadow = usages.iter().find(|(_, usage)| usage.would_deny());
+    match shadow {
+        Some((_, usage)) if answer.allowed() => verdict(usage),
+        _ => verdict(&answer.binding().1),
     }
 }

@@ -83,8 +83,8 @@ struct SharedStats<'a> {
     away: bool,
 }
 
-/// `{window, decisions by source, passed}`
-type WindowTerm<'a> = (Term<'a>, Vec<DecisionsTerm>, u64);
+/// `{window, decisions by source, passed, would_deny}`
+type WindowTerm<'a> = (Term<'a>, Vec<DecisionsTerm>, u64, u64);
 
 /// `{source, allowed, denied, unavailable}`
 type DecisionsTerm = (Atom, u64, u64, u64);
@@ -222,9 +222,7 @@ fn update_limit<'a>(
     env: Env<'a>,
     limiter: Term<'a>,
     window: Atom,
-    limit: u64,
-    per_ns: u64,
-    burst: Option<u64>,
+    (limit, per_ns, burst, is_enforced): (u64, u64, Option<u64>, bool),
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let limiter = registry::find(limiter)?;
@@ -235,7 +233,7 @@ fn update_limit<'a>(
             .find(|(known, ..)| *known == tag)
             .ok_or(CallError::UnknownWindow)?;
         let updated = match window::changed(old, limit, per_ns, burst) {
-            Ok(new) => limiter.update_limit(tag, &new)?,
+            Ok(new) => limiter.update_limit(tag, &new.enforced(is_enforced))?,
             Err(error) => Err(error.to_string()),
         };
         Ok(match updated {
@@ -318,7 +316,7 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
 fn local_window<'a>(env: Env<'a>, window: &WindowStats) -> WindowTerm<'a> {
     let decided = decisions(atoms::local(), window.decisions, 0);
     let name = atom_bits::to_atom(env, window.tag);
-    (name, vec![decided], window.passed)
+    (name, vec![decided], window.passed, window.would_deny)
 }
 
 fn shared_window<'a>(env: Env<'a>, window: &SharedWindowStats) -> WindowTerm<'a> {
@@ -326,7 +324,8 @@ fn shared_window<'a>(env: Env<'a>, window: &SharedWindowStats) -> WindowTerm<'a>
         decisions(atoms::redis(), window.authority, 0),
         decisions(atoms::fallback(), window.fallback, window.unavailable),
     ];
-    (atom_bits::to_atom(env, window.tag), decided, window.passed)
+    let name = atom_bits::to_atom(env, window.tag);
+    (name, decided, window.passed, window.would_deny)
 }
 
 fn decisions(source: Atom, decided: Decisions, unavailable: u64) -> DecisionsTerm {

@@ -223,7 +223,7 @@ impl Local {
         if place.is_watched() {
             return Ok(self.taken(env, id, (key, tag, cost), (&usage, receipt)));
         }
-        if BRIEF && usage.allowed() && !matches!(place.events(), Events::All) {
+        if BRIEF && usage.fits() && !matches!(place.events(), Events::All) {
             return Ok(true.encode(env));
         }
         Ok(self.usage(env, &usage, receipt))
@@ -367,7 +367,7 @@ impl Local {
         if matches!(op, OpTerm::Take) {
             place.callers.count(epoch, key, id, answer.usages());
         }
-        let verdict = encode::verdict(answer.allowed());
+        let verdict = encode::verdict_of(&answer);
         match (op, place.threshold()) {
             (OpTerm::Take, Some(share)) if answer.allowed() => {
                 let passed = self.passed(key, answer.usages(), cost, share);

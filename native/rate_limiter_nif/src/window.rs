@@ -8,7 +8,7 @@ use rustler::{Atom, Decoder, Env, Error, NifResult, NifUnitEnum, Term};
 
 use crate::atom_bits;
 
-/// `{name, algorithm, limit, per_ns, burst | nil, sub_windows | nil, aligned?}`
+/// `{name, algorithm, limit, per_ns, burst | nil, sub_windows | nil, {aligned?, enforced?}}`
 pub(crate) struct Window {
     pub(crate) name: Atom,
     pub(crate) limit: Limit,
@@ -34,10 +34,10 @@ impl<'a> Decoder<'a> for Window {
             u64,
             Option<u64>,
             Option<u32>,
-            bool,
+            (bool, bool),
         );
         let fields: Fields = term.decode().map_err(|_| Error::BadArg)?;
-        let (name, algorithm, limit, per_ns, burst, sub_windows, aligned) = fields;
+        let (name, algorithm, limit, per_ns, burst, sub_windows, (aligned, is_enforced)) = fields;
         let algorithm = match algorithm {
             AlgorithmTerm::TokenBucket => Algorithm::TokenBucket { burst },
             AlgorithmTerm::SlidingWindow => match sub_windows {
@@ -48,6 +48,7 @@ impl<'a> Decoder<'a> for Window {
             AlgorithmTerm::FixedWindow => Algorithm::FixedWindow { aligned },
         };
         let limit = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
+        let limit = limit.enforced(is_enforced);
         Ok(Self { name, limit })
     }
 }

@@ -1,7 +1,7 @@
 -- Decides the calls. The last part of the script; `head.lua` describes KEYS, ARGV and the reply.
 
 local TAKE, REFUND, RESET, GIVE_BACK = 0, 2, 3, 4
-local REQUEST, CHARGES, NAMED = 1, 2, 4
+local REQUEST, CHARGES, NAMED, SHADOW = 1, 2, 4, 8
 local FOREIGN = 0
 local ERA, ADMITTED, NUMBER = '>I7I7I7', '>I7I7', '>I7'
 -- The number of arguments that fit Lua's stack in one call.
@@ -91,11 +91,11 @@ local function any(list, places, count)
   return false
 end
 
--- Returns whether each window can hold a cost when it is unused.
-local function can_fit(meters, count, cost)
+-- Returns whether each window that is enforced can hold a cost when it is unused.
+local function can_fit(meters, count, cost, shadow)
   for window = 1, count do
     local meter = meters[window]
-    if not meter.kind.fits(meter, (meter.kind.read(meter, false)), cost) then
+    if not (shadow and shadow[window]) and not meter.kind.fits(meter, (meter.kind.read(meter, false)), cost) then
       return false
     end
   end
@@ -163,18 +163,27 @@ while ARGV[argument] do
     number, at = unpacked('>H', ARGV[argument], at)
     asked[window] = meters[number]
   end
-  local keep, longest, moment, cost_of_call = nil, nil, nil, nil
+  local is_named = floor(follows / NAMED) % 2 == 1
+  local shadow, keep, longest, moment, cost_of_call = nil, nil, nil, nil, nil
+  if floor(follows / SHADOW) % 2 == 1 then
+    local bits
+    bits, at = unpacked('>I4', ARGV[argument], at)
+    shadow = {}
+    for window = 1, windows do
+      shadow[window] = floor(bits / 2 ^ (window - 1)) % 2 == 1
+    end
+  end
   if follows % 2 == REQUEST then
     keep, at = unpacked('>I7', ARGV[argument], at)
   end
-  if keep or operation >= REFUND or follows >= NAMED then
+  if keep or operation >= REFUND or is_named then
     longest, at = unpacked('>I7', ARGV[argument], at)
   end
   if operation == GIVE_BACK then
     moment, cost_of_call, at = unpacked('>I7I7', ARGV[argument], at)
   end
   local charged = floor(follows / CHARGES) % 2 == 1 and argument
-  local named = follows >= NAMED and argument + 1 + (charged and windows or 0)
+  local named = is_named and argument + 1 + (charged and windows or 0)
   argument = argument + 1 + (charged and windows or 0) + (named and 1 or 0)
 
   if operation == TAKE and cost > 0 and follows == 0 and windows == 1 and not first then
@@ -216,7 +225,7 @@ while ARGV[argument] do
       given = first and first[KEYS[place]] or place
       letter = is_note(values[given], 7) and letter or 'X'
     end
-    local names = {}
+    local names, exceeds = {}, shadow and {}
     if named then
       local number_of_names, from = unpacked('>H', ARGV[named])
       for name = 1, number_of_names do
@@ -290,19 +299,24 @@ while ARGV[argument] do
             end
           end
         end
-      elseif request and values[era] and values[request] and unpacked(NUMBER, values[request]) == number and can_fit(asked, windows, cost) then
+      elseif request and values[era] and values[request] and unpacked(NUMBER, values[request]) == number and can_fit(asked, windows, cost, shadow) then
         letter = 'R'
       elseif cost > 0 then
         for window = 1, windows do
           local meter = judges[window]
-          if not meter.kind.fits(meter, states[window], cost) then
+          local fits = meter.kind.fits(meter, states[window], cost)
+          if not fits and shadow and shadow[window] then
+            exceeds[window] = true
+          elseif not fits then
             letter = 'D'
           end
         end
         if letter == 'A' and operation == TAKE then
           for window = 1, windows do
-            local meter = judges[window]
-            states[window], changed[window] = meter.kind.take(meter, states[window], cost), true
+            if not (exceeds and exceeds[window]) then
+              local meter = judges[window]
+              states[window], changed[window] = meter.kind.take(meter, states[window], cost), true
+            end
           end
         end
       end
@@ -325,6 +339,9 @@ while ARGV[argument] do
       local value, own = values[places[window]], judges[window].own
       if own and value and letter ~= 'X' then
         value = own.kind.write(own, states[window].own)
+      end
+      if exceeds and exceeds[window] and letter == 'A' and operation == TAKE then
+        value = { value or false }
       end
       reply[#reply + 1] = value
     end

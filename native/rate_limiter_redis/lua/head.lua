@@ -14,6 +14,7 @@
 --   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
 --   ...   the calls; consecutive calls that differ only in their id share one argument:
 --           operation, number of calls, cost, flags, number of windows, the meter of each window
+--           flag 8: the windows in shadow mode follow as 32 bits, the first one the lowest
 --           flag 1: the time to remember the request id once it is admitted, in ms, follows in this argument
 --           with an era: the longest time for which a use counts in these windows, in ms, follows
 --           with a receipt: the moment and the cost of the call to give back follow
@@ -22,7 +23,8 @@
 --           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
 --                   call is decided: the first is a lower bound on the usage, the second is added on top
 -- reply   an array: now; one string with a letter for each call; then for each window of each call its state under the
---         limit of the call: nil if there is none, 0 if the key holds a value of another program. The caller calculates
+--         limit of the call: nil if there is none, 0 if the key holds a value of another program; in an array of its own if
+--         the call was admitted and took nothing of this window, which would deny it if it was not in shadow mode. The caller calculates
 --         what remains and when to retry from the state, which costs the server nothing.
 --           A allowed, or done (refund, reset)                           D denied
 --           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program

@@ -26,6 +26,7 @@ const GIVE_BACK: u8 = 4;
 const REQUEST: u8 = 1;
 const CHARGES: u8 = 2;
 const NAMED: u8 = 4;
+const SHADOW: u8 = 8;
 
 /// Consecutive calls that differ only in their id.
 struct Run<'a> {
@@ -235,6 +236,7 @@ impl Run<'_> {
             ..
         } = self.call;
         let charged = windows.iter().any(|window| window.charge.is_some());
+        let shadow = shadow(windows);
         let mut argument = Vec::with_capacity(32);
         argument.push(receipt.map_or(code(*op), |_| GIVE_BACK));
         put(&mut argument, self.count.into(), 2);
@@ -242,12 +244,16 @@ impl Run<'_> {
         argument.push(
             if request_id.is_some() { REQUEST } else { 0 }
                 | if charged { CHARGES } else { 0 }
-                | if named.is_empty() { 0 } else { NAMED },
+                | if named.is_empty() { 0 } else { NAMED }
+                | if shadow > 0 { SHADOW } else { 0 },
         );
         // Never saturates: `MAX_WINDOWS` is less.
         argument.push(u8::try_from(windows.len()).unwrap_or(u8::MAX));
         for meter in &self.meters {
             put(&mut argument, u64::from(*meter), 2);
+        }
+        if shadow > 0 {
+            put(&mut argument, shadow, 4);
         }
         if let Some(request) = request_id {
             put(&mut argument, request.keep.as_millis_ceil(), 7);
@@ -272,6 +278,13 @@ impl Run<'_> {
             command.write_arg(&names(named, windows));
         }
     }
+}
+
+/// Returns the windows in shadow mode as bits, the first one the lowest.
+fn shadow(windows: &[WindowCall]) -> u64 {
+    let bits = windows.iter().enumerate();
+    let bits = bits.map(|(at, window)| u64::from(!window.meter.limit().is_enforced()) << at);
+    bits.sum()
 }
 
 const fn code(op: Op) -> u8 {
@@ -353,22 +366,35 @@ fn answer<'a>(
         b'A' if call.op == Op::Peek => call.cost,
         _ => 0,
     };
-    let query = Query {
-        now,
-        cost,
-        scale: call.scale,
-        denied: letter == Some(b'D'),
-    };
+    let is_denied = letter == Some(b'D');
     let window = |(window, value): (&WindowCall, &&Value)| {
+        let is_enforced = window.meter.limit().is_enforced();
+        let (value, would_deny) = match *value {
+            Value::Array(value) => (value.first().unwrap_or(&Value::Nil), true),
+            value => (value, false),
+        };
         let value = match value {
             Value::BulkString(value) => Some(&value[..]),
             Value::Nil => None,
             _ => return Err(Failure::Lost),
         };
+        let query = Query {
+            now,
+            cost: match is_denied && !is_enforced {
+                true => 0,
+                false if would_deny => call.cost,
+                false => cost,
+            },
+            scale: call.scale,
+            denied: is_denied,
+        };
         let read = window.meter.read(value, &query);
         // The script does not check the inside of a log. Such a value concerns this key alone.
         let (usage, state) = read.ok_or_else(|| Failure::Foreign(window_key(call, window)))?;
-        Ok(WindowReply { usage, state })
+        Ok(WindowReply {
+            usage: usage.enforced(is_enforced),
+            state,
+        })
     };
     let windows: Result<Vec<_>, _> = call.windows.iter().zip(&values).map(window).collect();
     let windows = windows?;

@@ -119,7 +119,7 @@ impl Judge {
 
     fn deny(&mut self, id: u32, retry: Retry) {
         let wait = match retry {
-            Retry::Now => 0,
+            Retry::Now | Retry::Unenforced(_) => 0,
             Retry::After(wait) => wait.0,
             Retry::Never => Denials::NEVER,
         };

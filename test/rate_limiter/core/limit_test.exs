@@ -49,11 +49,11 @@ defmodule RateLimiter.Core.LimitTest do
       log = limit(algorithm: :sliding_log, limit: 5, per: :second)
 
       for {limit, changes, message} <- [
-            {fixed, [], "w: expected at least one of :limit, :per and :burst"},
+            {fixed, [], "w: expected at least one of :limit, :per, :burst and :enforce"},
             {fixed, [aligned: false],
-             "w: unknown option :aligned, known options are :limit, :per and :burst"},
+             "w: unknown option :aligned, known options are :limit, :per, :burst and :enforce"},
             {fixed, [algorithm: :gcra],
-             "w: unknown option :algorithm, known options are :limit, :per and :burst"},
+             "w: unknown option :algorithm, known options are :limit, :per, :burst and :enforce"},
             {fixed, [burst: 5],
              "w.burst: applies to :token_bucket only, but the algorithm is :fixed_window"},
             {fixed, [limit: 0], "w.limit: expected a positive integer, got: 0"},
@@ -99,7 +99,7 @@ defmodule RateLimiter.Core.LimitTest do
     test "returns the native tuple, the same one for all names of the token bucket" do
       for name <- [:token_bucket, :gcra, :leaky_bucket] do
         assert Limit.to_native({:w, limit(algorithm: name, limit: 5, per: {2, :minute})}) ==
-                 {:w, :token_bucket, 5, 120_000_000_000, nil, nil, false}
+                 {:w, :token_bucket, 5, 120_000_000_000, nil, nil, {false, true}}
       end
 
       assert Limit.to_native(
@@ -111,10 +111,10 @@ defmodule RateLimiter.Core.LimitTest do
                   sub_windows: 3
                 )}
              ) ==
-               {:w, :sliding_window, 5, 10_000_000, nil, 3, false}
+               {:w, :sliding_window, 5, 10_000_000, nil, 3, {false, true}}
 
       assert Limit.to_native({:w, limit(algorithm: :fixed_window, limit: 5, per: :day)}) ==
-               {:w, :fixed_window, 5, 86_400_000_000_000, nil, nil, true}
+               {:w, :fixed_window, 5, 86_400_000_000_000, nil, nil, {true, true}}
     end
   end
 

@@ -4,7 +4,7 @@ defmodule RateLimiter.Replay.EngineTest do
 
   alias RateLimiter.Core.Native
 
-  @window {:limit, :token_bucket, 1, 60_000_000_000, 1, nil, false}
+  @window {:limit, :token_bucket, 1, 60_000_000_000, 1, nil, {false, true}}
   @schema {:auto, ["time"], nil, [{:ip, ["ip"]}], nil, [{:path, ["path"]}]}
 
   test "an invalid term raises ArgumentError" do

@@ -6,8 +6,8 @@ defmodule RateLimiter.Store.CountsTest do
   test "adds up sources and windows" do
     native = %{
       windows: [
-        {:a, [{:redis, 5, 2, 0}, {:fallback, 1, 3, 4}], 7},
-        {:b, [{:redis, 10, 0, 0}, {:fallback, 0, 0, 0}], 0}
+        {:a, [{:redis, 5, 2, 0}, {:fallback, 1, 3, 4}], 7, 2},
+        {:b, [{:redis, 10, 0, 0}, {:fallback, 0, 0, 0}], 0, 0}
       ],
       keys: 3,
       slots: 16,
@@ -25,6 +25,7 @@ defmodule RateLimiter.Store.CountsTest do
                  denied: 5,
                  unavailable: 4,
                  thresholds: 7,
+                 would_deny: 2,
                  sources: %{
                    redis: %{allowed: 5, denied: 2},
                    fallback: %{allowed: 1, denied: 3}
@@ -35,6 +36,7 @@ defmodule RateLimiter.Store.CountsTest do
                  denied: 0,
                  unavailable: 0,
                  thresholds: 0,
+                 would_deny: 0,
                  sources: %{
                    redis: %{allowed: 10, denied: 0},
                    fallback: %{allowed: 0, denied: 0}

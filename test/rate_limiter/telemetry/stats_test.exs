@@ -32,7 +32,15 @@ defmodule RateLimiter.Telemetry.StatsTest do
     first = sums(limiter, :burst, %{}, %{checks: 6})
 
     assert first ==
-             %{checks: 6, allowed: 4, denied: 2, unavailable: 0, fallbacks: 0, thresholds: 1}
+             %{
+               checks: 6,
+               allowed: 4,
+               denied: 2,
+               unavailable: 0,
+               fallbacks: 0,
+               thresholds: 1,
+               would_deny: 0
+             }
 
     {:ok, _} = RateLimiter.check_and_track(limiter, "v", [:burst, :slow], cost: 2)
     {:error, :rate_limited, _} = RateLimiter.check_and_track(limiter, "v", :slow, cost: 4)

@@ -44,5 +44,5 @@ impl Limiter {
 fn crosses(usage: &Usage, cost: u64, share: Scale) -> bool {
     let least = (u128::from(usage.max) * u128::from(share.ppm())).div_ceil(1_000_000);
     let used = u128::from(usage.max - usage.remaining.min(usage.max));
-    usage.allowed() && used >= least && used.saturating_sub(cost.into()) < least
+    usage.fits() && used >= least && used.saturating_sub(cost.into()) < least
 }

@@ -6,6 +6,7 @@ use crate::algorithm::Logs;
 use crate::clock::{Clock, Nanos};
 use crate::plan::{Plan, Window};
 use crate::sync::{AtomicU64, Ordering};
+use crate::verdict::Usage;
 
 use super::budget::Budget;
 
@@ -39,6 +40,8 @@ pub(crate) struct Totals {
     pub(crate) swept: AtomicU64,
     /// For each window, the calls with which a key passed the threshold.
     pub(crate) passed: Box<[AtomicU64]>,
+    /// For each window, the admitted calls that it would have denied if it was enforced.
+    pub(crate) would_deny: Box<[AtomicU64]>,
 }
 
 impl Generation {
@@ -47,13 +50,23 @@ impl Generation {
         let idle = |window: &Window| window.meter.is_idle(&state[window.range()], logs, now);
         self.plan.windows().iter().all(idle)
     }
+
+    /// Counts a check that the window admits only because it is in shadow mode.
+    #[inline]
+    pub(crate) fn count_shadow(&self, window: &Window, usage: &Usage) {
+        if usage.would_deny() {
+            Totals::count(&self.accounting.totals.would_deny[window.index], 1);
+        }
+    }
 }
 
 impl Totals {
     /// Returns the totals of a limiter with so many windows.
     pub(crate) fn new(windows: usize) -> Self {
+        let zeros = || (0..windows).map(|_| AtomicU64::new(0)).collect();
         Self {
-            passed: (0..windows).map(|_| AtomicU64::new(0)).collect(),
+            passed: zeros(),
+            would_deny: zeros(),
             ..Self::default()
         }
     }

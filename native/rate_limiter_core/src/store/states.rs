@@ -91,7 +91,7 @@ impl States {
         call: &Call,
         now: Nanos,
     ) -> Result<Usage, CallError> {
-        if call.takes && !generation.plan.keeps_logs() {
+        if call.takes && generation.plan.is_plain() {
             // Nearly every call: the key is known, and its whole state lies in its slot.
             if let Some(at) = self.segment.find(call.key, stride(&generation.plan)) {
                 let slot = self.slot_at(&generation.plan, at);
@@ -104,7 +104,7 @@ impl States {
         self.check_slowly(generation, window, call, now)
     }
 
-    /// As `check`, also for a key without a slot, or with a log.
+    /// As `check`, also for a key without a slot, or with a log, and for a window in shadow mode.
     #[inline(never)]
     fn check_slowly(
         &mut self,
@@ -117,13 +117,14 @@ impl States {
         self.renew(generation, found, window, now);
         let usage = self.decide(generation, found, window, call, now, call.cost);
         if call.takes {
-            if usage.allowed() && call.cost > 0 {
+            if usage.fits() && call.cost > 0 {
                 if !matches!(found, Found::Own(_)) {
                     found = self.find_room(generation, call, now)?;
                 }
                 self.take(generation, found, window, call, now);
             }
             self.count(&generation.plan, window, usage.allowed());
+            generation.count_shadow(window, &usage);
         }
         Ok(usage)
     }
@@ -151,14 +152,19 @@ impl States {
                 *usage = self.decide(generation, found, window, call, now, 0);
             }
         } else if call.takes && call.cost > 0 {
-            if !matches!(found, Found::Own(_)) {
+            let fits = |(_, usage): &(_, Usage)| usage.fits();
+            if !matches!(found, Found::Own(_)) && usages.iter().any(fits) {
                 found = self.find_room(generation, call, now)?;
             }
-            for window in generation.plan.selected(select) {
+            let selected = generation.plan.selected(select).zip(&*usages);
+            for (window, _) in selected.filter(|(_, usage)| fits(usage)) {
                 self.take(generation, found, window, call, now);
             }
         }
         if call.takes {
+            for (window, (_, usage)) in generation.plan.selected(select).zip(&*usages) {
+                generation.count_shadow(window, usage);
+            }
             let binding = verdict::binding(usages);
             let mut windows = generation.plan.selected(select);
             if let Some(window) = windows.nth(binding) {
@@ -419,9 +425,9 @@ impl States {
             Found::Blank => blank,
         };
         let words = &state[window.range()];
-        window
-            .meter
-            .decide(words, &self.logs, now, cost, call.scale)
+        let meter = &window.meter;
+        let usage = meter.decide(words, &self.logs, now, cost, call.scale);
+        usage.enforced(window.limit.is_enforced())
     }
 
     /// Takes the cost from a window that has admitted the call. What a log adds on the heap counts towards the budget.

@@ -16,17 +16,21 @@ proptest! {
 
     #[test]
     fn each_check_counts_once_under_its_binding_window(
-        limits in proptest::collection::vec(given::limits(), 1..=3),
+        limits in proptest::collection::vec(given::limits_and_shadows(), 1..=3),
         start in given::starts(),
-        history in given::histories(),
+        history in given::shadowed_histories(),
     ) {
         let mut player = Player::new(&limits, start);
-        let mut expected: Vec<_> = player.tags().iter().map(|&tag| (tag, 0, 0)).collect();
+        let mut expected: Vec<_> = player.tags().iter().map(|&tag| (tag, 0, 0, 0)).collect();
         for step in &history {
             if let Some((Call::Check(..), usages)) = player.step(step) {
+                for (tag, _) in usages.iter().filter(|(_, usage)| usage.would_deny()) {
+                    let window = expected.iter_mut().find(|(known, ..)| known == tag);
+                    window.expect("a window of the limiter").3 += 1;
+                }
                 let answer = Answer::new(usages);
                 let window = expected.iter_mut().find(|(tag, ..)| *tag == answer.binding().0);
-                let (_, allowed, denied) = window.expect("a window of the limiter");
+                let (_, allowed, denied, _) = window.expect("a window of the limiter");
                 *allowed += u64::from(answer.allowed());
                 *denied += u64::from(!answer.allowed());
             }
@@ -35,7 +39,10 @@ proptest! {
         let counted: Vec<_> = stats
             .windows
             .iter()
-            .map(|window| (window.tag, window.decisions.allowed, window.decisions.denied))
+            .map(|window| {
+                let Decisions { allowed, denied } = window.decisions;
+                (window.tag, allowed, denied, window.would_deny)
+            })
             .collect();
         prop_assert_eq!(counted, expected);
     }

@@ -24,6 +24,15 @@ proptest! {
     #![proptest_config(given::config())]
 
     #[test]
+    fn a_window_in_shadow_mode(
+        limit in given::limits(),
+        start in given::starts(),
+        history in given::shadowed_histories(),
+    ) {
+        holds(&[limit.enforced(false)], start, &history)?;
+    }
+
+    #[test]
     fn the_token_bucket(
         limit in given::token_buckets(),
         start in given::starts(),
@@ -61,9 +70,9 @@ proptest! {
 
     #[test]
     fn several_windows_of_any_kind(
-        limits in proptest::collection::vec(given::limits(), 2..=3),
+        limits in proptest::collection::vec(given::limits_and_shadows(), 2..=3),
         start in given::starts(),
-        history in given::histories(),
+        history in given::shadowed_histories(),
     ) {
         holds(&limits, start, &history)?;
     }

@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Scale(u32),
     /// Changes the limit of the window in this place: its amount, its period and its burst.
     Update(usize, Change),
+    /// Turns shadow mode of the window in this place on or off.
+    Enforce(usize, bool),
     Sweep,
 }
 
@@ -117,6 +119,11 @@ pub(crate) fn limits() -> impl Strategy<Value = Limit> {
     ]
 }
 
+/// A limit of any algorithm, some of them in shadow mode.
+pub(crate) fn limits_and_shadows() -> impl Strategy<Value = Limit> {
+    (limits(), any::<bool>()).prop_map(|(limit, is_enforced)| limit.enforced(is_enforced))
+}
+
 /// The start of a history.
 pub(crate) fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 4 => 0..=u64::MAX / 8]
@@ -155,6 +162,13 @@ pub(crate) fn histories() -> impl Strategy<Value = Vec<Step>> {
     collection::vec(steps(3), 1..80)
 }
 
+/// A history in which windows also enter and leave shadow mode.
+pub(crate) fn shadowed_histories() -> impl Strategy<Value = Vec<Step>> {
+    let enforce = (0..3_usize, any::<bool>())
+        .prop_map(|(place, is_enforced)| Step::Enforce(place, is_enforced));
+    collection::vec(prop_oneof![30 => steps(3), 1 => enforce], 1..80)
+}
+
 /// One step of a history of so many ids.
 pub(crate) fn steps(ids: u64) -> impl Strategy<Value = Step> {
     let whose = || (0..ids, any::<Windows>(), costs());
@@ -191,7 +205,7 @@ impl Span {
             }
             Self::Retry(less) => match last.retry {
                 Retry::After(wait) => wait.0.saturating_sub(less),
-                Retry::Now | Retry::Never => 0,
+                Retry::Unenforced(_) | Retry::Now | Retry::Never => 0,
             },
             Self::Reset(less) => last.reset_after.0.saturating_sub(less),
         }
@@ -205,7 +219,7 @@ impl Change {
             Algorithm::TokenBucket { .. } => Algorithm::TokenBucket { burst: self.burst },
             other => other,
         };
-        Limit::new(self.limit, nanos(self.per), algorithm)
+        Limit::new(self.limit, nanos(self.per), algorithm).enforced(limit.is_enforced())
     }
 }
 

@@ -82,6 +82,12 @@ impl Player {
                 *limit = changed.clone();
                 Call::Update(*tag, changed)
             }
+            Step::Enforce(place, is_enforced) => {
+                let place = place % self.limits.len();
+                let (tag, limit) = &mut self.limits[place];
+                *limit = limit.clone().enforced(*is_enforced);
+                Call::Update(*tag, limit.clone())
+            }
             Step::Sweep => Call::Sweep,
         })
     }

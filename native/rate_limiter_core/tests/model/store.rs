@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rate_limiter_core::{Limit, Tag, Usage};
+use rate_limiter_core::{Limit, Nanos, Retry, Tag, Usage};
 
 use super::{Window, ONE};
 
@@ -29,7 +29,12 @@ impl Model {
         let usages = self.peek(now, id, tags, cost);
         if usages.iter().all(|(_, usage)| usage.allowed()) && cost > 0 {
             let ppm = self.ppm;
-            self.each(now, id, tags, |window| window.take(now, cost, ppm));
+            // A window in shadow mode admits what it would deny, and does not count it.
+            let taking = usages.iter().filter(|(_, usage)| {
+                matches!(usage.retry, Retry::Now | Retry::Unenforced(Nanos(0)))
+            });
+            let taking: Vec<Tag> = taking.map(|(tag, _)| *tag).collect();
+            self.each(now, id, &taking, |window| window.take(now, cost, ppm));
         }
         usages
     }
@@ -91,7 +96,18 @@ impl Model {
 
     fn ask(&mut self, now: u64, id: Id, tags: &[Tag], cost: u64) -> Vec<(Tag, Usage)> {
         let ppm = self.ppm;
-        self.each(now, id, tags, |window| window.ask(now, cost, ppm))
+        let mut asked = self.each(now, id, tags, |window| window.ask(now, cost, ppm));
+        for (tag, usage) in &mut asked {
+            let limit = self.limits.iter().find(|(known, _)| known == tag);
+            if !limit.expect("a window of the model").1.is_enforced() {
+                usage.retry = Retry::Unenforced(match usage.retry {
+                    Retry::Never => Nanos(u64::MAX),
+                    Retry::After(wait) => wait,
+                    _ => Nanos(0),
+                });
+            }
+        }
+        asked
     }
 
     /// Touches these windows of a key.

@@ -164,7 +164,7 @@ pub(crate) fn answer(names: &[String], asked: &Asked) -> String {
         let next = usage.next_after.as_millis_ceil();
         let reset = usage.reset_after.as_millis_ceil();
         let retry = match usage.retry {
-            Retry::Now => "0".to_owned(),
+            Retry::Now | Retry::Unenforced(_) => "0".to_owned(),
             Retry::After(wait) => wait.as_millis_ceil().to_string(),
             Retry::Never => "infinity".to_owned(),
         };

@@ -85,16 +85,20 @@ impl Fallback {
         denied: &Answer,
         decide: Decide,
     ) -> Answer {
-        let usages = denied.usages().iter().map(|&(tag, usage)| {
+        let usages = denied.usages().iter().map(|&(tag, judged)| {
             let usage = if shares.is_zero(tag) {
-                usage
+                judged
             } else {
-                let rest = usage.remaining.min(question.cost);
+                let rest = judged.remaining.min(question.cost);
                 let select = Select::Tags(&[tag]);
                 let answer = self.counts.decide(question.key, select, rest, decide);
                 answer.binding().1
             };
-            let retry = Retry::Now;
+            let retry = if judged.allowed() {
+                judged.retry
+            } else {
+                Retry::Now
+            };
             (tag, Usage { retry, ..usage })
         });
         Answer::new(usages.collect::<Usages>())

@@ -89,8 +89,10 @@ impl Shares {
 
 impl Part {
     fn new(tag: Tag, limit: &Limit, share: Share) -> Self {
-        let of =
-            |amount, burst| Limit::new(amount, limit.per(), limit.algorithm()).with_burst(burst);
+        let of = |amount, burst| {
+            let part = Limit::new(amount, limit.per(), limit.algorithm());
+            part.with_burst(burst).enforced(limit.is_enforced())
+        };
         let exact = of(share.of(limit.limit()), share.of(limit.capacity()));
         // Also a part that takes longer to drain than can be counted is zero.
         let is_zero = exact.validate().is_err();
@@ -98,7 +100,8 @@ impl Part {
             tag,
             whole: limit.clone(),
             here: if is_zero { of(1, 1) } else { exact },
-            is_zero,
+            // A window in shadow mode denies nothing.
+            is_zero: is_zero && limit.is_enforced(),
         }
     }
 }

@@ -20,6 +20,11 @@ const SHARED: u64 = 1 << MARK_BITS;
 pub(super) const MARK_BITS: u32 = 20;
 const COUNT_BITS: u32 = 37;
 
+/// Returns the number of a call in its receipt: never that of a local limiter's, and under other limits another.
+pub(super) fn serial(mark: u64, count: u64) -> u64 {
+    (SHARED | mark) << COUNT_BITS | count & ((1 << COUNT_BITS) - 1)
+}
+
 /// Returns whether the number of a receipt was given under limits of this mark.
 pub(super) fn is_under(serial: u64, mark: u64) -> bool {
     serial >> COUNT_BITS == SHARED | mark
@@ -47,7 +52,7 @@ pub(super) struct InFlight {
     pub(super) reports_names: bool,
     pub(super) receipt: Option<Receipt>,
     /// Tells the limits of its windows from others.
-    mark: u64,
+    pub(super) mark: u64,
 }
 
 impl Inner {
@@ -129,9 +134,8 @@ impl InFlight {
         }
     }
 
-    /// Returns the number of the call in its receipt: never that of a local limiter's, and under other limits another.
-    pub(super) fn serial(&self, count: u64) -> u64 {
-        (SHARED | self.mark) << COUNT_BITS | count & ((1 << COUNT_BITS) - 1)
+    pub(super) fn has_name(&self) -> bool {
+        self.request_id.is_some()
     }
 
     pub(super) fn has_backlog(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::call::{Op, Receipt, Reply};
 use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
 
-use super::in_flight::InFlight;
+use super::in_flight::{serial, InFlight};
 use super::inner::Inner;
 
 impl Inner {
@@ -40,10 +40,16 @@ impl Inner {
                 .collect::<Usages>(),
         );
         let clock = self.clock.offset_of(reply.now);
-        let is_charged = in_flight.op == Op::Take && answer.allowed() && !reply.repeated;
+        let is_charged = in_flight.op == Op::Take
+            && !reply.repeated
+            && answer.allowed()
+            && answer.usages().iter().any(|(_, usage)| usage.fits());
         let receipt = is_charged.then(|| Receipt {
             at: reply.now,
-            serial: in_flight.serial(self.serials.fetch_add(1, Ordering::Relaxed)),
+            serial: serial(
+                self.mark_of_charged(in_flight, &answer),
+                self.serials.fetch_add(1, Ordering::Relaxed),
+            ),
             charged: in_flight.cost,
         });
         self.adopt(in_flight, reply);
@@ -55,6 +61,18 @@ impl Inner {
             switched_to: self.ends_outage(in_flight).then_some(Source::Authority),
             ..self.respond(in_flight, Source::Authority, Some(answer))
         }
+    }
+
+    /// Returns what tells the limits of the charged windows from others. The receipt of a call with a name is about all of
+    /// its windows, since they are part of its name.
+    fn mark_of_charged(&self, in_flight: &InFlight, answer: &Answer) -> u64 {
+        let usages = answer.usages();
+        if usages.iter().all(|(_, usage)| usage.fits()) || in_flight.has_name() {
+            return in_flight.mark;
+        }
+        let charged = usages.iter().filter(|(_, usage)| usage.fits());
+        let charged: Vec<Tag> = charged.map(|(tag, _)| *tag).collect();
+        self.plan.load().mark(&charged)
     }
 
     /// Takes over the state of the key as the authority has just reported it.
@@ -148,10 +166,13 @@ impl Inner {
             if let Some(tag) = binding.or(first) {
                 self.counters.respond(tag, source, verdict);
             }
-            if let (Some(share), Some(answer), Verdict::Allowed) =
-                (self.threshold, &answer, verdict)
-            {
-                passed = self.passed(in_flight, answer, share);
+            if let (Some(answer), Verdict::Allowed) = (&answer, verdict) {
+                for (tag, _) in answer.usages().iter().filter(|(_, own)| own.would_deny()) {
+                    self.counters.would_deny(*tag);
+                }
+                if let Some(share) = self.threshold {
+                    passed = self.passed(in_flight, answer, share);
+                }
             }
         }
         Response {
@@ -194,11 +215,13 @@ impl Inner {
         Answer::new(usages.collect::<Usages>())
     }
 
-    /// Returns whether the cost is at most what each of these windows holds when unused. If not, the authority would never
+    /// Returns whether the cost is at most what each of these windows, if it is enforced, holds when unused. If not, the authority would never
     /// admit it.
     fn fits(&self, tags: &[Tag], cost: u64) -> bool {
         let limits = self.last_known.limits();
-        let mut selected = limits.iter().filter(|(tag, ..)| tags.contains(tag));
+        let mut selected = limits
+            .iter()
+            .filter(|(tag, limit, _)| tags.contains(tag) && limit.is_enforced());
         selected.all(|(_, _, max)| cost <= *max)
     }
 

@@ -33,6 +33,8 @@ enum Step {
     Scale(u32),
     /// A new limit for the window at this position: amount, length of a part, burst.
     Update(usize, u64, u64, Option<u64>),
+    /// Turns shadow mode of the window at this position on or off.
+    Enforce(usize, bool),
     /// Sends the calls, then time passes.
     Wait(Span),
     /// Sends the calls.
@@ -81,8 +83,10 @@ fn limits() -> impl Strategy<Value = Limit> {
         (1..=20_u64, parts()).prop_map(|(limit, part)| of(limit, part, Algorithm::SlidingLog));
     let fixed = (amounts(), parts(), any::<bool>())
         .prop_map(|(limit, part, aligned)| of(limit, part, Algorithm::FixedWindow { aligned }));
-    prop_oneof![buckets, windows, logs, fixed]
-        .prop_filter("a valid limit", |limit| limit.validate().is_ok())
+    let limits = prop_oneof![buckets, windows, logs, fixed]
+        .prop_filter("a valid limit", |limit| limit.validate().is_ok());
+    // Some in shadow mode.
+    (limits, prop::bool::weighted(0.7)).prop_map(|(limit, is_enforced)| limit.enforced(is_enforced))
 }
 
 fn of(limit: u64, part: u64, algorithm: Algorithm) -> Limit {
@@ -145,6 +149,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => scales.prop_map(Step::Scale),
         1 => (0..3_usize, amounts(), parts(), burst)
             .prop_map(|(place, limit, part, burst)| Step::Update(place, limit, part, burst)),
+        1 => (0..3_usize, any::<bool>())
+            .prop_map(|(place, is_enforced)| Step::Enforce(place, is_enforced)),
     ]
 }
 
@@ -187,6 +193,7 @@ impl Pair<'_> {
                     Algorithm::SlidingLog => of((*limit).min(1_000), *part, Algorithm::SlidingLog),
                     other => of(*limit, *part, other),
                 };
+                let changed = changed.enforced(known.is_enforced());
                 if changed.validate().is_err() || self.former[place].contains(&rate(&changed)) {
                     return Ok(());
                 }
@@ -195,6 +202,12 @@ impl Pair<'_> {
                 }
                 *known = changed.clone();
                 Call::Update(*tag, changed)
+            }
+            Step::Enforce(place, is_enforced) => {
+                let place = place % self.limits.len();
+                let (tag, known) = &mut self.limits[place];
+                *known = known.clone().enforced(*is_enforced);
+                Call::Update(*tag, known.clone())
             }
             Step::Wait(span) => {
                 self.send()?;
@@ -251,7 +264,7 @@ impl Pair<'_> {
             }
             Span::Retry(less) => match self.last.retry {
                 Retry::After(wait) => wait.0.div_ceil(1_000).saturating_sub(less),
-                Retry::Now | Retry::Never => 0,
+                Retry::Unenforced(_) | Retry::Now | Retry::Never => 0,
             },
             Span::Reset(less) => self.last.reset_after.0.div_ceil(1_000).saturating_sub(less),
         }

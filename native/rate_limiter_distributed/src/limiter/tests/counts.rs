@@ -1,6 +1,8 @@
 //! What a shared limiter counts, by window and by what decided.
 
-use rate_limiter_core::{Decisions, Nanos};
+use std::time::Duration;
+
+use rate_limiter_core::{Decisions, Limit, Nanos};
 
 use crate::call::Op;
 use crate::options::OnOutage;
@@ -38,6 +40,31 @@ fn requests_to_take_count_by_what_decided_them() {
         (decisions(1, 2), decisions(1, 1))
     );
     assert_eq!((window.tag, window.unavailable), (1, 0));
+}
+
+#[test]
+fn a_window_in_shadow_mode_counts_what_it_would_deny_also_alone() {
+    let limit = Limit::token_bucket(12, Duration::from_secs(12)).enforced(false);
+    let cluster = Cluster::new(&[limit], &[0, 0], OnOutage::Share);
+    let node = &cluster.nodes[0];
+    let would_deny = |response: crate::Response| {
+        let answer = response.answer.expect("an answer");
+        assert!(answer.allowed());
+        let usage = answer.binding().1;
+        (
+            usage.remaining,
+            usage.would_deny(),
+            response.receipt.is_some(),
+        )
+    };
+    assert_eq!(would_deny(node.take(1, 12)), (0, false, true));
+    assert_eq!(would_deny(node.take(1, 1)), (0, true, false));
+    cluster.set_network(Network::Down);
+    assert_eq!(would_deny(node.take(2, 6)), (0, false, false));
+    assert_eq!(would_deny(node.take(2, 1)), (0, true, false));
+    let window = counted(node);
+    assert_eq!(window.authority, decisions(2, 0));
+    assert_eq!((window.fallback, window.would_deny), (decisions(2, 0), 2));
 }
 
 #[test]
