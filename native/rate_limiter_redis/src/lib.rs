@@ -1,7 +1,8 @@
 //! Redis or Valkey as the [`Authority`](rate_limiter_distributed::Authority) of shared limiters.
 //!
 //! A [`Client`] sends calls to a server, a primary that Sentinels monitor, or a cluster. Each call is decided by a Lua
-//! script in the server (`script`, `lua/`), in a compact binary format (`wire`).
+//! script in the server (`script`, `lua/`), in a compact binary format (`wire`): by a lean one if it takes from one token
+//! bucket, and by the general one else.
 //!
 //! # From a call to its answer
 //!
@@ -9,7 +10,7 @@
 //!    that server (`server`). This never blocks. If the breaker is open or the queue is full, the call is returned
 //!    at once.
 //! 2. The server's task takes up to 1,024 queued calls, and sends them as one batch (`server/batch.rs`): one `EVALSHA`
-//!    for up to 256 calls, in a cluster one for each slot. While a batch is in flight, the next one
+//!    of each script for up to 256 calls, in a cluster one for each slot. While a batch is in flight, the next one
 //!    gathers, so batches grow with the load, and a single call never waits for a timer. Where a round trip takes
 //!    more than two milliseconds, further batches leave meanwhile, about one each millisecond: a call then waits for one
 //!    round trip, and not for two.

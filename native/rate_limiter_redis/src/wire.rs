@@ -1,17 +1,21 @@
-//! Encodes calls as one command, and decodes its reply. `lua/head.lua` describes the format.
+//! Encodes calls as one command, and decodes its reply. `lua/head.lua` describes the format; [`lean`] is that of calls as
+//! nearly all are.
+
+pub mod lean;
+mod reply;
 
 use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::sync::Arc;
 
 use rate_limiter_core::{Nanos, Scale, Snapshot};
-use rate_limiter_distributed::meter::{put, Meter, Query, MAX_COST};
-use rate_limiter_distributed::{
-    Call, Charge, Failure, NamedCharge, Op, Receipt, Reply, RequestId, WindowCall, WindowReply,
-};
-use redis::{Cmd, RedisWrite, Value};
+use rate_limiter_distributed::meter::{put, Meter, MAX_COST};
+use rate_limiter_distributed::{Call, Charge, NamedCharge, Op, Receipt, RequestId, WindowCall};
+use redis::{Cmd, RedisWrite};
 
 use crate::{name, script};
+
+pub use reply::decode;
 
 /// The time for which a key outlives its state, since the server counts lifetimes in milliseconds.
 const SLACK_MS: u64 = 100;
@@ -41,14 +45,14 @@ struct Run<'a> {
 /// `now` is a test's time since 1970. Without it, the server's clock counts.
 pub fn encode<'a>(calls: impl Iterator<Item = &'a Call> + Clone, now: Option<Nanos>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(script::hash());
+    command.arg(script::GENERAL.hash());
     complete(command, calls, now)
 }
 
 /// Encodes calls as one `EVAL`, by which the server learns the script.
 pub(crate) fn encode_with_source<'a>(calls: impl Iterator<Item = &'a Call> + Clone) -> Cmd {
     let mut command = redis::cmd("EVAL");
-    command.arg(script::source());
+    command.arg(script::GENERAL.source());
     complete(command, calls, None)
 }
 
@@ -69,12 +73,7 @@ fn complete<'a>(
     let (runs, meters) = runs(calls.clone());
     let repeats = write_keys(calls, &runs, &meters, &mut command);
 
-    let slack = if now.is_some() {
-        TEST_SLACK_MS
-    } else {
-        SLACK_MS
-    };
-    let now = now.map_or(0, |now| (now.0 / 1_000).max(1));
+    let (slack, now) = clock(now);
     let mut head = Vec::with_capacity(14);
     put(&mut head, slack, 4);
     put(&mut head, now, 7);
@@ -88,6 +87,14 @@ fn complete<'a>(
         run.write(&mut command);
     }
     command
+}
+
+/// Returns the slack, and the time in microseconds, 0 for the server's clock.
+fn clock(now: Option<Nanos>) -> (u64, u64) {
+    match now {
+        Some(now) => (TEST_SLACK_MS, (now.0 / 1_000).max(1)),
+        None => (SLACK_MS, 0),
+    }
 }
 
 /// Writes `KEYS`. Returns whether a key repeats.
@@ -327,101 +334,4 @@ fn names(named: &[NamedCharge], windows: &[WindowCall]) -> Vec<u8> {
         }
     }
     argument
-}
-
-/// Decodes the reply to the command that [`encode`] wrote for the same calls: one result for each call, in order. From
-/// an unreadable part on, each result is [`Failure::Lost`].
-#[must_use]
-pub fn decode<'a>(
-    calls: impl Iterator<Item = &'a Call>,
-    reply: &Value,
-) -> Vec<Result<Reply, Failure>> {
-    let mut items = match reply {
-        Value::Array(items) => items.iter(),
-        _ => [].iter(),
-    };
-    let (now, letters) = match (items.next(), items.next()) {
-        (Some(Value::Int(now)), Some(Value::BulkString(letters))) => {
-            (u64::try_from(*now).unwrap_or(0), &letters[..])
-        }
-        _ => (0, &[][..]),
-    };
-    calls
-        .enumerate()
-        .map(|(at, call)| answer(call, letters.get(at).copied(), now, &mut items))
-        .collect()
-}
-
-fn answer<'a>(
-    call: &Call,
-    letter: Option<u8>,
-    now: u64,
-    values: &mut impl Iterator<Item = &'a Value>,
-) -> Result<Reply, Failure> {
-    let values: Vec<&Value> = values.take(call.windows.len()).collect();
-    let cost = match letter.ok_or(Failure::Lost)? {
-        b'X' => return Err(Failure::Foreign(foreign(call, &values))),
-        b'D' => call.cost,
-        // Taken and refunded amounts are part of the state.
-        b'A' if call.op == Op::Peek => call.cost,
-        _ => 0,
-    };
-    let is_denied = letter == Some(b'D');
-    let window = |(window, value): (&WindowCall, &&Value)| {
-        let is_enforced = window.meter.limit().is_enforced();
-        let (value, would_deny) = match *value {
-            Value::Array(value) => (value.first().unwrap_or(&Value::Nil), true),
-            value => (value, false),
-        };
-        let value = match value {
-            Value::BulkString(value) => Some(&value[..]),
-            Value::Nil => None,
-            _ => return Err(Failure::Lost),
-        };
-        let query = Query {
-            now,
-            cost: match is_denied && !is_enforced {
-                true => 0,
-                false if would_deny => call.cost,
-                false => cost,
-            },
-            scale: call.scale,
-            denied: is_denied,
-        };
-        let read = window.meter.read(value, &query);
-        // The script does not check the inside of a log. Such a value concerns this key alone.
-        let (usage, state) = read.ok_or_else(|| Failure::Foreign(window_key(call, window)))?;
-        Ok(WindowReply {
-            usage: usage.enforced(is_enforced),
-            state,
-        })
-    };
-    let windows: Result<Vec<_>, _> = call.windows.iter().zip(&values).map(window).collect();
-    let windows = windows?;
-    if windows.len() < call.windows.len() {
-        return Err(Failure::Lost);
-    }
-    Ok(Reply {
-        now: Nanos(now.saturating_mul(1_000)),
-        repeated: letter == Some(b'R'),
-        windows,
-    })
-}
-
-fn window_key(call: &Call, window: &WindowCall) -> Box<str> {
-    let key = [&*call.key, &*name::window(&window.meter)].concat();
-    String::from_utf8_lossy(&key).into()
-}
-
-/// Returns the key that holds a value of another program: that of a window, or else that of the request id or the era.
-fn foreign(call: &Call, values: &[&Value]) -> Box<str> {
-    let window = values
-        .iter()
-        .position(|value| matches!(value, Value::Int(_)));
-    let key = match (window.and_then(|at| call.windows.get(at)), &call.request_id) {
-        (Some(window), _) => return window_key(call, window),
-        (None, Some(request)) => request_key(call, request),
-        (None, None) => era_key(call),
-    };
-    String::from_utf8_lossy(&key).into()
 }

@@ -114,12 +114,23 @@ impl Connection {
             return reply;
         }
         let mut load = redis::cmd("SCRIPT");
-        match self.query(load.arg("LOAD").arg(script::source())).await {
+        match self
+            .query(load.arg("LOAD").arg(script::GENERAL.source()))
+            .await
+        {
             Ok(_) => self.query(&script(health_check)).await,
             // A redirection shows that `EVAL` is allowed: it loads the script where the slot is now.
             Err(_) if has_code(&reply, &["MOVED", "ASK"]) => reply,
             Err(error) => Err(error),
         }
+    }
+
+    /// Runs the lean script with its source for a health check, so that the server has it from now on. Returns whether it
+    /// has run. A server that refuses `EVAL` has no use of it: a proxy may close the connection at a `SCRIPT`.
+    pub(crate) async fn load_lean(&self, health_check: &Call) -> bool {
+        let command = wire::lean::encode_with_source(std::iter::once(health_check));
+        let reply = self.query(&command).await;
+        reply.is_ok_and(|reply| wire::lean::left(&reply).count() == 1)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Calls in flight on one connection, grouped by command.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use rate_limiter_distributed::{Call, Failure};
-use redis::Cmd;
+use redis::{Cmd, Value};
 
 use crate::connection::{Connection, Replies};
 use crate::pending::{Payload, Pending};
@@ -31,6 +32,8 @@ pub(super) struct Group {
     pub(super) calls: Vec<Pending>,
     /// Whether the command is preceded by `ASKING`.
     pub(super) asking: bool,
+    /// Whether the lean script decides the calls.
+    pub(super) is_lean: bool,
 }
 
 /// What the reply to a command contained.
@@ -43,15 +46,17 @@ pub(super) enum Decoded {
 }
 
 impl Batch {
-    /// Sends calls. In a cluster (`sharded`), only calls of one slot share a command.
+    /// Sends calls. In a cluster (`sharded`), only calls of one slot share a command. Calls are decided by the lean
+    /// script if the server has it (`lean`).
     pub(super) fn send(
         calls: Vec<Pending>,
         connection: &Arc<Connection>,
         sharded: bool,
+        lean: bool,
         now: Instant,
     ) -> Self {
         let count = calls.len();
-        let mut groups = group(calls, sharded);
+        let mut groups = group(calls, sharded, lean);
         let mut commands = Vec::with_capacity(groups.len());
         for group in &mut groups {
             if group.asking {
@@ -100,22 +105,26 @@ impl Batch {
 }
 
 impl Group {
-    fn of(pending: Pending) -> Self {
+    fn of(pending: Pending, is_lean: bool) -> Self {
         Self {
             asking: pending.asking,
             calls: vec![pending],
+            is_lean,
         }
     }
 
     fn command(&self) -> Cmd {
         match self.calls[0].payload() {
+            Payload::Call(..) if self.is_lean => wire::lean::encode(self.limiter_calls(), None),
             Payload::Call(..) => wire::encode(self.limiter_calls(), None),
             Payload::Command(command, _) => self.calls[0].encoded(command),
         }
     }
 
     pub(super) fn is_limiter_calls(&self) -> bool {
-        self.calls[0].as_call().is_some()
+        // None is left in it if the lean script has decided none.
+        let first = self.calls.first();
+        first.is_none_or(|pending| pending.as_call().is_some())
     }
 
     fn limiter_calls(&self) -> impl Iterator<Item = &Call> + Clone {
@@ -129,13 +138,27 @@ impl Group {
         self.calls.iter().filter(waits).count()
     }
 
+    /// Takes out the calls that the lean script has left to the general one.
+    pub(super) fn take_left(&mut self, reply: &Value) -> Vec<Pending> {
+        if !self.is_lean || !wire::lean::left(reply).any(|is_left| is_left) {
+            return Vec::new();
+        }
+        let mut left = wire::lean::left(reply);
+        let is_left = |_: &mut Pending| left.next().unwrap_or(false);
+        self.calls.extract_if(.., is_left).collect()
+    }
+
     /// Answers all calls from the reply to their command.
-    pub(super) fn answer(&mut self, reply: redis::Value) -> Decoded {
+    pub(super) fn answer(&mut self, reply: Value) -> Decoded {
         if !self.is_limiter_calls() {
             self.calls[0].value(reply);
             return Decoded::All { foreign: 0 };
         }
-        let replies = wire::decode(self.limiter_calls(), &reply);
+        let replies = if self.is_lean {
+            wire::lean::decode(self.limiter_calls(), &reply)
+        } else {
+            wire::decode(self.limiter_calls(), &reply)
+        };
         let (mut lost, mut foreign) = (false, 0);
         for (pending, reply) in self.calls.iter_mut().zip(replies) {
             lost |= matches!(reply, Err(Failure::Lost));
@@ -154,41 +177,68 @@ impl Group {
         let unanswered = self.calls.iter_mut().filter(|call| !call.is_answered());
         unanswered.map(|call| call.fail(failure.clone())).count()
     }
-
-    /// Returns the calls of a command that did not run, without those that are answered or late.
-    pub(super) fn into_unsent(mut self, now: Instant) -> Vec<Pending> {
-        for pending in &mut self.calls {
-            pending.sent = false;
-        }
-        let open = |pending: &Pending| !pending.is_answered() && pending.deadline > now;
-        self.calls.into_iter().filter(open).collect()
-    }
 }
 
-/// Divides calls among commands. Calls that share a command keep their order.
-fn group(mut calls: Vec<Pending>, sharded: bool) -> Vec<Group> {
+/// Returns calls that did not run, without those that are answered or late.
+pub(super) fn unsent(mut calls: Vec<Pending>, now: Instant) -> Vec<Pending> {
+    calls.retain_mut(|pending| {
+        pending.sent = false;
+        !pending.is_answered() && pending.deadline > now
+    });
+    calls
+}
+
+/// Divides calls among commands. Calls about one id keep their order.
+fn group(calls: Vec<Pending>, sharded: bool, lean: bool) -> Vec<Group> {
+    let is_lean = if lean {
+        lean_calls(&calls)
+    } else {
+        vec![false; calls.len()]
+    };
+    let mut calls: Vec<_> = calls.into_iter().zip(is_lean).collect();
+    // A stable sort, so that calls about one id keep their order: all of them are lean, or none.
     if sharded {
-        // A stable sort, so that calls about one key keep their order.
-        calls.sort_by_cached_key(|pending| slot::of(pending.key()));
+        calls.sort_by_cached_key(|(pending, is_lean)| (slot::of(pending.key()), !is_lean));
+    } else if lean {
+        calls.sort_by_key(|(_, is_lean)| !is_lean);
     }
     let mut groups: Vec<Group> = Vec::new();
     let mut open_slot: Option<u16> = None;
-    for pending in calls {
+    for (pending, is_lean) in calls {
         let slot = if sharded { slot::of(pending.key()) } else { 0 };
         let can_share = pending.as_call().is_some() && !pending.alone && !pending.asking;
-        match groups.last_mut() {
-            Some(group)
-                if can_share && open_slot == Some(slot) && group.calls.len() < MAX_GROUP =>
-            {
-                group.calls.push(pending);
-            }
-            _ => {
-                open_slot = can_share.then_some(slot);
-                groups.push(Group::of(pending));
-            }
+        let shares = |group: &Group| {
+            can_share
+                && open_slot == Some(slot)
+                && group.is_lean == is_lean
+                && group.calls.len() < MAX_GROUP
+        };
+        if let Some(group) = groups.last_mut().filter(|group| shares(group)) {
+            group.calls.push(pending);
+        } else {
+            open_slot = can_share.then_some(slot);
+            groups.push(Group::of(pending, is_lean));
         }
     }
     groups
+}
+
+/// Returns which calls the lean script decides: those of an id of which there is one call.
+fn lean_calls(calls: &[Pending]) -> Vec<bool> {
+    let can_be_lean = |pending: &Pending| {
+        let window = pending.as_call().and_then(wire::lean::window);
+        window.is_some() && !pending.alone && !pending.asking
+    };
+    let mut is_lean: Vec<bool> = calls.iter().map(can_be_lean).collect();
+    if calls.len() > 1 {
+        let mut first = HashMap::with_capacity(calls.len());
+        for (at, pending) in calls.iter().enumerate() {
+            if let Some(before) = first.insert(pending.key(), at) {
+                (is_lean[before], is_lean[at]) = (false, false);
+            }
+        }
+    }
+    is_lean
 }
 
 #[cfg(test)]
@@ -227,14 +277,17 @@ mod tests {
         fn calls_to_a_single_server_keep_their_order(ids in prop::collection::vec(0_u64..9, 1..999)) {
             let calls: Vec<_> = ids.iter().map(|id| call(*id)).collect();
             let before: Vec<_> = calls.iter().map(|pending| pending.key().to_vec()).collect();
-            let groups = group(calls, false);
+            let groups = group(calls, false, false);
             prop_assert_eq!(groups.len(), ids.len().div_ceil(MAX_GROUP));
             prop_assert_eq!(keys(&groups), before);
         }
 
         #[test]
-        fn a_command_to_a_cluster_has_keys_of_one_slot(ids in prop::collection::vec(0_u64..40, 1..999)) {
-            let groups = group(ids.iter().map(|id| call(*id)).collect(), true);
+        fn a_command_to_a_cluster_has_keys_of_one_slot(
+            ids in prop::collection::vec(0_u64..40, 1..999),
+            lean: bool,
+        ) {
+            let groups = group(ids.iter().map(|id| call(*id)).collect(), true, lean);
             let mut slots = Vec::new();
             for group in &groups {
                 let of = |pending: &Pending| slot::of(pending.key());
@@ -246,6 +299,39 @@ mod tests {
             prop_assert_eq!(distinct.len(), slots.len());
             prop_assert_eq!(keys(&groups).len(), ids.len());
         }
+
+        #[test]
+        fn calls_are_lean_if_no_other_is_about_their_id(ids in prop::collection::vec(0_u64..300, 1..300), sharded: bool) {
+            let key = |id: u64| call(id).key().to_vec();
+            let groups = group(ids.iter().map(|id| call(*id)).collect(), sharded, true);
+            let (lean, general): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.is_lean);
+            let is_alone = |id: &&u64| ids.iter().filter(|other| other == id).count() == 1;
+            let of = |alone: bool| ids.iter().filter(move |id| is_alone(id) == alone).map(|id| key(*id));
+            let sorted = |mut keys: Vec<Vec<u8>>| { keys.sort(); keys };
+            prop_assert_eq!(sorted(keys(&lean)), sorted(of(true).collect()));
+            prop_assert_eq!(sorted(keys(&general)), sorted(of(false).collect()));
+        }
+    }
+
+    #[test]
+    fn calls_about_one_id_keep_their_order() {
+        let costs = |groups: &[Group]| -> Vec<u64> {
+            let calls = groups.iter().flat_map(Group::limiter_calls);
+            calls.map(|call| call.cost).collect()
+        };
+        let with_cost = |id: u64, cost: u64| {
+            let mut call = health_check("test", None);
+            call.key = format!("test:{{{id}}}").into_bytes().into();
+            call.cost = cost;
+            Pending::call(call, Box::new(drop), Instant::now())
+        };
+        let calls = vec![
+            with_cost(1, 1),
+            with_cost(2, 2),
+            with_cost(1, 3),
+            with_cost(1, 4),
+        ];
+        assert_eq!(costs(&group(calls, false, true)), [2, 1, 3, 4]);
     }
 
     #[test]
@@ -264,7 +350,7 @@ mod tests {
             call(1),
             call(1),
         ];
-        let groups = group(calls, false);
+        let groups = group(calls, false, false);
         let sizes: Vec<_> = groups.iter().map(|group| group.calls.len()).collect();
         assert_eq!(sizes, [1, 1, 1, 1, 1, 2]);
         assert!(groups[4].asking && !groups[3].asking);

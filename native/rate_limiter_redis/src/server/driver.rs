@@ -26,6 +26,8 @@ use crate::context::{count, Context};
 use crate::credentials::Credentials;
 use crate::pending::{Pending, Submission};
 use crate::server_kind::ServerKind;
+use crate::slot;
+use crate::wire::lean;
 
 /// The maximum number of calls in one batch.
 const MAX_BATCH: usize = 1024;
@@ -39,6 +41,10 @@ const MOVING_SLOT_DELAY: Duration = Duration::from_millis(3);
 /// The time without a reply, counted from sending a batch, after which a connection is replaced while the breaker is
 /// closed.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the general script decides all calls after the lean one has left some to it, or the server had lost it. While
+/// nodes judge a key by several limits, as during a deployment, each call about it would else take two round trips.
+const GENERAL_PERIOD: Duration = Duration::from_secs(1);
 
 /// The pause between attempts to connect, while other connections to the server are up.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
@@ -56,6 +62,8 @@ pub(super) struct Driver {
     queue: VecDeque<Pending>,
     /// Calls to send at a later time, because their slot is moving.
     delayed: Vec<(Instant, Pending)>,
+    /// Until when the general script decides all calls.
+    general_until: Option<Instant>,
     /// The time for which the timer is set.
     alarm: Option<Instant>,
     /// Whether the timer of the next batch is set.
@@ -85,6 +93,7 @@ impl Driver {
             breaker: Breaker::default(),
             queue: VecDeque::new(),
             delayed: Vec::new(),
+            general_until: None,
             alarm: None,
             is_paced: false,
             has_problem: false,
@@ -188,13 +197,34 @@ impl Driver {
                 .drain(..self.queue.len().min(MAX_BATCH))
                 .collect();
             self.status.dequeue(calls.len());
+            let lean = self.is_lean(at, &calls, now);
             let pooled = &mut self.pool[at];
             if let Some(connection) = pooled.open(now) {
-                let batch = Batch::send(calls, connection, self.kind.is_shard(), now);
+                let batch = Batch::send(calls, connection, self.kind.is_shard(), lean, now);
                 pooled.batches.push(batch);
                 count(&self.context.counts.batches, 1);
             }
         }
+    }
+
+    /// Returns whether the lean script decides calls over this connection. If the server may not have it, loads it for the
+    /// first call that could use it.
+    fn is_lean(&mut self, at: usize, calls: &[Pending], now: Instant) -> bool {
+        if self.general_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.general_until = None;
+        let pooled = &mut self.pool[at];
+        if pooled.can_load_lean() {
+            let mut calls = calls.iter().filter_map(Pending::as_call);
+            let call = calls.find(|call| lean::window(call).is_some());
+            if let (Some(call), Some(connection)) = (call, pooled.connection.clone()) {
+                let slot = self.kind.is_shard().then(|| slot::of(&call.key));
+                let health_check = health_check(&self.context.prefix, slot);
+                pooled.load_lean(async move { connection.load_lean(&health_check).await });
+            }
+        }
+        pooled.is_lean()
     }
 
     fn handle(&mut self, at: usize, event: PoolEvent) {

@@ -28,6 +28,18 @@ const MAX_BATCHES: usize = 64;
 pub(super) type ConnectResult = Result<(Connection, JoinHandle<()>), ConnectError>;
 type LoadResult = Result<(), ConnectError>;
 
+/// Whether the server has the lean script.
+#[derive(Default)]
+enum Lean {
+    /// No call has needed it.
+    #[default]
+    Unknown,
+    Loading(Pin<Box<dyn Future<Output = bool> + Send>>),
+    Loaded,
+    /// It could not be loaded over this connection.
+    Refused,
+}
+
 /// A connection of the pool, connected or not.
 #[derive(Default)]
 pub(super) struct PooledConnection {
@@ -36,6 +48,7 @@ pub(super) struct PooledConnection {
     pub(super) batches: Vec<Batch>,
     connecting: Option<Pin<Box<dyn Future<Output = ConnectResult> + Send>>>,
     loading: Option<Pin<Box<dyn Future<Output = LoadResult> + Send>>>,
+    lean: Lean,
     /// The time of the next attempt to connect, if it has to wait.
     pub(super) retry_at: Option<Instant>,
     /// Whether it was connected before.
@@ -72,6 +85,26 @@ impl PooledConnection {
         }
     }
 
+    /// Returns whether the server has the lean script.
+    pub(super) fn is_lean(&self) -> bool {
+        matches!(self.lean, Lean::Loaded)
+    }
+
+    /// Returns whether a call that needs the lean script has to load it.
+    pub(super) fn can_load_lean(&self) -> bool {
+        matches!(self.lean, Lean::Unknown)
+    }
+
+    /// Loads the lean script in the background. Until then the general one decides all calls.
+    pub(super) fn load_lean(&mut self, attempt: impl Future<Output = bool> + Send + 'static) {
+        self.lean = Lean::Loading(Box::pin(attempt));
+    }
+
+    /// Learns that the server has lost the lean script.
+    pub(super) fn lost_lean(&mut self) {
+        self.lean = Lean::Unknown;
+    }
+
     /// Returns the connection if it takes another batch now: if none is in flight, or if the server is far away and the
     /// last one left a while ago.
     pub(super) fn open(&self, now: Instant) -> Option<&Arc<Connection>> {
@@ -101,6 +134,7 @@ impl PooledConnection {
         self.connection = Some(Arc::new(connection));
         self.end = Some(end);
         self.loading = None;
+        self.lean = Lean::Unknown;
     }
 
     /// Drops the connection. It is closed once its batches in flight are answered or given up.
@@ -108,6 +142,7 @@ impl PooledConnection {
         self.connection = None;
         self.end = None;
         self.loading = None;
+        self.lean = Lean::Unknown;
         self.retry_at = None;
     }
 
@@ -135,6 +170,15 @@ impl PooledConnection {
         }
         if ready(&mut self.end, context).is_some() {
             return Poll::Ready(PoolEvent::Closed);
+        }
+        if let Lean::Loading(attempt) = &mut self.lean {
+            if let Poll::Ready(is_loaded) = attempt.as_mut().poll(context) {
+                self.lean = if is_loaded {
+                    Lean::Loaded
+                } else {
+                    Lean::Refused
+                };
+            }
         }
         if let Some(loaded) = ready(&mut self.loading, context) {
             return Poll::Ready(PoolEvent::Loaded(loaded));

@@ -8,6 +8,7 @@ mod cluster;
 mod distance;
 mod eviction;
 mod faults;
+mod lean;
 mod passwords;
 mod replies;
 mod secured;

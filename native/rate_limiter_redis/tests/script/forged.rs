@@ -138,70 +138,73 @@ fn check(
 
 #[test]
 fn any_bytes_in_a_key_fail_calls_about_this_key_alone() {
-    let limiter = RefCell::new(RedisLimiter::new(&all_limits()));
-    let config = ProptestConfig {
-        failure_persistence: None,
-        cases: CASES,
-        ..ProptestConfig::default()
-    };
-    let mut runner = TestRunner::new(config);
-    let law = |(forged, used, has_several): (Forged, u64, bool)| {
-        let limiter = &mut *limiter.borrow_mut();
-        for (tag, limit) in all_limits() {
-            let key = limiter.key(tag);
-            limiter.run::<()>(&["FLUSHALL"]);
-            for age in [3, 1, 0] {
-                limiter.take(START - age * SECOND, tag, used);
+    for limiter in RedisLimiter::each(&all_limits()) {
+        let limiter = RefCell::new(limiter);
+        let config = ProptestConfig {
+            failure_persistence: None,
+            cases: CASES,
+            ..ProptestConfig::default()
+        };
+        let mut runner = TestRunner::new(config);
+        let law = |(forged, used, has_several): (Forged, u64, bool)| {
+            let limiter = &mut *limiter.borrow_mut();
+            for (tag, limit) in all_limits() {
+                let key = limiter.key(tag);
+                limiter.run::<()>(&["FLUSHALL"]);
+                for age in [3, 1, 0] {
+                    limiter.take(START - age * SECOND, tag, used);
+                }
+                if has_several {
+                    let other = Limit::new(7, Duration::from_mins(1), limit.algorithm());
+                    limiter.update(tag, &other);
+                    limiter.take(START, tag, 1);
+                    limiter.update(tag, &limit);
+                }
+                let stored: Option<Vec<u8>> = limiter.run(&["GET", &key]);
+                let value = forged.value(&stored.unwrap_or_default());
+                limiter.run::<()>(&["DEL", &key]);
+                check(limiter, tag, limit.algorithm(), &value)?;
             }
-            if has_several {
-                let other = Limit::new(7, Duration::from_mins(1), limit.algorithm());
-                limiter.update(tag, &other);
-                limiter.take(START, tag, 1);
-                limiter.update(tag, &limit);
-            }
-            let stored: Option<Vec<u8>> = limiter.run(&["GET", &key]);
-            let value = forged.value(&stored.unwrap_or_default());
-            limiter.run::<()>(&["DEL", &key]);
-            check(limiter, tag, limit.algorithm(), &value)?;
+            Ok(())
+        };
+        if let Err(failure) = runner.run(&(forged(), 1..4_u64, any::<bool>()), law) {
+            panic!("{failure}\n{runner}");
         }
-        Ok(())
-    };
-    if let Err(failure) = runner.run(&(forged(), 1..4_u64, any::<bool>()), law) {
-        panic!("{failure}\n{runner}");
     }
 }
 
 #[test]
 fn values_that_once_ended_a_node_or_a_command_are_of_another_program() {
-    let mut limiter = RedisLimiter::new(&limits());
-    let fields = |first: u8, fields: &[(u64, usize)]| {
-        let mut value = vec![first];
-        for (number, size) in fields {
-            put(&mut value, *number, *size);
+    for mut limiter in RedisLimiter::each(&limits()) {
+        let fields = |first: u8, fields: &[(u64, usize)]| {
+            let mut value = vec![first];
+            for (number, size) in fields {
+                put(&mut value, *number, *size);
+            }
+            value
+        };
+        let log = fields(
+            5,
+            &[(10_000_000, 7), (0, 4), (NOW, 7), (u64::from(u32::MAX), 4)],
+        );
+        limiter.take(START, 1, 1);
+        let key = limiter.key(1);
+        let window: Vec<u8> = limiter.run(&["GET", &key]);
+        let window = [window, vec![1; 20_000]].concat();
+        let fixed = fields(6, &[(NOW, 7), (10_000_000, 7), (u64::MAX, 7)]);
+        let bucket = fields(128, &[(NOW, 7), (u64::MAX, 7), (1_000_000_000, 7)]);
+        for (tag, value) in [(0, bucket), (1, window), (2, log), (3, fixed)] {
+            let key = limiter.key(tag);
+            limiter.run::<()>(&[b"SET", key.as_bytes(), &value]);
+            let calls = [
+                limiter.build(Op::Take, "bob", &tags(), 1),
+                limiter.build(Op::Take, "ann", &[tag], 1),
+            ];
+            let answers = limiter.send(&calls.iter().collect::<Vec<&Call>>(), Some(START));
+            assert!(answers[0].is_ok(), "{tag}: {answers:?}");
+            assert_eq!(answers[1], Err(Failure::Foreign(key.as_str().into())));
+            assert_eq!(limiter.run::<Vec<u8>>(&["GET", &key]), value);
         }
-        value
-    };
-    let log = fields(
-        5,
-        &[(10_000_000, 7), (0, 4), (NOW, 7), (u64::from(u32::MAX), 4)],
-    );
-    limiter.take(START, 1, 1);
-    let key = limiter.key(1);
-    let window: Vec<u8> = limiter.run(&["GET", &key]);
-    let window = [window, vec![1; 20_000]].concat();
-    let fixed = fields(6, &[(NOW, 7), (10_000_000, 7), (u64::MAX, 7)]);
-    let bucket = fields(128, &[(NOW, 7), (u64::MAX, 7), (1_000_000_000, 7)]);
-    for (tag, value) in [(0, bucket), (1, window), (2, log), (3, fixed)] {
-        let key = limiter.key(tag);
-        limiter.run::<()>(&[b"SET", key.as_bytes(), &value]);
-        let calls = [
-            limiter.build(Op::Take, "bob", &tags(), 1),
-            limiter.build(Op::Take, "ann", &[tag], 1),
-        ];
-        let answers = limiter.send(&calls.iter().collect::<Vec<&Call>>(), Some(START));
-        assert!(answers[0].is_ok(), "{tag}: {answers:?}");
-        assert_eq!(answers[1], Err(Failure::Foreign(key.as_str().into())));
-        assert_eq!(limiter.run::<Vec<u8>>(&["GET", &key]), value);
     }
 }
 

@@ -273,49 +273,51 @@ impl Pair<'_> {
 
 #[test]
 fn redis_answers_as_memory_does() {
-    let limiter = RefCell::new(RedisLimiter::new(&[]));
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let cases = std::env::var("PROPTEST_CASES").map_or(CASES, |_| config.cases);
-    let mut runner = TestRunner::new(ProptestConfig { cases, ..config });
-    let histories = (
-        collection::vec(limits(), 1..=3),
-        1..=1_u64 << 51,
-        collection::vec(steps(), 1..80),
-    );
-    let law = |(limits, start, steps): (Vec<Limit>, u64, Vec<Step>)| {
-        let limiter = &mut *limiter.borrow_mut();
-        let limits: Vec<(Tag, Limit)> = (0..).zip(limits).collect();
-        limiter.run::<()>(&["FLUSHALL"]);
-        limiter.open("law", &limits);
-        let mut pair = Pair {
-            memory: Rig::new(&limits),
-            limiter,
-            former: vec![Vec::new(); limits.len()],
-            limits,
-            now: start,
-            last: Usage {
-                max: 1,
-                remaining: 1,
-                next_after: Nanos(0),
-                reset_after: Nanos(0),
-                retry: Retry::Now,
-            },
-            exceeds_script: false,
-            batch: Vec::new(),
-            expected: Vec::new(),
+    for limiter in RedisLimiter::each(&[]) {
+        let limiter = RefCell::new(limiter);
+        let config = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
         };
-        for step in &steps {
-            pair.step(step)?;
-            if pair.exceeds_script {
-                return Ok(());
+        let cases = std::env::var("PROPTEST_CASES").map_or(CASES, |_| config.cases);
+        let mut runner = TestRunner::new(ProptestConfig { cases, ..config });
+        let histories = (
+            collection::vec(limits(), 1..=3),
+            1..=1_u64 << 51,
+            collection::vec(steps(), 1..80),
+        );
+        let law = |(limits, start, steps): (Vec<Limit>, u64, Vec<Step>)| {
+            let limiter = &mut *limiter.borrow_mut();
+            let limits: Vec<(Tag, Limit)> = (0..).zip(limits).collect();
+            limiter.run::<()>(&["FLUSHALL"]);
+            limiter.open("law", &limits);
+            let mut pair = Pair {
+                memory: Rig::new(&limits),
+                limiter,
+                former: vec![Vec::new(); limits.len()],
+                limits,
+                now: start,
+                last: Usage {
+                    max: 1,
+                    remaining: 1,
+                    next_after: Nanos(0),
+                    reset_after: Nanos(0),
+                    retry: Retry::Now,
+                },
+                exceeds_script: false,
+                batch: Vec::new(),
+                expected: Vec::new(),
+            };
+            for step in &steps {
+                pair.step(step)?;
+                if pair.exceeds_script {
+                    return Ok(());
+                }
             }
+            pair.send()
+        };
+        if let Err(failure) = runner.run(&histories, law) {
+            panic!("{failure}\n{runner}");
         }
-        pair.send()
-    };
-    if let Err(failure) = runner.run(&histories, law) {
-        panic!("{failure}\n{runner}");
     }
 }

@@ -1,4 +1,4 @@
-//! The script on a real server.
+//! The scripts on a real server.
 
 #[path = "../../../rate_limiter_core/tests/vectors/case.rs"]
 mod case;
@@ -15,6 +15,7 @@ mod charges;
 mod fixture;
 mod forged;
 mod laws;
+mod lean;
 mod memory;
 mod redis_limiter;
 mod requests;

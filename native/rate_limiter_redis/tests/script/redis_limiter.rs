@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rate_limiter_core::{Limit, Nanos, Scale, Tag, Usage};
 use rate_limiter_distributed::{Call, Failure, Meter, Op, Reply, WindowCall};
+use rate_limiter_redis::wire::lean;
 use rate_limiter_redis::{script, wire, Kind, Namespace};
 use redis::{Client, Connection, FromRedisValue, ToRedisArgs, Value};
 
@@ -18,7 +19,12 @@ pub(crate) struct RedisLimiter {
     namespace: Namespace,
     meters: Vec<(Tag, Arc<Meter>)>,
     scale: Scale,
+    /// Whether the lean script decides what it can, or the general one all calls.
+    is_lean: bool,
 }
+
+/// The most calls of one command.
+const MAX_GROUP: usize = 256;
 
 impl RedisLimiter {
     pub(crate) fn new(limits: &[(Tag, Limit)]) -> Self {
@@ -32,9 +38,18 @@ impl RedisLimiter {
             namespace: Namespace::new("", ""),
             meters: Vec::new(),
             scale: Scale::ONE,
+            is_lean: false,
         };
         limiter.open("test", limits);
         limiter
+    }
+
+    /// Returns the same limiter twice: decided by the general script, and by the lean one where it can.
+    pub(crate) fn each(limits: &[(Tag, Limit)]) -> impl Iterator<Item = Self> + '_ {
+        [false, true].into_iter().map(|is_lean| Self {
+            is_lean,
+            ..Self::new(limits)
+        })
     }
 
     /// Switches to a new limiter, with keys of its own.
@@ -90,9 +105,69 @@ impl RedisLimiter {
         calls: &[&Call],
         now: Option<u64>,
     ) -> Vec<Result<Reply, Failure>> {
+        if self.is_lean {
+            self.send_lean(calls, now)
+        } else {
+            self.send_general(calls, now)
+        }
+    }
+
+    fn send_general(&mut self, calls: &[&Call], now: Option<u64>) -> Vec<Result<Reply, Failure>> {
         let command = wire::encode(calls.iter().copied(), now.map(Nanos));
         let reply: Value = command.query(&mut self.connection).expect("a reply");
         wire::decode(calls.iter().copied(), &reply)
+    }
+
+    /// Sends calls as a client does, but in their order.
+    fn send_lean(&mut self, calls: &[&Call], now: Option<u64>) -> Vec<Result<Reply, Failure>> {
+        let (mut replies, mut group) = (Vec::new(), Vec::<&Call>::new());
+        for call in calls {
+            let is_lean = lean::window(call).is_some();
+            let is_same = |other: &&Call| other.key == call.key;
+            if !is_lean || group.iter().any(is_same) || group.len() == MAX_GROUP {
+                replies.extend(self.send_group(&std::mem::take(&mut group), now));
+            }
+            if is_lean {
+                group.push(call);
+            } else {
+                replies.extend(self.send_general(&[call], now));
+            }
+        }
+        replies.extend(self.send_group(&group, now));
+        replies
+    }
+
+    fn send_group(&mut self, calls: &[&Call], now: Option<u64>) -> Vec<Result<Reply, Failure>> {
+        if calls.is_empty() {
+            return Vec::new();
+        }
+        let command = lean::encode(calls.iter().copied(), now.map(Nanos));
+        let reply: Value = command.query(&mut self.connection).expect("a reply");
+        let left: Vec<bool> = lean::left(&reply).collect();
+        assert_eq!(left.len(), calls.len());
+        let of = |is_left| {
+            let calls = calls.iter().zip(&left);
+            let calls = calls.filter(move |(_, left)| **left == is_left);
+            calls.map(|(call, _)| *call).collect::<Vec<_>>()
+        };
+        let mut decided = lean::decode(of(false).into_iter(), &reply).into_iter();
+        let others = of(true);
+        let mut others = if others.is_empty() {
+            Vec::new()
+        } else {
+            self.send_general(&others, now)
+        }
+        .into_iter();
+        let replies = left.iter().map(|is_left| {
+            if *is_left {
+                others.next()
+            } else {
+                decided.next()
+            }
+        });
+        replies
+            .map(|reply| reply.expect("one for each call"))
+            .collect()
     }
 
     pub(crate) fn send_one(&mut self, now: u64, call: &Call) -> Reply {
@@ -167,13 +242,15 @@ pub(crate) fn meter(tag: Tag, limit: &Limit) -> Arc<Meter> {
     Arc::new(Meter::new(&format!("w{tag}"), limit).expect("a valid limit"))
 }
 
-/// Connects to a server, and loads the script.
+/// Connects to a server, and loads the scripts.
 fn connect(server: &Server) -> Connection {
     let client = Client::open(format!("unix://{}", server.socket())).expect("a socket's address");
     let mut connection = client.get_connection().expect("a connection");
-    let mut load = redis::cmd("SCRIPT");
-    load.arg("LOAD").arg(script::source());
-    let hash: String = load.query(&mut connection).expect("a valid script");
-    assert_eq!(hash, script::hash());
+    for script in [&script::GENERAL, &script::LEAN] {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source());
+        let hash: String = load.query(&mut connection).expect("a valid script");
+        assert_eq!(hash, script.hash());
+    }
     connection
 }

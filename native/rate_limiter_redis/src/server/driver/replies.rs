@@ -7,13 +7,13 @@ use rate_limiter_distributed::breaker::State;
 use rate_limiter_distributed::Failure;
 use redis::{RedisError, Value};
 
-use super::{Driver, MAX_REDIRECTS, MOVING_SLOT_DELAY};
+use super::{Driver, GENERAL_PERIOD, MAX_REDIRECTS, MOVING_SLOT_DELAY};
 use crate::connection::Replies;
 use crate::context::count;
 use crate::error::{server_error, Recovery, ServerError};
 use crate::latency::LiveLatency;
 use crate::pending::Pending;
-use crate::server::batch::{Batch, Decoded, Group};
+use crate::server::batch::{unsent, Batch, Decoded, Group};
 use crate::server::health_check::health_check;
 use crate::server_kind::TopologyEvent;
 use crate::slot;
@@ -43,6 +43,11 @@ impl Driver {
 
     /// Answers the calls of a command. Returns the code of a failure.
     fn answer(&mut self, mut group: Group, value: Value, now: Instant) -> Option<Box<str>> {
+        let left = group.take_left(&value);
+        if !left.is_empty() {
+            self.general_until = Some(now + GENERAL_PERIOD);
+            self.resend(left, now);
+        }
         self.record(&self.status.answered, &group, now);
         let unanswered = group.unanswered();
         match group.answer(value) {
@@ -70,12 +75,17 @@ impl Driver {
     ) -> Option<Box<str>> {
         match Recovery::of(error) {
             Recovery::LoadScript if group.is_limiter_calls() => {
-                self.load_script(at, &group);
-                self.resend(group, now);
+                if group.is_lean {
+                    self.pool[at].lost_lean();
+                    self.general_until = Some(now + GENERAL_PERIOD);
+                } else {
+                    self.load_script(at, &group);
+                }
+                self.resend(group.calls, now);
                 None
             }
             Recovery::LoadScript if group.calls[0].add_source() => {
-                self.resend(group, now);
+                self.resend(group.calls, now);
                 None
             }
             Recovery::Redirect {
@@ -139,8 +149,8 @@ impl Driver {
     }
 
     /// Puts calls that did not run back at the front of the queue.
-    fn resend(&mut self, group: Group, now: Instant) {
-        let calls = self.take_unsent(group, now);
+    fn resend(&mut self, calls: Vec<Pending>, now: Instant) {
+        let calls = self.take_unsent(calls, now);
         self.status.enqueue(calls.len());
         for pending in calls.into_iter().rev() {
             self.queue.push_front(pending);
@@ -148,9 +158,9 @@ impl Driver {
         self.alarm = None;
     }
 
-    /// Returns the calls of a command that did not run and can still be sent.
-    fn take_unsent(&mut self, group: Group, now: Instant) -> Vec<Pending> {
-        let mut calls = group.into_unsent(now);
+    /// Returns those of calls that did not run that can still be sent.
+    fn take_unsent(&mut self, calls: Vec<Pending>, now: Instant) -> Vec<Pending> {
+        let mut calls = unsent(calls, now);
         if self.breaker.state() != State::Closed {
             self.not_sent(calls.len());
             calls.clear();
@@ -160,7 +170,7 @@ impl Driver {
 
     /// Sends calls again after a short delay, each in a command of its own.
     fn delay(&mut self, group: Group, now: Instant) {
-        for mut pending in self.take_unsent(group, now) {
+        for mut pending in self.take_unsent(group.calls, now) {
             pending.alone = true;
             let due = (now + MOVING_SLOT_DELAY).min(pending.deadline);
             self.delayed.push((due, pending));
@@ -169,7 +179,7 @@ impl Driver {
     }
 
     fn redirect(&mut self, group: Group, address: String, slot: u16, asking: bool) {
-        let mut calls = group.into_unsent(Instant::now());
+        let mut calls = unsent(group.calls, Instant::now());
         for pending in &mut calls {
             pending.redirects += 1;
             pending.asking = asking;
