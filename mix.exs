@@ -98,6 +98,7 @@ defmodule RateLimiter.MixProject do
         "guides/vsm.md",
         "guides/telemetry.md",
         "guides/testing.md",
+        "guides/changing-limits.md",
         "guides/operations.md",
         "guides/replay.md",
         "guides/speed.md",
@@ -115,6 +116,7 @@ defmodule RateLimiter.MixProject do
         Limits: [
           RateLimiter,
           RateLimiter.Usage,
+          RateLimiter.Limits,
           RateLimiter.HTTP,
           RateLimiter.Plug,
           RateLimiter.Phoenix,

@@ -179,6 +179,10 @@ defmodule RateLimiter.GuidesTest do
     end
   end
 
+  describe "guides/changing-limits.md" do
+    test "every snippet runs in one shell", do: Session.run("guides/changing-limits.md")
+  end
+
   describe "guides/testing.md" do
     test "every snippet runs in one shell", do: Session.run("guides/testing.md")
   end

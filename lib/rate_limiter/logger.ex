@@ -171,7 +171,9 @@ defmodule RateLimiter.Logger do
   end
 
   defp line([_, :limit, :changed], %{from: from, to: to} = metadata, _instance),
-    do: "#{metadata.limiter}.#{metadata.window}: changed from #{numbers(from)} to #{numbers(to)}"
+    do:
+      "#{metadata.limiter}.#{metadata.window}: changed from #{numbers(from)} to #{numbers(to)}" <>
+        if(metadata.by, do: " by #{metadata.by}", else: "")
 
   defp numbers(%{limit: limit, per_ms: per_ms, burst: burst, enforce: enforce}) do
     bursts = if burst, do: " with bursts of #{burst}", else: ""

@@ -207,12 +207,16 @@ defmodule RateLimiter.Store do
     end
   end
 
-  @doc "Changes the limit of a window. Usage is kept."
-  @spec update_limit(Native.handle(), {atom, Limit.t()}) :: :ok | {:error, String.t()}
-  def update_limit(handle, {window, limit}) do
-    {^window, _, amount, per_ns, burst, _, {_, enforced?}} = Limit.to_native({window, limit})
-    Native.update_limit(handle, window, {amount, per_ns, burst, enforced?})
-  end
+  @doc "Changes the limits of some windows, all of them or none. Usage is kept."
+  @spec update_limits(Native.handle(), [{atom, Limit.t()}]) :: :ok | {:error, String.t()}
+  def update_limits(handle, windows),
+    do: Native.update_limits(handle, Enum.map(windows, &Limit.to_native/1))
+
+  @doc "Returns how many ids are in memory, and how many of them these limits would deny that are admitted now."
+  @spec preview(Native.handle(), [{atom, Limit.t()}]) ::
+          {non_neg_integer, non_neg_integer} | {:error, String.t()}
+  def preview(handle, windows),
+    do: Native.preview(handle, Enum.map(windows, &Limit.to_native/1))
 
   @doc "Returns the size and the counts of a limiter."
   @spec stats(Native.handle()) :: map | nil

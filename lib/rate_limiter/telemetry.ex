@@ -129,10 +129,11 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :limit, :changed]`
 
-  Emitted when `RateLimiter.update_limit/3` has changed a limit, in the process that changes the limiters of the instance.
+  Emitted for each window whose limit was changed by `RateLimiter.update_limit/3`, `RateLimiter.Limits.apply/2` or the source of
+  limits, after the whole change, in the process that changes the limiters of the instance.
 
   Measurements: `:count`, always 1. Metadata: `:instance`, `:limiter` and `:window`; `:from` and `:to`, maps with `:limit`, `:per_ms`,
-  `:burst` (`nil` if it was not configured) and `:enforce`.
+  `:burst` (`nil` if it was not configured) and `:enforce`; `:by`, as in `RateLimiter.Limits.history/2`.
 
   ## `[:rate_limiter, :clock]`
 
@@ -390,9 +391,9 @@ defmodule RateLimiter.Telemetry do
   end
 
   @doc false
-  @spec limit_changed(term, atom, atom, {Limit.t(), Limit.t()}) :: :ok
-  def limit_changed(instance, limiter, window, {from, to}) do
-    metadata = %{instance: instance, limiter: limiter, window: window}
+  @spec limit_changed(term, atom, atom, {Limit.t(), Limit.t()}, String.t() | nil) :: :ok
+  def limit_changed(instance, limiter, window, {from, to}, by) do
+    metadata = %{instance: instance, limiter: limiter, window: window, by: by}
     metadata = Map.merge(metadata, %{from: numbers(from), to: numbers(to)})
     :telemetry.execute([:rate_limiter, :limit, :changed], %{count: 1}, metadata)
   end

@@ -29,7 +29,7 @@ defmodule RateLimiter.Webhook do
   | `outage.started`, `outage.ended` | a limiter begins to decide without Redis, and uses it again | `[:rate_limiter, :fallback, :started]`, `:stopped` |
   | `threshold.reached` | an id has used the share `:threshold` of a limit | `[:rate_limiter, :threshold]` |
   | `pain.escalated` | pain of a subsystem was not resolved in time | `[:rate_limiter, :algedonic, :escalation]` |
-  | `limit.changed` | `RateLimiter.update_limit/3` changed a limit | `[:rate_limiter, :limit, :changed]` |
+  | `limit.changed` | a limit was changed at run time | `[:rate_limiter, :limit, :changed]` |
 
   `data` has the measurements and the metadata of the event, see `RateLimiter.Telemetry`. Ids are hashed there.
 

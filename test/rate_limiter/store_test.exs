@@ -270,15 +270,28 @@ defmodule RateLimiter.StoreTest do
     end
   end
 
-  test "update_limit/2 changes one window, keeps its usage, and returns why it cannot" do
+  test "update_limits/2 changes windows, keeps their usage, and returns why it cannot" do
     {:ok, _} = Store.check(:store, 1, [], 5)
-    changed = Limit.new!([limit: 20, per: :minute, burst: 30], [])
-    assert Store.update_limit(handle(), {:a, changed}) == :ok
+    {a, b} = {changed(20, burst: 30), changed(8)}
+    assert Store.update_limits(handle(), a: a) == :ok
     assert Store.plan(handle()).maxima == %{a: 30, b: 7}
     assert remaining(Store.peek(:store, 1, :a, 0)) == 25
-    assert {:error, reason} = Store.update_limit(handle(), {:a, %{changed | limit: 2 ** 62}})
+    assert {:error, reason} = Store.update_limits(handle(), b: b, a: %{a | limit: 2 ** 62})
     assert reason =~ "limit"
+    assert Store.plan(handle()).maxima == %{a: 30, b: 7}
   end
+
+  test "preview/2 counts the ids that limits would deny, and changes nothing" do
+    for {id, cost} <- [{1, 5}, {2, 1}, {3, 0}], do: {:ok, _} = Store.check(:store, id, :a, cost)
+    assert Store.preview(handle(), a: changed(4)) == {2, 1}
+    assert Store.preview(handle(), a: changed(1)) == {2, 2}
+    assert {:error, reason} = Store.preview(handle(), a: %{changed(1) | limit: 2 ** 62})
+    assert reason =~ "limit"
+    assert Store.plan(handle()).maxima == %{a: 10, b: 7}
+  end
+
+  defp changed(limit, options \\ []),
+    do: Limit.new!([limit: limit, per: :minute] ++ options, [])
 
   test "plan/1 has the scale and the maxima under it" do
     RateLimiter.Core.Native.set_scale(handle(), 500_000)

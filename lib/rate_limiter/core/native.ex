@@ -62,13 +62,16 @@ defmodule RateLimiter.Core.Native do
   @spec plan(limiter) :: plan | refusal
   def plan(_limiter), do: not_loaded()
 
-  @type numbers ::
-          {limit :: pos_integer, per_ns :: pos_integer, burst :: pos_integer | nil,
-           enforced? :: boolean}
+  @doc "Changes the limits of some windows, all of them or none."
+  @spec update_limits(limiter, [window_spec]) :: :ok | refusal | {:error, reason :: String.t()}
+  def update_limits(_limiter, _windows), do: not_loaded()
 
-  @spec update_limit(limiter, window, numbers) ::
-          :ok | refusal | {:error, reason :: String.t()}
-  def update_limit(_limiter, _window, _numbers), do: not_loaded()
+  @doc "Returns how many ids have used something, and how many of them these limits would deny that are admitted now."
+  @spec preview(limiter, [window_spec]) ::
+          {ids :: non_neg_integer, denied :: non_neg_integer}
+          | refusal
+          | {:error, reason :: String.t()}
+  def preview(_limiter, _windows), do: not_loaded()
 
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()

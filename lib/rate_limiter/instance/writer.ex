@@ -7,20 +7,31 @@ defmodule RateLimiter.Instance.Writer do
   use GenServer
 
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
-  alias RateLimiter.Core.{Errors, Limit, Options}
+  alias RateLimiter.Core.{Errors, Limit, Numbers, Options}
   alias RateLimiter.Instance.{Config, Registry}
+  alias RateLimiter.Limits.{Change, History}
   alias RateLimiter.Store.Callers
 
   @type change ::
-          {:add, atom, Config.limiter()} | {:remove, atom} | {:update, atom, atom, term}
+          {:add, atom, Config.limiter()}
+          | {:remove, atom}
+          | {:update, atom, atom, term}
+          | {:apply, limiters :: term, how}
+
+  @typedoc "`max_denied` is the share of ids that a change may deny, `nil` for any."
+  @type how :: %{by: String.t() | nil, dry_run: boolean, max_denied: number | nil}
+
+  # The steps of a change that is being made. After a kill of this process, its successor makes all of them.
+  @pending {:limits, :pending}
 
   @doc false
   @spec start_link(Instance.t()) :: GenServer.on_start()
   def start_link(%Instance{} = instance),
     do: GenServer.start_link(__MODULE__, instance, name: server(instance))
 
-  @doc "Makes a change, or raises its error in the caller."
-  @spec change!(Instance.t(), change) :: :ok
+  @doc "Makes a change, or raises its error in the caller. `{:apply, _, _}` returns what it has changed, or why it has not."
+  @spec change!(Instance.t(), change) ::
+          :ok | {:ok, RateLimiter.Limits.diff()} | {:invalid, [String.t(), ...]}
   def change!(%Instance{} = instance, change) do
     with {:error, exception} <- Registry.call!(instance, server(instance), change),
          do: raise(exception)
@@ -30,12 +41,17 @@ defmodule RateLimiter.Instance.Writer do
   defp server(%Instance{writer: pid}), do: pid
 
   @doc "Makes a change in the calling process."
-  @spec perform(Instance.t(), change) :: :ok | {:error, Exception.t()}
+  @spec perform(Instance.t(), change) ::
+          :ok
+          | {:ok, RateLimiter.Limits.diff()}
+          | {:invalid, [String.t(), ...]}
+          | {:error, Exception.t()}
   def perform(instance, change) do
     case change do
-      {:add, limiter, config} -> add!(instance, limiter, config)
+      {:add, limiter, config} -> add_alone!(instance, limiter, config)
       {:remove, limiter} -> remove!(instance, limiter)
       {:update, limiter, window, changes} -> update!(instance, limiter, window, changes)
+      {:apply, limiters, how} -> apply!(instance, limiters, how)
     end
   rescue
     error in ArgumentError ->
@@ -87,33 +103,123 @@ defmodule RateLimiter.Instance.Writer do
   def terminate(:shutdown, instance), do: clear(instance)
   def terminate(_reason, _instance), do: :ok
 
-  # A kill may have interrupted a change. It is undone: a limiter without its name, and limits that the table does not have.
+  # A kill may have interrupted a change. What had begun with a row of its steps is completed. A limiter without its name,
+  # and limits that the table does not have, are undone.
   defp repair(%Instance{table: table} = instance) do
-    for {limiter, handle, %{windows: windows}} <- Instance.all(instance) do
-      if Store.handle(limiter) == handle,
-        do: Enum.each(windows, &Store.update_limit(handle, &1)),
-        else: drop(table, limiter)
+    for {limiter, handle, _config} <- Instance.all(instance),
+        Store.handle(limiter) != handle,
+        do: drop(table, limiter)
+
+    with [{@pending, steps, by}] <- :ets.lookup(table, @pending) do
+      make!(instance, Enum.reject(steps, &added?(table, &1)), by)
+    end
+
+    for {_limiter, handle, %{windows: windows}} <- Instance.all(instance),
+        do: Store.update_limits(handle, windows)
+  end
+
+  defp added?(table, step), do: match?({:add, _, _}, step) and :ets.member(table, elem(step, 1))
+
+  defp add_alone!(instance, limiter, config) do
+    if added?(instance.table, {:add, limiter, config}),
+      do: raise(Errors.taken(limiter, instance.name))
+
+    make!(instance, [{:add, limiter, config}], nil)
+  end
+
+  defp remove!(%Instance{table: table} = instance, limiter) do
+    {_handle, config} = fetch!(instance, limiter)
+    :ok = drop(table, limiter)
+    History.add(instance, nil, [{:removed, [limiter], Change.windows(config)}])
+  end
+
+  defp update!(instance, limiter, window, changes) do
+    {_handle, config} = fetch!(instance, limiter)
+    path = Config.path!(limiter, [:windows, window])
+    old = window!(config, limiter, window)
+    new = Limit.change!(old, changes, path)
+
+    :ok =
+      Config.check_store!(%{config | windows: [{window, new}]}, instance.store, [
+        :limiters,
+        limiter
+      ])
+
+    make!(instance, [{:update, limiter, [{window, old, new}]}], nil)
+  end
+
+  defp apply!(%Instance{} = instance, limiters, %{by: by, dry_run: dry?} = how) do
+    current = for {name, _handle, config} <- Instance.all(instance), do: {name, config}
+
+    with {:ok, steps} <- Change.steps(limiters, current, instance.store),
+         [] <- Enum.flat_map(steps, &refused(instance, &1, how.max_denied)) do
+      unless dry?, do: make!(instance, steps, by)
+      {:ok, Change.diff(steps)}
+    else
+      {:error, reasons} -> {:invalid, reasons}
+      reasons -> {:invalid, reasons}
     end
   end
 
-  defp remove!(%Instance{table: table}, limiter),
-    do: drop(table, limiter) || raise(Registry.unknown_limiter(limiter))
-
-  defp update!(%Instance{table: table} = instance, limiter, window, changes) do
-    {handle, config} =
-      Instance.fetch(instance, limiter) || raise(Registry.unknown_limiter(limiter))
-
-    path = Config.path!(limiter, [:windows, window])
-    old = window!(config, limiter, window)
-    limit = Limit.change!(old, changes, path)
-
-    with {:error, reason} <- Store.update_limit(handle, {window, limit}),
-         do: Options.refused!(path, reason)
-
-    windows = Keyword.replace!(config.windows, window, limit)
-    :ets.update_element(table, limiter, {4, %{config | windows: windows}})
-    Telemetry.limit_changed(instance.name, limiter, window, {old, limit})
+  defp refused(_instance, {:add, name, _config}, _max) do
+    case Registry.holder(name) do
+      nil -> []
+      %Instance{name: holder} -> [Exception.message(Errors.taken(name, holder))]
+    end
   end
+
+  defp refused(_instance, {:update, _name, _windows}, nil), do: []
+
+  defp refused(instance, {:update, name, windows}, max) do
+    {handle, _config} = fetch!(instance, name)
+
+    case Store.preview(handle, for({window, _from, to} <- windows, do: {window, to})) do
+      {:error, reason} ->
+        ["#{Options.format([name])}: #{reason}"]
+
+      {ids, denied} when denied > max * ids ->
+        [
+          "#{Options.format([name])}: expected limits that deny at most #{Numbers.percent(max)} of the ids that are " <>
+            "admitted now, got: #{Numbers.percent(denied, ids)} (#{denied} of #{ids}). Pass force: true to make this change"
+        ]
+
+      _few ->
+        []
+    end
+  end
+
+  # All steps, or none. Nothing but the addition of a limiter can fail: its name may just have been taken.
+  defp make!(%Instance{table: table} = instance, steps, by) do
+    :ets.insert(table, {@pending, steps, by})
+    Enum.each(steps, &step!(instance, &1))
+    History.add(instance, by, Change.diff(steps))
+    :ets.delete(table, @pending)
+    report(instance, steps, by)
+  rescue
+    error in ArgumentError ->
+      :ets.delete(table, @pending)
+      for {:add, name, _config} <- steps, do: drop(table, name)
+      reraise error, __STACKTRACE__
+  end
+
+  defp step!(%Instance{table: table} = instance, {:update, limiter, windows}) do
+    {handle, config} = fetch!(instance, limiter)
+    :ok = Store.update_limits(handle, for({window, _from, to} <- windows, do: {window, to}))
+    :ets.update_element(table, limiter, {4, Change.update(config, windows)})
+  end
+
+  defp step!(instance, {:add, limiter, config}), do: add!(instance, limiter, config)
+
+  defp report(instance, steps, by) do
+    for {:update, limiter, windows} <- steps,
+        {window, from, to} <- windows,
+        do: Telemetry.limit_changed(instance.name, limiter, window, {from, to}, by)
+
+    :ok
+  end
+
+  defp fetch!(instance, limiter),
+    do: Instance.fetch(instance, limiter) || raise(Registry.unknown_limiter(limiter))
 
   defp window!(%{windows: windows}, limiter, window) do
     case List.keyfind(windows, window, 0) do

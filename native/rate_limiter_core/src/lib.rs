@@ -98,6 +98,6 @@ pub use plan::MAX_WINDOWS;
 pub use scale::Scale;
 pub use single::SingleLimiter;
 pub use snapshot::{Import, Join, Known, Snapshot};
-pub use stats::{Decisions, Stats, WindowStats};
+pub use stats::{Decisions, Preview, Stats, WindowStats};
 pub use top::{Most, Ranked, Top};
 pub use verdict::{Answer, Retry, Usage, Usages};

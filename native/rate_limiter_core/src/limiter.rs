@@ -1,5 +1,6 @@
 //! A limiter: windows, a clock, and the states of keys.
 
+mod change;
 mod once;
 mod receipts;
 mod snapshot;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::call::{Call, Epoch, Receipt, Select, Tag};
 use crate::clock::{monotonic, Clock, Nanos};
-use crate::error::{CallError, LimitError, UpdateError};
+use crate::error::{CallError, LimitError};
 use crate::key::Key;
 use crate::limit::Limit;
 use crate::plan::{Plan, Window};
@@ -254,24 +255,6 @@ impl Limiter {
     pub fn clear(&self, epoch: Epoch, key: Key, select: Select) -> Result<(), CallError> {
         let call = self.call(epoch, key, 0, false);
         self.with(key, |stripe| stripe.reset(&call, select))
-    }
-
-    /// Changes the limit of one window. Usage is kept: the next call for a key converts its state.
-    pub fn update_limit(&self, epoch: Epoch, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
-        let mut control = self.control.lock();
-        let old = control.generation(epoch)?;
-        old.plan.window(tag)?;
-        let plan = old.plan.with_limit(tag, limit, old.offset_to_unix)?;
-        let generation = Arc::new(Generation {
-            longest: old.longest.max(limit.longest_use()),
-            plan,
-            clock: old.clock.clone(),
-            accounting: Arc::clone(&old.accounting),
-            ..**old
-        });
-        self.table.each(|stripe| stripe.renew(&generation));
-        control.generation = Some(generation);
-        Ok(())
     }
 
     /// Sets the scale of all limits. No state is rewritten: what was used counts more at a smaller scale.

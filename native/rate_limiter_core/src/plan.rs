@@ -102,21 +102,22 @@ impl Plan {
         self.is_plain = !self.keeps_logs && windows.all(|window| window.limit.is_enforced());
     }
 
-    /// Returns the plan with another limit for one window, whose states must stay readable.
-    pub(crate) fn with_limit(
+    /// Returns the plan with other limits for some windows, whose states must stay readable.
+    pub(crate) fn with_limits(
         &self,
-        tag: Tag,
-        limit: &Limit,
+        limits: &[(Tag, Limit)],
         offset_to_unix: Nanos,
     ) -> Result<Self, LimitError> {
-        let meter = Meter::new(limit, offset_to_unix)?;
         let mut plan = self.clone();
-        for window in plan.windows.iter_mut().filter(|window| window.tag == tag) {
-            if !meter.has_shape_of(&window.meter) {
-                return Err(LimitError::ShapeChanged);
+        for (tag, limit) in limits {
+            let meter = Meter::new(limit, offset_to_unix)?;
+            for window in plan.windows.iter_mut().filter(|window| window.tag == *tag) {
+                if !meter.has_shape_of(&window.meter) {
+                    return Err(LimitError::ShapeChanged);
+                }
+                window.limit = limit.clone();
+                window.meter = meter.clone();
             }
-            window.limit = limit.clone();
-            window.meter = meter.clone();
         }
         plan.set_plain();
         Ok(plan)

@@ -47,6 +47,22 @@ pub struct Decisions {
     pub denied: u64,
 }
 
+/// What a change of limits would do to the present keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Keys that have used something that still counts.
+    pub keys: u64,
+    /// Keys among them that every window admits now, and that one of the new limits would deny. By a cost of 1.
+    pub denied: u64,
+}
+
+impl AddAssign for Preview {
+    fn add_assign(&mut self, other: Self) {
+        self.keys += other.keys;
+        self.denied += other.denied;
+    }
+}
+
 impl Stats {
     /// Returns the checks of all windows.
     #[must_use]

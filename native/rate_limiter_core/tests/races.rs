@@ -130,7 +130,9 @@ fn no_opening_admits_more_than_its_limit_while_limits_and_openings_change() {
         let half = Limit::token_bucket(LIMIT / 2, DAY);
         let scale = Scale::from_ppm(500_000);
         limiter.set_scale(epoch, scale).expect("open");
-        limiter.update_limit(epoch, BUCKET, &half).expect("open");
+        limiter
+            .update_limits(epoch, &[(BUCKET, half.clone())])
+            .expect("open");
         limiter.close(epoch).expect("open until now");
     }
 

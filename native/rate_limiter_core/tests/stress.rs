@@ -285,7 +285,9 @@ fn changes_at_the_same_time_admit_at_most_the_largest_limit() {
                 if number == 0 && call % 10 == 0 {
                     let amount = 50 + call % (HIGH - 49);
                     let new = Limit::new(amount, DAY, limit.algorithm());
-                    limiter.update_limit(epoch, ONLY, &new).expect("valid");
+                    limiter
+                        .update_limits(epoch, &[(ONLY, new.clone())])
+                        .expect("valid");
                     changed.fetch_add(1, Ordering::Relaxed);
                 }
                 if number == 1 && call % 10 == 0 {

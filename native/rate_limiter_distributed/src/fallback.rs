@@ -213,12 +213,14 @@ impl Fallback {
         }
     }
 
-    /// Changes one limit. Usage stays.
-    pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
+    /// Changes some limits. Usage stays.
+    pub(crate) fn update_limits(&self, new: &[(Tag, Limit)]) -> Result<(), UpdateError> {
         let mut limits = self.limits.lock();
         let mut changed = limits.clone();
-        for (_, place) in changed.iter_mut().filter(|(other, _)| *other == tag) {
-            *place = limit.clone();
+        for (tag, limit) in new {
+            for (_, place) in changed.iter_mut().filter(|(other, _)| other == tag) {
+                *place = limit.clone();
+            }
         }
         self.apply(Shares::new(&changed, self.shares.load().share))?;
         *limits = changed;
@@ -255,10 +257,9 @@ impl Fallback {
     }
 
     fn apply(&self, shares: Shares) -> Result<(), UpdateError> {
-        for (tag, limit) in shares.limits() {
-            self.counts.update_limit(tag, &limit)?;
-            self.reported.update_limit(tag, &limit)?;
-        }
+        let limits = shares.limits();
+        self.counts.update_limits(&limits)?;
+        self.reported.update_limits(&limits)?;
         self.shares.store(Arc::new(shares));
         Ok(())
     }

@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
-    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Scale, Select, Stats, Tag,
-    UpdateError, Usage,
+    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Preview, Scale, Select,
+    Stats, Tag, UpdateError, Usage,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -122,12 +122,18 @@ impl LastKnown {
         self.states.passes(key, answer, cost, share)
     }
 
-    /// Changes one limit. Usage stays.
-    pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
-        self.states.update_limit(tag, limit)?;
+    /// Changes some limits, all or none. Usage stays.
+    pub(crate) fn update_limits(&self, limits: &[(Tag, Limit)]) -> Result<(), UpdateError> {
+        self.states.update_limits(limits)?;
+        let longest = limits.iter().map(|(_, limit)| longest_debt(limit)).max();
         self.longest
-            .fetch_max(longest_debt(limit).0, Ordering::Relaxed);
+            .fetch_max(longest.unwrap_or_default().0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns what other limits would do to the keys.
+    pub(crate) fn preview(&self, limits: &[(Tag, Limit)]) -> Result<Preview, UpdateError> {
+        self.states.preview(limits)
     }
 
     /// Returns each window's tag, its limit, and the largest amount that can be taken at once at the present scale.

@@ -11,7 +11,7 @@ mod response;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Limit, Scale, Tag};
+use rate_limiter_core::{CallError, Limit, Preview, Scale, Tag};
 
 use crate::authority::{Authority, Done, Failure};
 use crate::denials::Denials;
@@ -149,16 +149,24 @@ impl SharedLimiter {
         })
     }
 
-    /// Changes the limit of one window in this node. Usage stays.
+    /// Changes the limits of some windows in this node, all of them or none. No response is decided by some of the new limits
+    /// and some of the old. Usage stays.
     ///
-    /// Each node changes at its own moment. In between, each judges the usage of all nodes by the limit that it knows.
-    pub fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), SharedUpdateError> {
+    /// Each node changes at its own moment. In between, each judges the usage of all nodes by the limits that it knows.
+    pub fn update_limits(&self, limits: &[(Tag, Limit)]) -> Result<(), SharedUpdateError> {
         let _changing = self.0.changing.lock();
-        let plan = self.0.plan.load().with_limit(tag, limit)?;
-        self.0.last_known.update_limit(tag, limit)?;
-        self.0.fallback.update_limit(tag, limit)?;
+        let plan = self.0.plan.load().with_limits(limits)?;
+        self.0.last_known.update_limits(limits)?;
+        self.0.fallback.update_limits(limits)?;
         self.0.plan.store(Arc::new(plan));
         Ok(())
+    }
+
+    /// Returns what [`update_limits`](Self::update_limits) would do to the keys whose last state this node remembers, and
+    /// changes nothing.
+    pub fn preview(&self, limits: &[(Tag, Limit)]) -> Result<Preview, SharedUpdateError> {
+        let _valid = self.0.plan.load().with_limits(limits)?;
+        Ok(self.0.last_known.preview(limits)?)
     }
 
     /// Sets the factor on all limits.

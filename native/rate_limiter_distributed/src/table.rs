@@ -1,8 +1,8 @@
 //! A local limiter that stays open for as long as it exists, so that its calls cannot fail.
 
 use rate_limiter_core::{
-    Answer, CallError, Epoch, Import, Key, Known, Limit, LimitError, Limiter, Once, Options, Scale,
-    Select, Stats, Tag, UpdateError, Usage,
+    Answer, CallError, Epoch, Import, Key, Known, Limit, LimitError, Limiter, Once, Options,
+    Preview, Scale, Select, Stats, Tag, UpdateError, Usage,
 };
 
 use crate::authority_clock::AuthorityClock;
@@ -80,8 +80,12 @@ impl Table {
         self.limiter.passes(self.epoch, key, answer, cost, share)
     }
 
-    pub(crate) fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<(), UpdateError> {
-        self.limiter.update_limit(self.epoch, tag, limit)
+    pub(crate) fn update_limits(&self, limits: &[(Tag, Limit)]) -> Result<(), UpdateError> {
+        self.limiter.update_limits(self.epoch, limits)
+    }
+
+    pub(crate) fn preview(&self, limits: &[(Tag, Limit)]) -> Result<Preview, UpdateError> {
+        self.limiter.preview(self.epoch, limits)
     }
 
     pub(crate) fn limits(&self) -> Vec<(Tag, Limit, u64)> {

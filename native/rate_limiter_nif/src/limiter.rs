@@ -1,7 +1,8 @@
 //! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
 
 use rate_limiter_core::{
-    CallError, Clock, Decisions, Limit, Options, Scale, Select, Tag, UpdateError, WindowStats,
+    CallError, Clock, Decisions, Limit, Options, Preview, Scale, Select, Tag, UpdateError,
+    WindowStats,
 };
 use rate_limiter_distributed::{
     SharedLimiter, SharedOptions, SharedUpdateError, SharedWindowStats,
@@ -12,7 +13,7 @@ use crate::callers::Callers;
 use crate::clock::SharedClock;
 use crate::decode::{Arg, List};
 use crate::handle::Handle;
-use crate::local::{self, Events};
+use crate::local::{self, Events, Local};
 use crate::memory;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
@@ -217,27 +218,47 @@ fn drop(env: Env<'_>, owner: ResourceArc<Owner>) -> NifResult<Term<'_>> {
     })
 }
 
+/// Changes the limits of some windows, all or none.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn update_limit<'a>(
+fn update_limits<'a>(
     env: Env<'a>,
     limiter: Term<'a>,
-    window: Atom,
-    (limit, per_ns, burst, is_enforced): (u64, u64, Option<u64>, bool),
+    windows: List<Window>,
 ) -> NifResult<Term<'a>> {
     answer(env, || {
-        let limiter = registry::find(limiter)?;
-        let tag = atom_bits::of_atom(window);
-        let limits = limiter.limits()?;
-        let (_, old, _) = limits
-            .iter()
-            .find(|(known, ..)| *known == tag)
-            .ok_or(CallError::UnknownWindow)?;
-        let updated = match window::changed(old, limit, per_ns, burst) {
-            Ok(new) => limiter.update_limit(tag, &new.enforced(is_enforced))?,
-            Err(error) => Err(error.to_string()),
+        let limits = match window::limits(&windows.0) {
+            Ok(limits) => limits,
+            Err((_, reason)) => return Ok((atoms::error(), reason).encode(env)),
+        };
+        let updated = match registry::find(limiter)? {
+            Limiter::Local(Local { place, epoch }) => {
+                refused(place.limiter.update_limits(epoch, &limits))?
+            }
+            Limiter::Shared(shared) => refused_shared(shared.limiter.update_limits(&limits))?,
         };
         Ok(match updated {
             Ok(()) => atoms::ok().to_term(env),
+            Err(reason) => (atoms::error(), reason).encode(env),
+        })
+    })
+}
+
+/// What `update_limits` would do to the present ids: `{ids, denied}`. Visits all of them.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn preview<'a>(env: Env<'a>, limiter: Term<'a>, windows: List<Window>) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let limits = match window::limits(&windows.0) {
+            Ok(limits) => limits,
+            Err((_, reason)) => return Ok((atoms::error(), reason).encode(env)),
+        };
+        let preview = match registry::find(limiter)? {
+            Limiter::Local(Local { place, epoch }) => {
+                refused(place.limiter.preview(epoch, &limits))?
+            }
+            Limiter::Shared(shared) => refused_shared(shared.limiter.preview(&limits))?,
+        };
+        Ok(match preview {
+            Ok(Preview { keys, denied }) => (keys, denied).encode(env),
             Err(reason) => (atoms::error(), reason).encode(env),
         })
     })
@@ -380,19 +401,22 @@ impl Limiter {
             Self::Shared(shared) => shared.limiter.scale(),
         }
     }
+}
 
-    /// The inner error is a limit that cannot be kept.
-    fn update_limit(&self, tag: Tag, limit: &Limit) -> Result<Result<(), String>, CallError> {
-        match self {
-            Self::Local(local) => match local.place.limiter.update_limit(local.epoch, tag, limit) {
-                Err(UpdateError::Call(error)) => Err(error),
-                updated => Ok(updated.map_err(|error| error.to_string())),
-            },
-            Self::Shared(shared) => match shared.limiter.update_limit(tag, limit) {
-                Err(SharedUpdateError::Call(error)) => Err(error),
-                updated => Ok(updated.map_err(|error| error.to_string())),
-            },
-        }
+/// The inner error is a limit that cannot be kept.
+fn refused<T>(changed: Result<T, UpdateError>) -> Result<Result<T, String>, CallError> {
+    match changed {
+        Err(UpdateError::Call(error)) => Err(error),
+        changed => Ok(changed.map_err(|error| error.to_string())),
+    }
+}
+
+fn refused_shared<T>(
+    changed: Result<T, SharedUpdateError>,
+) -> Result<Result<T, String>, CallError> {
+    match changed {
+        Err(SharedUpdateError::Call(error)) => Err(error),
+        changed => Ok(changed.map_err(|error| error.to_string())),
     }
 }
 

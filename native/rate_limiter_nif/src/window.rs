@@ -85,21 +85,6 @@ pub(crate) fn fit_redis(env: Env<'_>, windows: &[Window]) -> Result<Vec<String>,
     names.collect()
 }
 
-/// The limit with other numbers: of the same algorithm, with the burst if that has one.
-pub(crate) fn changed(
-    old: &Limit,
-    limit: u64,
-    per_ns: u64,
-    burst: Option<u64>,
-) -> Result<Limit, LimitError> {
-    let algorithm = match old.algorithm() {
-        Algorithm::TokenBucket { .. } => Algorithm::TokenBucket { burst },
-        other => other,
-    };
-    let new = Limit::new(limit, Duration::from_nanos(per_ns), algorithm);
-    validate(&new).map(|()| new)
-}
-
 pub(crate) fn unnamed(error: impl ToString) -> Rejection {
     (None, error.to_string())
 }

@@ -136,7 +136,7 @@ defmodule RateLimiter.Instance.WriterTest do
       {:ok, handle, owner} = Store.new_limiter(config, :monotonic)
       :ets.insert(table, {:half, handle, owner, config})
       limit = Limit.new!([limit: 9, per: :day], [])
-      :ok = Store.update_limit(Store.handle(:whole), {:w, limit})
+      :ok = Store.update_limits(Store.handle(:whole), w: limit)
       assert {:ok, %Usage{max: 9}} = RateLimiter.get_usage(:whole, "u", :w)
 
       writer = Registry.whereis({:writer, table})

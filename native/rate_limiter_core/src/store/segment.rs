@@ -219,7 +219,8 @@ impl Segment {
         row + KEY_WORDS
     }
 
-    fn occupied(&self, stride: usize) -> impl Iterator<Item = &[u64]> {
+    /// Returns the rows with a key.
+    pub(crate) fn occupied(&self, stride: usize) -> impl Iterator<Item = &[u64]> {
         let rows = self.first_row()..self.row(self.slots(), stride);
         let rows = self.words()[rows].chunks_exact(stride);
         rows.filter(|row| row[0] != 0)

@@ -5,6 +5,7 @@
 //! denied too early, never admitted too often. Keys with a slot stay exact. A new key that gets a slot later starts
 //! with the overflow state, since it may have caused it.
 
+mod change;
 mod counts;
 mod notes;
 mod snapshot;
@@ -22,6 +23,7 @@ use crate::verdict::{self, Usage, Usages};
 use super::generation::{Generation, Totals};
 use super::layout::Extent;
 use super::segment::{Segment, KEY_WORDS};
+pub(crate) use change::Forgotten;
 use counts::Others;
 
 /// A stripe with more bytes of keys should split. A split or a growth moves so much, within some microseconds.

@@ -6,13 +6,16 @@ use crate::call::{Call, Receipt, Select, Tag};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
+use crate::plan::Plan;
+use crate::scale::Scale;
 use crate::snapshot::{Import, Known};
+use crate::stats::Preview;
 use crate::sync::AtomicU64;
 use crate::verdict::{Usage, Usages};
 
 use super::generation::Generation;
 use super::layout::Extent;
-use super::states::{Charge, States, HOT_BYTES};
+use super::states::{Charge, Forgotten, States, HOT_BYTES};
 
 /// Closed by default. The order of fields matters: with the lock, all that most calls touch lies on one cache line. A
 /// core that was not the last here waits for that line, then for the line of the key.
@@ -230,6 +233,21 @@ impl Stripe {
         windows.try_for_each(|(tag, _)| generation.plan.window(*tag).map(drop))?;
         let now = generation.clock.read(monotonic);
         Ok(states.import(generation, key, known, how, now))
+    }
+
+    /// Returns what another plan with states of the same shape would do to the keys.
+    pub(crate) fn preview(&self, plan: &Plan, monotonic: Nanos, scale: Scale) -> Preview {
+        let Some(generation) = self.generation.as_deref() else {
+            return Preview::default();
+        };
+        let now = generation.clock.read(monotonic);
+        self.states.preview(generation, plan, now, scale)
+    }
+
+    /// Forgets all keys and ends all calls. Returns what the keys have used, to be freed outside of the lock.
+    pub(crate) fn forget(&mut self) -> Option<Forgotten> {
+        let generation = self.generation.as_deref()?;
+        Some(self.states.forget(generation))
     }
 
     /// Forgets idle keys, and returns how many.

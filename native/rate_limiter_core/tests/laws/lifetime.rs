@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rate_limiter_core::{
-    CallError, Epoch, Limit, LimitError, Limiter, Options, Scale, Seed, Select, Tag, UpdateError,
+    CallError, Epoch, Limit, LimitError, Limiter, Nanos, Once, Options, Scale, Seed, Select, Tag,
+    UpdateError,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ fn open(limiter: &Limiter, limit: u64) -> Epoch {
 /// The result of every kind of call for this epoch.
 fn every_call(limiter: &Limiter, epoch: Epoch) -> Vec<Result<(), CallError>> {
     let key = Seed::fixed(1).key(b"somebody");
-    let updated = limiter.update_limit(epoch, BURST, &Limit::sliding_log(1, SECOND));
+    let updated = limiter.update_limits(epoch, &[(BURST, Limit::sliding_log(1, SECOND))]);
     let updated = updated.map_err(|error| match error {
         UpdateError::Call(error) => error,
         other => panic!("expected a limit that is kept, got: {other}"),
@@ -129,11 +130,11 @@ fn limits_that_cannot_be_kept_change_nothing() {
         (Limit::sliding_window(1, SECOND), LimitError::ShapeChanged),
     ];
     for (limit, error) in updates {
-        let refused = limiter.update_limit(epoch, BURST, &limit);
+        let refused = limiter.update_limits(epoch, &[(BURST, limit)]);
         assert_eq!(refused, Err(UpdateError::Limit(error)));
     }
     let limit = Limit::sliding_log(5, SECOND);
-    let refused = limiter.update_limit(epoch, UNKNOWN, &limit);
+    let refused = limiter.update_limits(epoch, &[(UNKNOWN, limit)]);
     assert_eq!(refused, Err(UpdateError::Call(CallError::UnknownWindow)));
     assert_eq!(
         limiter
@@ -147,9 +148,9 @@ fn limits_that_cannot_be_kept_change_nothing() {
 fn a_sliding_window_keeps_its_number_of_sub_windows() {
     let of = |sub_windows| Limit::sliding_window(3, SECOND).with_sub_windows(sub_windows);
     let (limiter, epoch) = Limiter::new(&[(BURST, of(10))], Options::default()).expect("valid");
-    let refused = limiter.update_limit(epoch, BURST, &of(11));
+    let refused = limiter.update_limits(epoch, &[(BURST, of(11))]);
     assert_eq!(refused, Err(UpdateError::Limit(LimitError::ShapeChanged)));
-    assert_eq!(limiter.update_limit(epoch, BURST, &of(10)), Ok(()));
+    assert_eq!(limiter.update_limits(epoch, &[(BURST, of(10))]), Ok(()));
 }
 
 #[test]
@@ -181,4 +182,82 @@ fn a_limiter_returns_its_limits_and_what_they_admit_at_its_scale() {
         .expect("valid limits");
     assert_eq!(limiter.scale(), Scale::ONE);
     assert_eq!(limiter.stats(epoch).expect("open").keys, 0);
+}
+
+#[test]
+fn limits_change_together_or_not_at_all() {
+    let of = |limit| Limit::token_bucket(limit, SECOND);
+    let windows = [(1, of(10)), (2, of(20))];
+    let (limiter, epoch) = Limiter::new(&windows, Options::default()).expect("valid limits");
+    let key = Seed::fixed(1).key(b"somebody");
+    let spent = limiter.check_all(epoch, key, Select::All, 4);
+    assert!(spent.expect("known windows").allowed());
+    let maxima = || {
+        let limits = limiter.limits(epoch).expect("open");
+        limits.iter().map(|(_, _, max)| *max).collect::<Vec<_>>()
+    };
+    for refused in [
+        [(1, of(5)), (2, Limit::sliding_log(20, SECOND))],
+        [(1, of(5)), (UNKNOWN + 1, of(5))],
+        [(1, of(5)), (2, of(0))],
+    ] {
+        limiter
+            .update_limits(epoch, &refused)
+            .expect_err("one of them is refused");
+        limiter
+            .preview(epoch, &refused)
+            .expect_err("one of them is refused");
+        assert_eq!(maxima(), [10, 20]);
+    }
+    assert_eq!(
+        limiter.update_limits(epoch, &[(1, of(5)), (2, of(6))]),
+        Ok(())
+    );
+    assert_eq!(maxima(), [5, 6]);
+    let answer = limiter
+        .peek_all(epoch, key, Select::All, 1)
+        .expect("known windows");
+    assert!(answer.usages().iter().all(|(_, usage)| usage.allowed()));
+}
+
+#[test]
+fn a_limiter_that_forgets_is_as_new_but_for_its_counts() {
+    const KEYS: u64 = 1_000;
+    let windows = [
+        (1, Limit::token_bucket(3, Duration::from_hours(1))),
+        (2, Limit::sliding_log(3, Duration::from_hours(1))),
+    ];
+    let options = Options {
+        max_keys: 4 * KEYS,
+        ..Options::default()
+    };
+    let (limiter, epoch) = Limiter::new(&windows, options).expect("valid limits");
+    let key = |number: u64| Seed::fixed(1).key(&number.to_le_bytes());
+    let once = |number| Once {
+        id: key(number),
+        keep: Nanos(u64::MAX >> 6),
+    };
+    let take = |number| {
+        let (answer, receipt) = limiter
+            .check_once(epoch, key(number), Select::All, 2, once(number))
+            .expect("known windows");
+        assert!(answer.allowed());
+        receipt
+    };
+    let receipts: Vec<_> = (0..KEYS).map(take).collect();
+    assert!(!limiter.is_empty(epoch).expect("open"));
+    limiter.forget(epoch).expect("open");
+    assert!(limiter.is_empty(epoch).expect("open"));
+    let stats = limiter.stats(epoch).expect("open");
+    assert_eq!(
+        (stats.keys, stats.names, stats.decisions().allowed),
+        (0, 0, KEYS)
+    );
+    for (number, receipt) in (0..KEYS).zip(receipts) {
+        // Neither the id nor the receipt of the call is known any more.
+        take(number);
+        let back = limiter.give_back(epoch, key(number), Select::All, receipt, 2, 2);
+        assert_eq!(back.expect("known windows").binding().1.remaining, 1);
+    }
+    assert_eq!(limiter.stats(epoch).expect("open").keys, KEYS);
 }

@@ -219,7 +219,9 @@ impl Rig {
     }
 
     pub(crate) fn update(&self, tag: Tag, limit: &Limit) -> Result<(), String> {
-        let updated = self.limiter.update_limit(self.epoch, tag, limit);
+        let updated = self
+            .limiter
+            .update_limits(self.epoch, &[(tag, limit.clone())]);
         updated.map_err(|error| error.to_string())
     }
 

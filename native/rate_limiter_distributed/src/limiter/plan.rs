@@ -45,15 +45,17 @@ impl Plan {
         })
     }
 
-    /// Returns the same plan with another limit for one window.
-    pub(super) fn with_limit(&self, tag: Tag, limit: &Limit) -> Result<Self, SharedUpdateError> {
+    /// Returns the same plan with other limits for some windows.
+    pub(super) fn with_limits(&self, limits: &[(Tag, Limit)]) -> Result<Self, SharedUpdateError> {
         let mut plan = self.clone();
         plan.version += 1;
-        let mut windows = plan.windows.iter_mut();
-        let window = windows
-            .find(|window| window.tag == tag)
-            .ok_or(CallError::UnknownWindow)?;
-        *window = Window::new(tag, Arc::clone(&window.meter).name(), limit)?;
+        for (tag, limit) in limits {
+            let mut windows = plan.windows.iter_mut();
+            let window = windows
+                .find(|window| window.tag == *tag)
+                .ok_or(CallError::UnknownWindow)?;
+            *window = Window::new(*tag, Arc::clone(&window.meter).name(), limit)?;
+        }
         Ok(plan)
     }
 
