@@ -84,8 +84,8 @@ defmodule RateLimiter do
 
   #{Config.docs()}
 
-  Changes at run time (`add_limiter/3`, `remove_limiter/1`, `update_limit/3`) are kept until the instance stops: it
-  always starts with its options.
+  Changes at run time (`add_limiter/3`, `remove_limiter/1`, `update_limit/3`, `RateLimiter.Limits`) are kept until the instance
+  stops: it always starts with its options, and the present content of `:limits`.
 
   ## Examples
 

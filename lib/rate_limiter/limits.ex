@@ -31,8 +31,8 @@ defmodule RateLimiter.Limits do
 
   alias RateLimiter.Core.Options
   alias RateLimiter.Instance
-  alias RateLimiter.Instance.{Config, Registry, Writer}
-  alias RateLimiter.Limits.History
+  alias RateLimiter.Instance.{Registry, Writer}
+  alias RateLimiter.Limits.{History, Source, Watch}
 
   @typedoc "Limits in the form of the option `:limiters`."
   @type limits :: keyword | %{atom => keyword | map}
@@ -63,7 +63,7 @@ defmodule RateLimiter.Limits do
       doc: "whether to return what would change, with every check of it, and to change nothing."
     ],
     max_denied: [
-      type: {:custom, &Config.share?/1, "a number above 0 and at most 1"},
+      type: {:custom, &Source.share?/1, "a number above 0 and at most 1"},
       default: 0.5,
       doc:
         "the share of the ids of a limiter that the change may deny. They are those in memory that have used something, are " <>
@@ -136,6 +136,27 @@ defmodule RateLimiter.Limits do
       {:invalid, reasons} -> {:error, reasons}
     end
   end
+
+  @doc """
+  Reads a file of limits, in JSON, TOML, YAML or Elixir, as the option `:limits` does.
+
+  Returns `{:ok, limits}` for `diff/2` and `apply/2`, or `{:error, reasons}` if the file cannot be read as such. Whether the
+  limits are valid is not looked at yet.
+
+      iex> path = Path.join(System.tmp_dir!(), "limits-#{System.unique_integer([:positive])}.toml")
+      iex> File.write!(path, \"""
+      ...> [login.windows.attempts]
+      ...> limit = 8
+      ...> per = "hour"
+      ...> \""")
+      iex> {:ok, limits} = RateLimiter.Limits.read(path)
+      iex> limits
+      [login: [windows: [attempts: [limit: 8, per: :hour]]]]
+      iex> RateLimiter.Limits.diff(limits)
+      {:ok, [{:changed, [:login, :attempts, :limit], 5, 8}]}
+  """
+  @spec read(Path.t()) :: {:ok, limits} | {:error, [reason, ...]}
+  def read(path) when is_binary(path), do: Watch.file(path)
 
   @doc """
   Returns the last changes of an instance since its start, at most `count` and at most 100, the last one first.

@@ -34,7 +34,8 @@ defmodule RateLimiter.Logger do
     [:rate_limiter, :fallback, :started],
     [:rate_limiter, :fallback, :stopped],
     [:rate_limiter, :redis, :connection],
-    [:rate_limiter, :redis, :heartbeat]
+    [:rate_limiter, :redis, :heartbeat],
+    [:rate_limiter, :limits, :refused]
   ]
 
   @also [
@@ -174,6 +175,9 @@ defmodule RateLimiter.Logger do
     do:
       "#{metadata.limiter}.#{metadata.window}: changed from #{numbers(from)} to #{numbers(to)}" <>
         if(metadata.by, do: " by #{metadata.by}", else: "")
+
+  defp line([_, :limits, :refused], metadata, _instance),
+    do: "#{metadata.source} is refused, and limits stay as they are: #{metadata.reason}"
 
   defp numbers(%{limit: limit, per_ms: per_ms, burst: burst, enforce: enforce}) do
     bursts = if burst, do: " with bursts of #{burst}", else: ""

@@ -135,6 +135,14 @@ defmodule RateLimiter.Telemetry do
   Measurements: `:count`, always 1. Metadata: `:instance`, `:limiter` and `:window`; `:from` and `:to`, maps with `:limit`, `:per_ms`,
   `:burst` (`nil` if it was not configured) and `:enforce`; `:by`, as in `RateLimiter.Limits.history/2`.
 
+  ## `[:rate_limiter, :limits, :refused]`
+
+  Emitted when the source of an instance's limits cannot be read, or states limits that are invalid or would deny too many ids.
+  Nothing was changed. Emitted once for each content.
+
+  Measurements: `:reasons`, their number. Metadata: `:instance`; `:source`, the path of the file or the name of the function;
+  `:reason`, all reasons in words, as of `RateLimiter.Limits.apply/2`.
+
   ## `[:rate_limiter, :clock]`
 
   Emitted within about ten seconds when UTC has moved by more than two seconds against the clock of limits: the system's
@@ -396,6 +404,13 @@ defmodule RateLimiter.Telemetry do
     metadata = %{instance: instance, limiter: limiter, window: window, by: by}
     metadata = Map.merge(metadata, %{from: numbers(from), to: numbers(to)})
     :telemetry.execute([:rate_limiter, :limit, :changed], %{count: 1}, metadata)
+  end
+
+  @doc false
+  @spec limits_refused(term, String.t(), [String.t(), ...]) :: :ok
+  def limits_refused(instance, source, reasons) do
+    metadata = %{instance: instance, source: source, reason: Enum.join(reasons, "; ")}
+    :telemetry.execute([:rate_limiter, :limits, :refused], %{reasons: length(reasons)}, metadata)
   end
 
   defp numbers(%Limit{limit: limit, per: per, burst: burst, enforce: enforce}) do

@@ -87,7 +87,11 @@ defmodule RateLimiter.LimitsTest do
 
     test "adds limiters, and leaves alone what is not named" do
       new = %{uploads: %{windows: %{daily: %{limit: 20, per: :day}}, max_keys: 10}}
-      added = {:added, [:uploads], %{daily: %{algorithm: :token_bucket, limit: 20, per: :day}}}
+
+      added =
+        {:added, [:uploads],
+         %{daily: %{algorithm: :token_bucket, limit: 20, per: :day, enforce: true}}}
+
       assert Limits.apply(new) == {:ok, [added]}
       assert {:ok, %{remaining: 19}} = RateLimiter.check_and_track(:uploads, "u")
 
@@ -187,6 +191,11 @@ defmodule RateLimiter.LimitsTest do
 
       assert {:error, [reason]} = Limits.apply(new, max_denied: 0.1)
       assert reason =~ "(2 of 3)"
+
+      # In shadow mode a window denies none.
+      shadow = put_in(new, [:api, :windows, :sustained, :enforce], false)
+      assert {:error, [reason]} = Limits.apply(shadow, max_denied: 0.1)
+      assert reason =~ "(1 of 3)"
     end
 
     test "raises an error for an invalid option and for an instance that is not running" do

@@ -95,6 +95,23 @@ defmodule RateLimiter.Core.LimitText do
     end
   end
 
+  @doc """
+  Returns the period that a text states.
+
+      iex> {RateLimiter.Core.LimitText.period("minute"), RateLimiter.Core.LimitText.period("5 min")}
+      {{:ok, :minute}, {:ok, {5, :minute}}}
+  """
+  @spec period(String.t()) :: {:ok, RateLimiter.period()} | :error
+  def period(text) do
+    with [_, number, name] <-
+           Regex.run(~r/\A([1-9]\d{0,8})?\s*([a-z]+)\z/, String.downcase(text)),
+         %{^name => unit} <- @units do
+      {:ok, period_of(number, unit)}
+    else
+      _ -> :error
+    end
+  end
+
   defp rate(text) do
     with [amount, period] <- text |> String.split("/") |> Enum.map(&String.trim/1),
          {:amount, {:ok, limit}} <- {:amount, amount(amount)},
@@ -120,16 +137,6 @@ defmodule RateLimiter.Core.LimitText do
 
       nil ->
         :error
-    end
-  end
-
-  defp period(text) do
-    with [_, number, name] <-
-           Regex.run(~r/\A([1-9]\d{0,8})?\s*([a-z]+)\z/, String.downcase(text)),
-         %{^name => unit} <- @units do
-      {:ok, period_of(number, unit)}
-    else
-      _ -> :error
     end
   end
 

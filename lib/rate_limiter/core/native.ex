@@ -73,6 +73,14 @@ defmodule RateLimiter.Core.Native do
           | {:error, reason :: String.t()}
   def preview(_limiter, _windows), do: not_loaded()
 
+  @doc "Forgets what all ids of a local limiter have used."
+  @spec forget(limiter) :: :ok | refusal
+  def forget(_limiter), do: not_loaded()
+
+  @doc "Sets how often all ids of a shared limiter were reset, unless a higher number is known. Returns that before."
+  @spec set_generation(limiter, non_neg_integer) :: non_neg_integer | refusal
+  def set_generation(_limiter, _generation), do: not_loaded()
+
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
@@ -203,6 +211,17 @@ defmodule RateLimiter.Core.Native do
 
   @spec manual_clock_now(clock) :: non_neg_integer
   def manual_clock_now(_clock), do: not_loaded()
+
+  ## RateLimiter.Limits.Document
+
+  @typedoc "An object is a list of pairs, in its order."
+  @type document ::
+          nil | boolean | number | String.t() | [document] | [{String.t(), document}]
+
+  @doc "Reads a text in JSON or TOML. The reason of an error has the line."
+  @spec document(text :: binary, :json | :toml) ::
+          {:ok, document} | {:error, reason :: String.t()}
+  def document(_text, _format), do: not_loaded()
 
   ## RateLimiter.Telemetry
 

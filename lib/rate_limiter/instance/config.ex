@@ -4,6 +4,7 @@ defmodule RateLimiter.Instance.Config do
 
   alias RateLimiter.{Instance, Redis, VSM}
   alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Limits.Source
 
   @max_windows 32
 
@@ -74,6 +75,16 @@ defmodule RateLimiter.Instance.Config do
       doc: "the limiters by name. A name is an atom other than `nil`, and unique on a node.",
       keys: @limiter
     ],
+    limits: [
+      type: {:custom, &Source.new!/2, Source.expected()},
+      default: nil,
+      doc:
+        "a source of limits, which is read at start and followed while the instance runs: `{:file, path}`, a file that ends with " <>
+          "`.json`, `.toml`, `.yaml` or `.exs`, or `{:function, fun}`, a function without arguments. It states limits in " <>
+          "the form of `:limiters`, beside those of that option, see `RateLimiter.Limits`. With options, such as " <>
+          "`{:file, path, every: {5, :second}}`:",
+      keys: Source.schema()
+    ],
     vsm: [
       type: {:custom, &VSM.Config.new!/2, "true, false or a keyword list"},
       default: nil,
@@ -96,7 +107,7 @@ defmodule RateLimiter.Instance.Config do
   ]
 
   @enforce_keys [:name, :store, :limiters, :stats_interval]
-  defstruct [:name, :store, :limiters, :stats_interval, vsm: nil, log: true]
+  defstruct [:name, :store, :limiters, :stats_interval, limits: nil, vsm: nil, log: true]
 
   # The limiter of a subsystem has no `:on_outage`: it is always local.
   @type limiter :: %{
@@ -113,6 +124,7 @@ defmodule RateLimiter.Instance.Config do
           name: term,
           store: store,
           limiters: [{atom, limiter}],
+          limits: Source.t() | nil,
           vsm: VSM.Config.t() | nil,
           log: boolean,
           stats_interval: pos_integer | :infinity
@@ -183,6 +195,10 @@ defmodule RateLimiter.Instance.Config do
     check_ids!(limiter, path ++ [:ids])
     limiter
   end
+
+  @doc "Returns the schema of a limiter's options."
+  @spec limiter_schema() :: Options.schema()
+  def limiter_schema, do: @limiter
 
   @doc "Returns the path of a limiter, or of an option below it."
   @spec path!(atom, [atom]) :: Options.path()

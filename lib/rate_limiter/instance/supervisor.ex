@@ -9,6 +9,7 @@ defmodule RateLimiter.Instance.Supervisor do
   alias RateLimiter.{Agreement, Instance, Redis, VSM}
   alias RateLimiter.Core.{Errors, Options}
   alias RateLimiter.Instance.{Clock, Config, Registry, Reporter, Sweeper, Writer}
+  alias RateLimiter.Limits.Watch
 
   @doc false
   @spec start_link(Config.t()) :: Supervisor.on_start()
@@ -17,6 +18,8 @@ defmodule RateLimiter.Instance.Supervisor do
 
     case Registry.whereis(key) do
       nil ->
+        # An error in `init/1` would end the caller, too, so these are raised before.
+        config = Watch.merge!(config)
         check_names!(config)
         Supervisor.start_link(__MODULE__, config, name: Registry.via(key))
 
@@ -46,14 +49,14 @@ defmodule RateLimiter.Instance.Supervisor do
       {Reporter, {instance, config.stats_interval}}
     ]
 
-    Supervisor.init(children ++ redis(instance) ++ vsm(subsystems),
+    Supervisor.init(
+      children ++ source(instance, config.limits) ++ redis(instance) ++ vsm(subsystems),
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1
     )
   end
 
-  # An error in `init/1` would end the caller, too, so this one is raised before.
   defp check_names!(config) do
     for instance <- Registry.instances(),
         {limiter, _options} <- config.limiters,
@@ -84,6 +87,9 @@ defmodule RateLimiter.Instance.Supervisor do
        do: Agreement.new(store, redis.prefix, name)
 
   defp agreement(_config, _store), do: nil
+
+  defp source(_instance, nil), do: []
+  defp source(instance, source), do: [{Watch, {instance, source}}]
 
   defp redis(%{store: :local}), do: []
 

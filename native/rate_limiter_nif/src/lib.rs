@@ -5,7 +5,7 @@
 //!
 //! `registry` finds the limiter of a name or handle: `local` in a table of this node, or `shared`. `request` has the calls
 //! about an id, `ticket` the wait for an authority, `limiter` all else about a limiter, `callers` who
-//! calls most, `gate` the gates.
+//! calls most, `gate` the gates, `document` reads files of limits.
 
 // A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
@@ -20,6 +20,7 @@ mod callers;
 mod catch_panic;
 mod clock;
 mod decode;
+mod document;
 mod encode;
 mod gate;
 mod handle;

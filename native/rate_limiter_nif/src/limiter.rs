@@ -1,5 +1,7 @@
 //! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rate_limiter_core::{
     CallError, Clock, Decisions, Limit, Options, Preview, Scale, Select, Tag, UpdateError,
     WindowStats,
@@ -163,6 +165,7 @@ fn new_shared_limiter<'a>(
                 on_outage,
                 store,
                 callers: Callers::default(),
+                generation: AtomicU64::new(0),
             }))
         });
         Ok(owned(env, opened))
@@ -261,6 +264,26 @@ fn preview<'a>(env: Env<'a>, limiter: Term<'a>, windows: List<Window>) -> NifRes
             Ok(Preview { keys, denied }) => (keys, denied).encode(env),
             Err(reason) => (atoms::error(), reason).encode(env),
         })
+    })
+}
+
+/// Forgets what all ids of a local limiter have used.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn forget<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let Local { place, epoch } = registry::find_local(limiter)?;
+        place.limiter.forget(epoch)?;
+        memory::release();
+        Ok(atoms::ok())
+    })
+}
+
+/// Sets how often all ids of a shared limiter were reset, unless a higher number is known. Returns the number before.
+#[rustler::nif]
+fn set_generation<'a>(env: Env<'a>, limiter: Term<'a>, generation: u64) -> NifResult<Term<'a>> {
+    answer(env, || {
+        let shared = registry::find_shared(limiter)?;
+        Ok(shared.generation.fetch_max(generation, Ordering::Relaxed))
     })
 }
 

@@ -1,6 +1,7 @@
 //! The calls about an id. A local limiter decides them here. A shared limiter answers what it knows at once, and sends
 //! the rest to its authority: then the answer is `{:sent, ticket, wait_ms}`, and the caller waits with the ticket.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use rate_limiter_core::{
@@ -124,8 +125,8 @@ fn request_alone<'a>(
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let shared = registry::find_shared(limiter)?;
-        let request = shared.read(id, windows.select(), &call)?;
-        let caller = shared.caller(call.op, request.key, id);
+        let (key, request) = shared.read(id, windows.select(), &call)?;
+        let caller = shared.caller(call.op, key, id);
         let response = shared.limiter.decide_locally(request)?;
         if let Some(caller) = caller {
             shared.callers.answered(&caller, &response);
@@ -429,8 +430,8 @@ impl Shared {
         request: &Request,
     ) -> Result<Term<'a>, Refusal> {
         let op = request.op;
-        let request = self.read(id, select, request)?;
-        let ticket = Ticket::one(self, op, self.caller(op, request.key, id));
+        let (key, request) = self.read(id, select, request)?;
+        let ticket = Ticket::one(self, op, self.caller(op, key, id));
         let done = Ticket::receiver(&ticket, 0);
         Ok(match self.limiter.submit(request, done)? {
             Some(response) => ticket.answer(env, 0, &response),
@@ -453,10 +454,8 @@ impl Shared {
         for (at, &(_, id, cost)) in entries.iter().enumerate() {
             let about = None;
             let request = Request { op, cost, about };
-            requests.push((
-                self.read(id, select, &request)?,
-                Ticket::receiver(&ticket, at),
-            ));
+            let (_key, request) = self.read(id, select, &request)?;
+            requests.push((request, Ticket::receiver(&ticket, at)));
         }
         let known = self.limiter.submit_batch(requests)?;
         for (at, response) in known.into_iter().enumerate() {
@@ -475,12 +474,13 @@ impl Shared {
         }
     }
 
+    /// Returns the key of the id, and the request.
     fn read<'s>(
         &self,
         id: Term,
         select: Select<'s>,
         request: &Request,
-    ) -> Result<distributed::Request<'s>, Refusal> {
+    ) -> Result<(Key, distributed::Request<'s>), Refusal> {
         let (request_id, receipt) = match request.about {
             Some(About::Id(name, keep_ns)) => (Some((name, keep_ns)), None),
             Some(About::Receipt(Receipt { at, serial }, charged, name)) => {
@@ -498,15 +498,26 @@ impl Shared {
             id: name.as_slice().into(),
             keep: Nanos(keep_ns),
         });
-        Ok(distributed::Request {
-            key: id::key(id)?,
-            name: id::name(id, &self.namespace)?,
+        let key = id::key(id)?;
+        let name = id::name(id, &self.namespace)?;
+        let (own, name) = match self.generation.load(Ordering::Relaxed) {
+            0 => (key, name),
+            // Counted from the other end than the epochs of an authority, of which a key has other keys, too.
+            generation => (
+                key.nth(!generation),
+                rate_limiter_redis::of_generation(&name, generation),
+            ),
+        };
+        let request = distributed::Request {
+            key: own,
+            name,
             select,
             op: request.op.into(),
             cost: units(request.cost),
             request_id,
             receipt,
-        })
+        };
+        Ok((key, request))
     }
 }
 

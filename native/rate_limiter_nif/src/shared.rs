@@ -1,5 +1,6 @@
 //! The limiters that several nodes share, by handle. An authority decides for them, and this node alone in an outage.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use rate_limiter_distributed::{OnOutage, SharedLimiter};
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) on_outage: OnOutageTerm,
     pub(crate) store: Arc<Store>,
     pub(crate) callers: Callers,
+    /// How often all ids were reset. It is part of their keys, so a new one leaves all that was counted behind.
+    pub(crate) generation: AtomicU64,
 }
 
 static SHARED: HandleMap<Shared> = HandleMap::new(FIRST_SHARED);

@@ -84,7 +84,7 @@ pub use credentials::Credentials;
 pub use error::ConfigError;
 pub use heartbeat::Heartbeat;
 pub use latency::{Latency, LATENCY_BOUNDS_US};
-pub use name::{Kind, Namespace};
+pub use name::{of_generation, Kind, Namespace};
 pub use observer::{BatchEvent, BreakerEvent, Change, ConnectionEvent, EvictionEvent, Observer};
 pub use redis::Value;
 pub use status::{ServerStatus, Status, Totals};

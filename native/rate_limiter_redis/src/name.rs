@@ -94,6 +94,19 @@ impl Namespace {
     }
 }
 
+/// Returns the common part of an id's keys after so many resets of all ids. It is in the same slot, and no other id has it.
+///
+/// ```
+/// use rate_limiter_redis::{of_generation, Kind, Namespace};
+///
+/// let key = Namespace::new("rate_limiter", "api").key(Kind::String, b"ann");
+/// assert_eq!(&*of_generation(&key, 3), b"rate_limiter:{api:ann}.3");
+/// ```
+#[must_use]
+pub fn of_generation(key: &[u8], generation: u64) -> Arc<[u8]> {
+    [key, format!(".{generation}").as_bytes()].concat().into()
+}
+
 impl Kind {
     /// Returns the first character of this kind's names. Names of strings have none.
     const fn mark(self) -> &'static [u8] {
