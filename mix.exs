@@ -80,7 +80,7 @@ defmodule RateLimiter.MixProject do
       },
       files:
         ~w(lib mix mix.exs native/*/src native/*/lua native/*/Cargo.toml Cargo.toml Cargo.lock
-                .cargo grafana checksums.exs .formatter.exs README.md CHANGELOG.md LICENSE guides)
+                .cargo grafana test/vectors/derived.txt checksums.exs .formatter.exs README.md CHANGELOG.md LICENSE guides)
     ]
   end
 
@@ -95,6 +95,7 @@ defmodule RateLimiter.MixProject do
         "guides/limits.md",
         "guides/http.md",
         "guides/redis.md",
+        "guides/stores.md",
         "guides/vsm.md",
         "guides/telemetry.md",
         "guides/testing.md",
@@ -125,6 +126,7 @@ defmodule RateLimiter.MixProject do
           ~r"^RateLimiter\.Req",
           RateLimiter.Config,
           RateLimiter.Redis,
+          RateLimiter.Store,
           RateLimiter.Logger,
           RateLimiter.Metrics,
           RateLimiter.Webhook,
@@ -141,7 +143,7 @@ defmodule RateLimiter.MixProject do
           RateLimiter.Top,
           ~r"^RateLimiter\.Replay"
         ],
-        Testing: [RateLimiter.Test]
+        Testing: [RateLimiter.Test, RateLimiter.Store.Conformance, RateLimiter.Store.Mock]
       ],
       nest_modules_by_prefix: [RateLimiter.Adaptive, RateLimiter.Replay]
     ]

@@ -47,6 +47,7 @@ defmodule RateLimiter do
           :ok
           | {:degraded,
              {:redis, [map] | String.t()}
+             | {:store, String.t()}
              | {:full, [limiter]}
              | {:evicts, [map]}
              | {:heartbeat, String.t()}
@@ -458,6 +459,7 @@ defmodule RateLimiter do
     * `{:redis, servers}` - the Redis servers that do not receive calls now, or have not answered more than one in ten of
       the last five seconds, each a map as in `RateLimiter.Redis`, with a `:problem` in words; or `{:redis, words}` if no
       server is known.
+    * `{:store, words}` - the `RateLimiter.Store` of the instance does not answer, and why.
     * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
       ids stay exact, and new ids share one overflow bucket until others expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An

@@ -32,6 +32,8 @@ end
 defmodule RateLimiter.GuidesTest do
   use ExUnit.Case, async: true
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.Support.Documents
   alias RateLimiter.Support.Documents.Session
 
@@ -185,6 +187,28 @@ defmodule RateLimiter.GuidesTest do
 
   describe "guides/testing.md" do
     test "every snippet runs in one shell", do: Session.run("guides/testing.md")
+  end
+
+  describe "guides/stores.md" do
+    test "every snippet runs in one shell" do
+      Session.run("guides/stores.md", child: &start_patient/1)
+    end
+
+    test "its store removes rows whose time is over" do
+      {:ok, table} = MyApp.TableStore.init([])
+      :ets.insert(table, [{"old", "value", 0}, {"new", "value", System.os_time(:second) * 2_000}])
+      assert MyApp.TableStore.sweep(table) == 1
+      assert [{"new", _value, _until}] = :ets.tab2list(table)
+    end
+  end
+
+  # A store has more time than in the guide, and its workers have started.
+  defp start_patient(options) do
+    options =
+      Keyword.update!(options, :store, fn {module, own} -> {module, [timeout: 20_000] ++ own} end)
+
+    start_supervised!({RateLimiter, options})
+    eventually(fn -> RateLimiter.health_check(options[:name]) == :ok end)
   end
 
   describe "guides/telemetry.md" do

@@ -4,7 +4,7 @@ defmodule RateLimiter.Instance do
   #
   # A row of the table keeps a limiter alive: a native limiter lives as long as its owner, a term in the row. When the
   # process that owns the table exits, for whatever reason, the runtime frees the limiters and their names. No other
-  # process may keep an owner, so an owner is read only to drop it. The owner of the Redis client is in the same table.
+  # process may keep an owner, so an owner is read only to drop it. The owner of the client of Redis, or of another store, is in the same table.
 
   @enforce_keys [:name, :table]
   defstruct [
@@ -27,7 +27,7 @@ defmodule RateLimiter.Instance do
           writer: pid | nil,
           subsystems: RateLimiter.VSM.Table.t() | nil,
           clock: :monotonic | RateLimiter.Core.Native.clock(),
-          store: :local | {:redis, RateLimiter.Core.Native.store()},
+          store: :local | {:redis | :store, RateLimiter.Core.Native.store()},
           utc: :atomics.atomics_ref() | nil,
           log: boolean,
           ready?: boolean

@@ -1,6 +1,6 @@
 defmodule RateLimiter.Logger do
   @moduledoc """
-  Log lines about outages of Redis, on by default.
+  Log lines about outages of Redis, or of a store of your own, on by default.
 
   The application attaches this handler when it starts, so an outage never passes in silence. It logs, at `:warning`,
 
@@ -131,13 +131,13 @@ defmodule RateLimiter.Logger do
   # An outage is one of the instance, however many limiters notice it. The row is gone with the instance.
   defp line([_, :fallback, :started], metadata, %{table: table} = instance) do
     if :ets.insert_new(table, {{:logged, :alone}, System.monotonic_time(:millisecond)}) do
-      "decides without Redis#{because(instance)}. Limiters follow their :on_outage, as one of #{metadata.nodes} nodes"
+      "decides without #{authority(instance)}#{because(instance)}. Limiters follow their :on_outage, as one of #{metadata.nodes} nodes"
     end
   end
 
-  defp line([_, :fallback, :stopped], _metadata, %{table: table}) do
+  defp line([_, :fallback, :stopped], _metadata, %{table: table} = instance) do
     with [{_key, since_ms}] <- :ets.take(table, {:logged, :alone}) do
-      "uses Redis again, after #{System.monotonic_time(:millisecond) - since_ms} ms"
+      "uses #{authority(instance)} again, after #{System.monotonic_time(:millisecond) - since_ms} ms"
     end
   end
 
@@ -190,11 +190,21 @@ defmodule RateLimiter.Logger do
     logged < @max_reasons and :ets.insert_new(table, {{:logged, :reason, reason}, true})
   end
 
+  defp authority(%{store: {:store, _store}}), do: "its store"
+  defp authority(_redis), do: "Redis"
+
   defp because(%{store: {:redis, store}}) do
     with %{servers: servers, problem: problem} <- Client.status(store),
          [_ | _] = known <- problems(servers, problem),
          do: ": " <> Enum.join(known, "; "),
          else: (_unknown -> "")
+  end
+
+  defp because(%{store: {:store, store}}) do
+    case RateLimiter.Store.Client.status(store) do
+      %{problem: problem} when is_binary(problem) -> ": " <> problem
+      _unknown -> ""
+    end
   end
 
   defp because(_local), do: ""

@@ -1,6 +1,49 @@
 defmodule RateLimiter.Store do
-  @moduledoc false
-  # The fast loop: the only caller of the native functions that decide calls, and of those that make and change limiters.
+  @moduledoc """
+  A store of your own: limits that hold across all nodes, counted in a database that the application already has.
+
+      {RateLimiter,
+       store: {MyApp.LimitStore, table: "limits", nodes: 3},
+       limiters: [api: [windows: [burst: [limit: 100, per: :second]], on_outage: :share]]}
+
+  A store replaces the value of one key in one step, and knows nothing of limits: what is in a value, and what the next value
+  is, is decided by a function that it is given. The guide to stores has one in thirty lines, and how to test one
+  (`RateLimiter.Store.Conformance`).
+
+  Everything else is the same as with Redis, and the same code: calls that wait go together as a batch, a denial is
+  repeated from memory, and an outage is answered by this node's share of the limit (`:on_outage`), which is charged when
+  the store is back. A store that raises, hangs or returns nonsense delays no caller beyond `:timeout`, and raises in none.
+  Answers have `source: :store`.
+
+  ## What a store has to do
+
+  `c:update/3` is the whole of it. It passes the present value of the key, or `nil`, to the function, which returns
+
+    * `{:put, value, ttl_ms, reply}` - store this value, and forget it when so many milliseconds have passed, or later;
+    * `{:delete, reply}` - remove the key;
+    * `{:keep, reply}` - leave it as it is.
+
+  Then it returns `{:ok, reply}`, but only if the value was not changed by another process or node since it was read.
+  If it was, it begins again: the function is pure, and may run as often as needed. Only the reply of the last run counts.
+
+  A limit is exact as long as this step is atomic, and as long as values that were stored are not lost. A store that loses a value before its
+  time forgets what was used, and admits up to the limit again.
+
+  ## Clocks
+
+  By default the clock of the node counts: if the clocks of two nodes differ by `d`, a caller that uses both can get what refills
+  in `d` on top of the limit. A store that has a clock of its own exports `c:now/1`, or passes `{value, now_us}` instead of
+  the value to the function, with the time at which it was read. Then all nodes count by that clock.
+
+  ## Options
+
+  These belong to this library. All others are passed to `c:init/1`.
+
+  #{RateLimiter.Store.Config.docs()}
+  """
+
+  # Beside the behaviour, this module is the fast loop: the only caller of the native functions that decide calls, and of
+  # those that make and change limiters.
   #
   # A call names its limiter, and the native library knows the names. A local limiter answers in the one crossing, and
   # so does a shared limiter that knows the answer. Otherwise the crossing has sent the request to the authority, and
@@ -10,8 +53,11 @@ defmodule RateLimiter.Store do
   alias RateLimiter.Core.{Errors, Limit, Native}
   alias RateLimiter.Store.{Answer, Counts, Id, Lookup, Request}
 
+  @typedoc false
   @type windows :: Lookup.names()
+  @typedoc false
   @type answer :: RateLimiter.answer()
+  @typedoc false
   @type request_id :: {id :: binary, keep_ns :: pos_integer}
 
   @unit 1_000_000
@@ -21,16 +67,70 @@ defmodule RateLimiter.Store do
 
   @compile {:inline, bounded: 1, decided: 5}
 
+  ## The behaviour
+
+  @typedoc "What `c:init/1` has returned."
+  @type state :: term
+
+  @typedoc "A value of at most some kilobytes. Its layout has a version, and belongs to this library."
+  @type value :: binary
+
+  @typedoc "Returned by a store as it is. It must not be stored."
+  @type reply :: reference
+
+  @typedoc "What a store has to do with the value of a key."
+  @type decision ::
+          {:put, value, ttl_ms :: pos_integer, reply} | {:delete, reply} | {:keep, reply}
+
+  @typedoc "The value that a key has now, and the time in microseconds since 1970 if the store's clock counts."
+  @type present :: value | nil | {value | nil, now_us :: non_neg_integer}
+
+  @doc """
+  Opens the store when an instance starts, in a process that lives as long as the instance.
+
+  Returns `{:ok, state}`, which the other callbacks get, or `{:error, reason}` for invalid options: then the instance does not start.
+  A database that does not answer is no reason: it may be back before the first call.
+  """
+  @callback init(options :: keyword) :: {:ok, state} | {:error, reason :: term}
+
+  @doc """
+  Replaces the value of a key by what the function makes of it, in one step. The function may run several times.
+
+  Returns `{:ok, reply}`, or `{:error, reason}` if it is certain that nothing was stored. If that is uncertain, as after a lost
+  connection, it raises. It has `:timeout` milliseconds; then its process is killed.
+  """
+  @callback update(state, key :: binary, (present -> decision)) ::
+              {:ok, reply} | {:error, reason :: term}
+
+  @doc """
+  Updates several different keys, each as `c:update/3` does, and returns a result for each, in order.
+
+  Export it if the store can do that in fewer round trips. The keys need not change together.
+  """
+  @callback update_many(state, [key :: binary, ...], (key :: binary, present -> decision)) :: [
+              {:ok, reply} | {:error, reason :: term}
+            ]
+
+  @doc "Returns the time of the store's clock in microseconds since 1970. Called before each batch."
+  @callback now(state) :: non_neg_integer
+
+  @doc "Closes the store when the instance stops."
+  @callback close(state) :: term
+
+  @optional_callbacks update_many: 3, now: 1, close: 1
+
   ## Calls. The first clauses of `check/4` and `allow?/4` are the hot path: no process, no look-up, no closure.
 
-  @doc "Takes `cost` from the windows, all or nothing."
+  # Takes `cost` from the windows, all or nothing.
+  @doc false
   @spec check(atom, RateLimiter.id(), windows, integer) :: answer
   def check(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window),
     do: limiter |> Native.check(id, window, bounded(cost)) |> decided(limiter, id, window, cost)
 
   def check(limiter, id, windows, cost), do: check_once(limiter, id, windows, cost, nil)
 
-  @doc "As `check/4`, but returns only whether the call was admitted."
+  # As `check/4`, but returns only whether the call was admitted.
+  @doc false
   @spec allow?(atom, RateLimiter.id(), windows, integer) :: boolean
   def allow?(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
     case Native.allow(limiter, id, window, bounded(cost)) do
@@ -67,7 +167,8 @@ defmodule RateLimiter.Store do
     |> Answer.decided(limiter, id, window, cost, nil)
   end
 
-  @doc "As `check/4`. A request id that was admitted before is admitted again, and takes nothing."
+  # As `check/4`. A request id that was admitted before is admitted again, and takes nothing.
+  @doc false
   @spec check_once(atom, RateLimiter.id(), windows, integer, request_id | nil) :: answer
   def check_once(limiter, id, windows, cost, request_id) do
     limiter
@@ -75,7 +176,8 @@ defmodule RateLimiter.Store do
     |> Answer.decided(limiter, id, windows, cost, request_id && elem(request_id, 0))
   end
 
-  @doc "Returns what `check/4` would return. Takes nothing, and emits no event."
+  # Returns what `check/4` would return. Takes nothing, and emits no event.
+  @doc false
   @spec peek(atom, RateLimiter.id(), windows, integer) :: answer
   def peek(limiter, id, windows, cost) do
     limiter
@@ -83,7 +185,8 @@ defmodule RateLimiter.Store do
     |> Answer.looked(limiter, windows, cost)
   end
 
-  @doc "Gives `cost` back, up to full."
+  # Gives `cost` back, up to full.
+  @doc false
   @spec refund(atom, RateLimiter.id(), windows, integer) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(limiter, id, windows, cost) do
@@ -92,7 +195,8 @@ defmodule RateLimiter.Store do
     |> Answer.looked(limiter, windows, cost)
   end
 
-  @doc "Gives back `cost` of the call whose answer has this usage: at most what still counts of that call."
+  # Gives back `cost` of the call whose answer has this usage: at most what still counts of that call.
+  @doc false
   @spec give_back(Usage.t(), integer) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def give_back(usage, cost) do
@@ -119,7 +223,8 @@ defmodule RateLimiter.Store do
     |> Answer.looked(limiter, windows, cost)
   end
 
-  @doc "Forgets what an id has used."
+  # Forgets what an id has used.
+  @doc false
   @spec reset(atom, RateLimiter.id(), windows) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows) do
     with unavailable when is_tuple(unavailable) <-
@@ -127,7 +232,8 @@ defmodule RateLimiter.Store do
          do: {:error, :unavailable, nil}
   end
 
-  @doc "Decides each entry by itself, in order. Takes nothing if one of them is invalid."
+  # Decides each entry by itself, in order. Takes nothing if one of them is invalid.
+  @doc false
   @spec check_batch(atom, [{RateLimiter.id(), integer}], windows) :: [answer]
   def check_batch(limiter, entries, windows) do
     answers = batch(limiter, entries, windows, :take)
@@ -137,7 +243,8 @@ defmodule RateLimiter.Store do
     end)
   end
 
-  @doc "Returns what each id has used, in order."
+  # Returns what each id has used, in order.
+  @doc false
   @spec usage_batch(atom, [RateLimiter.id()], windows) ::
           {:ok, [{RateLimiter.id(), Usage.t()}]} | {:error, :unavailable, nil}
   def usage_batch(limiter, ids, windows) do
@@ -166,7 +273,8 @@ defmodule RateLimiter.Store do
 
   ## A limiter's life and name
 
-  @doc "Makes a limiter that this node decides. It lives as long as its owner."
+  # Makes a limiter that this node decides. It lives as long as its owner.
+  @doc false
   @spec new_limiter(RateLimiter.Instance.Config.limiter(), :monotonic | Native.clock()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection()
   def new_limiter(%{windows: windows, events: events, max_keys: max_keys} = config, clock) do
@@ -174,7 +282,8 @@ defmodule RateLimiter.Store do
     Native.new_limiter(Enum.map(windows, &Limit.to_native/1), options)
   end
 
-  @doc "Makes a limiter of this name that the nodes of a Redis share. It lives here as long as its owner."
+  # Makes a limiter of this name that the nodes of a Redis share. It lives here as long as its owner.
+  @doc false
   @spec new_shared_limiter(RateLimiter.Instance.Config.limiter(), atom, Native.store()) ::
           {:ok, Native.handle(), Native.owner()} | Native.rejection() | Native.refusal()
   def new_shared_limiter(config, name, store) do
@@ -186,19 +295,26 @@ defmodule RateLimiter.Store do
   defp threshold_ppm(nil), do: nil
   defp threshold_ppm(share), do: share |> Kernel.*(@unit) |> round() |> max(1)
 
+  @doc false
   defdelegate drop(owner), to: Native
+  @doc false
   defdelegate bind(name, owner), to: Native
+  @doc false
   defdelegate unbind(name, handle), to: Native
+  @doc false
   defdelegate set_test_owned(name, owned?), to: Native
+  @doc false
   defdelegate handle(name), to: Native
 
   ## A limiter's limits and counts, by handle
 
-  @doc "Takes a cost of 1 from a limiter in memory that has no name, and returns whether it was admitted."
+  # Takes a cost of 1 from a limiter in memory that has no name, and returns whether it was admitted.
+  @doc false
   @spec take?(Native.handle(), RateLimiter.id(), atom) :: boolean
   def take?(handle, id, window), do: Native.allow(handle, id, window, 1) == true
 
-  @doc "Returns the scale, and how much each window holds under it."
+  # Returns the scale, and how much each window holds under it.
+  @doc false
   @spec plan(Native.handle()) :: %{scale: float, maxima: %{atom => non_neg_integer}} | nil
   def plan(handle) do
     case Native.plan(handle) do
@@ -207,18 +323,21 @@ defmodule RateLimiter.Store do
     end
   end
 
-  @doc "Changes the limits of some windows, all of them or none. Usage is kept."
+  # Changes the limits of some windows, all of them or none. Usage is kept.
+  @doc false
   @spec update_limits(Native.handle(), [{atom, Limit.t()}]) :: :ok | {:error, String.t()}
   def update_limits(handle, windows),
     do: Native.update_limits(handle, Enum.map(windows, &Limit.to_native/1))
 
-  @doc "Returns how many ids are in memory, and how many of them these limits would deny that are admitted now."
+  # Returns how many ids are in memory, and how many of them these limits would deny that are admitted now.
+  @doc false
   @spec preview(Native.handle(), [{atom, Limit.t()}]) ::
           {non_neg_integer, non_neg_integer} | {:error, String.t()}
   def preview(handle, windows),
     do: Native.preview(handle, Enum.map(windows, &Limit.to_native/1))
 
-  @doc "Returns the size and the counts of a limiter."
+  # Returns the size and the counts of a limiter.
+  @doc false
   @spec stats(Native.handle()) :: map | nil
   def stats(handle) do
     case Native.stats(handle) do
@@ -227,7 +346,8 @@ defmodule RateLimiter.Store do
     end
   end
 
-  @doc "Returns how many places `sweep/2` inspects until it has visited all of a limiter."
+  # Returns how many places `sweep/2` inspects until it has visited all of a limiter.
+  @doc false
   @spec slots(Native.handle()) :: non_neg_integer
   def slots(handle) do
     case Native.stats(handle) do
@@ -236,23 +356,30 @@ defmodule RateLimiter.Store do
     end
   end
 
-  @doc "Returns whether there is no room for more ids, so that new ones are judged together."
+  # Returns whether there is no room for more ids, so that new ones are judged together.
+  @doc false
   @spec full?(Native.handle()) :: boolean
   def full?(handle), do: Native.full(handle) == true
 
-  @doc "Visits about this many places, and removes idle ids."
+  # Visits about this many places, and removes idle ids.
+  @doc false
   @spec sweep(Native.handle(), pos_integer) :: non_neg_integer | Native.refusal()
   defdelegate sweep(handle, max_slots), to: Native
 
-  @doc "Gives memory that limiters have freed back to the operating system."
+  # Gives memory that limiters have freed back to the operating system.
+  @doc false
   @spec release_memory() :: :ok
   defdelegate release_memory, to: Native
 
   ## A clock for tests
 
+  @doc false
   defdelegate manual_clock(start_ns), to: Native
+  @doc false
   defdelegate manual_clock_advance(clock, ns), to: Native
+  @doc false
   defdelegate manual_clock_set(clock, ns), to: Native
+  @doc false
   defdelegate manual_clock_now(clock), to: Native
 
   ## Costs as the native library takes them
@@ -261,7 +388,8 @@ defmodule RateLimiter.Store do
   defp bounded(:refund, cost), do: cost |> max(0) |> min(@max_cost)
   defp bounded(_op, cost), do: bounded(cost)
 
-  @doc "Returns a cost for the native library. A cost that 64 bits cannot hold is above every maximum, and -1 means that."
+  # Returns a cost for the native library. A cost that 64 bits cannot hold is above every maximum, and -1 means that.
+  @doc false
   @spec bounded(integer) :: integer
   def bounded(cost) when cost >= 0 and cost <= @max_cost, do: cost
   def bounded(_cost), do: -1

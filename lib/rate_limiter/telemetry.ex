@@ -105,7 +105,7 @@ defmodule RateLimiter.Telemetry do
   Metadata:
 
     * `:instance` - the name of the instance
-    * `:store` - `:local` or `:redis`
+    * `:store` - `:local`, `:redis` or `:store`
     * `:limiter` and `:window`
 
   What a limiter counts after its last event and before it ends is not reported.

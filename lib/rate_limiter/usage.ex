@@ -17,7 +17,7 @@ defmodule RateLimiter.Usage do
       never be admitted (it is negative or above the limit). In an `:unavailable` answer it is `1_000`, and `remaining` is
       0. It is also `1_000` if this node's share of the limit is too small for the cost, while Redis is away
     * `source` - where the call was decided: `:local` in the memory of this node, `:redis` in the Redis that all nodes
-      share, `:fallback` in the memory of this node during an outage of Redis
+      share, `:store` in the `RateLimiter.Store` that they share, `:fallback` in the memory of this node during an outage of either
     * `scale` - the current factor of the limit, `1.0` for the limit as configured
     * `windows` - for a call on a list of windows, or on all, the usage of each by name. Otherwise empty
     * `receipt` - opaque. In the answer to an admitted call, what `RateLimiter.refund/2` needs to give back what still counts
@@ -54,7 +54,7 @@ defmodule RateLimiter.Usage do
           next_after_ms: non_neg_integer,
           reset_after_ms: non_neg_integer,
           retry_after_ms: non_neg_integer | :infinity,
-          source: :local | :redis | :fallback,
+          source: :local | :redis | :store | :fallback,
           scale: float,
           would_deny: boolean,
           windows: %{optional(atom) => t},

@@ -4,55 +4,7 @@ defmodule RateLimiter.VectorsTest do
 
   alias RateLimiter.{Test, Usage}
   alias RateLimiter.Core.Native
-
-  # The cases of a file with their windows and steps, each with its line number.
-  defmodule Vectors do
-    def cases(file) do
-      file
-      |> File.stream!()
-      |> Enum.with_index(1)
-      |> Enum.map(fn {line, number} -> {number, line |> code() |> String.split()} end)
-      |> Enum.reject(fn {_number, words} -> words == [] end)
-      |> Enum.chunk_while(nil, &chunk/2, &{:cont, finish(&1), nil})
-      |> Enum.reject(&is_nil/1)
-    end
-
-    defp code(line), do: line |> String.split("#") |> hd()
-
-    defp chunk({_number, ["case" | title]}, last) do
-      {:cont, finish(last), %{title: Enum.join(title, " "), start: 0, windows: [], steps: []}}
-    end
-
-    defp chunk({_number, ["start", ms]}, acc), do: {:cont, %{acc | start: integer(ms)}}
-
-    defp chunk({_number, ["window", name, algorithm | options]}, acc) do
-      window = {atom(name), [{:algorithm, atom(algorithm)} | options(options)]}
-      {:cont, %{acc | windows: [window | acc.windows]}}
-    end
-
-    defp chunk({number, ["at", ms | words]}, acc) do
-      {call, expected} = Enum.split_while(words, &(&1 != "="))
-      {:cont, %{acc | steps: [{number, integer(ms), call, Enum.drop(expected, 1)} | acc.steps]}}
-    end
-
-    defp finish(nil), do: nil
-
-    defp finish(acc),
-      do: %{acc | windows: Enum.reverse(acc.windows), steps: Enum.reverse(acc.steps)}
-
-    def options(words), do: for(word <- words, do: word |> String.split("=") |> option())
-
-    defp option(["per_ms", ms]), do: {:per, {integer(ms), :millisecond}}
-    defp option(["aligned", aligned?]), do: {:aligned, aligned? == "true"}
-    defp option([name, number]), do: {atom(name), integer(number)}
-
-    def windows(names), do: names |> String.split(",") |> Enum.map(&atom/1)
-
-    def integer(digits), do: String.to_integer(digits)
-
-    # The files of this repository have few names.
-    def atom(name), do: String.to_atom(name)
-  end
+  alias RateLimiter.Store.Vectors
 
   for name <- ["derived.txt", "modelled.txt"] do
     file = Path.expand("../vectors/#{name}", __DIR__)
@@ -79,14 +31,14 @@ defmodule RateLimiter.VectorsTest do
 
   # One window is passed by its name, several as a list, so that both forms are tested.
   defp call(limiter, ["check", id, names, cost]) do
-    RateLimiter.check_and_track(limiter, id, named(names), cost: Vectors.integer(cost))
+    RateLimiter.check_and_track(limiter, id, named(names), cost: String.to_integer(cost))
   end
 
   defp call(limiter, ["peek", id, names, cost]),
-    do: RateLimiter.peek(limiter, id, named(names), cost: Vectors.integer(cost))
+    do: RateLimiter.peek(limiter, id, named(names), cost: String.to_integer(cost))
 
   defp call(limiter, ["refund", id, names, cost]),
-    do: RateLimiter.refund(limiter, id, named(names), cost: Vectors.integer(cost))
+    do: RateLimiter.refund(limiter, id, named(names), cost: String.to_integer(cost))
 
   defp call(limiter, ["reset", id, names]) do
     for window <- Vectors.windows(names), do: :ok = RateLimiter.reset(limiter, id, window)
@@ -98,7 +50,7 @@ defmodule RateLimiter.VectorsTest do
 
   # The public API has no scale: the controllers of subsystems set it.
   defp call(limiter, ["set_scale", ppm]),
-    do: limiter |> Test.Registry.limiter() |> Native.set_scale(Vectors.integer(ppm))
+    do: limiter |> Test.Registry.limiter() |> Native.set_scale(String.to_integer(ppm))
 
   defp named(names) do
     case Vectors.windows(names) do

@@ -91,7 +91,7 @@ defmodule RateLimiter.Core.Native do
   @type window_stats ::
           {window,
            [
-             {source :: :local | :redis | :fallback, allowed :: non_neg_integer,
+             {source :: :local | :redis | :store | :fallback, allowed :: non_neg_integer,
               denied :: non_neg_integer, unavailable :: non_neg_integer}
            ], passed :: non_neg_integer, would_deny :: non_neg_integer}
 
@@ -153,8 +153,9 @@ defmodule RateLimiter.Core.Native do
   @type answer ::
           :ok
           | usage
-          | {verdict, emits, source :: :local | :redis | :fallback, scale_ppm :: pos_integer,
-             binding :: window, [row, ...], at :: non_neg_integer, serial :: non_neg_integer}
+          | {verdict, emits, source :: :local | :redis | :store | :fallback,
+             scale_ppm :: pos_integer, binding :: window, [row, ...], at :: non_neg_integer,
+             serial :: non_neg_integer}
           | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}
           | {:fallback, :started | :stopped, outage, answer}
   @typedoc "The instance's name is in the external term format."
@@ -359,6 +360,69 @@ defmodule RateLimiter.Core.Native do
 
   @spec redis_status(store) :: map | :unknown_store
   def redis_status(_store), do: not_loaded()
+
+  ## RateLimiter.Store.Client: stores that are written in Elixir. A store lives as long as its owner.
+
+  @type store_config :: %{
+          instance: binary,
+          prefix: String.t(),
+          id_key: binary | nil,
+          timeout_ms: pos_integer,
+          workers: pos_integer,
+          max_queue: pos_integer,
+          cache_denials: boolean,
+          nodes: pos_integer
+        }
+
+  @typedoc "The calls about one key, and the decision about them, for a store to pass on."
+  @type store_calls :: reference
+  @type store_reply :: reference
+  @type store_result :: store_reply | {certain? :: boolean, reason :: String.t()}
+
+  @spec store_start(store_config) :: {:ok, store, owner} | {:error, String.t()}
+  def store_start(_config), do: not_loaded()
+
+  @doc "Lets the calling process receive `{:store_breaker, from, to, reason}`."
+  @spec store_listen(store) :: :ok | :unknown_store
+  def store_listen(_store), do: not_loaded()
+
+  @spec store_stop(owner) :: :ok
+  def store_stop(_owner), do: not_loaded()
+
+  @doc "Makes the calling process a worker, which receives `{:store_batch, number, [{key, store_calls}]}`."
+  @spec store_join(store, worker :: non_neg_integer) :: :ok | :unknown_store
+  def store_join(_store, _worker), do: not_loaded()
+
+  @doc "Decides calls on the present value of their key. Without a time, this node's clock counts."
+  @spec store_decide(store_calls, value :: binary | nil, now_us :: non_neg_integer | nil) ::
+          {:put, binary, ttl_ms :: pos_integer, store_reply}
+          | {:delete, store_reply}
+          | {:keep, store_reply}
+  def store_decide(_calls, _value, _now_us), do: not_loaded()
+
+  @spec store_finish(store, worker :: non_neg_integer, number :: pos_integer, [store_result]) ::
+          :ok | :unknown_store
+  def store_finish(_store, _worker, _number, _results), do: not_loaded()
+
+  @doc "Returns one call about a key, for `store_decide/3`: what a test of a store asks."
+  @spec store_calls(
+          key :: binary,
+          [window_spec, ...],
+          {op, cost :: integer, scale_ppm :: pos_integer}
+        ) :: store_calls | {:error, String.t()}
+  def store_calls(_key, _windows, _call), do: not_loaded()
+
+  @typedoc "The usage of a window."
+  @type store_usage ::
+          {max :: non_neg_integer, remaining :: non_neg_integer, next_ms :: non_neg_integer,
+           reset_ms :: non_neg_integer, retry_ms}
+
+  @doc "Returns the usage of each window of such a call, or `:foreign` if the key holds no state."
+  @spec store_usages(store_reply) :: [store_usage] | :foreign
+  def store_usages(_reply), do: not_loaded()
+
+  @spec store_status(store) :: map | :unknown_store
+  def store_status(_store), do: not_loaded()
 
   ## RateLimiter.Replay.Engine: replays of logs, many lines a call
 

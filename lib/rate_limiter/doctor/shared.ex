@@ -20,7 +20,7 @@ defmodule RateLimiter.Doctor.Shared do
   # Enough that each shard of a Cluster decides about some of them.
   @ids_of_a_shard 8
 
-  @spec check(:local | {:redis, keyword}) :: [Doctor.finding(), ...]
+  @spec check(:local | {:redis | module, keyword}) :: [Doctor.finding(), ...]
   def check(:local) do
     [{:ok, "Redis", "not checked: name it by REDIS_URL, --url or :store", nil}]
   end
@@ -43,6 +43,10 @@ defmodule RateLimiter.Doctor.Shared do
     # Another instance may be needed to find out why.
     with {:unreachable, status, patience} <- checked,
          do: [unreachable(status, patience, config, options)]
+  end
+
+  def check({store, _options}) do
+    [{:ok, inspect(store), "not checked: run its tests with RateLimiter.Store.Conformance", nil}]
   end
 
   defp on_instance(options, check) do

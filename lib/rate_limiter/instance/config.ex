@@ -2,11 +2,12 @@ defmodule RateLimiter.Instance.Config do
   @moduledoc false
   # The options of an instance and of its limiters: one schema, validated before anything starts.
 
-  alias RateLimiter.{Instance, Redis, VSM}
+  alias RateLimiter.{Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Limit, Options}
   alias RateLimiter.Limits.Source
 
   @max_windows 32
+  @stores ":local, {:redis, options}, or {module, options} with a module that implements RateLimiter.Store"
 
   @limiter [
     windows: [
@@ -63,11 +64,11 @@ defmodule RateLimiter.Instance.Config do
       doc: "the name of the instance, any term."
     ],
     store: [
-      type: {:custom, &__MODULE__.store!/2, ":local or {:redis, options}"},
+      type: {:custom, &__MODULE__.store!/2, @stores},
       default: :local,
       doc:
         "where usage is counted: `:local` in the memory of this node, `{:redis, options}` in a Redis that nodes " <>
-          "share, with the options of `RateLimiter.Redis`."
+          "share, with the options of `RateLimiter.Redis`, or `{module, options}` in a store of your own, a `RateLimiter.Store`."
     ],
     limiters: [
       type: {:each, &__MODULE__.limiter!/2},
@@ -119,7 +120,7 @@ defmodule RateLimiter.Instance.Config do
           optional(:ids) => :hashed | :keep,
           optional(:on_outage) => :share | :allow | :deny
         }
-  @type store :: :local | {:redis, Redis.Config.t()}
+  @type store :: :local | {:redis, Redis.Config.t()} | {module, Store.Config.t()}
   @type t :: %__MODULE__{
           name: term,
           store: store,
@@ -152,10 +153,10 @@ defmodule RateLimiter.Instance.Config do
   end
 
   @doc "Raises if the store cannot represent the limits of a limiter."
-  @spec check_store!(limiter, store | {:redis, term}, Options.path()) :: :ok
+  @spec check_store!(limiter, store | {:redis | :store, term}, Options.path()) :: :ok
   def check_store!(_limiter, :local, _path), do: :ok
 
-  def check_store!(limiter, {:redis, _which}, path) do
+  def check_store!(limiter, {_shared, _which}, path) do
     for {window, limit} <- limiter.windows,
         do: Limit.filled!(limit, path ++ [:windows, window], :redis)
 
@@ -168,10 +169,19 @@ defmodule RateLimiter.Instance.Config do
   def store!({:redis, options}, _path), do: {:redis, Redis.Config.new!(options)}
 
   # Any other term may contain a password.
-  def store!(other, path) do
+  def store!({module, options} = other, path) do
+    if Store.Config.store?(module),
+      do: {module, Store.Config.new!(module, options)},
+      else: refused_store!(other, path)
+  end
+
+  def store!(other, path), do: refused_store!(other, path)
+
+  @spec refused_store!(term, Options.path()) :: no_return
+  defp refused_store!(other, path) do
     if is_atom(other),
-      do: Options.expected!(path, ":local or {:redis, options}", other),
-      else: Options.hidden!(path, ":local or {:redis, options}")
+      do: Options.expected!(path, @stores, other),
+      else: Options.hidden!(path, @stores)
   end
 
   @doc "Returns whether a value is a share of a limit."
@@ -183,6 +193,7 @@ defmodule RateLimiter.Instance.Config do
   def hide(options) do
     Options.map(options, fn
       {:store, {:redis, redis}} -> {:store, {:redis, Redis.Config.hide(redis)}}
+      {:store, {module, options}} -> {:store, {module, Store.Config.hide(options)}}
       other -> other
     end)
   end
@@ -214,10 +225,12 @@ defmodule RateLimiter.Instance.Config do
   @spec docs() :: String.t()
   def docs, do: Options.docs(@instance)
 
-  defp check_agreement!(%{store: :local, vsm: %{agreement: true}}) do
+  defp check_agreement!(%{store: {:redis, _config}}), do: :ok
+
+  defp check_agreement!(%{vsm: %{agreement: true}}) do
     Options.expected!(
       [:vsm, :agreement],
-      "false with store: :local, because nodes agree through Redis",
+      "false without a Redis store, because nodes agree through Redis",
       true
     )
   end

@@ -33,7 +33,7 @@ defmodule RateLimiter.Instance.Reporter do
 
   defp options(config, :local), do: Map.take(config, [:events, :max_keys, :threshold])
 
-  defp options(config, {:redis, _}),
+  defp options(config, {_kind, _store}),
     do: Map.take(config, [:events, :max_keys, :threshold, :on_outage])
 
   defp window(%Limit{} = limit, max) do
@@ -69,6 +69,11 @@ defmodule RateLimiter.Instance.Reporter do
 
   defp redis(:local), do: %{}
 
+  defp redis({:store, store}) do
+    status = Store.Client.status(store)
+    %{store: :store, client: status, breaker: status && status.breaker}
+  end
+
   defp redis({:redis, store}) do
     status = Redis.Client.status(store)
     %{store: :redis, redis: status, breaker: breaker(status)}
@@ -103,6 +108,14 @@ defmodule RateLimiter.Instance.Reporter do
   defp heartbeat(_status), do: :ok
 
   defp status(:local), do: {:ok, %{servers: []}}
+
+  defp status({:store, store}) do
+    case Store.Client.status(store) do
+      nil -> {:error, :not_running}
+      %{breaker: :closed, workers: workers} when workers > 0 -> {:ok, %{servers: []}}
+      %{problem: problem} -> {:degraded, {:store, problem || "no worker has started yet"}}
+    end
+  end
 
   defp status({:redis, store}) do
     case Redis.Client.status(store) do
@@ -162,7 +175,7 @@ defmodule RateLimiter.Instance.Reporter do
   end
 
   defp kind(:local), do: :local
-  defp kind({:redis, _store}), do: :redis
+  defp kind({kind, _store}), do: kind
 
   defp schedule(interval), do: Process.send_after(self(), :report, interval)
 end

@@ -6,7 +6,7 @@ defmodule RateLimiter.Instance.Supervisor do
 
   use Supervisor
 
-  alias RateLimiter.{Agreement, Instance, Redis, VSM}
+  alias RateLimiter.{Agreement, Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Errors, Options}
   alias RateLimiter.Instance.{Clock, Config, Registry, Reporter, Sweeper, Writer}
   alias RateLimiter.Limits.Watch
@@ -50,7 +50,8 @@ defmodule RateLimiter.Instance.Supervisor do
     ]
 
     Supervisor.init(
-      children ++ source(instance, config.limits) ++ redis(instance) ++ vsm(subsystems),
+      children ++
+        source(instance, config.limits) ++ store(instance, config.store) ++ vsm(subsystems),
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1
@@ -82,6 +83,17 @@ defmodule RateLimiter.Instance.Supervisor do
     end
   end
 
+  defp connect!(%Instance{name: name, table: table} = instance, {module, config}) do
+    case Store.Client.start(name, config) do
+      {:ok, store, owner, state} ->
+        :ets.insert(table, {{:store, :owner}, {owner, module, state}})
+        %{instance | store: {:store, store}}
+
+      {:error, reason} ->
+        Options.misuse!([:store], reason)
+    end
+  end
+
   defp agreement(%{vsm: %{agreement: agreement}, store: {_, redis}, name: name}, {:redis, store})
        when agreement != false,
        do: Agreement.new(store, redis.prefix, name)
@@ -91,10 +103,15 @@ defmodule RateLimiter.Instance.Supervisor do
   defp source(_instance, nil), do: []
   defp source(instance, source), do: [{Watch, {instance, source}}]
 
-  defp redis(%{store: :local}), do: []
+  defp store(_instance, :local), do: []
 
-  defp redis(instance),
+  defp store(instance, {:redis, _config}),
     do: [{Redis.Credentials, instance}, {Redis.Heartbeat, instance}, {Redis.Events, instance}]
+
+  defp store(%{table: table} = instance, {_module, config}) do
+    {_owner, _module, state} = :ets.lookup_element(table, {:store, :owner}, 2)
+    [{Store.Pool, {instance, config, state}}]
+  end
 
   defp vsm(nil), do: []
   defp vsm(subsystems), do: [{VSM.Supervisor, subsystems}]

@@ -77,11 +77,15 @@ defmodule RateLimiter.Instance.Writer do
     end
   end
 
-  @doc "Drops every limiter, and the Redis client."
+  @doc "Drops every limiter, and the client of a store that nodes share."
   @spec clear(Instance.t()) :: :ok
   def clear(%Instance{table: table} = instance) do
     instance |> Instance.names() |> Enum.each(&drop(table, &1))
     for {_key, owner} <- :ets.take(table, {:redis, :owner}), do: Redis.Client.stop(owner)
+
+    for {_key, {owner, module, state}} <- :ets.take(table, {:store, :owner}),
+        do: Store.Client.stop(owner, module, state)
+
     :ok
   end
 
@@ -231,7 +235,7 @@ defmodule RateLimiter.Instance.Writer do
   defp new_limiter(%{store: :local, clock: clock}, _name, config),
     do: Store.new_limiter(config, clock)
 
-  defp new_limiter(%{store: {:redis, store}}, name, config),
+  defp new_limiter(%{store: {_kind, store}}, name, config),
     do: Store.new_shared_limiter(config, name, store)
 
   defp drop(table, limiter) do

@@ -11,7 +11,7 @@ defmodule RateLimiter.Store.Counts do
           unavailable: non_neg_integer,
           thresholds: non_neg_integer,
           would_deny: non_neg_integer,
-          sources: %{optional(:local | :redis | :fallback) => decisions}
+          sources: %{optional(:local | :redis | :store | :fallback) => decisions}
         }
 
   @doc "Returns the counts of a limiter: its windows by name, and their sums as `:checks` and `:denials`."

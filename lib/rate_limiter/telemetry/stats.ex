@@ -10,7 +10,7 @@ defmodule RateLimiter.Telemetry.Stats do
   @events [:overflowed, :swept, :cached_denials]
 
   @type counts :: map
-  @type metadata :: %{instance: term, store: :local | :redis, limiter: atom}
+  @type metadata :: %{instance: term, store: :local | :redis | :store, limiter: atom}
 
   @doc "Emits the counts of a limiter, without what `before` has already. The first time, that is `nil`."
   @spec emit(metadata, counts, counts | nil) :: :ok

@@ -206,7 +206,8 @@ defmodule RateLimiter.VSM.Config do
   @spec for_store(t, RateLimiter.Instance.Config.store()) :: t
   def for_store(config, {:redis, _options}), do: config
 
-  def for_store(config, :local),
+  # The sensor reads the client of Redis. The breaker of another store shows in `RateLimiter.health_check/1`.
+  def for_store(config, _other),
     do: %{config | sensors: Enum.reject(config.sensors, &Sensors.Config.of_store?/1)}
 
   @doc false

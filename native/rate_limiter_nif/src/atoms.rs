@@ -33,6 +33,13 @@ rustler::atoms! {
     unknown_store,
     passed,
     off,
+    store,
+    store_batch,
+    store_breaker,
+    put,
+    delete,
+    keep,
+    foreign,
     id,
     key,
 }

@@ -116,7 +116,7 @@ pub(crate) fn response<'a>(
         (Verdict::Allowed, ..) => atoms::ok(),
     };
     let source = match response.source {
-        Source::Authority => atoms::redis(),
+        Source::Authority => shared.store.source,
         Source::Fallback => atoms::fallback(),
     };
     let scale = response.scale;
@@ -142,11 +142,7 @@ pub(crate) fn response<'a>(
         Some(Source::Authority) => atoms::stopped(),
     };
     let store = &shared.store;
-    let outage = (
-        store.instance(env),
-        shared.on_outage,
-        store.members().nodes(),
-    );
+    let outage = (store.instance(env), shared.on_outage, store.members.nodes());
     (atoms::fallback(), change, outage, answer).encode(env)
 }
 
@@ -217,6 +213,10 @@ impl Encoder for Wait {
             Retry::Unenforced(span) | Retry::After(span) => span.as_millis_ceil().encode(env),
         }
     }
+}
+
+pub(crate) fn wait(env: Env<'_>, retry: Retry) -> Term<'_> {
+    Wait(retry).encode(env)
 }
 
 /// The verdict of one window: `:would_deny` if it admits the call only because it is in shadow mode.

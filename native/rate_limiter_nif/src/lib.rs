@@ -4,8 +4,8 @@
 //! is in `lib/rate_limiter/core/native.ex`.
 //!
 //! `registry` finds the limiter of a name or handle: `local` in a table of this node, or `shared`. `request` has the calls
-//! about an id, `ticket` the wait for an authority, `limiter` all else about a limiter, `callers` who
-//! calls most, `gate` the gates, `document` reads files of limits.
+//! about an id, `ticket` the wait for an authority, `redis` and `custom` the two kinds of stores, `limiter` all else about a
+//! limiter, `callers` who calls most, `gate` the gates, `document` reads files of limits.
 
 // A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
@@ -19,6 +19,7 @@ mod binary;
 mod callers;
 mod catch_panic;
 mod clock;
+mod custom;
 mod decode;
 mod document;
 mod encode;
@@ -39,6 +40,7 @@ mod reply;
 mod request;
 mod shared;
 mod spin;
+mod store;
 mod ticket;
 mod window;
 

@@ -1,6 +1,7 @@
 //! The calls that make, change and describe limiters. Those that walk all shards or free memory run on dirty schedulers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use rate_limiter_core::{
     CallError, Clock, Decisions, Limit, Options, Preview, Scale, Select, Tag, UpdateError,
@@ -21,7 +22,7 @@ use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
 use crate::shared::{self, OnOutageTerm, Shared};
 use crate::window::{self, Rejection, Window};
-use crate::{atom_bits, atoms, redis};
+use crate::{atom_bits, atoms, store};
 
 /// Keeps a limiter open: when the last term that refers to this is freed, the limiter is closed and its name is free.
 pub(crate) struct Owner {
@@ -99,7 +100,7 @@ fn limit_check(env: Env<'_>, window: Window, Arg(store): Arg<StoreTerm>) -> NifR
         let windows = [window];
         let checked = window::limits(&windows).and_then(|_| match store {
             StoreTerm::Local => Ok(()),
-            StoreTerm::Redis => window::fit_redis(env, &windows).map(drop),
+            StoreTerm::Redis => window::fit_shared(env, &windows).map(drop),
         });
         Ok(match checked {
             Ok(()) => (atoms::ok(), windows[0].settings()).encode(env),
@@ -141,22 +142,22 @@ fn new_shared_limiter<'a>(
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let name = atom_bits::text(name).ok_or(Refusal::Misuse)?;
-        let store = redis::find(store)?;
+        let store = store::find(store)?;
         let opened = window::limits(&windows.0).and_then(|limits| {
-            let named = window::fit_redis(env, &windows.0)?;
+            let named = window::fit_shared(env, &windows.0)?;
             let windows = named.iter().zip(limits);
             let windows: Vec<_> = windows
                 .map(|(name, (tag, limit))| (tag, name.as_str(), limit))
                 .collect();
             let options = SharedOptions {
                 on_outage: on_outage.into(),
-                members: store.members(),
-                cache_denials: store.caches_denials(),
+                members: Arc::clone(&store.members),
+                cache_denials: store.caches_denials,
                 clock: Clock::Monotonic,
                 remember: max_keys,
                 threshold: threshold.map(Scale::from_ppm),
             };
-            let limiter = SharedLimiter::new(&windows, options, store.authority())
+            let limiter = SharedLimiter::new(&windows, options, Arc::clone(&store.authority))
                 .map_err(window::unnamed)?;
             Ok(shared::open(Shared {
                 limiter,
@@ -339,7 +340,7 @@ fn stats<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
                     windows: stats
                         .windows
                         .iter()
-                        .map(|window| shared_window(env, window))
+                        .map(|window| shared_window(env, window, shared.store.source))
                         .collect(),
                     keys: stats.remembered,
                     memory: stats.bytes,
@@ -363,9 +364,9 @@ fn local_window<'a>(env: Env<'a>, window: &WindowStats) -> WindowTerm<'a> {
     (name, vec![decided], window.passed, window.would_deny)
 }
 
-fn shared_window<'a>(env: Env<'a>, window: &SharedWindowStats) -> WindowTerm<'a> {
+fn shared_window<'a>(env: Env<'a>, window: &SharedWindowStats, source: Atom) -> WindowTerm<'a> {
     let decided = vec![
-        decisions(atoms::redis(), window.authority, 0),
+        decisions(source, window.authority, 0),
         decisions(atoms::fallback(), window.fallback, window.unavailable),
     ];
     let name = atom_bits::to_atom(env, window.tag);

@@ -6,34 +6,29 @@ mod events;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rate_limiter_distributed::{Authority, Members};
-use rate_limiter_redis::{Client, Heartbeat, Namespace};
+use rate_limiter_distributed::Authority;
+use rate_limiter_redis::{Client, Heartbeat};
 use rustler::{Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::atoms;
-use crate::binary::binary;
 use crate::decode::Arg;
 use crate::handle_map::HandleMap;
 use crate::refusal::{answer, Refusal};
+use crate::store::Store;
 
 use config::{ConfigTerm, CredentialsTerm, Peers, TlsTerm};
 use events::Events;
 use status::StatusTerm;
 
+pub(crate) use status::BreakerTerm;
+
 /// The Redis store of an instance.
-pub(crate) struct Store {
+pub(crate) struct RedisStore {
     client: Arc<Client>,
-    members: Arc<Members>,
     heartbeat: Heartbeat,
     events: Arc<Events>,
-    prefix: Arc<str>,
-    id_key: Option<Box<[u8]>>,
-    /// The instance's name in Erlang's external term format.
-    instance: Box<[u8]>,
-    caches_denials: bool,
-    wait: Duration,
+    pub(crate) store: Arc<Store>,
 }
 
 /// Keeps a store connected: when the last term that refers to this is freed, the store stops.
@@ -41,10 +36,7 @@ struct StoreOwner {
     store: u64,
 }
 
-static STORES: HandleMap<Store> = HandleMap::new(1);
-
-/// How much longer than its deadline a caller waits for the thread that answers it.
-const GRACE: Duration = Duration::from_millis(50);
+static STORES: HandleMap<RedisStore> = HandleMap::new(1);
 
 #[rustler::resource_impl]
 impl Resource for StoreOwner {}
@@ -63,41 +55,7 @@ impl Drop for StoreOwner {
     }
 }
 
-impl Store {
-    pub(crate) fn authority(&self) -> Arc<dyn Authority> {
-        Arc::clone(&self.client) as Arc<dyn Authority>
-    }
-
-    pub(crate) fn members(&self) -> Arc<Members> {
-        Arc::clone(&self.members)
-    }
-
-    /// The instance's name, for `:erlang.binary_to_term/1`.
-    pub(crate) fn instance<'a>(&self, env: Env<'a>) -> Term<'a> {
-        binary(env, &self.instance)
-    }
-
-    /// The keys of a limiter.
-    pub(crate) fn namespace(&self, limiter: &str) -> Namespace {
-        let namespace = Namespace::new(&self.prefix, limiter);
-        match &self.id_key {
-            Some(key) => namespace.hashing_ids(key),
-            None => namespace,
-        }
-    }
-
-    pub(crate) fn caches_denials(&self) -> bool {
-        self.caches_denials
-    }
-
-    /// How long a caller waits, in milliseconds.
-    #[allow(clippy::cast_possible_truncation)] // some minutes at most
-    pub(crate) fn wait_ms(&self) -> u64 {
-        self.wait.as_millis() as u64
-    }
-}
-
-pub(crate) fn find(store: u64) -> Result<Arc<Store>, Refusal> {
+pub(crate) fn find(store: u64) -> Result<Arc<RedisStore>, Refusal> {
     STORES
         .get(store)
         .ok_or_else(|| atoms::unknown_store().into())
@@ -114,27 +72,32 @@ fn redis_start<'a>(
         let members = Arc::new(config.members());
         let events = Arc::new(Events::default());
         let heartbeat = Heartbeat::new(config.prefix, Arc::clone(&members));
-        let prefix = Arc::from(config.prefix);
+        let prefix = config.prefix.into();
         let id_key = config.id_key.map(|key| key.as_slice().into());
         let instance = config.instance.as_slice().into();
         let caches_denials = config.cache_denials;
         let config = config.client(credentials)?;
-        let wait = config.timeout + GRACE;
+        let timeout = config.timeout;
         let observer = Arc::clone(&events);
         let client = match Client::start(config, observer) {
             Ok(client) => client,
             Err(error) => return Ok((atoms::error(), error.to_string()).encode(env)),
         };
-        let store = STORES.insert(Arc::new(Store {
-            client,
+        let store = Arc::new(Store {
+            authority: Arc::clone(&client) as Arc<dyn Authority>,
             members,
-            heartbeat,
-            events,
+            source: atoms::redis(),
             prefix,
             id_key,
             instance,
             caches_denials,
-            wait,
+            timeout,
+        });
+        let store = STORES.insert(Arc::new(RedisStore {
+            client,
+            heartbeat,
+            events,
+            store,
         }));
         Ok((atoms::ok(), store, ResourceArc::new(StoreOwner { store })).encode(env))
     })
@@ -208,7 +171,7 @@ fn redis_beat(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
         let store = find(store)?;
         // In an outage it is not sent. The next one will be.
         let _away = store.heartbeat.beat(&store.client);
-        Ok(store.members.is_settled())
+        Ok(store.store.members.is_settled())
     })
 }
 
@@ -225,13 +188,13 @@ fn redis_leave(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
 fn redis_status(env: Env<'_>, store: u64) -> NifResult<Term<'_>> {
     answer(env, || {
         let store = find(store)?;
-        let nodes = store.members.nodes();
+        let nodes = store.store.members.nodes();
         let heartbeat = store.heartbeat.problem();
         Ok(StatusTerm::new(store.client.status(), nodes, heartbeat))
     })
 }
 
-fn on_store(env: Env<'_>, store: u64, call: impl FnOnce(&Store)) -> NifResult<Term<'_>> {
+fn on_store(env: Env<'_>, store: u64, call: impl FnOnce(&RedisStore)) -> NifResult<Term<'_>> {
     answer(env, || {
         call(&*find(store)?);
         Ok(atoms::ok())

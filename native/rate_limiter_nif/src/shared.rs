@@ -10,7 +10,7 @@ use crate::callers::Callers;
 use crate::handle::{Handle, FIRST_SHARED};
 use crate::handle_map::HandleMap;
 use crate::local::Events;
-use crate::redis::Store;
+use crate::store::Store;
 
 atom_enum!(OnOutageTerm => OnOutage { Share = Share, Allow = Allow, Deny = Deny });
 

@@ -73,8 +73,8 @@ pub(crate) fn limits(windows: &[Window]) -> Result<Vec<(Tag, Limit)>, Rejection>
     limits.collect()
 }
 
-/// The names of the windows, if the numbers of Redis can hold each limit.
-pub(crate) fn fit_redis(env: Env<'_>, windows: &[Window]) -> Result<Vec<String>, Rejection> {
+/// The names of the windows, if portable numbers can hold each limit.
+pub(crate) fn fit_shared(env: Env<'_>, windows: &[Window]) -> Result<Vec<String>, Rejection> {
     let names = windows.iter().map(|Window { name, limit }| {
         let text = atom_bits::text(name.to_term(env)).unwrap_or_default();
         match Meter::new(&text, limit) {

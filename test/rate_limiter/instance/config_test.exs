@@ -106,7 +106,11 @@ defmodule RateLimiter.Instance.ConfigTest do
     end
 
     test "rejects invalid values of an instance's options" do
-      rejects("store: expected :local or {:redis, options}, got: :redis", store: :redis)
+      rejects(
+        "store: expected :local, {:redis, options}, or {module, options} with a module that implements " <>
+          "RateLimiter.Store, got: :redis",
+        store: :redis
+      )
 
       rejects("stats_interval: expected an integer from 1 to 283824000000 or :infinity, got: 0",
         stats_interval: 0

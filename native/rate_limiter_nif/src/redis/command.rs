@@ -35,7 +35,7 @@ fn redis_command<'a>(
         let reply_to = ReplyTo::new(env, reference);
         let done = move |reply| reply_to.send(|env| self::reply(env, &reply));
         Ok(match store.client.command(command, Box::new(done)) {
-            Ok(()) => (atoms::sent(), store.wait_ms()).encode(env),
+            Ok(()) => (atoms::sent(), store.store.wait_ms()).encode(env),
             Err(failure) => self::failure(env, &failure),
         })
     })
