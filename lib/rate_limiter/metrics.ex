@@ -42,7 +42,12 @@ defmodule RateLimiter.Metrics do
   | `rate_limiter_in_flight_calls`, `rate_limiter_gate_open_ratio` | `subsystem` | calls at work, and the share of calls that the gate of this node admits |
   | `rate_limiter_adaptations_total` | `subsystem`, `action` | changes of a scale; without a subsystem of the gate |
 
-  [Telemetry](telemetry.md#prometheus-and-grafana) shows how to scrape them, with a dashboard and alerts.
+  Where Plug is a dependency of the application, this module is a plug that serves them, in a router of Plug or Phoenix:
+
+      forward "/metrics", RateLimiter.Metrics
+
+  It takes no options. The names of limiters are not for strangers, so put it behind what keeps them out.
+  [Telemetry](telemetry.md#prometheus-and-grafana) has a dashboard and alerts.
   """
 
   alias RateLimiter.Instance.Registry
@@ -68,6 +73,26 @@ defmodule RateLimiter.Metrics do
   def prometheus(instance), do: encode([Registry.fetch!(instance)])
 
   defp encode(instances), do: instances |> Enum.flat_map(&Families.read/1) |> Text.encode()
+
+  if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
+    @behaviour Plug
+
+    @content_type "text/plain; version=0.0.4; charset=utf-8"
+
+    @doc "Takes no options. This function exists where Plug is a dependency of the application."
+    @impl true
+    @spec init([]) :: []
+    def init([]), do: []
+
+    @doc "Sends `prometheus/0`. Exists where Plug is a dependency of the application."
+    @impl true
+    @spec call(Plug.Conn.t(), []) :: Plug.Conn.t()
+    def call(conn, []) do
+      conn
+      |> Plug.Conn.put_resp_header("content-type", @content_type)
+      |> Plug.Conn.send_resp(200, prometheus())
+    end
+  end
 
   if match?({:module, _}, Code.ensure_compiled(Telemetry.Metrics)) do
     @doc """

@@ -40,6 +40,16 @@ defmodule RateLimiter.MetricsTest do
     end
   end
 
+  test "as a plug, it sends the text, and takes no options", %{limiter: limiter} do
+    conn = Metrics.call(RateLimiter.Support.Web.conn(), Metrics.init([]))
+    assert conn.status == 200
+    type = RateLimiter.Support.Web.header(conn, "content-type")
+    assert type == "text/plain; version=0.0.4; charset=utf-8"
+    series = Exposition.parse!(conn.resp_body)
+    assert value(series, "rate_limiter_keys", limiter: limiter) == 0
+    assert_raise FunctionClauseError, fn -> Metrics.init(instance: :some) end
+  end
+
   test "promtool accepts the text and its names", %{name: name, limiter: limiter} do
     RateLimiter.check_and_track(limiter, "u")
     path = Path.join(System.tmp_dir!(), "metrics_#{System.unique_integer([:positive])}")
