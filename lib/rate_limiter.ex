@@ -320,6 +320,7 @@ defmodule RateLimiter do
   """
   @spec refund(Usage.t()) :: {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(%Usage{} = usage), do: Store.give_back(usage, usage.cost)
+  def refund(other), do: no_receipt!(other)
 
   @doc """
   Gives back what a call was charged and did not need, or a cost of 1 to every window of a limiter.
@@ -348,7 +349,13 @@ defmodule RateLimiter do
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(%Usage{} = usage, []), do: Store.give_back(usage, usage.cost)
   def refund(%Usage{} = usage, options), do: Store.give_back(usage, cost(options))
+  def refund(answer, _options) when is_tuple(answer), do: no_receipt!(answer)
   def refund(limiter, id), do: refund(limiter, id, [], [])
+
+  defp no_receipt!(other) do
+    raise ArgumentError,
+          "expected the usage of an admitted call, as in {:ok, usage}, got: #{Options.show(other)}"
+  end
 
   @doc """
   Gives a cost back to an id, without regard to the call that it was charged for.

@@ -382,6 +382,21 @@ defmodule RateLimiterTest do
     end
   end
 
+  describe "refund/1" do
+    test "takes a usage, and says so for the whole answer" do
+      for answer <- [
+            RateLimiter.check_and_track(:api, "u"),
+            RateLimiter.check_and_track(:api, "u", cost: 9_999)
+          ] do
+        message =
+          ~r/expected the usage of an admitted call, as in {:ok, usage}, got: {:(ok|error), /
+
+        assert_raise ArgumentError, message, fn -> RateLimiter.refund(answer) end
+        assert_raise ArgumentError, message, fn -> RateLimiter.refund(answer, cost: 1) end
+      end
+    end
+  end
+
   describe "refund/4" do
     test "gives back a cost of 1 to every window by default" do
       {:ok, _} = RateLimiter.check_and_track(:api, "u", cost: 10)

@@ -107,7 +107,7 @@ defmodule RateLimiter.HTTP do
     * `:hops` - the number of proxies that each request passes, counted from the right of the list. By default, each
       trusted address is a proxy, and the first other one from the right is the client
     * `:header` - the field that the proxies write: `"x-forwarded-for"`, the default, `"forwarded"`, or a field of one
-      address, for example `"cf-connecting-ip"` or `"fly-client-ip"`
+      address, for example `"cf-connecting-ip"` or `"fly-client-ip"`. This and `:hops` need `:trust`
     * `:v6` - the prefix length of IPv6 networks, 48 to 128, by default 64: one customer has a /64 or more
 
   A peer that is not trusted is the client: its headers are not read. An address that is not valid ends the list, so the

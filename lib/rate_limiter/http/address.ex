@@ -28,13 +28,26 @@ defmodule RateLimiter.HTTP.Address do
 
   @doc "Returns the options in the form in which a request uses them, or raises `ArgumentError`."
   @spec options!(term) :: options
-  def options!(options) do
-    options = Options.validate!(options, @schema, [])
+  def options!(given) do
+    options = Options.validate!(given, @schema, [])
+    check_used!(Map.new(given))
 
     unless is_list(options.trust),
       do: Options.expected!([:trust], "a list of addresses and networks", options.trust)
 
     %{options | trust: Enum.flat_map(options.trust, &trusted!/1), header: lower(options.header)}
+  end
+
+  # No header of a peer that is not trusted is read, so all clients behind the proxy would share one limit.
+  defp check_used!(%{trust: _trusted}), do: :ok
+
+  defp check_used!(given) do
+    with key when key != nil <- Enum.find([:header, :hops], &is_map_key(given, &1)) do
+      Options.misuse!(
+        [key],
+        "applies to trusted peers only. Name the addresses of your proxies in trust:, such as trust: [:private]"
+      )
+    end
   end
 
   @doc false

@@ -201,10 +201,21 @@ defmodule RateLimiter.Instance.Config do
   @doc "Validates the options of a limiter."
   @spec limiter!(term, Options.path()) :: limiter
   def limiter!(options, path) do
+    check_limit!(options, path)
     limiter = Options.validate!(options, @limiter, path)
     check_windows!(length(limiter.windows), path ++ [:windows])
     check_ids!(limiter, path ++ [:ids])
     limiter
+  end
+
+  # A limit without a window is what other libraries take.
+  defp check_limit!(options, path) do
+    if Keyword.keyword?(options) and options[:limit] != nil and options[:windows] == nil do
+      Options.misuse!(
+        path,
+        "a limit belongs to a window: windows: [any_name: [limit: 60, per: :minute]]"
+      )
+    end
   end
 
   @doc "Returns the schema of a limiter's options."

@@ -13,7 +13,7 @@ defmodule RateLimiter.HTTP.AddressTest do
   describe "client_ip/3" do
     test "a peer that is not trusted is the client, whatever it sends" do
       for header <- ["x-forwarded-for", "forwarded", "cf-connecting-ip"],
-          options <- [[], @trust, [hops: 3], @trust ++ [hops: 3]] do
+          options <- [[trust: []], @trust, [trust: [], hops: 3], @trust ++ [hops: 3]] do
         headers = [{header, "198.51.100.1"}, {header, "for=198.51.100.1"}]
         assert HTTP.client_ip(headers, @client, [header: header] ++ options) == @client
       end
@@ -153,6 +153,13 @@ defmodule RateLimiter.HTTP.AddressTest do
             [trusted: []]
           ],
           do: assert_raise(ArgumentError, fn -> HTTP.client_ip([], @proxy, options) end)
+
+      # No peer is trusted by default, so the header would never be read.
+      for options <- [[hops: 1], [header: "cf-connecting-ip"]] do
+        assert_raise ArgumentError, ~r/^(hops|header): .* trust: \[:private\]/, fn ->
+          HTTP.client_ip([], @proxy, options)
+        end
+      end
 
       for peer <- [nil, "x", {1, 2, 3}, {1, 2, 3, 256}, {}],
           do: assert_raise(ArgumentError, ~r/peer/, fn -> HTTP.client_ip([], peer, @trust) end)

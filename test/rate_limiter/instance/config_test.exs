@@ -128,6 +128,11 @@ defmodule RateLimiter.Instance.ConfigTest do
         windows: [burst: @window]
       )
 
+      limiter(": a limit belongs to a window: windows: [any_name: [limit: 60, per: :minute]]",
+        limit: 60,
+        per: :minute
+      )
+
       limiter(".on_outage: expected one of :share, :allow, :deny, got: :fail",
         on_outage: :fail,
         windows: [burst: @window]
