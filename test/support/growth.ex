@@ -30,7 +30,7 @@ defmodule RateLimiter.Support.Growth do
   The first rounds load code and warm allocators; growth after that is a leak. The runtime frees the memory of killed
   processes a moment later.
   """
-  @spec assert_no_growth(pos_integer, (() -> term)) :: true
+  @spec assert_no_growth(pos_integer, (... -> term)) :: true
   def assert_no_growth(rounds \\ 1_000, round) do
     for _ <- 1..div(rounds, 5), do: round.()
     before = size()

@@ -31,7 +31,7 @@ defmodule RateLimiter.Await.Queue do
   end
 
   @doc "Runs a function when it is the caller's turn, which it then has until the function returns."
-  @spec in_turn(key, cost :: integer, timeout, (() -> result)) :: {:ok, result} | :timeout
+  @spec in_turn(key, cost :: integer, timeout, (... -> result)) :: {:ok, result} | :timeout
         when result: term
   def in_turn(key, cost, timeout, fun) do
     turn = make_ref()

@@ -81,9 +81,9 @@ defmodule RateLimiter.HTTP.Address do
   def mask({_, _, _, _, _, _, _, _} = address, bits) do
     shift = 128 - bits
     {_, number} = number(address)
+    network = number >>> shift
 
-    <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>> =
-      <<number >>> shift <<< shift::128>>
+    <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>> = <<network <<< shift::128>>
 
     {a, b, c, d, e, f, g, h}
   end
@@ -308,9 +308,10 @@ defmodule RateLimiter.HTTP.Address do
          {bits, number} = number(address),
          {:ok, length} <- prefix_length(length, bits),
          shift = bits - length,
+         network = number >>> shift,
          # Otherwise the network is not the one that was meant.
-         true <- number >>> shift <<< shift == number do
-      [{bits, shift, number >>> shift}]
+         true <- network <<< shift == number do
+      [{bits, shift, network}]
     else
       _invalid -> untrusted!(text)
     end

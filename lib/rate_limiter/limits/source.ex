@@ -24,7 +24,7 @@ defmodule RateLimiter.Limits.Source do
 
   @type t :: %__MODULE__{
           kind: :file | :function,
-          of: Path.t() | (() -> term),
+          of: Path.t() | (... -> term),
           every_ms: pos_integer,
           max_denied: number
         }
