@@ -63,7 +63,10 @@ defmodule RateLimiter.WebhookTest do
     start_supervised!({RateLimiter, name: :told, limiters: [told: [windows: windows]]})
     :ok = RateLimiter.update_limit(:told, :w, limit: 7, burst: 9)
     {connection, _headers, body} = request()
-    assert body =~ ~r/"from": {\s+"burst": null,\s+"enforce": true,\s+"limit": 5,\s+"per_ms": 1000\s+}/
+
+    assert body =~
+             ~r/"from": {\s+"burst": null,\s+"enforce": true,\s+"limit": 5,\s+"per_ms": 1000\s+}/
+
     assert body =~ ~r/"to": {\s+"burst": 9,\s+"enforce": true,\s+"limit": 7,\s+"per_ms": 1000\s+}/
     answer(connection, 200)
   end
