@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] sends calls to a server, a primary that Sentinels monitor, or a cluster. Each call is decided by a Lua
 //! script in the server (`script`, `lua/`), in a compact binary format (`wire`): by a lean one if it takes from one token
-//! bucket, and by the general one else.
+//! bucket or fixed window, and by the general one else.
 //!
 //! # From a call to its answer
 //!

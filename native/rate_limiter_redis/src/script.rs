@@ -26,7 +26,7 @@ pub static GENERAL: LazyLock<Script> = LazyLock::new(|| {
     ))
 });
 
-/// Decides calls that take from one token bucket each. See [`wire::lean`](crate::wire::lean).
+/// Decides calls that take from one token bucket or fixed window each. See [`wire::lean`](crate::wire::lean).
 pub static LEAN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/lean.lua")));
 
 /// The script that maintains the set of nodes.

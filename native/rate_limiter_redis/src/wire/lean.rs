@@ -1,5 +1,5 @@
-//! The commands of the lean script: each call takes its cost from one token bucket of an id of its own. `lua/lean.lua`
-//! describes the format.
+//! The commands of the lean script: each call takes its cost from one token bucket or fixed window of an id of its own.
+//! `lua/lean.lua` describes the format.
 //!
 //! The script leaves a call to the general one if the key holds anything else than a state of the call's own limit.
 
@@ -46,8 +46,11 @@ pub fn window(call: &Call) -> Option<&WindowCall> {
         return None;
     };
     let limit = meter.limit();
-    let is_bucket = matches!(limit.algorithm(), Algorithm::TokenBucket { .. });
-    (is_bucket && limit.is_enforced() && named.is_empty()).then_some(window)
+    let is_known = matches!(
+        limit.algorithm(),
+        Algorithm::TokenBucket { .. } | Algorithm::FixedWindow { .. }
+    );
+    (is_known && limit.is_enforced() && named.is_empty()).then_some(window)
 }
 
 /// Encodes calls that this script decides, at least one, as one `EVALSHA`. See [`encode`](super::encode).
@@ -87,15 +90,14 @@ fn complete<'a>(
         command.write_arg(&key);
     }
     let (slack, now) = clock(now);
-    let mut run = Vec::with_capacity(46);
+    let mut run = Vec::with_capacity(47);
     for (call, window, count) in runs {
         run.clear();
         put(&mut run, slack, 4);
         put(&mut run, count.into(), 2);
         put(&mut run, now, 7);
         put(&mut run, call.cost.min(MAX_COST), 7);
-        // Without its kind.
-        run.extend(&window.meter.encode(call.scale)[1..]);
+        run.extend(&window.meter.encode(call.scale));
         command.write_arg(&run);
     }
     command

@@ -11,7 +11,7 @@ use rate_limiter_distributed::{Call, Op, Reply};
 use rate_limiter_redis::wire::{self, lean};
 use redis::Value;
 
-use crate::fixture::{SECOND, START};
+use crate::fixture::{limits, SECOND, START};
 use crate::redis_limiter::{meter, RedisLimiter};
 
 const CASES: u32 = 200;
@@ -20,7 +20,11 @@ const CASES: u32 = 200;
 type Stored = (Option<Vec<u8>>, i64);
 
 fn stored(limiter: &mut RedisLimiter, call: &Call) -> Stored {
-    let key = [&*call.key, b":w0~b"].concat();
+    let end: &[u8] = match call.windows[0].meter.limit().algorithm() {
+        Algorithm::TokenBucket { .. } => b":w0~b",
+        _ => b":w0~f",
+    };
+    let key = [&*call.key, end].concat();
     (
         limiter.run(&[b"GET", &key[..]]),
         limiter.run(&[b"PTTL", &key[..]]),
@@ -43,7 +47,7 @@ fn send(limiter: &mut RedisLimiter, calls: &[&Call], now: u64) -> (Vec<bool>, Ve
     )
 }
 
-fn buckets() -> impl Strategy<Value = Limit> {
+fn lean_limits() -> impl Strategy<Value = Limit> {
     let amounts = prop_oneof![1..=100_u64, Just(7), Just(123_457), Just(999_999_937)];
     let periods = prop_oneof![
         Just(1_u64),
@@ -53,13 +57,12 @@ fn buckets() -> impl Strategy<Value = Limit> {
         Just(86_400_000)
     ];
     let bursts = prop_oneof![1..=40_u64, Just(3_000), Just(1_000_000)];
-    let limits = (amounts, periods, bursts).prop_map(|(limit, per_ms, burst)| {
-        let burst = Some(burst);
-        Limit::new(
-            limit,
-            Duration::from_millis(per_ms),
-            Algorithm::TokenBucket { burst },
-        )
+    let algorithms = prop_oneof![
+        bursts.prop_map(|burst| Algorithm::TokenBucket { burst: Some(burst) }),
+        any::<bool>().prop_map(|aligned| Algorithm::FixedWindow { aligned }),
+    ];
+    let limits = (amounts, periods, algorithms).prop_map(|(limit, per_ms, algorithm)| {
+        Limit::new(limit, Duration::from_millis(per_ms), algorithm)
     });
     limits.prop_filter("a limit in range", |limit| {
         rate_limiter_distributed::Meter::new("w0", limit).is_ok()
@@ -124,7 +127,7 @@ fn both_scripts_answer_and_write_alike() {
     let mut runner = TestRunner::new(ProptestConfig { cases, ..config });
     let law =
         |(limit, steps): (Limit, Vec<Step>)| history(&mut limiter.borrow_mut(), &limit, &steps);
-    if let Err(failure) = runner.run(&(buckets(), vec(steps(), 1..20)), law) {
+    if let Err(failure) = runner.run(&(lean_limits(), vec(steps(), 1..20)), law) {
         panic!("{failure}\n{runner}");
     }
 }
@@ -134,9 +137,7 @@ type Prepare = fn(&mut RedisLimiter, &[u8], &Limit);
 
 #[test]
 fn a_key_that_holds_anything_else_is_left_as_it_is_and_others_are_decided() {
-    let limit = Limit::token_bucket(10, Duration::from_secs(10));
-    let other = Limit::token_bucket(7, Duration::from_secs(9));
-    let mut limiter = RedisLimiter::new(&[(0, limit.clone())]);
+    let other = |limit: &Limit| Limit::new(7, Duration::from_secs(9), limit.algorithm());
     let cases: [(&str, Prepare); 6] = [
         ("a hash", |limiter, key, _| {
             limiter.run::<()>(&[b"HSET", key, b"a", b"b"]);
@@ -160,45 +161,52 @@ fn a_key_that_holds_anything_else_is_left_as_it_is_and_others_are_decided() {
             limiter.take(START + 60 * SECOND, 0, 1);
         }),
     ];
-    for (name, prepare) in cases {
-        limiter.run::<()>(&["FLUSHALL"]);
-        limiter.update(0, &limit);
-        let ids = ["eve", "ann", "bob"];
-        let costs = [1, 1, 11];
-        let key = limiter.key(0);
-        prepare(&mut limiter, key.as_bytes(), &other);
-        limiter.update(0, &limit);
-        let before: Vec<u8> = limiter.run(&["DUMP", &key]);
-        let calls: Vec<Call> = ids
-            .into_iter()
-            .zip(costs)
-            .map(|(id, cost)| limiter.build(Op::Take, id, &[0], cost))
-            .collect();
-        for cost in [1, 11] {
-            let mut calls = calls.clone();
-            calls[1].cost = cost;
-            let (left, replies) = send(&mut limiter, &calls.iter().collect::<Vec<_>>(), START);
-            assert_eq!(left, [false, true, false], "{name}");
-            let remaining: Vec<u64> = replies
-                .iter()
-                .map(|reply| reply.windows[0].usage.remaining)
-                .collect();
-            assert!(
-                remaining[0] < 10 && remaining[1] == 10,
-                "{name}: {remaining:?}"
-            );
-            let after: Vec<u8> = limiter.run(&["DUMP", &key]);
-            assert_eq!(before, after, "{name}");
+    for (_, limit) in limits().into_iter().filter(|(_, limit)| is_lean(limit)) {
+        let mut limiter = RedisLimiter::new(&[(0, limit.clone())]);
+        for (name, prepare) in cases {
+            limiter.run::<()>(&["FLUSHALL"]);
+            limiter.update(0, &limit);
+            let key = limiter.key(0);
+            prepare(&mut limiter, key.as_bytes(), &other(&limit));
+            limiter.update(0, &limit);
+            for cost in [1, 11] {
+                assert_is_left(&mut limiter, &key, cost, name);
+            }
         }
     }
 }
 
+/// Sends a call about this key between two others.
+fn assert_is_left(limiter: &mut RedisLimiter, key: &str, cost: u64, name: &str) {
+    let before: Vec<u8> = limiter.run(&["DUMP", key]);
+    let calls = [("eve", 1), ("ann", cost), ("bob", 11)]
+        .map(|(id, cost)| limiter.build(Op::Take, id, &[0], cost));
+    let (left, replies) = send(limiter, &calls.iter().collect::<Vec<_>>(), START);
+    assert_eq!(left, [false, true, false], "{name}");
+    let remaining = |at: usize| replies[at].windows[0].usage.remaining;
+    assert!(
+        remaining(0) < 10 && remaining(1) == 10,
+        "{name}: {replies:?}"
+    );
+    let after: Vec<u8> = limiter.run(&["DUMP", key]);
+    assert_eq!(before, after, "{name}");
+}
+
+fn is_lean(limit: &Limit) -> bool {
+    matches!(
+        limit.algorithm(),
+        Algorithm::TokenBucket { .. } | Algorithm::FixedWindow { .. }
+    )
+}
+
 #[test]
-fn only_plain_calls_to_one_bucket_are_lean() {
-    let limits = crate::fixture::limits();
+fn only_plain_calls_to_one_bucket_or_fixed_window_are_lean() {
+    let limits = limits();
     let limiter = RedisLimiter::new(&limits);
     let takes = |tags: &[Tag], cost| limiter.build(Op::Take, "ann", tags, cost);
-    assert!(lean::window(&takes(&[0], 1)).is_some());
+    for tag in [0, 3, 4] {
+        assert!(lean::window(&takes(&[tag], 1)).is_some());
+    }
     let mut charged = takes(&[0], 1);
     charged.windows[0].charge = Some(rate_limiter_distributed::Charge::default());
     let mut named = takes(&[0], 1);
@@ -213,7 +221,6 @@ fn only_plain_calls_to_one_bucket_are_lean() {
         takes(&[0], 0),
         takes(&[1], 1),
         takes(&[2], 1),
-        takes(&[3], 1),
         takes(&[0, 1], 1),
         limiter.build(Op::Peek, "ann", &[0], 1),
         limiter.build(Op::Refund, "ann", &[0], 1),
@@ -226,7 +233,7 @@ fn only_plain_calls_to_one_bucket_are_lean() {
 
 #[test]
 fn an_unreadable_reply_fails_the_calls_from_there_on() {
-    let limiter = RedisLimiter::new(&crate::fixture::limits());
+    let limiter = RedisLimiter::new(&limits());
     let calls = ["ann", "bob"].map(|id| limiter.build(Op::Take, id, &[0], 1));
     let unused = [&[0; 7][..], &[128]].concat();
     for reply in [
