@@ -1,4 +1,5 @@
-# Checks that are decided by a Redis of this machine, beside redis-benchmark with one EVALSHA a check, in the same run.
+# Checks that are decided by a Redis of this machine, beside a plain script by EVALSHA, in the same run: redis-benchmark, and a
+# bare socket. Also beside Redix and Hammer, if RATE_LIMITER_BENCH_PEERS names a folder with their sources.
 #
 #     MIX_ENV=prod mix run bench/redis/check.exs [--quick]
 
@@ -12,14 +13,16 @@ end
   |> Enum.flat_map(&Path.wildcard(Path.expand("../../test/support/#{&1}", __DIR__)))
   |> Kernel.ParallelCompiler.compile()
 
-for file <- ~w(load peer), do: Code.require_file("support/#{file}.exs", __DIR__)
+for file <- ~w(load peer others), do: Code.require_file("support/#{file}.exs", __DIR__)
 
 defmodule Bench.Redis.Check do
   alias Bench.{Figures, Histogram, Keys, Machine, Table}
-  alias Bench.Redis.{Load, Peer}
+  alias Bench.Redis.{Load, Others, Peer}
   alias RateLimiter.Support.Redis
 
-  @processes [1, 16, 64, 256, 1_024]
+  @processes [1, 4, 16, 64, 256, 1_024]
+  @redix_processes [1, 4, 16]
+  @hammer_processes [1, 16, 256]
   @keys 10_000
   @full %{
     rounds: 5,
@@ -50,13 +53,31 @@ defmodule Bench.Redis.Check do
     Redis.ready!(:redis_bench, :each)
     introduce(server, size)
     Load.fill(:redis_bench, Tuple.to_list(Keys.tuple(@keys)), :each)
+    others = Others.start(server)
 
-    rounds = for round <- 1..size.rounds, do: round(server, size, round)
+    subjects =
+      [:peer, :plain, :ping] ++
+        for(
+          {name, check, processes} <- loads(others),
+          count <- processes,
+          do: {name, count, check}
+        )
+
+    rounds = for round <- 1..size.rounds, do: round(subjects, server, size, round)
     throughput(rounds)
     latency = latency(size)
     bytes = bytes(server, size)
     targets(rounds, latency, bytes)
     IO.puts("Load average at the end: #{Machine.load()}.\n")
+  end
+
+  defp loads(others) do
+    processes = %{redix: @redix_processes, hammer: @hammer_processes}
+
+    [
+      {:ours, &Load.ours/1, @processes}
+      | for({name, check} <- others, do: {name, check, processes[name]})
+    ]
   end
 
   defp introduce(server, size) do
@@ -66,20 +87,30 @@ defmodule Bench.Redis.Check do
     Redis #{Redis.info(server, "redis_version")} on loopback, on the same cores as its callers. #{size.rounds} rounds in turns, #{size.ms} ms each;
     #{Table.count(@keys)} keys, no call denied, every answer a whole %Usage{}. An answer after the deadline of 50 ms is one without Redis: it
     counts as late, not as a check. Beside it `redis-benchmark -c 16 -P 16`, #{Table.count(size.peer)} checks a round with
-    one EVALSHA each, of a plain GCRA script. CPU is the time that Redis reports of itself, divided by the checks.
+    one EVALSHA each, of a plain GCRA script; the same script on a bare socket, one after the other; and a bare PING. CPU is the
+    time that Redis reports of itself, divided by the checks.
     """)
   end
 
   ## Checks a second
 
   # Each round begins with another subject, so that other load on the machine affects all alike.
-  defp round(server, size, round) do
-    subjects = [:peer, :ping | @processes]
+  defp round(subjects, server, size, round) do
     {head, tail} = Enum.split(subjects, rem(round, length(subjects)))
-    Map.new(tail ++ head, &{&1, measure(&1, server, size)})
+    Map.new(tail ++ head, &{name(&1), measure(&1, server, size)})
   end
 
+  defp name({name, processes, _check}), do: {name, processes}
+  defp name(name), do: name
+
   defp measure(:ping, server, size), do: %{us: Peer.round_trip_us(server, size.pings)}
+
+  defp measure(:plain, server, size) do
+    before = cpu_us(server)
+    us = Peer.alone_us(server, Keys.tuple(@keys), size.pings)
+    # With the untimed tenth before.
+    %{us: us, cpu: (cpu_us(server) - before) / (size.pings + div(size.pings, 10))}
+  end
 
   defp measure(:peer, server, size) do
     before = cpu_us(server)
@@ -87,19 +118,22 @@ defmodule Bench.Redis.Check do
     %{rate: rate, cpu: (cpu_us(server) - before) / size.peer}
   end
 
-  defp measure(processes, server, size) do
-    Load.closed(processes, @keys, div(size.ms, 4))
+  defp measure({_name, processes, check}, server, size) do
+    Load.closed(check, processes, @keys, div(size.ms, 4))
     before = {cpu_us(server), calls(server)}
-    {checks, alone, us} = Load.closed(processes, @keys, size.ms)
+    {checks, alone, us, histogram} = Load.closed(check, processes, @keys, size.ms)
     cpu = cpu_us(server) - elem(before, 0)
     evaluated = calls(server) - elem(before, 1)
+    {[p50, p99], _longest} = Histogram.percentiles(histogram, [0.5, 0.99])
 
     %{
       rate: checks * 1.0e6 / us,
       cpu: cpu / checks,
       together: checks / max(1, evaluated),
       alone: alone,
-      us: us * processes / checks
+      us: us * processes / checks,
+      p50: p50 / 1_000,
+      p99: p99 / 1_000
     }
   end
 
@@ -120,50 +154,60 @@ defmodule Bench.Redis.Check do
 
   defp throughput(rounds) do
     IO.puts("### Checks a second\n")
-
-    rows =
-      for processes <- @processes do
-        [
-          "#{Table.count(processes)} #{if processes == 1, do: "process", else: "processes"}",
-          rounds |> of(processes, :rate) |> Figures.median() |> Table.count(),
-          ratio(rounds, processes) |> Table.decimal(2),
-          rounds |> of(processes, :us) |> Figures.median() |> Table.count(),
-          rounds |> of(processes, :together) |> Figures.median() |> Table.decimal(),
-          rounds |> of(processes, :cpu) |> Figures.median() |> Table.decimal(2),
-          rounds |> of(processes, :alone) |> Enum.sum() |> Table.count()
-        ]
-      end
-
-    peer = [
-      "redis-benchmark -c 16 -P 16",
-      rounds |> of(:peer, :rate) |> Figures.median() |> Table.count(),
-      "1.00",
-      "",
-      "1.0",
-      rounds |> of(:peer, :cpu) |> Figures.median() |> Table.decimal(2),
-      ""
-    ]
-
-    ping = [
-      "a bare PING through gen_tcp",
-      "",
-      "",
-      rounds |> of(:ping, :us) |> Figures.median() |> Table.decimal(),
-      "",
-      "",
-      ""
-    ]
+    subjects = for {{_name, _processes} = subject, _figures} <- hd(rounds), do: subject
+    order = %{ours: 0, hammer: 1, redix: 2}
+    subjects = Enum.sort_by(subjects, fn {name, processes} -> {order[name], processes} end)
 
     Table.print(
-      ["", "a second", "to the peer's", "us a check", "in one EVALSHA", "Redis' CPU us", "late"],
-      rows ++ [peer, ping]
+      ["", "a second", "to the peer's", "p50 us", "p99 us", "in one EVALSHA", "CPU us", "late"],
+      for(subject <- subjects, do: row(rounds, subject)) ++
+        [
+          [
+            "redis-benchmark -c 16 -P 16",
+            rounds |> median(:peer, :rate) |> Table.count(),
+            "1.00",
+            "",
+            "",
+            "1.0",
+            rounds |> median(:peer, :cpu) |> Table.decimal(2),
+            ""
+          ],
+          alone("the plain script, on a socket", rounds, :plain),
+          alone("a bare PING, on a socket", rounds, :ping)
+        ]
     )
   end
 
+  defp row(rounds, {name, processes} = subject) do
+    [
+      "#{title(name)}#{Table.count(processes)} #{if processes == 1, do: "process", else: "processes"}",
+      rounds |> median(subject, :rate) |> Table.count(),
+      rounds |> ratio(subject, :peer) |> Table.decimal(2),
+      rounds |> median(subject, :p50) |> Table.count(),
+      rounds |> median(subject, :p99) |> Table.count(),
+      if(name == :hammer, do: "", else: rounds |> median(subject, :together) |> Table.decimal()),
+      rounds |> median(subject, :cpu) |> Table.decimal(2),
+      rounds |> of(subject, :alone) |> Enum.sum() |> Table.count()
+    ]
+  end
+
+  defp title(:ours), do: ""
+  defp title(:redix), do: "Redix, the plain script, "
+  defp title(:hammer), do: "Hammer through Redix, fixed window, "
+
+  # The mean, since its calls are not timed one by one.
+  defp alone(title, rounds, subject) do
+    us = rounds |> median(subject, :us) |> Table.decimal()
+    cpu = if subject == :plain, do: rounds |> median(:plain, :cpu) |> Table.decimal(2), else: ""
+    [title, "", "", us, "", "", cpu, ""]
+  end
+
+  defp median(rounds, subject, field), do: rounds |> of(subject, field) |> Figures.median()
+
   defp of(rounds, subject, field), do: for(round <- rounds, do: round[subject][field])
 
-  defp ratio(rounds, subject),
-    do: Figures.ratio(of(rounds, subject, :rate), of(rounds, :peer, :rate))
+  defp ratio(rounds, subject, other, field \\ :rate),
+    do: Figures.ratio(of(rounds, subject, field), of(rounds, other, field))
 
   ## Latency
 
@@ -239,21 +283,52 @@ defmodule Bench.Redis.Check do
   defp targets(rounds, latency, [[_, bucket, _], [_, window, _]]) do
     IO.puts("### Targets\n")
     {[_p50, p99, _p999], _max} = latency[256]
-    cpu = Figures.ratio(of(rounds, 256, :cpu), of(rounds, :peer, :cpu))
 
-    Table.print(["", "must", "is", ""], [
-      target("256 processes, to redis-benchmark", :least, 1.5, ratio(rounds, 256)),
-      target("Redis' CPU a check at 256, to redis-benchmark's", :most, 0.5, cpu),
-      target("bytes a token bucket", :most, 150, bucket),
-      target("bytes a sliding window of 10", :most, 160, window),
-      target("p99 at #{Table.count(@per_second)} a second, us", :most, 1_000, p99 / 1_000),
-      target(
-        "one process, to a bare PING",
-        :most,
-        2.0,
-        Figures.ratio(of(rounds, 1, :us), of(rounds, :ping, :us))
-      )
-    ])
+    Table.print(
+      ["", "must", "is", ""],
+      [
+        target(
+          "256 processes, to redis-benchmark",
+          :least,
+          1.5,
+          ratio(rounds, {:ours, 256}, :peer)
+        ),
+        target(
+          "Redis' CPU of a lone check, to the plain script's",
+          :most,
+          1.1,
+          ratio(rounds, {:ours, 1}, :plain, :cpu)
+        ),
+        target(
+          "Redis' CPU a check at 256, to redis-benchmark's",
+          :most,
+          0.4,
+          ratio(rounds, {:ours, 256}, :peer, :cpu)
+        ),
+        target("bytes a token bucket", :most, 150, bucket),
+        target("bytes a sliding window of 10", :most, 160, window),
+        target("p99 at #{Table.count(@per_second)} a second, us", :most, 1_000, p99 / 1_000),
+        target(
+          "one process, to a bare PING",
+          :most,
+          1.6,
+          ratio(rounds, {:ours, 1}, :ping, :us)
+        )
+      ] ++
+        for {processes, bound} <- [{16, 1.3}, {256, 2.0}],
+            is_map_key(hd(rounds), {:hammer, processes}) do
+          ratio = ratio(rounds, {:ours, processes}, {:hammer, processes})
+          target("#{processes} processes, to Hammer through Redix", :least, bound, ratio)
+        end ++
+        for {:redix, 1} = redix <- Map.keys(hd(rounds)) do
+          target(
+            "one process, to the plain script through Redix",
+            :most,
+            1.0,
+            ratio(rounds, {:ours, 1}, redix, :us)
+          )
+        end
+    )
   end
 
   defp target(name, :least, bound, is),

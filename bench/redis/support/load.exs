@@ -22,20 +22,32 @@ defmodule Bench.Redis.Load do
     instance
   end
 
+  @doc "A check of ours. `:late` is an answer after the deadline, which came from this node alone."
+  @spec ours(String.t()) :: :ok | :late
+  def ours(key) do
+    case RateLimiter.check_and_track(@limiter, key, :each) do
+      {:ok, %{source: :redis}} -> :ok
+      {:ok, %{source: :fallback}} -> :late
+    end
+  end
+
   @doc """
   Checks in `processes` processes for `ms` milliseconds, each as fast as it is answered. Returns the number of checks that
-  Redis answered, the number of late ones, and the duration.
+  Redis answered, the number of late ones, the duration, and those of the single checks.
   """
-  @spec closed(pos_integer, pos_integer, pos_integer) ::
-          {checks :: non_neg_integer, late :: non_neg_integer, us :: pos_integer}
-  def closed(processes, keys, ms) do
+  @spec closed((String.t() -> :ok | :late), pos_integer, pos_integer, pos_integer) ::
+          {checks :: non_neg_integer, late :: non_neg_integer, us :: pos_integer, Histogram.t()}
+  def closed(check, processes, keys, ms) do
     keys = Keys.tuple(keys)
+    histogram = Histogram.new()
     stop = :atomics.new(1, [])
     from = System.monotonic_time(:microsecond)
 
     tasks =
       for number <- 1..processes do
-        Task.async(fn -> closed_loop(keys, first(keys, number, processes), stop, {0, 0}) end)
+        Task.async(fn ->
+          closed_loop({check, keys, stop, histogram}, first(keys, number, processes), {0, 0})
+        end)
       end
 
     Process.sleep(ms)
@@ -44,7 +56,7 @@ defmodule Bench.Redis.Load do
     us = System.monotonic_time(:microsecond) - from
 
     {counts |> Enum.map(&elem(&1, 0)) |> Enum.sum(),
-     counts |> Enum.map(&elem(&1, 1)) |> Enum.sum(), us}
+     counts |> Enum.map(&elem(&1, 1)) |> Enum.sum(), us, histogram}
   end
 
   @doc "Returns the durations of single checks at a fixed rate, which slow answers do not lower."
@@ -104,13 +116,17 @@ defmodule Bench.Redis.Load do
   def wait_for_next(part_ms),
     do: Process.sleep(part_ms - rem(System.os_time(:millisecond), part_ms) + 1)
 
-  defp closed_loop(keys, at, stop, {checks, late} = counts) do
+  defp closed_loop({check, keys, stop, histogram} = load, at, {checks, late} = counts) do
     if :atomics.get(stop, 1) == 1 do
       counts
     else
-      case RateLimiter.check_and_track(@limiter, elem(keys, at), :each) do
-        {:ok, %{source: :redis}} -> closed_loop(keys, next(at, keys), stop, {checks + 1, late})
-        {:ok, %{source: :fallback}} -> closed_loop(keys, next(at, keys), stop, {checks, late + 1})
+      from = System.monotonic_time(:nanosecond)
+      answer = check.(elem(keys, at))
+      Histogram.add(histogram, System.monotonic_time(:nanosecond) - from)
+
+      case answer do
+        :ok -> closed_loop(load, next(at, keys), {checks + 1, late})
+        :late -> closed_loop(load, next(at, keys), {checks, late + 1})
       end
     end
   end
@@ -121,7 +137,7 @@ defmodule Bench.Redis.Load do
   defp open_loop(keys, at, due, every_us, finish, histogram) do
     wait_until(due)
     from = System.monotonic_time(:nanosecond)
-    {:ok, _usage} = RateLimiter.check_and_track(@limiter, elem(keys, at), :each)
+    ours(elem(keys, at))
     Histogram.add(histogram, System.monotonic_time(:nanosecond) - from)
     open_loop(keys, next(at, keys), due + every_us, every_us, finish, histogram)
   end
