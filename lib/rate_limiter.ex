@@ -7,9 +7,10 @@ defmodule RateLimiter do
 
   # This module is the public API. `RateLimiter.Store` decides, `RateLimiter.Instance.Writer` changes limiters.
 
-  alias RateLimiter.{Await, Instance, Store, Usage}
+  alias RateLimiter.{Await, Instance, Store, Telemetry, Usage}
   alias RateLimiter.Core.{Errors, Limit, Options}
   alias RateLimiter.Instance.{Config, Registry, Reporter, Writer}
+  alias RateLimiter.Limits.Cluster
   alias RateLimiter.Store.Callers
 
   @typedoc "The identity of a caller. `1`, `\"1\"` and `:\"1\"` are three ids."
@@ -382,6 +383,44 @@ defmodule RateLimiter do
 
   def refund(limiter, id, windows, options),
     do: Store.refund(limiter, id, windows, cost(options))
+
+  @doc """
+  Deletes the usage of all ids of a limiter, and their request ids.
+
+  Returns `:ok`. What `stats/1` has counted stays. In memory, each id is reset at its own moment, within some milliseconds; a call
+  in the meantime comes before or after that. In Redis nothing is deleted: ids get other keys, and the old ones expire. The other
+  nodes follow within a second, and count by the old keys until then, as does a node that is cut off; calls of the two seconds
+  after a reset cannot be given back by `refund/2`. Returns
+  `{:error, :unavailable, nil}`, and resets nothing, if Redis does not answer.
+
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 5)
+      iex> RateLimiter.reset(:login)
+      :ok
+      iex> RateLimiter.allow?(:login, "ann", :attempts)
+      true
+
+  Raises `ArgumentError` if the limiter does not exist, or is in a store of your own (`RateLimiter.Store`), which is not asked for
+  its keys.
+  """
+  @spec reset(limiter) :: :ok | {:error, :unavailable, nil}
+  def reset(limiter) do
+    %Instance{name: name} = instance = Registry.holder!(limiter)
+
+    with :ok <- forget(instance, limiter), do: Telemetry.limiter_reset(name, limiter)
+  end
+
+  defp forget(%Instance{store: :local} = instance, limiter) do
+    with {handle, _config} <- Instance.fetch(instance, limiter),
+         :ok <- Store.forget(handle),
+         do: :ok,
+         else: (_removed -> raise(Registry.unknown_limiter(limiter)))
+  end
+
+  defp forget(%Instance{store: {:store, _store}}, limiter), do: raise(Errors.no_reset(limiter))
+
+  defp forget(instance, limiter) do
+    with {:error, _reason} <- Cluster.reset(instance, limiter), do: {:error, :unavailable, nil}
+  end
 
   @doc """
   Deletes the usage of an id, and its request ids.

@@ -472,4 +472,41 @@ defmodule RateLimiterTest do
   end
 
   defp last(answer), do: elem(answer, tuple_size(answer) - 1)
+
+  describe "reset/1" do
+    test "forgets the usage, the request ids and the receipts of all ids, and keeps the counts" do
+      test = self()
+      handler = fn _event, counts, metadata, _config -> send(test, {:reset, counts, metadata}) end
+      :telemetry.attach(test, [:rate_limiter, :limiter, :reset], handler, nil)
+      on_exit(fn -> :telemetry.detach(test) end)
+
+      usages =
+        for id <- 1..500 do
+          {:ok, usage} = RateLimiter.check_and_track(:api, id, :burst, cost: 150, request_id: "r")
+          usage
+        end
+
+      assert RateLimiter.reset(:api) == :ok
+      assert_received {:reset, %{count: 1}, %{instance: RateLimiter, limiter: :api}}
+      assert %{keys: 0, request_ids: 0, checks: 500} = RateLimiter.stats()
+
+      for {id, old} <- Enum.zip(1..500, usages) do
+        call = [cost: 150, request_id: "r"]
+        assert {:ok, %{remaining: 50}} = RateLimiter.check_and_track(:api, id, :burst, call)
+        assert {:ok, %{remaining: 50}} = RateLimiter.refund(old)
+      end
+
+      assert RateLimiter.stats().keys == 500
+    end
+
+    test "raises an error for an unknown limiter" do
+      assert_raise ArgumentError, ~r/^unknown limiter :apj, did you mean :api\?/, fn ->
+        RateLimiter.reset(:apj)
+      end
+
+      assert_raise ArgumentError, ~r/^expected the name of a limiter/, fn ->
+        RateLimiter.reset("api")
+      end
+    end
+  end
 end

@@ -85,6 +85,15 @@ defmodule RateLimiter.Agreement do
   def commit(%__MODULE__{} = agreement, [_nodes, agreed, _open, closed], argv),
     do: run(agreement, @commit, [agreed, closed], argv)
 
+  @doc "Returns a name as a part of a key. A plain name stays readable. It cannot equal a hash, which begins with `~`."
+  @spec readable(term) :: String.t()
+  def readable(name) when is_atom(name) do
+    text = Atom.to_string(name)
+    if text =~ ~r/\A[A-Za-z0-9_.@-]{1,64}\z/, do: text, else: "~" <> hash(name)
+  end
+
+  def readable(other), do: "~" <> hash(other)
+
   @doc "Encodes a term for Redis."
   @spec encode(term) :: binary
   def encode(term), do: :erlang.term_to_binary(term, minor_version: 2)
@@ -118,14 +127,6 @@ defmodule RateLimiter.Agreement do
       failure -> {:error, failure}
     end
   end
-
-  # A plain name stays readable in the key. It cannot equal a hash, which begins with "~".
-  defp readable(name) when is_atom(name) do
-    text = Atom.to_string(name)
-    if text =~ ~r/\A[A-Za-z0-9_.@-]{1,64}\z/, do: text, else: "~" <> hash(name)
-  end
-
-  defp readable(other), do: "~" <> hash(other)
 
   defp hash(term),
     do: :sha256 |> :crypto.hash(encode(term)) |> binary_part(0, 8) |> Base.encode16(case: :lower)

@@ -32,7 +32,7 @@ defmodule RateLimiter.Limits do
   alias RateLimiter.Core.Options
   alias RateLimiter.Instance
   alias RateLimiter.Instance.{Registry, Writer}
-  alias RateLimiter.Limits.{History, Source, Watch}
+  alias RateLimiter.Limits.{Cluster, Document, History, Source, Watch}
 
   @typedoc "Limits in the form of the option `:limiters`."
   @type limits :: keyword | %{atom => keyword | map}
@@ -74,12 +74,21 @@ defmodule RateLimiter.Limits do
       default: false,
       doc: "whether to make the change however many ids it denies."
     ],
+    scope: [
+      type: {:in, [:node, :cluster]},
+      default: :node,
+      doc:
+        "`:node`, or `:cluster` for all nodes of a Redis: the change is in Redis, and each node takes it up within a second, also " <>
+          "one that starts later, until `withdraw/1`. The ids are counted on the calling node. Not for an instance with `:limits`."
+    ],
     instance: [
       type: :any,
       default: Instance.default_name(),
       doc: "the name of the instance."
     ]
   ]
+
+  @unshared "scope: expected :node, since the nodes of this instance share no Redis, got: :cluster"
 
   @doc """
   Returns what limits would change.
@@ -130,10 +139,47 @@ defmodule RateLimiter.Limits do
     options = Options.validate!(options, @schema, [])
     how = Map.take(options, [:by, :dry_run])
     how = Map.put(how, :max_denied, if(options.force, do: nil, else: options.max_denied))
+    options.instance |> Registry.fetch!() |> change(limits, how, options.scope)
+  end
 
-    case options.instance |> Registry.fetch!() |> Writer.change!({:apply, limits, how}) do
+  defp change(instance, limits, how, :node), do: written(instance, limits, how)
+
+  # What this node can have, all nodes with the same limiters can.
+  defp change(%Instance{store: {:redis, _store}} = instance, limits, how, :cluster) do
+    with {:ok, diff} <- written(instance, limits, %{how | dry_run: true}),
+         :ok <- if(how.dry_run, do: :ok, else: shared(instance, Document.terms(limits), how.by)),
+         do: {:ok, diff}
+  end
+
+  defp change(_unshared, _limits, _how, :cluster), do: {:error, [@unshared]}
+
+  defp written(instance, limits, how) do
+    case Writer.change!(instance, {:apply, limits, how}) do
       {:ok, diff} -> {:ok, diff}
       {:invalid, reasons} -> {:error, reasons}
+    end
+  end
+
+  defp shared(instance, limits, by) do
+    with {:error, reason} <- Cluster.change(instance, limits, by), do: {:error, [reason]}
+  end
+
+  @doc """
+  Ends the changes that were made with `scope: :cluster`.
+
+  Running nodes keep the limits that they have. Nodes that start from now on have those of their options. Use it when a
+  deployment brings the limits that the changes have anticipated.
+
+  Returns `:ok`, or `{:error, reasons}` if Redis does not answer. Takes the options `:by` and `:instance` of `apply/2`, and raises
+  the same errors.
+  """
+  @spec withdraw(keyword) :: :ok | {:error, [reason, ...]}
+  def withdraw(options \\ []) do
+    options = Options.validate!(options, Keyword.take(@schema, [:by, :instance]), [])
+
+    case Registry.fetch!(options.instance) do
+      %Instance{store: {:redis, _store}} = instance -> shared(instance, nil, options.by)
+      _unshared -> {:error, [@unshared]}
     end
   end
 

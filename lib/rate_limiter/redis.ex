@@ -22,7 +22,7 @@ defmodule RateLimiter.Redis do
     * `:deny` - calls return `{:error, :unavailable, usage}`, also `RateLimiter.refund/4`, and
       `RateLimiter.get_usage_batch/3` returns `{:error, :unavailable, nil}`.
 
-  With any `:on_outage`, `RateLimiter.reset/3` then returns `{:error, :unavailable, nil}`, because one node cannot
+  With any `:on_outage`, `RateLimiter.reset/3` and `RateLimiter.reset/1` then return `{:error, :unavailable, nil}`, because one node cannot
   delete what all nodes share. `RateLimiter.refund/4` returns `{:error, :unavailable, usage}` if Redis did not answer
   but may have given the cost back. Do not repeat it, because that could give the cost back twice. A refund by receipt
   (`RateLimiter.refund/2`) returns the same, and can be repeated: Redis gives back once.
@@ -48,13 +48,17 @@ defmodule RateLimiter.Redis do
       (the `maxmemory-policy` by which it evicts keys, or `nil`), how often its breaker `:opened`, and `:answered` and `:failed`, histograms of how long calls waited for their reply or
       failure: `:sum_us`, and as `:buckets` pairs of an upper bound in microseconds and the calls up to it.
 
+    * `:limits` - a map: `:version`, a short text that is the same on all nodes with the same limits; `:versions`, how many nodes
+      of this instance's name have which version, so that two of them are seen during a rolling deployment; `:revision`, the number of
+      changes with `scope: :cluster`; and `:problem`, why Redis did not answer when this node last asked for changes, or `nil`.
+
   ## Options
 
   #{RateLimiter.Redis.Config.docs()}
 
   Several instances may share a Redis: limiters of the same prefix and name are one limiter, also across nodes. Give
   such limiters the same windows. `RateLimiter.update_limit/3` changes the limit on the calling node only, and each
-  node decides by its own limit, so call it on all nodes.
+  node decides by its own limit. `RateLimiter.Limits.apply/2` with `scope: :cluster` changes it on all nodes.
   """
 
   alias RateLimiter.Instance

@@ -336,6 +336,16 @@ defmodule RateLimiter.Store do
   def preview(handle, windows),
     do: Native.preview(handle, Enum.map(windows, &Limit.to_native/1))
 
+  # Forgets what all ids of a limiter in memory have used.
+  @doc false
+  @spec forget(Native.handle()) :: :ok | Native.refusal()
+  defdelegate forget(handle), to: Native
+
+  # Lets a limiter in Redis forget all ids: after a reset at another time they have other keys. It never goes back.
+  @doc false
+  @spec set_generation(Native.handle(), non_neg_integer) :: non_neg_integer | Native.refusal()
+  defdelegate set_generation(handle, generation), to: Native
+
   # Returns the size and the counts of a limiter.
   @doc false
   @spec stats(Native.handle()) :: map | nil

@@ -137,11 +137,17 @@ defmodule RateLimiter.Telemetry do
 
   ## `[:rate_limiter, :limits, :refused]`
 
-  Emitted when the source of an instance's limits cannot be read, or states limits that are invalid or would deny too many ids.
-  Nothing was changed. Emitted once for each content.
+  Emitted when the source of an instance's limits cannot be read, or states limits that are invalid or would deny too many ids;
+  and when this node cannot have limits that were changed for all nodes. Nothing was changed. Emitted once for each content.
 
-  Measurements: `:reasons`, their number. Metadata: `:instance`; `:source`, the path of the file or the name of the function;
-  `:reason`, all reasons in words, as of `RateLimiter.Limits.apply/2`.
+  Measurements: `:reasons`, their number. Metadata: `:instance`; `:source`, the path of the file, the name of the function or the
+  key in Redis; `:reason`, all reasons in words, as of `RateLimiter.Limits.apply/2`.
+
+  ## `[:rate_limiter, :limiter, :reset]`
+
+  Emitted when `RateLimiter.reset/1` has reset a whole limiter, in the calling process, on its node only.
+
+  Measurements: `:count`, always 1. Metadata: `:instance` and `:limiter`.
 
   ## `[:rate_limiter, :clock]`
 
@@ -404,6 +410,13 @@ defmodule RateLimiter.Telemetry do
     metadata = %{instance: instance, limiter: limiter, window: window, by: by}
     metadata = Map.merge(metadata, %{from: numbers(from), to: numbers(to)})
     :telemetry.execute([:rate_limiter, :limit, :changed], %{count: 1}, metadata)
+  end
+
+  @doc false
+  @spec limiter_reset(term, atom) :: :ok
+  def limiter_reset(instance, limiter) do
+    metadata = %{instance: instance, limiter: limiter}
+    :telemetry.execute([:rate_limiter, :limiter, :reset], %{count: 1}, metadata)
   end
 
   @doc false

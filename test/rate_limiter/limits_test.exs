@@ -203,10 +203,11 @@ defmodule RateLimiter.LimitsTest do
             {[by: :ann], "by: expected a string, got: :ann"},
             {[dry_run: 1], "dry_run: expected true or false, got: 1"},
             {[force: "yes"], ~s(force: expected true or false, got: "yes")},
+            {[scope: :all], "scope: expected one of :node, :cluster, got: :all"},
             {[max_denied: 2], "max_denied: expected a number above 0 and at most 1, got: 2"},
             {[who: 1],
              "options: unknown option :who, known options are " <>
-               ":by, :dry_run, :max_denied, :force and :instance"}
+               ":by, :dry_run, :max_denied, :force, :scope and :instance"}
           ] do
         assert_raise ArgumentError, message, fn -> Limits.apply([], options) end
       end
@@ -219,6 +220,15 @@ defmodule RateLimiter.LimitsTest do
         assert_raise ArgumentError, ~r/^no instance :missing is running/, call
       end
     end
+  end
+
+  test "scope: :cluster and withdraw/1 need nodes that share limits" do
+    reason =
+      "scope: expected :node, since the nodes of this instance share no Redis, got: :cluster"
+
+    assert Limits.apply([], scope: :cluster) == {:error, [reason]}
+    assert Limits.withdraw() == {:error, [reason]}
+    assert_raise ArgumentError, ~r/unknown option :force/, fn -> Limits.withdraw(force: true) end
   end
 
   describe "a change of several limiters" do

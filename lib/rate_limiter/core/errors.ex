@@ -51,6 +51,14 @@ defmodule RateLimiter.Core.Errors do
     )
   end
 
+  @spec no_reset(atom) :: Exception.t()
+  def no_reset(limiter) do
+    error(
+      "expected a limiter in memory or in Redis, got: #{Options.show(limiter)}, whose store is your own. Reset its ids one by " <>
+        "one, by reset/2, or delete its keys"
+    )
+  end
+
   @spec unknown_instance(term, instances) :: Exception.t()
   def unknown_instance(name, []),
     do:

@@ -77,8 +77,8 @@ defmodule RateLimiter.Core.Native do
   @spec forget(limiter) :: :ok | refusal
   def forget(_limiter), do: not_loaded()
 
-  @doc "Sets how often all ids of a shared limiter were reset, unless a higher number is known. Returns that before."
-  @spec set_generation(limiter, non_neg_integer) :: non_neg_integer | refusal
+  @doc "Sets when all ids of a shared limiter were reset, unless a later reset is known. Returns when that was before."
+  @spec set_generation(limiter, redis_us :: non_neg_integer) :: non_neg_integer | refusal
   def set_generation(_limiter, _generation), do: not_loaded()
 
   @spec set_scale(limiter, pos_integer) :: :ok | refusal

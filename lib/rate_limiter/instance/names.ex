@@ -7,7 +7,7 @@ defmodule RateLimiter.Instance.Names do
 
   @type key ::
           {:instance, name :: term}
-          | {:writer | :credentials | :events | :heartbeat | :monitor, :ets.tid()}
+          | {:writer | :credentials | :events | :heartbeat | :cluster | :monitor, :ets.tid()}
           | {:controller, :ets.tid(), subsystem :: atom}
 
   @instances RateLimiter.Registry

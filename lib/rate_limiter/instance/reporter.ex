@@ -9,6 +9,7 @@ defmodule RateLimiter.Instance.Reporter do
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.Limit
   alias RateLimiter.Instance.Clock
+  alias RateLimiter.Limits.Shared
 
   @reported {:reported, :counts}
   @zero %{keys: 0, request_ids: 0, memory: 0, checks: 0, denials: 0, overflowed: 0, swept: 0}
@@ -46,7 +47,7 @@ defmodule RateLimiter.Instance.Reporter do
 
   @doc "Returns the counts of each limiter and of all together."
   @spec stats(Instance.t()) :: map
-  def stats(%Instance{store: store} = instance) do
+  def stats(%Instance{} = instance) do
     limiters =
       for {name, handle, _config} <- Instance.all(instance),
           stats = Store.stats(handle),
@@ -57,7 +58,7 @@ defmodule RateLimiter.Instance.Reporter do
     |> Map.values()
     |> Enum.reduce(@zero, &add/2)
     |> Map.merge(%{store: :local, limiters: limiters})
-    |> Map.merge(redis(store))
+    |> Map.merge(redis(instance))
   end
 
   # A count that only limiters in Redis have is in the totals of such an instance only.
@@ -67,16 +68,16 @@ defmodule RateLimiter.Instance.Reporter do
     |> Map.merge(totals, fn _key, one, other -> one + other end)
   end
 
-  defp redis(:local), do: %{}
+  defp redis(%{store: :local}), do: %{}
 
-  defp redis({:store, store}) do
+  defp redis(%{store: {:store, store}}) do
     status = Store.Client.status(store)
     %{store: :store, client: status, breaker: status && status.breaker}
   end
 
-  defp redis({:redis, store}) do
+  defp redis(%{store: {:redis, store}} = instance) do
     status = Redis.Client.status(store)
-    %{store: :redis, redis: status, breaker: breaker(status)}
+    %{store: :redis, redis: status, breaker: breaker(status), limits: Shared.stats(instance)}
   end
 
   # Of several servers the worst state.

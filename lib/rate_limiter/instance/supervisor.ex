@@ -9,7 +9,7 @@ defmodule RateLimiter.Instance.Supervisor do
   alias RateLimiter.{Agreement, Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Errors, Options}
   alias RateLimiter.Instance.{Clock, Config, Registry, Reporter, Sweeper, Writer}
-  alias RateLimiter.Limits.Watch
+  alias RateLimiter.Limits.{Cluster, Watch}
 
   @doc false
   @spec start_link(Config.t()) :: Supervisor.on_start()
@@ -51,7 +51,7 @@ defmodule RateLimiter.Instance.Supervisor do
 
     Supervisor.init(
       children ++
-        source(instance, config.limits) ++ store(instance, config.store) ++ vsm(subsystems),
+        source(instance, config.limits) ++ store(instance, config) ++ vsm(subsystems),
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1
@@ -103,12 +103,20 @@ defmodule RateLimiter.Instance.Supervisor do
   defp source(_instance, nil), do: []
   defp source(instance, source), do: [{Watch, {instance, source}}]
 
-  defp store(_instance, :local), do: []
+  defp store(_instance, %{store: :local}), do: []
 
-  defp store(instance, {:redis, _config}),
-    do: [{Redis.Credentials, instance}, {Redis.Heartbeat, instance}, {Redis.Events, instance}]
+  defp store(instance, %{store: {:redis, %{prefix: prefix}}, limits: source}) do
+    cluster = %{instance: instance, prefix: prefix, follows?: source == nil}
 
-  defp store(%{table: table} = instance, {_module, config}) do
+    [
+      {Redis.Credentials, instance},
+      {Redis.Heartbeat, instance},
+      {Redis.Events, instance},
+      {Cluster, cluster}
+    ]
+  end
+
+  defp store(%{table: table} = instance, %{store: {_module, config}}) do
     {_owner, _module, state} = :ets.lookup_element(table, {:store, :owner}, 2)
     [{Store.Pool, {instance, config, state}}]
   end

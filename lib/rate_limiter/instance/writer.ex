@@ -9,7 +9,7 @@ defmodule RateLimiter.Instance.Writer do
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.{Errors, Limit, Numbers, Options}
   alias RateLimiter.Instance.{Config, Registry}
-  alias RateLimiter.Limits.{Change, History}
+  alias RateLimiter.Limits.{Change, History, Shared}
   alias RateLimiter.Store.Callers
 
   @type change ::
@@ -235,8 +235,13 @@ defmodule RateLimiter.Instance.Writer do
   defp new_limiter(%{store: :local, clock: clock}, _name, config),
     do: Store.new_limiter(config, clock)
 
-  defp new_limiter(%{store: {_kind, store}}, name, config),
-    do: Store.new_shared_limiter(config, name, store)
+  # Before it has its name, so that its first call already counts where all nodes do.
+  defp new_limiter(%{store: {_kind, store}, table: table}, name, config) do
+    with {:ok, handle, _owner} = made <- Store.new_shared_limiter(config, name, store) do
+      Store.set_generation(handle, Shared.resets(table, name))
+      made
+    end
+  end
 
   defp drop(table, limiter) do
     case :ets.take(table, limiter) do

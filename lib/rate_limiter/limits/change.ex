@@ -18,7 +18,7 @@ defmodule RateLimiter.Limits.Change do
   @shape [:algorithm, :sub_windows, :aligned]
 
   @doc "Returns the steps from the current limiters to the new ones, additions first, or all reasons why they are invalid."
-  @spec steps(term, current, Config.store() | {:redis, term}) ::
+  @spec steps(term, current, Config.store() | {:redis | :store, term}) ::
           {:ok, [step]} | {:error, [String.t(), ...]}
   def steps(limiters, current, store) do
     with {:ok, limiters} <- attempt(fn -> Options.named!(limiters, []) end) do

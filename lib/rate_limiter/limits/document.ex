@@ -4,7 +4,7 @@ defmodule RateLimiter.Limits.Document do
   #
   # Names become atoms. They come from the operator of the application, and from a file of a bounded size.
 
-  alias RateLimiter.Core.{Limit, LimitText, Native}
+  alias RateLimiter.Core.{Json, Limit, LimitText, Native}
   alias RateLimiter.Instance.Config
 
   @max_bytes 1_000_000
@@ -48,6 +48,19 @@ defmodule RateLimiter.Limits.Document do
   @doc "Returns limits with atoms in place of the texts of names and words. What is invalid stays, for the schema to refuse."
   @spec terms(term) :: term
   def terms(limiters), do: named(limiters, &options(&1, Config.limiter_schema()))
+
+  @doc "Returns limits in JSON, as `limits/2` reads them."
+  @spec json(keyword) :: binary
+  def json([]), do: "{}"
+  def json(limits), do: limits |> texts() |> Json.encode() |> IO.iodata_to_binary()
+
+  defp texts({count, unit}) when is_integer(count), do: "#{count} #{unit}"
+  defp texts(value) when is_boolean(value) or is_nil(value), do: value
+  defp texts(value) when is_atom(value), do: Atom.to_string(value)
+
+  defp texts(value) do
+    if pairs?(value), do: for({name, of} <- value, do: {to_string(name), texts(of)}), else: value
+  end
 
   defp parsed(text, format) when format in [:json, :toml], do: Native.document(text, format)
 

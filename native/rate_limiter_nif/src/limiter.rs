@@ -279,7 +279,7 @@ fn forget<'a>(env: Env<'a>, limiter: Term<'a>) -> NifResult<Term<'a>> {
     })
 }
 
-/// Sets how often all ids of a shared limiter were reset, unless a higher number is known. Returns the number before.
+/// Sets when all ids of a shared limiter were reset last, unless a later reset is known. Returns when it was before.
 #[rustler::nif]
 fn set_generation<'a>(env: Env<'a>, limiter: Term<'a>, generation: u64) -> NifResult<Term<'a>> {
     answer(env, || {

@@ -8,7 +8,7 @@ use rate_limiter_core::{
     Answer, CallError, Key, Limiter as Core, Nanos, Once, Receipt, Scale, Select, Tag, Usage,
 };
 use rate_limiter_distributed as distributed;
-use rate_limiter_distributed::RequestId;
+use rate_limiter_distributed::{Op, RequestId};
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, NifTuple, Term};
 
 use crate::callers::Caller;
@@ -56,6 +56,9 @@ const MAX_LOCAL_DECISIONS: usize = 128;
 
 /// The most entries of a shared batch on a normal scheduler. They leave together, so fewer would cost more round trips.
 const MAX_SHARED_ENTRIES: usize = 256;
+
+/// How long another node may go on to charge calls to the ids of before a reset, with a margin.
+const RESET_LAG_US: u64 = 2_000_000;
 
 /// The hundredths of a scheduler's time slice that a full batch takes: an entry that is sent costs twice a decision here.
 const FULL_LOCAL_PERCENT: usize = 5;
@@ -500,7 +503,8 @@ impl Shared {
         });
         let key = id::key(id)?;
         let name = id::name(id, &self.namespace)?;
-        let (own, name) = match self.generation.load(Ordering::Relaxed) {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let (own, name) = match generation {
             0 => (key, name),
             // Counted from the other end than the epochs of an authority, of which a key has other keys, too.
             generation => (
@@ -508,12 +512,20 @@ impl Shared {
                 rate_limiter_redis::of_generation(&name, generation),
             ),
         };
+        // Of a call before the reset, nothing counts any more.
+        let is_over = |receipt: &distributed::Receipt| {
+            generation > 0 && receipt.at.0 / 1_000 <= generation.saturating_add(RESET_LAG_US)
+        };
+        let (op, cost, receipt) = match receipt {
+            Some(receipt) if is_over(&receipt) => (Op::Peek, 0, None),
+            receipt => (request.op.into(), units(request.cost), receipt),
+        };
         let request = distributed::Request {
             key: own,
             name,
             select,
-            op: request.op.into(),
-            cost: units(request.cost),
+            op,
+            cost,
             request_id,
             receipt,
         };

@@ -22,7 +22,8 @@ pub(crate) struct Shared {
     pub(crate) on_outage: OnOutageTerm,
     pub(crate) store: Arc<Store>,
     pub(crate) callers: Callers,
-    /// How often all ids were reset. It is part of their keys, so a new one leaves all that was counted behind.
+    /// When all ids were reset last, in microseconds of the authority's clock; 0 if never. It is part of their keys, so a new one
+    /// leaves all that was counted behind.
     pub(crate) generation: AtomicU64,
 }
 

@@ -94,7 +94,7 @@ impl Namespace {
     }
 }
 
-/// Returns the common part of an id's keys after so many resets of all ids. It is in the same slot, and no other id has it.
+/// Returns the common part of an id's keys after a reset of all ids. It is in the same slot, and no other id has it.
 ///
 /// ```
 /// use rate_limiter_redis::{of_generation, Kind, Namespace};
