@@ -127,6 +127,7 @@ defmodule RateLimiter.MixProject do
           RateLimiter.Config,
           RateLimiter.Redis,
           RateLimiter.Store,
+          RateLimiter.Store.Postgres,
           RateLimiter.Logger,
           RateLimiter.Metrics,
           RateLimiter.Webhook,

@@ -197,12 +197,16 @@ defmodule RateLimiter.GuidesTest do
     test "its store removes rows whose time is over" do
       {:ok, table} = MyApp.TableStore.init([])
       :ets.insert(table, [{"old", "value", 0}, {"new", "value", System.os_time(:second) * 2_000}])
-      assert MyApp.TableStore.sweep(table) == 1
+      assert MyApp.TableStore.sweep(table, nil) == 1
       assert [{"new", _value, _until}] = :ets.tab2list(table)
     end
   end
 
-  # A store has more time than in the guide, and its workers have started.
+  # The options of an instance whose database is not here are checked. A store has more time than in the guide, and its
+  # workers have started.
+  defp start_patient([{:store, {RateLimiter.Store.Postgres, _}} | _] = options),
+    do: RateLimiter.Instance.Config.new!(options)
+
   defp start_patient(options) do
     options =
       Keyword.update!(options, :store, fn {module, own} -> {module, [timeout: 20_000] ++ own} end)

@@ -114,10 +114,17 @@ defmodule RateLimiter.Store do
   @doc "Returns the time of the store's clock in microseconds since 1970. Called before each batch."
   @callback now(state) :: non_neg_integer
 
+  @doc """
+  Removes some of the values whose time is over, in a small step. Called once a second.
+
+  Gets what the last step has returned, `nil` at first, to continue from there.
+  """
+  @callback sweep(state, last :: term) :: term
+
   @doc "Closes the store when the instance stops."
   @callback close(state) :: term
 
-  @optional_callbacks update_many: 3, now: 1, close: 1
+  @optional_callbacks update_many: 3, now: 1, sweep: 2, close: 1
 
   ## Calls. The first clauses of `check/4` and `allow?/4` are the hot path: no process, no look-up, no closure.
 

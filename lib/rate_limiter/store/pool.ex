@@ -1,11 +1,11 @@
 defmodule RateLimiter.Store.Pool do
   @moduledoc false
-  # The processes of a store that is written in Elixir: its workers, and the one that emits its events.
+  # The processes of a store that is written in Elixir: its workers, and those that emit its events and sweep it.
 
   use Supervisor
 
   alias RateLimiter.Instance
-  alias RateLimiter.Store.{Config, Events, Worker}
+  alias RateLimiter.Store.{Config, Events, Sweeper, Worker}
 
   @doc false
   @spec start_link({Instance.t(), Config.t(), state :: term}) :: Supervisor.on_start()
@@ -26,7 +26,9 @@ defmodule RateLimiter.Store.Pool do
          }}
       end
 
-    Supervisor.init([{Events, {instance, config.module}} | workers],
+    others = [{Events, {instance, config.module}}, {Sweeper, {config.module, state}}]
+
+    Supervisor.init(others ++ workers,
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1
