@@ -78,9 +78,9 @@ impl Driver {
                 if group.is_lean {
                     self.pool[at].lost_lean();
                     self.general_until = Some(now + GENERAL_PERIOD);
-                } else {
-                    self.load_script(at, &group);
                 }
+                // A server that has lost one script has lost the other.
+                self.load_script(at, &group);
                 self.resend(group.calls, now);
                 None
             }
