@@ -185,10 +185,10 @@ impl Log {
 }
 
 /// The logs of the keys of a stripe, to which slots refer by number. Allocates nothing before the first log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Logs(Option<Box<Rack>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rack {
     entries: Vec<Log>,
     free: Vec<u32>,

@@ -14,7 +14,9 @@ use super::{longest, Limiter};
 
 impl Limiter {
     /// Changes the limits of some windows, all of them or none. No answer is decided by some of the new limits and some of
-    /// the old. Usage is kept: the next call for a key converts its state.
+    /// the old. Usage is kept: the next call for a key converts its state. A window that is not a bucket, and returns to a
+    /// period that it had, counts again what it counted under that one: until that is over, the states take their memory
+    /// once more.
     pub fn update_limits(&self, epoch: Epoch, limits: &[(Tag, Limit)]) -> Result<(), UpdateError> {
         let mut control = self.control.lock();
         let old = control.generation(epoch)?;
@@ -28,7 +30,9 @@ impl Limiter {
             accounting: Arc::clone(&old.accounting),
             ..**old
         });
-        self.table.each(|stripe| stripe.renew(&generation));
+        let (former, now) = (Arc::new(old.apart()), monotonic());
+        self.table
+            .each(|stripe| stripe.renew(&generation, &former, now));
         control.generation = Some(generation);
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::call::Epoch;
 use crate::clock::{monotonic, Nanos};
 use crate::error::CallError;
-use crate::store::Generation;
 
 use super::{Control, Limiter};
 
@@ -28,13 +27,7 @@ impl Limiter {
         offset_to_unix: Nanos,
     ) -> Result<(), CallError> {
         let old = control.generation(epoch)?;
-        let generation = Arc::new(Generation {
-            plan: old.plan.with_offset(offset_to_unix),
-            offset_to_unix,
-            clock: old.clock.clone(),
-            accounting: Arc::clone(&old.accounting),
-            ..**old
-        });
+        let generation = Arc::new(old.at_offset(offset_to_unix));
         let now = monotonic();
         self.table.each(|stripe| stripe.follow(&generation, now));
         control.generation = Some(generation);

@@ -45,6 +45,30 @@ pub(crate) struct Totals {
 }
 
 impl Generation {
+    /// Returns the same windows with accounts of their own, for copies of states.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            clock: self.clock.clone(),
+            accounting: Arc::new(Accounting {
+                budget: Budget::new(u64::MAX),
+                totals: Totals::new(self.plan.windows().len()),
+            }),
+            ..*self
+        }
+    }
+
+    /// Returns it with another distance to UTC.
+    pub(crate) fn at_offset(&self, offset_to_unix: Nanos) -> Self {
+        Self {
+            plan: self.plan.with_offset(offset_to_unix),
+            offset_to_unix,
+            clock: self.clock.clone(),
+            accounting: Arc::clone(&self.accounting),
+            ..*self
+        }
+    }
+
     /// Returns whether nothing counts as used in any window of a slot.
     pub(crate) fn is_idle(&self, state: &[u64], logs: &Logs, now: Nanos) -> bool {
         let idle = |window: &Window| window.meter.is_idle(&state[window.range()], logs, now);

@@ -27,7 +27,7 @@ const MAX_EMPTY_WORDS: usize = 128;
 
 /// Small, since it lies on one cache line with the lock and the counts of the stripe: another core that takes the lock
 /// then waits for one line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Segment {
     /// A tag for each slot, 0 if it is empty, then the tags again, so that a group can begin at the last slot.
     /// The rows begin on the next line.
@@ -134,6 +134,15 @@ impl Segment {
                 visit(row[0], &mut row[KEY_WORDS..]);
             }
         }
+    }
+
+    /// Returns all keys.
+    pub(crate) fn keys_of(&self, stride: usize) -> Vec<Key> {
+        let key = |row: &[u64]| Key {
+            high: row[0],
+            low: row[1],
+        };
+        self.occupied(stride).map(key).collect()
     }
 
     /// Moves the keys that satisfy `leaves` to `other`.

@@ -7,6 +7,7 @@
 
 mod change;
 mod counts;
+mod former;
 mod notes;
 mod snapshot;
 mod split;
@@ -25,6 +26,7 @@ use super::layout::Extent;
 use super::segment::{Segment, KEY_WORDS};
 pub(crate) use change::Forgotten;
 use counts::Others;
+use former::Copies;
 
 /// A stripe with more bytes of keys should split. A split or a growth moves so much, within some microseconds.
 const CROWDED_BYTES: usize = 16 * 1024;
@@ -45,17 +47,23 @@ pub(crate) struct States {
     /// The checks that the first window has denied. Its line is the one that each call has anyway.
     denied: u64,
     logs: Logs,
-    overflow: Option<Box<[u64]>>,
+    overflow: Option<Box<Overflow>>,
     /// The number at which it began to count.
     first: u64,
     /// The checks up to this number are over: those of one key were to be, and there was no room to note which.
     over: u64,
     /// The checks of the other windows, from the first of them on.
     others: Others,
+    /// From before changes of a period. One word, since a stripe has no room for more.
+    copies: Option<Box<Copies>>,
 }
 
 /// Bytes at the beginning that a call for a known key touches.
 pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(States, logs);
+
+/// The state of the keys that found no room. A pointer to it is one word.
+#[derive(Clone, Debug)]
+struct Overflow(Box<[u64]>);
 
 /// What is left of a call, and when it was charged.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +191,12 @@ impl States {
         call: &Call,
         now: Nanos,
     ) -> Result<(), CallError> {
-        let Some(at) = self.own(generation, call.key, now)? else {
+        let own = self.own(generation, call.key, now)?;
+        self.each_copy(|states, generation| {
+            // Cannot fail: a copy has no key that is judged together with others.
+            let _ = states.refund(generation, select, call, now);
+        });
+        let Some(at) = own else {
             return Ok(());
         };
         for window in generation.plan.selected(select) {
@@ -203,7 +216,12 @@ impl States {
         charge: &Charge,
         now: Nanos,
     ) -> Result<(), CallError> {
-        let Some(at) = self.own(generation, call.key, now)? else {
+        let own = self.own(generation, call.key, now)?;
+        self.each_copy(|states, generation| {
+            // Cannot fail, as above.
+            let _ = states.give_back(generation, select, call, charge, now);
+        });
+        let Some(at) = own else {
             return Ok(());
         };
         for window in generation.plan.selected(select) {
@@ -233,7 +251,9 @@ impl States {
         key: Key,
         now: Nanos,
     ) -> Result<(), CallError> {
-        let Some(at) = self.own(generation, key, now)? else {
+        let own = self.own(generation, key, now)?;
+        self.reset_copies(select, key, now);
+        let Some(at) = own else {
             return Ok(());
         };
         let heap = self.logs.units();
@@ -285,6 +305,7 @@ impl States {
         generation.accounting.budget.adjust(swept as u64, 0);
         generation.accounting.budget.adjust(heap, self.logs.units());
         Totals::count(&generation.accounting.totals.swept, swept as u64);
+        self.forget_copies(now);
         if self.overflow.is_some() {
             // Frees the overflow state, and its part of the budget, if nothing in it counts as used any more.
             self.overflow_or_blank(generation, now);
@@ -303,17 +324,20 @@ impl States {
         self.segment
             .each_state(stride(plan), |_, state| follow(state));
         if let Some(state) = &mut self.overflow {
-            follow(state);
+            follow(&mut state.0);
         }
+        self.follow_copies(generation, old, now);
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let overflow = self.overflow.as_deref().map_or(0, size_of_val);
+        let overflow = self.overflow.as_deref();
+        let overflow = overflow.map_or(0, |state| size_of_val(state) + size_of_val(&*state.0));
         Stats {
             keys: self.segment.keys() as u64,
             slots: self.segment.slots() as u64,
             bytes: (self.segment.bytes() + self.logs.bytes() + overflow + self.others.bytes())
-                as u64,
+                as u64
+                + self.copies_bytes(),
             ..Stats::default()
         }
     }
@@ -388,14 +412,14 @@ impl States {
     #[cold]
     fn overflow_or_blank(&mut self, generation: &Generation, now: Nanos) -> Found {
         match self.overflow.take() {
-            Some(state) if !generation.is_idle(&state, &self.logs, now) => {
+            Some(state) if !generation.is_idle(&state.0, &self.logs, now) => {
                 self.overflow = Some(state);
                 Found::Overflow
             }
             drained => {
                 let heap = self.logs.units();
                 if let Some(mut state) = drained {
-                    clear_all(&generation.plan, &mut state, &mut self.logs);
+                    clear_all(&generation.plan, &mut state.0, &mut self.logs);
                 }
                 generation.accounting.budget.adjust(heap, self.logs.units());
                 Found::Blank
@@ -423,7 +447,7 @@ impl States {
         let blank = generation.plan.blank();
         let state = match found {
             Found::Own(at) => self.segment.state(at, blank.len()),
-            Found::Overflow => self.overflow.as_deref().unwrap_or(blank),
+            Found::Overflow => self.overflow.as_deref().map_or(blank, |state| &state.0),
             Found::Blank => blank,
         };
         let words = &state[window.range()];
@@ -452,7 +476,7 @@ impl States {
                 .take(state, now, call.cost, call.scale, may_grow);
         });
         if let (Found::Overflow, Some(state)) = (found, &mut self.overflow) {
-            window.meter.share(&mut state[window.range()]);
+            window.meter.share(&mut state.0[window.range()]);
         }
         if keeps_logs {
             generation.accounting.budget.adjust(heap, self.logs.units());
@@ -464,7 +488,8 @@ impl States {
             (Found::Own(at), _) => change(self.slot_at(plan, at)),
             (Found::Overflow, Some(state)) => {
                 let logs = &mut self.logs;
-                change(State { words: state, logs });
+                let words = &mut state.0;
+                change(State { words, logs });
             }
             (Found::Overflow | Found::Blank, _) => (),
         }
@@ -491,7 +516,8 @@ impl States {
             }
             Totals::count(&generation.accounting.totals.overflowed, 1);
             let plan = &generation.plan;
-            self.overflow.get_or_insert_with(|| plan.blank().into());
+            let blank = || Box::new(Overflow(plan.blank().into()));
+            self.overflow.get_or_insert_with(blank);
             return Ok(Found::Overflow);
         }
         Ok(Found::Own(self.place(generation, call.key)))
@@ -511,7 +537,7 @@ impl States {
         if let Some(debt) = &self.overflow {
             let heap = self.logs.units();
             let state = self.segment.state_mut(at, plan.state_words());
-            state.copy_from_slice(debt);
+            state.copy_from_slice(&debt.0);
             for window in plan.windows() {
                 let slot = self.slot_at(plan, at);
                 window.meter.detach(window.state(slot));

@@ -43,10 +43,17 @@ impl Stripe {
         }
     }
 
-    /// Continues under another generation with states of the same shape.
-    pub(crate) fn renew(&mut self, generation: &Arc<Generation>) {
+    /// Continues under another generation with states of the same shape. `old` is the present one, with accounts of its
+    /// own.
+    pub(crate) fn renew(
+        &mut self,
+        generation: &Arc<Generation>,
+        old: &Arc<Generation>,
+        monotonic: Nanos,
+    ) {
+        let now = generation.clock.read(monotonic);
+        self.states.change(old, generation, now);
         self.generation = Some(Arc::clone(generation));
-        self.states.renew_calls();
     }
 
     /// As `renew`, with another distance to UTC.

@@ -22,5 +22,6 @@ mod overflow;
 mod player;
 mod receipts;
 mod retry;
+mod returns;
 mod snapshot;
 mod top;

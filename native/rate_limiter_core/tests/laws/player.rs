@@ -1,6 +1,9 @@
 //! Plays a history on a limiter: turns steps, which are relative to the last answer, into calls.
 
-use rate_limiter_core::{Limit, Nanos, Retry, Tag, Usage};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rate_limiter_core::{Algorithm, Limit, Nanos, Retry, Tag, Usage};
 
 use crate::given::{Step, Windows};
 use crate::model::Call;
@@ -9,6 +12,8 @@ use crate::rig::Rig;
 pub(crate) struct Player {
     pub(crate) rig: Rig,
     pub(crate) limits: Vec<(Tag, Limit)>,
+    /// The periods that the windows had. None returns to one: `returns` has the laws of that.
+    former: HashSet<(Tag, Duration)>,
     last: Usage,
 }
 
@@ -33,7 +38,12 @@ impl Player {
             reset_after: Nanos(0),
             retry: Retry::Now,
         };
-        Self { rig, limits, last }
+        Self {
+            rig,
+            limits,
+            former: HashSet::new(),
+            last,
+        }
     }
 
     /// Takes a step. Returns its call and the answer, if it was a call.
@@ -79,6 +89,12 @@ impl Player {
                 let (tag, limit) = &mut self.limits[place];
                 let changed = change.of(limit);
                 changed.validate().ok()?;
+                let is_bucket = matches!(limit.algorithm(), Algorithm::TokenBucket { .. });
+                let is_return = self.former.contains(&(*tag, changed.per()));
+                if is_return && changed.per() != limit.per() && !is_bucket {
+                    return None;
+                }
+                self.former.insert((*tag, limit.per()));
                 *limit = changed.clone();
                 Call::Update(*tag, changed)
             }

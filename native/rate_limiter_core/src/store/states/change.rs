@@ -6,13 +6,14 @@ use crate::plan::Plan;
 use crate::scale::Scale;
 use crate::stats::Preview;
 
-use super::{clear_all, stride, Generation, Segment, States, KEY_WORDS};
+use super::{clear_all, stride, Copies, Generation, Overflow, Segment, States, KEY_WORDS};
 
 /// The memory of forgotten keys.
 pub(crate) struct Forgotten {
     _segment: Segment,
     _logs: Logs,
-    _overflow: Option<Box<[u64]>>,
+    _overflow: Option<Box<Overflow>>,
+    _copies: Option<Box<Copies>>,
 }
 
 impl States {
@@ -57,6 +58,7 @@ impl States {
             _segment: std::mem::take(&mut self.segment),
             _logs: std::mem::take(&mut self.logs),
             _overflow: self.overflow.take(),
+            _copies: self.copies.take(),
         }
     }
 }

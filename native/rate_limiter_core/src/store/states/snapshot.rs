@@ -58,6 +58,10 @@ impl States {
             let own = self.export(generation, Select::Tags(&tags), key, now);
             known = known.with(own.as_ref(), Join::Most);
         }
+        if how == Import::Replace && self.copies.is_some() {
+            let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
+            self.reset_copies(Select::Tags(&tags), key, now);
+        }
         let heap = self.logs.units();
         for window in plan.windows() {
             let Some(snapshot) = known.window(window.tag) else {

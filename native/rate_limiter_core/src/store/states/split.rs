@@ -29,17 +29,19 @@ impl States {
         }
         (other.serial, other.first) = (self.serial, self.serial);
         other.over = self.over;
-        self.segment.split(&mut other.segment, stride(plan), leaves);
+        self.segment
+            .split(&mut other.segment, stride(plan), &leaves);
         if let Some(debt) = &self.overflow {
             let mut copy = debt.clone();
             for window in plan.windows() {
                 // The copy refers to this side's logs, which are copied, too.
-                let words = &mut copy[window.range()];
+                let words = &mut copy.0[window.range()];
                 window.meter.copy_over(words, &self.logs, &mut other.logs);
             }
             other.overflow = Some(copy);
         }
         let budget = &generation.accounting.budget;
         budget.adjust(heap, self.logs.units() + other.logs.units());
+        self.split_copies(other, &leaves);
     }
 }
