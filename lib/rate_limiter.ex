@@ -507,7 +507,7 @@ defmodule RateLimiter do
       server is known.
     * `{:store, words}` - the `RateLimiter.Store` of the instance does not answer, and why.
     * `{:full, limiters}` - limiters whose number of ids has reached `:max_keys` (timestamps of a log count, too). These
-      ids stay exact, and new ids share one overflow bucket until others expire.
+      ids stay exact, and new ids are counted together with others until some expire.
     * `{:evicts, servers}` - Redis servers that evict keys when their memory is full, by the policy in `:evicts`. An
       evicted key loses its usage. Set `maxmemory-policy noeviction` there.
     * `{:heartbeat, words}` - Redis refuses the heartbeats by which nodes count each other. Until that is mended, this node
@@ -532,8 +532,8 @@ defmodule RateLimiter do
   The map has totals, the same numbers of each limiter in `:limiters`, and the `:store`:
 
     * `:keys`, `:request_ids` and `:memory` - the ids and the request ids in memory, and its bytes, now.
-    * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that shared the
-      overflow bucket, and expired ids of both kinds that were removed, since the start.
+    * `:checks`, `:denials`, `:overflowed` and `:swept` - decided calls, denied calls, calls of ids that were
+      counted together with others, and expired ids of both kinds that were removed, since the start.
     * `:windows`, of each limiter only - the calls of each window: `:allowed`, `:denied` and `:unavailable`, `:thresholds`
       (calls that emitted `[:rate_limiter, :threshold]`), `:would_deny` (admitted calls that the window would have denied if it
       was enforced), and `:sources`, the allowed and denied calls by what decided

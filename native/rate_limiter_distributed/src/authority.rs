@@ -42,6 +42,12 @@ pub trait Authority: Send + Sync {
     /// so an epoch too many costs some bytes, and one too few costs what was lost.
     fn epoch(&self) -> u64;
 
+    /// Whether it keeps the moments of resets and refunds, and so restores nothing from before them (see
+    /// [`Charge`](crate::Charge)). Then a node also restores what a reply shows to be lost.
+    fn knows_resets(&self) -> bool {
+        false
+    }
+
     /// Whether one server decides both keys now, so that both are away at the same time.
     fn same_server(&self, _one: &[u8], _other: &[u8]) -> bool {
         true

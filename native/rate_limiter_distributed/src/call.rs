@@ -35,6 +35,8 @@ pub struct NamedCharge {
     pub request_id: RequestId,
     /// Its cost.
     pub cost: u64,
+    /// When it was admitted, on the authority's clock as the node knew it.
+    pub at: Nanos,
     /// Whether each window of the call that reports it was its own, too.
     pub is_own: Vec<bool>,
     /// What it has taken of each window of that call, where it still counts.
@@ -86,10 +88,15 @@ pub struct WindowCall {
 /// Usage that the authority has to count before it decides the call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
-    /// The state last reported by the authority. If it has less now, it lost data, and this is restored.
+    /// The state last reported by the authority. If it has less now, it lost data, and this is restored, unless it knows
+    /// of a reset or refund after `since`: that is what has lowered the usage.
     pub at_least: Option<Snapshot>,
-    /// Usage that this node admitted during an outage, to add on top.
+    /// The authority reported it at this time or later.
+    pub since: Nanos,
+    /// Usage that this node admitted during an outage, to add on top, unless the window was reset after `until`.
     pub taken: Option<Snapshot>,
+    /// The node admitted it at this time or earlier, on the authority's clock as it knew it.
+    pub until: Nanos,
 }
 
 /// The authority's answer to a call that ran.

@@ -14,7 +14,7 @@ mod judge;
 mod named;
 mod shares;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -48,6 +48,8 @@ pub(crate) struct Fallback {
     limits: Mutex<Vec<(Tag, Limit)>>,
     /// Whether any key may have a backlog.
     used: AtomicBool,
+    /// When a call was admitted last, of any key.
+    last_admitted: AtomicU64,
     backlog: Backlog,
     names: Names,
 }
@@ -88,6 +90,7 @@ impl Fallback {
             shares: ArcSwap::from_pointee(shares),
             limits: Mutex::new(limits),
             used: AtomicBool::new(false),
+            last_admitted: AtomicU64::new(0),
             backlog: Backlog::new(max_keys),
             names: Names::new(max_keys),
         })
@@ -292,6 +295,7 @@ impl Fallback {
             backlog,
             unnamed,
             named,
+            until: Nanos(self.last_admitted.load(Ordering::Relaxed)),
         })
     }
 
@@ -361,6 +365,12 @@ impl Fallback {
             }
         }
         true
+    }
+
+    /// Records that a call was admitted. Relaxed: a report is made under the lock of its key, which each of the key's
+    /// calls had.
+    fn admitted(&self, now: Nanos) {
+        self.last_admitted.fetch_max(now.0, Ordering::Relaxed);
     }
 
     /// Ends each step that may have started to count a key.

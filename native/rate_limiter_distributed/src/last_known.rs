@@ -16,7 +16,7 @@ use crate::authority_clock::AuthorityClock;
 use crate::table::Table;
 
 /// The number of earlier epochs whose states are still used.
-const DEPTH: u64 = 16;
+const DEPTH: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct LastKnown {
@@ -24,6 +24,10 @@ pub(crate) struct LastKnown {
     /// The latest epoch, and when it was first observed.
     latest: AtomicU64,
     since: AtomicU64,
+    /// The number of epochs up to the latest in which a state was reported, and when that was first, for each of those
+    /// still used.
+    reported_epochs: AtomicU64,
+    firsts: [AtomicU64; DEPTH + 1],
     /// The longest time for which usage counts in any window.
     longest: AtomicU64,
 }
@@ -40,6 +44,8 @@ impl LastKnown {
             states: Table::new(limits, clock, max_keys)?,
             latest: AtomicU64::new(0),
             since: AtomicU64::new(0),
+            reported_epochs: AtomicU64::new(0),
+            firsts: Default::default(),
             longest: AtomicU64::new(longest.map_or(0, |longest| longest.0)),
         })
     }
@@ -56,6 +62,7 @@ impl LastKnown {
 
     /// Adopts a state that was reported in `epoch`, which is still the present one.
     pub(crate) fn adopt(&self, epoch: u64, key: Key, known: &Known, elapsed: Nanos) {
+        self.note_first(epoch, known.at);
         self.states.write(key.nth(epoch), known, Import::Replace);
         let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
         for earlier in self.earlier(epoch, elapsed) {
@@ -65,29 +72,41 @@ impl LastKnown {
 
     /// Adopts a state that was reported in `epoch`, which has ended meanwhile: the authority may have lost it again.
     pub(crate) fn adopt_late(&self, epoch: u64, key: Key, known: &Known) {
+        self.note_first(epoch, known.at);
         self.states.write(key.nth(epoch), known, Import::AtLeast);
     }
 
     /// Returns the least that the authority must have of these windows, for those that it has not reported since
-    /// `epoch` began.
+    /// `epoch` began; and the time on its clock from which on it has reported that.
     pub(crate) fn before_epoch(
         &self,
         epoch: u64,
         key: Key,
         tags: &[Tag],
         elapsed: Nanos,
-    ) -> Option<Known> {
+    ) -> Option<(Known, Nanos)> {
         let select = Select::Tags(tags);
         let mut earlier = self.earlier(epoch, elapsed).peekable();
         earlier.peek()?;
         let reported = self.states.read(key.nth(epoch), select);
-        let lost = earlier.filter_map(|earlier| self.states.read(key.nth(earlier), select));
-        let mut lost = lost.reduce(|newer, older| newer.with(Some(&older), Join::Most))?;
+        let lost = earlier.filter_map(|earlier| {
+            let known = self.states.read(key.nth(earlier), select)?;
+            Some((known, self.reported_since(earlier)))
+        });
+        let (mut lost, since) = lost.reduce(|(newer, _), (older, since)| {
+            let both = newer.with(Some(&older), Join::Most);
+            (both, since)
+        })?;
         if let Some(reported) = reported {
             let is_missing = |(tag, _): &(Tag, _)| reported.window(*tag).is_none();
             lost.windows.retain(is_missing);
         }
-        (!lost.is_blank()).then_some(lost)
+        (!lost.is_blank()).then_some((lost, since))
+    }
+
+    /// Returns the state of these windows that the authority has reported in `epoch`, as of now.
+    pub(crate) fn reported(&self, epoch: u64, key: Key, tags: &[Tag]) -> Option<Known> {
+        self.states.read(key.nth(epoch), Select::Tags(tags))
     }
 
     /// Returns the last reported state of each window, from any epoch.
@@ -153,6 +172,20 @@ impl LastKnown {
         self.states.stats()
     }
 
+    /// Records when the first state was reported in an epoch. If several threads do at once, one of them is as good as
+    /// the other.
+    fn note_first(&self, epoch: u64, at: Nanos) {
+        if self.reported_epochs.load(Ordering::Relaxed) <= epoch {
+            self.firsts[place(epoch)].store(at.0, Ordering::Relaxed);
+            self.reported_epochs.store(epoch + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the time on the authority's clock of the first report in an epoch.
+    pub(crate) fn reported_since(&self, epoch: u64) -> Nanos {
+        Nanos(self.firsts[place(epoch)].load(Ordering::Relaxed))
+    }
+
     /// Returns the epochs before this one whose states can still count, the latest first.
     fn earlier(&self, epoch: u64, elapsed: Nanos) -> impl Iterator<Item = u64> {
         // Acquire: see `observe`.
@@ -163,10 +196,16 @@ impl LastKnown {
         let first = if is_over {
             epoch
         } else {
-            epoch.saturating_sub(DEPTH)
+            epoch.saturating_sub(DEPTH as u64)
         };
         (first..epoch).rev()
     }
+}
+
+/// Returns the place of an epoch among those still used.
+fn place(epoch: u64) -> usize {
+    // Less than the length, so it fits.
+    usize::try_from(epoch % (DEPTH as u64 + 1)).unwrap_or(0)
 }
 
 /// Returns the longest time for which usage of a limit can count.

@@ -18,7 +18,7 @@ use crate::denials::Denials;
 use crate::error::SharedUpdateError;
 use crate::meter::MeterError;
 use crate::options::SharedOptions;
-use crate::request::{Request, Response};
+use crate::request::{Request, Response, Verdict};
 use crate::stats::SharedStats;
 
 use in_flight::InFlight;
@@ -147,6 +147,21 @@ impl SharedLimiter {
             Prepared::Known(response) => response,
             Prepared::Send(_call, in_flight) => self.0.fall_back(&in_flight, &Failure::Lost),
         })
+    }
+
+    /// Counts a response that its caller receives. The late response to a caller that did not wait for it counts for
+    /// nothing: [`decide_locally`](Self::decide_locally) has given it another one.
+    pub fn count(&self, response: &Response) {
+        let Some(tag) = response.counts_for else {
+            return;
+        };
+        let counters = &self.0.counters;
+        counters.respond(tag, response.source, response.verdict);
+        if let (Some(answer), Verdict::Allowed) = (&response.answer, response.verdict) {
+            for (tag, _) in answer.usages().iter().filter(|(_, own)| own.would_deny()) {
+                counters.would_deny(*tag);
+            }
+        }
     }
 
     /// Changes the limits of some windows in this node, all of them or none. No response is decided by some of the new limits

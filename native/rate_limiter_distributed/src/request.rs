@@ -38,6 +38,8 @@ pub struct Response {
     pub scale: Scale,
     /// The windows of which the key has passed the threshold with this request.
     pub passed: Vec<Tag>,
+    /// The window for which the response counts, if the request was to take.
+    pub counts_for: Option<Tag>,
     /// The receipt of a call that the authority has charged.
     pub receipt: Option<Receipt>,
     /// The new source, in the one response with which decisions moved from the authority to this node or back.

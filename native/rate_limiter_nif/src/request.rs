@@ -131,6 +131,7 @@ fn request_alone<'a>(
         let (key, request) = shared.read(id, windows.select(), &call)?;
         let caller = shared.caller(call.op, key, id);
         let response = shared.limiter.decide_locally(request)?;
+        shared.limiter.count(&response);
         if let Some(caller) = caller {
             shared.callers.answered(&caller, &response);
         }

@@ -153,6 +153,7 @@ impl Ticket {
 
     /// The answer to the call at `at`, which is counted.
     pub(crate) fn answer<'a>(&self, env: Env<'a>, at: usize, response: &Response) -> Term<'a> {
+        self.shared.limiter.count(response);
         if let Some(caller) = self.callers.get(at) {
             self.shared.callers.answered(caller, response);
         }

@@ -3,7 +3,10 @@
 local TAKE, REFUND, RESET, GIVE_BACK = 0, 2, 3, 4
 local REQUEST, CHARGES, NAMED, SHADOW = 1, 2, 4, 8
 local FOREIGN = 0
-local ERA, ADMITTED, NUMBER = '>I7I7I7', '>I7I7', '>I7'
+local ERA, ERA_SIZE, RESET_OF, RESET_SIZE = '>I7I7I7I7', 28, '>BI7', 8
+local ADMITTED, NUMBER = '>I7I7', '>I7'
+-- The size of an era after which it forgets all resets but the last: more than all windows of a limiter take.
+local MOST_ERA = 4096
 -- The number of arguments that fit Lua's stack in one call.
 local AT_ONCE = 4000
 
@@ -56,25 +59,53 @@ local function portions(argument, at)
   return list, at
 end
 
-local function charges(argument)
-  local least, at = portions(argument, 1)
-  return least, (portions(argument, at))
+-- Returns what is to be restored of a window, and what is to be added to it. `reset` is the moment of its last reset.
+local function charges(argument, era, reset)
+  local since, last, least, taken, at
+  since, at = unpacked(NUMBER, argument)
+  least, at = portions(argument, at)
+  last, at = unpacked(NUMBER, argument, at)
+  taken = portions(argument, at)
+  -- This server knows of a reset or refund that the node has not heard of: it has not lost what was before that.
+  return era.lowered > since and {} or least, reset > last and {} or taken
 end
 
--- Returns the number of an era, the moment until which it is kept, and that of the refund or reset with which it began, 0
--- if with none; nil if another program wrote the value.
+-- Returns an era: its number; `lasts`, until when it is kept; `began`, the moment of the refund or reset with which it
+-- began, 0 if with none; `lowered`, that of the last one, also with a receipt; `resets`, the last reset of each window, by
+-- the end of its key. nil if another program wrote the value.
 local function era_of(value)
+  local era = { number = now, lasts = 0, began = 0, lowered = 0, resets = {} }
   if not value then
-    return now, 0, 0
+    return era
   end
-  if value == FOREIGN or #value ~= 21 then
+  if value == FOREIGN or #value < ERA_SIZE or #value > 2 * MOST_ERA then
     return nil
   end
-  local number, lasts, began = unpacked(ERA, value)
-  if number >= LAST or lasts > LAST or began > LAST then
+  local at, size = nil, #value
+  era.number, era.lasts, era.began, era.lowered, at = unpacked(ERA, value)
+  if era.number >= LAST or max(era.lasts, era.began, era.lowered) > LAST then
     return nil
   end
-  return number, lasts, began
+  while at <= size do
+    if at + RESET_SIZE - 1 > size then
+      return nil
+    end
+    local length, moment, from = unpacked(RESET_OF, value, at)
+    at = from + length
+    if at > size + 1 or moment > LAST then
+      return nil
+    end
+    era.resets[value:sub(from, at - 1)] = moment
+  end
+  return era
+end
+
+local function era_value(era)
+  local value = packed(ERA, era.number, era.lasts, era.began, era.lowered)
+  for ending, moment in pairs(era.resets) do
+    value = value .. packed(RESET_OF, #ending, moment) .. ending
+  end
+  return value
 end
 
 -- Returns whether a value, if there is one, has this size and begins with a number, as none of another program does by chance.
@@ -112,17 +143,21 @@ for number = 1, meter_count do
 end
 
 local lives, letters, reply = {}, {}, { now, '' }
-local asked, judges, states, changed, places = {}, {}, {}, {}, {}
+local asked, judges, states, changed, places, endings, resets = {}, {}, {}, {}, {}, {}, {}
 local place, argument = 0, meter_count + 2
 
--- Remembers an admitted call in its era, for so many ms. Returns the moment until which the era is kept.
-local function remember(era, number, lasts, began, here, keep)
-  if lasts < now + keep * 1000 then
-    lasts = now + keep * 2000
-    values[era], lives[era] = packed(ERA, number, lasts, began), keep * 2
+-- Writes an era that is kept for so many ms from now on, if it was not to be kept for longer.
+local function keep_era(era, here, keep)
+  era.lasts = max(era.lasts, now + keep * 1000)
+  values[here], lives[here] = era_value(era), ceil((era.lasts - now) / 1000)
+end
+
+-- Remembers an admitted call in its era, for so many ms.
+local function remember(era, era_place, here, keep)
+  if era.lasts < now + keep * 1000 then
+    keep_era(era, era_place, keep * 2)
   end
-  values[here], lives[here] = packed(ADMITTED, number, now), keep
-  return lasts
+  values[here], lives[here] = packed(ADMITTED, era.number, now), keep
 end
 
 -- The loop below, specialised for nearly all calls: each takes a cost from one window, ids do not repeat, there are no
@@ -163,7 +198,7 @@ while ARGV[argument] do
     number, at = unpacked('>H', ARGV[argument], at)
     asked[window] = meters[number]
   end
-  local is_named = floor(follows / NAMED) % 2 == 1
+  local is_charged, is_named = floor(follows / CHARGES) % 2 == 1, floor(follows / NAMED) % 2 == 1
   local shadow, keep, longest, moment, cost_of_call = nil, nil, nil, nil, nil
   if floor(follows / SHADOW) % 2 == 1 then
     local bits
@@ -176,13 +211,13 @@ while ARGV[argument] do
   if follows % 2 == REQUEST then
     keep, at = unpacked('>I7', ARGV[argument], at)
   end
-  if keep or operation >= REFUND or is_named then
+  if keep or operation >= REFUND or is_charged or is_named then
     longest, at = unpacked('>I7', ARGV[argument], at)
   end
   if operation == GIVE_BACK then
     moment, cost_of_call, at = unpacked('>I7I7', ARGV[argument], at)
   end
-  local charged = floor(follows / CHARGES) % 2 == 1 and argument
+  local charged = is_charged and argument
   local named = is_named and argument + 1 + (charged and windows or 0)
   argument = argument + 1 + (charged and windows or 0) + (named and 1 or 0)
 
@@ -208,12 +243,17 @@ while ARGV[argument] do
       end
       states[window], places[window] = state, here
     end
-    local era, number, lasts, began, request, given = nil, nil, nil, nil, nil, nil
+    local era, era_place, request, given = nil, nil, nil, nil
     if longest then
       place = place + 1
-      era = first and first[KEYS[place]] or place
-      number, lasts, began = era_of(values[era])
-      letter = number and letter or 'X'
+      era_place = first and first[KEYS[place]] or place
+      era = era_of(values[era_place])
+      letter = era and letter or 'X'
+      for window = 1, era and windows or 0 do
+        -- Both keys begin alike.
+        endings[window] = KEYS[places[window]]:sub(#KEYS[place] - 1)
+        resets[window] = era.resets[endings[window]] or 0
+      end
     end
     if keep then
       place = place + 1
@@ -231,20 +271,27 @@ while ARGV[argument] do
       for name = 1, number_of_names do
         place = place + 1
         local here, lists = first and first[KEYS[place]] or place, {}
-        local keeps
-        keeps, from = unpacked('>I7', ARGV[named], from)
+        local keeps, taken_at
+        keeps, taken_at, from = unpacked('>I7I7', ARGV[named], from)
         for window = 1, windows do
           lists[window], from = portions(ARGV[named], from)
         end
-        names[name] = { here, keeps, lists }
+        names[name] = { here, keeps, taken_at, lists }
         letter = is_note(values[here], 14) and letter or 'X'
       end
     end
-    local ends = operation == RESET or operation == REFUND and cost > 0
-    if letter ~= 'X' and ends and (values[era] or any(values, places, windows)) then
-      lasts = max(lasts, now + longest * 1000)
-      values[era] = packed(ERA, max(now, number + 1), lasts, max(now, began))
-      lives[era] = ceil((lasts - now) / 1000)
+    local ends = operation == REFUND and cost > 0 and (values[era_place] or any(values, places, windows))
+    if letter ~= 'X' and (ends or operation == RESET) then
+      era.number = max(now, era.number + 1)
+      era.began, era.lowered = max(now, era.began), max(now, era.lowered)
+      if values[era_place] and #values[era_place] > MOST_ERA then
+        era.resets = {}
+      end
+      for window = 1, operation == RESET and windows or 0 do
+        era.resets[endings[window]] = now
+      end
+      -- Also if nothing is used: nodes may still have to report what they admitted before.
+      keep_era(era, era_place, longest)
     end
 
     if letter ~= 'X' and operation == RESET then
@@ -257,23 +304,30 @@ while ARGV[argument] do
     elseif letter ~= 'X' then
       for window = 1, charged and windows or 0 do
         if #ARGV[charged + window] > 0 then
-          local least, taken = charges(ARGV[charged + window])
+          local least, taken = charges(ARGV[charged + window], era, resets[window])
           local meter = judges[window]
           states[window] = meter.kind.charge(meter, states[window], least, taken)
           changed[window] = true
         end
       end
       for _, name in ipairs(names) do
-        local here, keeps, lists = name[1], name[2], name[3]
-        if not (values[era] and values[here] and unpacked(NUMBER, values[here]) == number) then
+        local here, keeps, taken_at, lists = name[1], name[2], name[3], name[4]
+        if not (values[era_place] and values[here] and unpacked(NUMBER, values[here]) == era.number) then
+          local has_ended = false
           for window = 1, windows do
             if #lists[window] > 0 then
-              local meter = judges[window]
-              states[window] = meter.kind.charge(meter, states[window], {}, lists[window])
-              changed[window] = true
+              if resets[window] > taken_at then
+                has_ended = true
+              else
+                local meter = judges[window]
+                states[window] = meter.kind.charge(meter, states[window], {}, lists[window])
+                changed[window] = true
+              end
             end
           end
-          lasts = remember(era, number, lasts, began, here, keeps)
+          if not has_ended then
+            remember(era, era_place, here, keeps)
+          end
         end
       end
       if operation == REFUND then
@@ -285,7 +339,9 @@ while ARGV[argument] do
         local before = values[given] and unpacked(NUMBER, values[given]) or 0
         local left = cost_of_call - before
         local back = min(cost, left)
-        if back > 0 and moment > began and any(values, places, windows) then
+        if back > 0 and moment > era.began and any(values, places, windows) then
+          era.lowered = max(now, era.lowered)
+          keep_era(era, era_place, longest)
           for window = 1, windows do
             local meter = judges[window]
             states[window] = meter.kind.give_back(meter, states[window], moment, left, back)
@@ -299,7 +355,13 @@ while ARGV[argument] do
             end
           end
         end
-      elseif request and values[era] and values[request] and unpacked(NUMBER, values[request]) == number and can_fit(asked, windows, cost, shadow) then
+      elseif
+        request
+        and values[era_place]
+        and values[request]
+        and unpacked(NUMBER, values[request]) == era.number
+        and can_fit(asked, windows, cost, shadow)
+      then
         letter = 'R'
       elseif cost > 0 then
         for window = 1, windows do
@@ -321,7 +383,7 @@ while ARGV[argument] do
         end
       end
       if request and letter == 'A' and operation == TAKE and cost > 0 then
-        lasts = remember(era, number, lasts, began, request, keep)
+        remember(era, era_place, request, keep)
       end
       for window = 1, windows do
         if changed[window] then

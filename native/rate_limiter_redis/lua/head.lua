@@ -6,9 +6,9 @@
 -- A script is isolated, but not rolled back. So it reads and decides everything first, and writes last: either the
 -- first write is refused (OOM, READONLY, NOPERM) and nothing is written, or all writes succeed.
 --
--- KEYS    for each call: one for each window; for a refund, a reset or a call with a request id, that of the id's era; then
---         one for its request id, if it has one; then, with a receipt, one for what was given back; then one for each
---         call with a name that it reports. Keys may repeat.
+-- KEYS    for each call: one for each window; for a refund, a reset or a call with one of flags 1, 2 and 4, that of the
+--         id's era; then one for its request id, if it has one; then, with a receipt, one for what was given back; then
+--         one for each call with a name that it reports. Keys may repeat.
 -- ARGV    binary, big-endian, written by `wire.rs`:
 --   1     slack in ms, now in microseconds since 1970 (0: the server's clock), number of meters, 1 if KEYS repeat
 --   ...   the meters: kind, then the fields that the kind's file lists. A meter is a limit at a scale.
@@ -19,9 +19,11 @@
 --           with an era: the longest time for which a use counts in these windows, in ms, follows
 --           with a receipt: the moment and the cost of the call to give back follow
 --           flag 4: after those of flag 2, an argument with the calls to charge unless their names are known: for each the
---             time to remember its name, in ms, and for each window a list of (moment, amount)
+--             time to remember its name, in ms, the moment at which it was admitted, and for each window a list of
+--             (moment, amount)
 --           flag 2: one more argument for each window, empty or two lists of (moment, amount) to charge before the
---                   call is decided: the first is a lower bound on the usage, the second is added on top
+--                   call is decided, each after a moment. The first list is a lower bound on the usage, from a reply at its
+--                   moment or later; the second is added on top, and was admitted until its moment
 -- reply   an array: now; one string with a letter for each call; then for each window of each call its state under the
 --         limit of the call: nil if there is none, 0 if the key holds a value of another program; in an array of its own if
 --         the call was admitted and took nothing of this window, which would deny it if it was not in shadow mode. The caller calculates
@@ -30,8 +32,10 @@
 --           R repeated: its request id was admitted before, takes nothing   X a key holds a value of another program
 --
 -- A request id's key is for one cost and one choice of windows. Its value is the era in which the call was admitted, and
--- the moment: a refund or a reset begins another era of its id, which ends all request ids and receipts. An era is kept, by a key of its
--- own, for at least as long as its request ids are, and as what was used before it would have counted.
+-- the moment: a refund or a reset begins another era of its id, which ends all request ids and receipts. An era is kept,
+-- by a key of its own, for at least as long as its request ids are, and as what was used before it would have counted. It
+-- also says when the usage was last lowered, and each window reset: what a node restores or reports from before that
+-- does not count. A server that has this has not lost what came before, except by removing single keys.
 --
 -- A key's value is its whole state in absolute numbers, with the limit under which it was written; if nodes judge it by
 -- several limits, one state for each (see `limits.lua`). SET writes it with PX. Usage never lies in the future: usage

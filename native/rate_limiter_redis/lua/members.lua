@@ -21,8 +21,7 @@
 -- ARGV[6]  the share that the node uses: nodes
 -- ARGV[7]  and rank
 -- ARGV[8]  incarnations that have ended, each followed by a space
--- reply    the number of nodes, the granted share (nodes, rank), the incarnations of the other nodes, 1 if this node was
---          known, else 0
+-- reply    the number of nodes, the granted share (nodes, rank), the incarnations of the other nodes
 
 local key, node, keep, action, incarnation = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local uses = { tonumber(ARGV[6]), tonumber(ARGV[7]) }
@@ -115,4 +114,4 @@ if grant ~= uses[1] or part ~= uses[2] then
 end
 redis.call('ZADD', key, text(now), table.concat(record, ' '))
 redis.call('PEXPIRE', key, text(keep))
-return { nodes, grant, part, incarnations, is_known and 1 or 0 }
+return { nodes, grant, part, incarnations }

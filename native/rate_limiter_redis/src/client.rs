@@ -133,11 +133,6 @@ impl Client {
         }
     }
 
-    /// Begins a new epoch, since the server has lost its data.
-    pub(crate) fn advance_epoch(&self) {
-        self.context.advance_epoch();
-    }
-
     pub(crate) fn observe_heartbeat(&self, problem: Option<&str>) {
         self.context.observer.heartbeat(problem);
     }
@@ -178,6 +173,10 @@ impl Authority for Client {
 
     fn epoch(&self) -> u64 {
         self.context.epoch()
+    }
+
+    fn knows_resets(&self) -> bool {
+        true
     }
 
     fn same_server(&self, one: &[u8], other: &[u8]) -> bool {

@@ -37,8 +37,6 @@ struct Report {
     nodes: u32,
     grant: Share,
     ended: String,
-    /// Whether the former heartbeat of this node was there.
-    is_known: bool,
 }
 
 impl Heartbeat {
@@ -59,15 +57,12 @@ impl Heartbeat {
     /// another one, so that the former share is free for the others. Must be called several times within
     /// [`Members::keep`](rate_limiter_distributed::Members::keep), after which a silent node counts as gone, and more
     /// often until [`Members::is_settled`](rate_limiter_distributed::Members::is_settled).
-    ///
-    /// If the record of the former heartbeat is gone, the server has lost its data, for example by `FLUSHALL`: then a new
-    /// [epoch](rate_limiter_distributed::Authority::epoch) begins.
     pub fn beat(&self, client: &Arc<Client>) -> Result<(), Failure> {
         let (heartbeat, weak) = (self.clone(), Arc::downgrade(client));
         let has_joined = self.0.joined.load(Ordering::Relaxed);
         let done = move |reply| {
             if let Some(client) = weak.upgrade() {
-                heartbeat.answered(reply, has_joined, &client);
+                heartbeat.answered(reply, &client);
             }
         };
         let action = if has_joined { "stay" } else { "join" };
@@ -85,15 +80,12 @@ impl Heartbeat {
         self.0.problem.lock().clone()
     }
 
-    fn answered(&self, reply: Result<Value, Failure>, had_joined: bool, client: &Arc<Client>) {
+    fn answered(&self, reply: Result<Value, Failure>, client: &Arc<Client>) {
         let inner = &*self.0;
         match reply.map(|value| inner.read(&value)) {
             Ok(Some(report)) => {
                 inner.joined.store(true, Ordering::Relaxed);
                 self.set_problem(None, client);
-                if had_joined && !report.is_known {
-                    client.advance_epoch();
-                }
                 let has_ended = !report.ended.is_empty();
                 *inner.ended.lock() = report.ended;
                 if inner.members.report(report.nodes, report.grant) || has_ended {
@@ -152,7 +144,7 @@ impl Inner {
         let Value::Array(parts) = reply else {
             return None;
         };
-        let [Value::Int(live), Value::Int(among), Value::Int(rank), Value::Array(others), Value::Int(known)] =
+        let [Value::Int(live), Value::Int(among), Value::Int(rank), Value::Array(others)] =
             &parts[..]
         else {
             return None;
@@ -174,7 +166,6 @@ impl Inner {
                 rank: u32::try_from(*rank).ok()?,
             },
             ended,
-            is_known: *known == 1,
         })
     }
 }

@@ -11,6 +11,8 @@ use crate::slot;
 
 /// The servers, and which keys they own.
 pub(crate) enum Routes {
+    /// The servers are not known yet. This one is none: its queue takes all calls until then.
+    Starting(Arc<Server>),
     /// One server owns all keys.
     Single(Arc<Server>),
     /// Each slot has the number of its server, or [`NO_SERVER`].
@@ -33,7 +35,7 @@ pub(crate) struct RouteTable(ArcSwap<Routes>);
 impl Routes {
     pub(crate) fn server(&self, key: &[u8]) -> Option<&Arc<Server>> {
         match self {
-            Self::Single(server) => Some(server),
+            Self::Starting(server) | Self::Single(server) => Some(server),
             Self::Cluster { by_slot, servers } => {
                 let number = by_slot.get(usize::from(slot::of(key)))?;
                 servers.get(usize::from(*number))
@@ -49,14 +51,14 @@ impl Routes {
                 let number = |key| by_slot.get(usize::from(slot::of(key)));
                 number(one) == number(other)
             }
-            Self::Single(_) | Self::Unknown | Self::Stopped => true,
+            Self::Starting(_) | Self::Single(_) | Self::Unknown | Self::Stopped => true,
         }
     }
 
     /// Submits calls that are sent together, as far as they go to the same server. Returns those that were not
     /// accepted.
     pub(crate) fn submit_all(&self, calls: Vec<Pending>) -> Vec<(Pending, Failure)> {
-        if let Self::Single(server) = self {
+        if let Self::Starting(server) | Self::Single(server) = self {
             return server.submit_all(calls);
         }
         let mut by_server: Vec<(&Arc<Server>, Vec<Pending>)> = Vec::new();
@@ -83,7 +85,7 @@ impl Routes {
         let mut servers: Vec<_> = match self {
             Self::Single(server) => vec![server],
             Self::Cluster { servers, .. } => servers.iter().collect(),
-            Self::Unknown | Self::Stopped => Vec::new(),
+            Self::Starting(_) | Self::Unknown | Self::Stopped => Vec::new(),
         };
         servers.sort_by_cached_key(|server| server.endpoint().to_string());
         servers

@@ -139,7 +139,14 @@ fn write_keys<'a>(
 
 /// Returns whether the call reads or ends the era of its id.
 fn has_era(call: &Call) -> bool {
-    call.request_id.is_some() || !call.named.is_empty() || matches!(call.op, Op::Refund | Op::Reset)
+    call.request_id.is_some()
+        || !call.named.is_empty()
+        || matches!(call.op, Op::Refund | Op::Reset)
+        || has_charges(call)
+}
+
+fn has_charges(call: &Call) -> bool {
+    call.windows.iter().any(|window| window.charge.is_some())
 }
 
 fn era_key(call: &Call) -> Vec<u8> {
@@ -221,7 +228,7 @@ impl Run<'_> {
             call.request_id.is_none()
                 && call.receipt.is_none()
                 && call.named.is_empty()
-                && call.windows.iter().all(|window| window.charge.is_none())
+                && !has_charges(call)
         };
         let same = |(one, other): (&WindowCall, &WindowCall)| Arc::ptr_eq(&one.meter, &other.meter);
         self.count < u16::MAX
@@ -242,7 +249,7 @@ impl Run<'_> {
             named,
             ..
         } = self.call;
-        let charged = windows.iter().any(|window| window.charge.is_some());
+        let charged = has_charges(self.call);
         let shadow = shadow(windows);
         let mut argument = Vec::with_capacity(32);
         argument.push(receipt.map_or(code(*op), |_| GIVE_BACK));
@@ -305,7 +312,11 @@ const fn code(op: Op) -> u8 {
 
 fn portions(meter: &Meter, charge: &Charge) -> Vec<u8> {
     let mut argument = Vec::new();
-    for snapshot in [&charge.at_least, &charge.taken] {
+    for (moment, snapshot) in [
+        (charge.since, &charge.at_least),
+        (charge.until, &charge.taken),
+    ] {
+        put(&mut argument, moment.0 / 1_000, 7);
         put_portions(&mut argument, meter, snapshot.as_ref());
     }
     argument
@@ -329,6 +340,7 @@ fn names(named: &[NamedCharge], windows: &[WindowCall]) -> Vec<u8> {
     put(&mut argument, named.len() as u64, 2);
     for named in named {
         put(&mut argument, named.request_id.keep.as_millis_ceil(), 7);
+        put(&mut argument, named.at.0 / 1_000, 7);
         for (window, taken) in windows.iter().zip(&named.taken) {
             put_portions(&mut argument, &window.meter, taken.as_ref());
         }

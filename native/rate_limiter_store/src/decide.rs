@@ -161,7 +161,13 @@ impl Run<'_> {
         let call = self.call;
         for (window, asked) in windows.iter_mut().zip(&call.windows) {
             if let Some(charge) = asked.charge.as_ref().filter(|_| call.op != Op::Reset) {
-                window.charge(charge);
+                // A state from before a refund or reset is in this one already, or was lowered by it.
+                let is_known = self.state.ended > charge.since;
+                let at_least = charge.at_least.clone().filter(|_| !is_known);
+                window.charge(&Charge {
+                    at_least,
+                    ..charge.clone()
+                });
                 self.changed = true;
             }
         }
@@ -231,8 +237,8 @@ impl Run<'_> {
         for (window, taken) in windows.iter_mut().zip(&named.taken) {
             if taken.is_some() {
                 window.charge(&Charge {
-                    at_least: None,
                     taken: taken.clone(),
+                    ..Charge::default()
                 });
             }
         }

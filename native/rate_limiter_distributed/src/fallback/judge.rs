@@ -34,11 +34,15 @@ impl Fallback {
                 let named = Named {
                     request_id: name.clone(),
                     cost: question.cost,
+                    at: question.now,
                     tags: question.tags.to_vec(),
                     taken: shares.to_whole(&taken),
                 };
                 self.names.put(question.key, std::iter::once(named));
             }
+        }
+        if answer.allowed() {
+            self.admitted(question.now);
         }
         self.end(question, is_new);
         answer

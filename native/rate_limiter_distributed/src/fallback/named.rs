@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rate_limiter_core::{Join, Key, Known, Tag};
+use rate_limiter_core::{Join, Key, Known, Nanos, Tag};
 
 use crate::call::{NamedCharge, RequestId};
 
@@ -14,6 +14,8 @@ use crate::call::{NamedCharge, RequestId};
 pub(crate) struct Named {
     pub(super) request_id: RequestId,
     pub(super) cost: u64,
+    /// When it was admitted.
+    pub(super) at: Nanos,
     pub(super) tags: Vec<Tag>,
     /// What it has taken, in units of the whole limits.
     pub(super) taken: Known,
@@ -27,6 +29,8 @@ pub(crate) struct Report {
     /// Without the calls with names.
     pub(crate) unnamed: Known,
     pub(crate) named: Vec<Named>,
+    /// All of it was admitted by then.
+    pub(crate) until: Nanos,
 }
 
 /// The calls that are still to be reported, by key. Most outages have none.
@@ -48,6 +52,7 @@ impl Named {
         NamedCharge {
             request_id: self.request_id.clone(),
             cost: self.cost,
+            at: self.at,
             is_own: tags.iter().map(|tag| self.tags.contains(tag)).collect(),
             taken: tags.iter().map(|tag| taken(tag).flatten()).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Known, Select, Tag};
+use rate_limiter_core::{CallError, Known, Nanos, Select, Tag};
 
 use crate::authority::{Failure, Unsent};
 use crate::call::{Call, Charge, Op, WindowCall};
@@ -53,8 +53,12 @@ impl Inner {
         self.counters.pending.add();
         let lost = self.lost(in_flight);
         let send = |report: Option<Report>| {
-            let taken = report.as_ref().map(|report| &report.unnamed);
-            charge(&mut call.windows, &in_flight.tags, lost.as_ref(), taken);
+            charge(
+                &mut call.windows,
+                &in_flight.tags,
+                lost.as_ref(),
+                report.as_ref(),
+            );
             if let Some(report) = report {
                 let named = report.named.iter();
                 call.named = named.map(|named| named.charge(&in_flight.tags)).collect();
@@ -70,8 +74,9 @@ impl Inner {
         self.ask_fallback(in_flight, |question| self.fallback.report(question, send))
     }
 
-    /// Returns the state that the authority reported in an earlier epoch, and may have lost since.
-    fn lost(&self, in_flight: &InFlight) -> Option<Known> {
+    /// Returns the state that the authority reported in an earlier epoch, and may have lost since, with the time from which on
+    /// it has reported it.
+    fn lost(&self, in_flight: &InFlight) -> Option<(Known, Nanos)> {
         let InFlight {
             epoch,
             key,
@@ -79,9 +84,9 @@ impl Inner {
             made_at,
             ..
         } = *in_flight;
-        let lost = self.last_known.before_epoch(epoch, key, tags, made_at)?;
+        let (lost, since) = self.last_known.before_epoch(epoch, key, tags, made_at)?;
         self.clock.tick();
-        Some(lost.moved(self.clock.shown()))
+        Some((lost.moved(self.clock.shown()), since))
     }
 
     /// Returns the response to a request that was denied before and would still be.
@@ -104,17 +109,25 @@ impl Inner {
 }
 
 /// Puts on each window of a call the state that the authority may have lost, and this node's backlog.
-fn charge(windows: &mut [WindowCall], tags: &[Tag], lost: Option<&Known>, backlog: Option<&Known>) {
-    if lost.is_none() && backlog.is_none() {
+pub(super) fn charge(
+    windows: &mut [WindowCall],
+    tags: &[Tag],
+    lost: Option<&(Known, Nanos)>,
+    report: Option<&Report>,
+) {
+    if lost.is_none() && report.is_none() {
         return;
     }
     for (window, tag) in windows.iter_mut().zip(tags) {
-        let charge = Charge {
-            at_least: lost.and_then(|lost| lost.window(*tag).cloned()),
-            taken: backlog.and_then(|backlog| backlog.window(*tag).cloned()),
-        };
-        if charge != Charge::default() {
-            window.charge = Some(charge);
+        let at_least = lost.and_then(|(lost, _)| lost.window(*tag).cloned());
+        let taken = report.and_then(|report| report.unnamed.window(*tag).cloned());
+        if at_least.is_some() || taken.is_some() {
+            window.charge = Some(Charge {
+                at_least,
+                since: lost.map_or(Nanos(0), |(_, since)| *since),
+                taken,
+                until: report.map_or(Nanos(0), |report| report.until),
+            });
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Tag, Usage, Usages};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Select, Tag, Usage, Usages};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
-use crate::call::{Op, Receipt, Reply};
+use crate::call::{Call, Op, Receipt, Reply};
 use crate::options::OnOutage;
 use crate::request::{Response, Source, Verdict};
 
 use super::in_flight::{serial, InFlight};
 use super::inner::Inner;
+use super::request::charge;
 
 impl Inner {
     /// Returns the response to a request that was sent.
@@ -79,6 +80,7 @@ impl Inner {
     pub(super) fn adopt(&self, in_flight: &InFlight, reply: Reply) {
         let InFlight { key, epoch, .. } = *in_flight;
         self.clock.set(reply.now);
+        let missing = self.missing(in_flight, &reply);
         let states = reply.windows.into_iter().map(|window| window.state);
         let known = Known {
             at: reply.now,
@@ -97,6 +99,48 @@ impl Inner {
         if let (Op::Refund | Op::Reset, Some(denials)) = (in_flight.op, &self.denials) {
             denials.end(key);
         }
+        if let Some(missing) = missing {
+            self.restore(in_flight, &missing);
+        }
+    }
+
+    /// Returns the state that this node knows of the key, if a reply has less used. Another node has given back or reset, or
+    /// the authority has lost the key.
+    fn missing(&self, in_flight: &InFlight, reply: &Reply) -> Option<Known> {
+        let InFlight { key, epoch, .. } = *in_flight;
+        let is_later = self.authority.epoch() != epoch || self.scale() != in_flight.scale;
+        let lowers = matches!(in_flight.op, Op::Refund | Op::Reset);
+        if is_later || lowers || !self.authority.knows_resets() {
+            return None;
+        }
+        let select = Select::Tags(&in_flight.tags);
+        let known = self.last_known.peek(epoch, key, select, 0);
+        let mut windows = known.usages().iter().zip(&reply.windows);
+        // A unit may be due to rounding.
+        let has_less = windows.any(|((_, known), window)| {
+            let reported = window.usage;
+            reported.max == known.max && reported.remaining > known.remaining.saturating_add(1)
+        });
+        has_less
+            .then(|| self.last_known.reported(epoch, key, &in_flight.tags))
+            .flatten()
+    }
+
+    /// Has the authority count what this node knows, unless it knows of a reset or refund. Nobody waits for the reply: the
+    /// next one about the key tells.
+    fn restore(&self, in_flight: &InFlight, missing: &Known) {
+        let plan = self.plan.load();
+        let mut call = Call {
+            op: Op::Peek,
+            cost: 0,
+            receipt: None,
+            ..in_flight.call(&plan, None)
+        };
+        let since = self.last_known.reported_since(in_flight.epoch);
+        let lost = (missing.clone(), since);
+        charge(&mut call.windows, &in_flight.tags, Some(&lost), None);
+        // If it is not sent, the key begins anew.
+        let _ = self.authority.send(call, Box::new(drop));
     }
 
     fn remember_denial(&self, in_flight: &InFlight, answer: &Answer, clock: u64) {
@@ -149,7 +193,7 @@ impl Inner {
         }
     }
 
-    /// Returns a response, and counts it if the request was to take.
+    /// Returns a response. It counts once somebody has received it.
     pub(super) fn respond(
         &self,
         in_flight: &InFlight,
@@ -159,25 +203,20 @@ impl Inner {
         let verdict = answer
             .as_ref()
             .map_or(Verdict::Unavailable, |answer| verdict(in_flight.op, answer));
-        let mut passed = Vec::new();
+        let (mut passed, mut counts_for) = (Vec::new(), None);
         if in_flight.op == Op::Take {
             let binding = answer.as_ref().map(|answer| answer.binding().0);
-            let first = in_flight.tags.first().copied();
-            if let Some(tag) = binding.or(first) {
-                self.counters.respond(tag, source, verdict);
-            }
-            if let (Some(answer), Verdict::Allowed) = (&answer, verdict) {
-                for (tag, _) in answer.usages().iter().filter(|(_, own)| own.would_deny()) {
-                    self.counters.would_deny(*tag);
-                }
-                if let Some(share) = self.threshold {
-                    passed = self.passed(in_flight, answer, share);
-                }
+            counts_for = binding.or(in_flight.tags.first().copied());
+            if let (Some(share), Some(answer), Verdict::Allowed) =
+                (self.threshold, &answer, verdict)
+            {
+                passed = self.passed(in_flight, answer, share);
             }
         }
         Response {
             verdict,
             source,
+            counts_for,
             receipt: None,
             answer,
             scale: in_flight.scale,

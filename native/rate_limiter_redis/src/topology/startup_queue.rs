@@ -20,7 +20,7 @@ pub(super) struct StartupQueue {
 impl StartupQueue {
     pub(super) fn open(discovery: &Discovery) -> Self {
         let (queue, submissions) = Server::detached(&discovery.context, Endpoint::tcp("", 0));
-        discovery.routes.set(Routes::Single(queue));
+        discovery.routes.set(Routes::Starting(queue));
         let routes = Arc::clone(&discovery.routes);
         Self {
             submissions,

@@ -28,6 +28,23 @@ fn config(group: &Sentinel, name: &str) -> Config {
     }
 }
 
+#[test]
+fn no_server_is_shown_before_a_sentinel_has_named_one() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let topology = Topology::Sentinel {
+        sentinels: vec![Endpoint::tcp("127.0.0.1", port)],
+        group: Sentinel::GROUP.to_owned(),
+        credentials: Credentials::default(),
+        tls: SentinelTls::Same,
+    };
+    let caller = Caller::with(Config {
+        topology,
+        ..with_long_timeout(Endpoint::tcp("127.0.0.1", port))
+    });
+    assert_eq!(caller.client.status().servers, []);
+}
+
 /// Makes calls until the promoted replica answers. None of them takes long.
 fn assert_follows(caller: &Caller, group: &Sentinel) {
     let replica = group.replica.endpoint().to_string();

@@ -57,7 +57,8 @@ fn lost_usage_is_restored_up_to_the_last_known_state() {
             let mut call = limiter.build(Op::Take, "ann", &[tag], 1);
             call.windows[0].charge = Some(Charge {
                 at_least: Some(before.state.clone()),
-                taken: None,
+                since: Nanos(START),
+                ..Charge::default()
             });
             call
         };
@@ -79,8 +80,9 @@ fn usage_of_an_outage_is_charged_before_the_call_even_if_it_is_denied() {
         let charging = |limiter: &RedisLimiter, cost| {
             let mut call = limiter.build(Op::Take, "ann", &[tag], cost);
             call.windows[0].charge = Some(Charge {
-                at_least: None,
                 taken: Some(taken.clone()),
+                until: Nanos(START),
+                ..Charge::default()
             });
             call
         };
@@ -106,6 +108,7 @@ fn named(limiter: &mut RedisLimiter, id: &str, own: &[u64], cost: u64) -> NamedC
     NamedCharge {
         request_id: request_id(id),
         cost,
+        at: Nanos(START),
         is_own: tags().iter().map(|tag| own.contains(tag)).collect(),
         taken: taken
             .map(|(row, tag)| own.contains(&tag).then_some(row.state))
@@ -167,8 +170,9 @@ fn a_named_call_travels_with_what_has_no_name() {
     let mut report = limiter.build(Op::Take, "ann", &tags(), 1);
     for (window, taken) in report.windows.iter_mut().zip(&name.taken) {
         window.charge = Some(Charge {
-            at_least: None,
             taken: taken.clone(),
+            until: Nanos(START),
+            ..Charge::default()
         });
     }
     report.named = vec![name];

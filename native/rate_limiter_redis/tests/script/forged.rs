@@ -114,7 +114,9 @@ fn check(
         let mut call = limiter.build(op, "ann", &[tag], cost);
         call.windows[0].charge = charge.map(|state| Charge {
             at_least: Some(state.clone()),
+            since: Nanos(START),
             taken: Some(state),
+            until: Nanos(START),
         });
         let calls = [
             limiter.build(Op::Take, "bob", &[tag], 0),
@@ -227,10 +229,17 @@ fn a_value_that_no_request_wrote_is_not_a_remembered_request() {
 fn a_forged_era_concerns_the_calls_that_need_it_alone() {
     let mut limiter = RedisLimiter::new(&limits());
     let key = limiter.key(0).replace(":w0~b", ":!");
-    let huge = [0xFF; 21];
+    // The head of an era, without the resets that it announces.
+    let cut = [vec![0; 28], vec![9; 5]].concat();
     let hash = || vec![b"HSET".to_vec(), b"field".to_vec(), b"value".to_vec()];
     let set = |value: &[u8]| vec![b"SET".to_vec(), value.to_vec()];
-    for command in [hash(), set(b""), set(b"something else"), set(&huge)] {
+    for command in [
+        hash(),
+        set(b""),
+        set(b"something else"),
+        set(&[0xFF; 28]),
+        set(&cut),
+    ] {
         limiter.run::<()>(&["FLUSHALL"]);
         let mut words = command.clone();
         words.insert(1, key.clone().into_bytes());
@@ -240,15 +249,18 @@ fn a_forged_era_concerns_the_calls_that_need_it_alone() {
             id: b"payment".to_vec().into(),
             keep: Nanos(60 * SECOND),
         });
+        let mut charging = limiter.build(Op::Take, "ann", &[0], 1);
+        charging.windows[0].charge = Some(Charge::default());
         let calls = [
             limiter.build(Op::Take, "ann", &[0], 1),
             limiter.build(Op::Reset, "ann", &[0], 0),
             limiter.build(Op::Refund, "ann", &[0], 1),
+            charging,
         ];
         let calls: Vec<&Call> = [&named].into_iter().chain(&calls).collect();
         let answers = limiter.send(&calls, Some(START));
         let foreign = |at: usize| matches!(&answers[at], Err(Failure::Foreign(_)));
-        assert!(foreign(0) && foreign(3), "{answers:?}");
+        assert!(foreign(0) && foreign(3) && foreign(4), "{answers:?}");
         assert!(answers[1].is_ok());
         assert_eq!(answers[2], Err(Failure::Foreign(key.as_str().into())));
     }

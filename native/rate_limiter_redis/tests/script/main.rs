@@ -16,11 +16,13 @@ mod fixture;
 mod forged;
 mod laws;
 mod lean;
+mod lowered;
 mod memory;
 mod redis_limiter;
 mod requests;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod several;
+mod several_receipts;
 mod traps;
 mod vectors;

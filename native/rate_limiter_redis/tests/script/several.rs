@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
-use rate_limiter_core::{Algorithm, Limit, Tag, Usage};
+use rate_limiter_core::{Algorithm, Limit, Nanos, Tag, Usage};
 use rate_limiter_distributed::{Charge, Op, Reply};
 
 use crate::fixture::{allowed, limits as fixture_limits, SECOND, START};
@@ -404,14 +404,16 @@ fn usage_that_a_node_reports_counts_under_each_limit() {
             (
                 Charge {
                     at_least: Some(four.clone()),
-                    taken: None,
+                    since: Nanos(START),
+                    ..Charge::default()
                 },
                 [16, 6],
             ),
             (
                 Charge {
-                    at_least: None,
                     taken: Some(four.clone()),
+                    until: Nanos(START),
+                    ..Charge::default()
                 },
                 [12, 2],
             ),

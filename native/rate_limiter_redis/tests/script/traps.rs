@@ -127,7 +127,6 @@ fn a_call_that_takes_nothing_writes_nothing() {
             (Op::Peek, "bob", 1),
             (Op::Refund, "bob", 1),
             (Op::Refund, "ann", 0),
-            (Op::Reset, "bob", 0),
         ] {
             for tag in &all {
                 let call = limiter.build(op, id, &[*tag], cost);

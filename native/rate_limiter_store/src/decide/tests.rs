@@ -160,6 +160,7 @@ fn lost_usage_is_restored_and_that_of_an_outage_is_added() {
     charged.windows[0].charge = Some(Charge {
         at_least: debt(3),
         taken: debt(2),
+        ..Charge::default()
     });
     assert_eq!(key.run(charged.clone()).windows[0].usage.remaining, 5);
     // What is known already is not restored again, and a bucket never holds more than fits.
@@ -167,6 +168,29 @@ fn lost_usage_is_restored_and_that_of_an_outage_is_added() {
     key.take(&limit, 3);
     let reply = key.run(charged);
     assert_eq!(reply.windows[0].usage.reset_after, Nanos(10 * SECOND));
+}
+
+#[test]
+fn a_state_from_before_a_refund_or_reset_is_not_restored() {
+    for (op, cost, left) in [(Op::Reset, 0, 10), (Op::Refund, 3, 8)] {
+        let (mut key, limit) = (
+            Key::new(),
+            Limit::token_bucket(10, Duration::from_hours(10)),
+        );
+        key.take(&limit, 5);
+        key.run(call(op, &limit, cost));
+        let mut charged = call(Op::Peek, &limit, 0);
+        for (since, left) in [(START - 1, left), (START + SECOND, 5)] {
+            charged.windows[0].charge = Some(Charge {
+                at_least: Some(Snapshot::Bucket {
+                    debt: Nanos(5 * HOUR),
+                }),
+                since: Nanos(since),
+                ..Charge::default()
+            });
+            assert_eq!(key.run(charged.clone()).windows[0].usage.remaining, left);
+        }
+    }
 }
 
 #[test]
@@ -184,6 +208,7 @@ fn a_named_call_of_an_outage_is_charged_once() {
             keep: Nanos(60 * SECOND),
         },
         cost: 4,
+        at: Nanos(START),
         is_own: vec![true],
         taken: vec![Some(uses)],
     });

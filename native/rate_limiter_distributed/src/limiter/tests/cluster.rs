@@ -78,6 +78,11 @@ impl Cluster {
         self.server.lose_data();
     }
 
+    /// The server forgets all keys, and stays connected.
+    pub(super) fn forget(&self) {
+        self.server.forget();
+    }
+
     pub(super) fn reconnect(&self) {
         self.server.new_epoch();
     }
@@ -142,12 +147,15 @@ impl Node {
 
     pub(super) fn submit_request(&self, request: Request<'static>) -> Arc<Mutex<Vec<Response>>> {
         let responses = Arc::new(Mutex::new(Vec::new()));
-        let done = {
-            let responses = Arc::clone(&responses);
-            move |response| responses.lock().push(response)
+        let receive = {
+            let (responses, limiter) = (Arc::clone(&responses), self.limiter.clone());
+            move |response| {
+                limiter.count(&response);
+                responses.lock().push(response);
+            }
         };
-        let known = self.limiter.submit(request, done);
-        responses.lock().extend(known.expect("all windows"));
+        let known = self.limiter.submit(request, receive.clone());
+        known.expect("all windows").into_iter().for_each(receive);
         self.uplink.run();
         responses
     }

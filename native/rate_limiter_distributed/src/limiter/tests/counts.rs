@@ -8,7 +8,7 @@ use crate::call::Op;
 use crate::options::OnOutage;
 use crate::stats::SharedWindowStats;
 
-use super::cluster::{Cluster, Node, SECOND};
+use super::cluster::{request, Cluster, Node, SECOND};
 use super::uplink::Network;
 
 fn counted(node: &Node) -> SharedWindowStats {
@@ -76,6 +76,23 @@ fn requests_without_an_answer_count_as_unavailable() {
     node.request(1, Op::Peek, 1);
     let window = counted(node);
     assert_eq!((window.fallback, window.unavailable), (decisions(0, 0), 1));
+}
+
+#[test]
+fn a_call_whose_caller_did_not_wait_counts_by_the_response_that_it_got() {
+    let cluster = Cluster::of_buckets(2, OnOutage::Share);
+    let node = &cluster.nodes[0];
+    cluster.set_network(Network::Delayed);
+    let known = node.limiter.submit(request(1, Op::Take, 1), drop);
+    assert!(known.expect("its window").is_none());
+    let here = node.limiter.decide_locally(request(1, Op::Take, 1));
+    node.limiter.count(&here.expect("its window"));
+    node.uplink.deliver(Network::Up);
+    let window = counted(node);
+    assert_eq!(
+        (window.authority, window.fallback),
+        (decisions(0, 0), decisions(1, 0))
+    );
 }
 
 /// The threshold of these nodes is 80 %: 10 of the 12 tokens.

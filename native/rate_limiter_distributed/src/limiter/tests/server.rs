@@ -1,6 +1,6 @@
 //! An authority that decides as a script in a server would: one call after the other, by its own clock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -28,6 +28,9 @@ struct State {
     epoch: u64,
     /// The names of the calls that were admitted, with their keys, costs and windows.
     names: HashSet<CallName>,
+    /// When the usage of a key was last lowered, and each of its windows reset.
+    lowered: HashMap<Key, Nanos>,
+    resets: HashMap<(Key, Tag), Nanos>,
 }
 
 type CallName = (Vec<u8>, Vec<u8>, u64, Vec<Tag>);
@@ -49,20 +52,30 @@ impl Server {
                 opened,
                 epoch: 1,
                 names: HashSet::new(),
+                lowered: HashMap::new(),
+                resets: HashMap::new(),
             }),
         }
     }
 
     /// Forgets all states, in a new epoch.
     pub(super) fn lose_data(&self) {
+        self.forget();
+        self.new_epoch();
+    }
+
+    /// Forgets all states, and nobody is told.
+    pub(super) fn forget(&self) {
         let options = Options {
             clock: Clock::Manual(Arc::clone(&self.clock)),
             ..Options::default()
         };
         let opened = self.limiter.open(&self.limits, options);
-        self.state.lock().opened = opened.expect("valid limits");
-        self.state.lock().names.clear();
-        self.new_epoch();
+        let mut state = self.state.lock();
+        state.opened = opened.expect("valid limits");
+        state.names.clear();
+        state.lowered.clear();
+        state.resets.clear();
     }
 
     pub(super) fn new_epoch(&self) {
@@ -141,12 +154,30 @@ impl Server {
         let answer = match call.op {
             Op::Take => limiter.check_all(epoch, key, select, cost),
             Op::Peek => limiter.peek_all(epoch, key, select, cost),
-            Op::Refund => limiter.refund(epoch, key, select, cost),
-            Op::Reset => limiter
+            Op::Refund => {
+                self.state.lock().lowered.insert(key, self.clock.now());
+                limiter.refund(epoch, key, select, cost)
+            }
+            Op::Reset => self
+                .end(key, select)
+                .limiter
                 .reset(epoch, key, select)
                 .and_then(|()| limiter.peek_all(epoch, key, select, 0)),
         };
         answer.expect("windows of the limiter")
+    }
+
+    /// Records a reset.
+    fn end(&self, key: Key, select: Select) -> &Self {
+        let (now, mut state) = (self.clock.now(), self.state.lock());
+        state.lowered.insert(key, now);
+        let selected = |tag: &Tag| match select {
+            Select::All => true,
+            Select::Tags(tags) => tags.contains(tag),
+        };
+        let reset = self.limits.iter().map(|(tag, _)| *tag).filter(selected);
+        state.resets.extend(reset.map(|tag| ((key, tag), now)));
+        self
     }
 
     fn charge_named(&self, call: &Call, key: Key, named: &NamedCharge, tags: &[Tag]) {
@@ -164,8 +195,9 @@ impl Server {
         if self.state.lock().names.insert(name) {
             for ((window, tag), taken) in call.windows.iter().zip(tags).zip(&named.taken) {
                 let charge = Charge {
-                    at_least: None,
                     taken: taken.clone(),
+                    until: named.at,
+                    ..Charge::default()
                 };
                 let window = WindowCall {
                     charge: Some(charge),
@@ -184,11 +216,19 @@ impl Server {
             at: self.clock.now(),
             windows: vec![(tag, state.clone())],
         };
-        if let Some(least) = &charge.at_least {
+        let (lowered, reset) = {
+            let state = self.state.lock();
+            let of = |moment: Option<&Nanos>| moment.copied().unwrap_or_default();
+            (
+                of(state.lowered.get(&key)),
+                of(state.resets.get(&(key, tag))),
+            )
+        };
+        if let Some(least) = charge.at_least.as_ref().filter(|_| lowered <= charge.since) {
             let imported = limiter.import(epoch, key, &known(least), Import::AtLeast);
             imported.expect("a window of the limiter");
         }
-        if let Some(taken) = &charge.taken {
+        if let Some(taken) = charge.taken.as_ref().filter(|_| reset <= charge.until) {
             let stored = limiter.snapshot(epoch, key, Select::Tags(&[tag]));
             let stored = stored.expect("a window of the limiter");
             let mut sum = known(taken).with(stored.as_ref(), Join::Sum);

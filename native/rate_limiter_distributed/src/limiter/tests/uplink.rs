@@ -129,4 +129,8 @@ impl Authority for Uplink {
     fn epoch(&self) -> u64 {
         self.server.epoch()
     }
+
+    fn knows_resets(&self) -> bool {
+        true
+    }
 }
