@@ -23,7 +23,7 @@ defmodule RateLimiter.Agreement do
   @commit Regex.replace(comment, File.read!(@commit_lua), "")
 
   # Changes with the format in Redis and with the meaning of a state: nodes of another format form another group.
-  @format 2
+  @format 3
 
   # Nodes that all restart within this time continue from the last agreed step.
   @keep_windows 60

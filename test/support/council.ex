@@ -42,8 +42,8 @@ defmodule RateLimiter.Support.Council do
     }
   end
 
-  @doc "Contributes an observation of the node at `now` and returns its view."
-  def meet(council, node, observation, now, urgent? \\ false) do
+  @doc "Contributes an observation of the node at `now` and returns its view. It may stay away for so many windows."
+  def meet(council, node, observation, now, urgent? \\ false, away \\ 0) do
     meet = %Meet{
       now_ms: now,
       interval: @span,
@@ -51,6 +51,7 @@ defmodule RateLimiter.Support.Council do
       node: node.name,
       epoch: node.epoch,
       urgent?: urgent?,
+      away: away,
       observation: observation,
       heartbeat: %Heartbeat{
         node: node.name,

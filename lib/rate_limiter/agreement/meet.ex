@@ -14,6 +14,8 @@ defmodule RateLimiter.Agreement.Meet do
     :epoch,
     :observation,
     urgent?: false,
+    # For how many windows the node may stay away.
+    away: 0,
     # Set by tests. 0 is the server's own time.
     now_ms: 0
   ]
@@ -26,6 +28,7 @@ defmodule RateLimiter.Agreement.Meet do
           epoch: non_neg_integer,
           observation: Observation.t(),
           urgent?: boolean,
+          away: 0..10,
           now_ms: non_neg_integer
         }
 
@@ -42,7 +45,8 @@ defmodule RateLimiter.Agreement.Meet do
       Heartbeat.write(meet.heartbeat),
       "#{meet.epoch}",
       if(meet.urgent?, do: "urgent", else: ""),
-      "#{observation.elapsed_ms}" | counts
+      "#{observation.elapsed_ms}",
+      "#{meet.away}" | counts
     ]
   end
 end

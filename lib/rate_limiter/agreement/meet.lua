@@ -1,6 +1,7 @@
 -- Contributes a node's observation of a subsystem, and returns the agreed step and whether a window is to be stepped.
 --
--- KEYS[1]  hash "nodes": for each node "<window> <heartbeat>", the window in which it met last, and its heartbeat
+-- KEYS[1]  hash "nodes": for each node "<window> <heartbeat>", the window in which it met last, or until which it may
+--          stay away, and its heartbeat
 -- KEYS[2]  hash "agreed": "epoch", the number of steps; "window", the last stepped window; "entry", the last step
 -- KEYS[3]  hash "open": counters of contributions that wait for the end of their window; "window" in which it was
 --          opened; "since"
@@ -12,7 +13,8 @@
 -- ARGV[6]  the epoch that the node knows
 -- ARGV[7]  "urgent" if the present window's step must not wait for its end
 -- ARGV[8]  the time span of the contribution in milliseconds
--- ARGV[9]  and following: names and values of counters
+-- ARGV[9]  for how many windows the node may stay away, up to 10
+-- ARGV[10] and following: names and values of counters
 -- Reply    time; window; window to step, or -1; 1 if no node has stepped for some windows; epoch; the entry, if the
 --          node needs it; live nodes with heartbeats; counters for the step
 --
@@ -32,12 +34,13 @@ local function number(key, field)
   return tonumber(redis.call('HGET', key, field) or nil)
 end
 
--- A node that did not meet for two windows is gone. A window in the future is from a server whose clock was ahead.
-redis.call('HSET', nodes, ARGV[4], text(window) .. ' ' .. ARGV[5])
+-- A node that did not meet for two windows is gone, unless it said so. A window farther in the future is from a server
+-- whose clock was ahead.
+redis.call('HSET', nodes, ARGV[4], text(window + tonumber(ARGV[9])) .. ' ' .. ARGV[5])
 local live, all = {}, redis.call('HGETALL', nodes)
 for at = 1, #all, 2 do
   local met = tonumber(string.match(all[at + 1], '^%d+'))
-  if met and met <= window and met >= window - 2 then
+  if met and met <= window + 10 and met >= window - 2 then
     live[#live + 1] = all[at]
     live[#live + 1] = string.match(all[at + 1], '^%d+ (.*)$')
   else
@@ -64,7 +67,7 @@ if not opened then
   opened = window
   redis.call('HSET', open, 'window', text(window), 'since', text(now - tonumber(ARGV[8])))
 end
-for at = 9, #ARGV, 2 do
+for at = 10, #ARGV, 2 do
   redis.call('HINCRBY', open, ARGV[at], ARGV[at + 1])
 end
 redis.call('PEXPIRE', open, keep)

@@ -6,6 +6,10 @@ defmodule RateLimiter.Agreement.Participant do
   # nodes; `commit` takes a step for all of them, if it is this node's turn. If one of them fails, the node steps alone:
   # from the scale in force, with its own observation. Other nodes may have counted that observation, too, but this
   # node has nothing else to decide by.
+  #
+  # A lone node at which nothing happens has nothing to contribute and nobody to hear of. If the agreed scale holds nothing
+  # back either, it meets in one window of ten, and says so to nodes that join. It still looks in each window, and meets
+  # as soon as something happens.
 
   alias RateLimiter.Adaptive.Decision
   alias RateLimiter.Agreement
@@ -27,6 +31,8 @@ defmodule RateLimiter.Agreement.Participant do
     :pending,
     epoch: 0,
     nodes: 1,
+    # The windows in a row in which nothing has happened here.
+    quiet: 0,
     status: :new,
     # Errors of Redis that were explained since this node is alone.
     refusals: [],
@@ -39,6 +45,9 @@ defmodule RateLimiter.Agreement.Participant do
 
   # If clocks disagree by more than this, the agreed step is in the future: the law restarts.
   @max_clock_step_ms 10_000
+
+  # Of so many quiet windows a node meets in one, after the first so many.
+  @quiet_windows 10
 
   @doc "Returns the participant of a subsystem, or `nil` without an agreement."
   @spec new(Table.t(), atom) :: t | nil
@@ -61,13 +70,11 @@ defmodule RateLimiter.Agreement.Participant do
   def tick(%__MODULE__{pending: nil} = participant, loop, urgent?) do
     {loop, seen} = Observe.look(loop)
     loop = Observe.reflect(loop, seen)
-    contribution = %{observation: seen.observation, urgent?: urgent?}
-    argv = participant |> meet(loop, contribution) |> Meet.to_argv()
+    participant = listen(participant, seen.observation, urgent?)
 
-    case Agreement.meet(participant.agreement, participant.keys, argv) do
-      {:sent, reference} -> {%{participant | pending: {reference, :meet, contribution}}, loop}
-      {:error, reason} -> step_alone(participant, loop, contribution, reason)
-    end
+    if rests?(participant, loop) and rem(participant.quiet, @quiet_windows) != 0,
+      do: {participant, loop},
+      else: contribute(participant, loop, %{observation: seen.observation, urgent?: urgent?})
   end
 
   # Requested again after the reply.
@@ -77,6 +84,35 @@ defmodule RateLimiter.Agreement.Participant do
   def tick(%{pending: {_reference, _request, contribution}} = participant, loop, false) do
     {participant, loop} = step_alone(%{participant | pending: nil}, loop, contribution, :lost)
     tick(participant, loop, false)
+  end
+
+  defp listen(participant, observation, urgent?) do
+    quiet = if urgent? or happens?(observation), do: 0, else: participant.quiet + 1
+    %{participant | quiet: quiet}
+  end
+
+  defp happens?(%{fresh: fresh, earlier: earlier} = observation) do
+    done = for work <- [fresh, earlier], do: work.ok + work.errors + work.timeouts + work.rejected
+
+    observation.asked + observation.in_flight + Enum.sum(done) > 0 or
+      observation.pain != %{} or observation.pleasure != %{}
+  end
+
+  defp rests?(
+         %{status: :agreed, nodes: 1, quiet: quiet, entry: %Entry{decision: decision}},
+         loop
+       ),
+       do: quiet >= @quiet_windows and decision.scale >= min(1.0, loop.config.ceiling)
+
+  defp rests?(_participant, _loop), do: false
+
+  defp contribute(participant, loop, contribution) do
+    argv = participant |> meet(loop, contribution) |> Meet.to_argv()
+
+    case Agreement.meet(participant.agreement, participant.keys, argv) do
+      {:sent, reference} -> {%{participant | pending: {reference, :meet, contribution}}, loop}
+      {:error, reason} -> step_alone(participant, loop, contribution, reason)
+    end
   end
 
   @doc "Handles a reply. A reply to an older request changes nothing."
@@ -144,6 +180,7 @@ defmodule RateLimiter.Agreement.Participant do
     %{participant | nodes: nodes, ahead_ms: view.at_ms - Table.now_ms(table)}
   end
 
+  # A node that stays away knows nothing newer than the agreed step, however old that is, as if it was new.
   defp act(participant, loop, view, contribution) do
     case View.action(view, node_state(participant, loop, contribution)) do
       :adopt -> adopt(%{participant | deferred: 0}, loop, view.entry)
@@ -163,6 +200,7 @@ defmodule RateLimiter.Agreement.Participant do
     participant
     |> Map.take([:epoch, :status, :deferred])
     |> Map.merge(%{scale: scale(loop), urgent?: contribution.urgent?})
+    |> Map.update!(:status, &if(rests?(participant, loop), do: :new, else: &1))
   end
 
   ## A step for all nodes
@@ -285,6 +323,7 @@ defmodule RateLimiter.Agreement.Participant do
       node: participant.agreement.node,
       epoch: participant.epoch,
       urgent?: urgent?,
+      away: if(rests?(participant, loop), do: @quiet_windows, else: 0),
       observation: observation,
       heartbeat: %Heartbeat{
         node: participant.agreement.label,

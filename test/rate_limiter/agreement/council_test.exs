@@ -43,6 +43,22 @@ defmodule RateLimiter.Agreement.CouncilTest do
   defp scales(nodes), do: nodes |> Map.values() |> Enum.map(& &1.scale) |> Enum.uniq()
   defp epochs(nodes), do: nodes |> Map.values() |> Enum.map(& &1.epoch) |> Enum.uniq()
 
+  test "a node that stays away is counted for as long as it said, and two windows more",
+       context do
+    council = Council.new(context.server)
+    [here, there] = for name <- names(2), do: Council.node(council, name)
+    at = fn window -> @start + window * Council.span() end
+    Council.meet(council, here, asked(0), at.(0), false, 10)
+
+    for {window, nodes} <- [{0, 2}, {5, 2}, {12, 2}, {13, 1}] do
+      assert length(Council.meet(council, there, asked(0), at.(window)).nodes) == nodes
+    end
+
+    # From a server whose clock was ahead.
+    Council.meet(council, here, asked(0), at.(30), false, 10)
+    assert length(Council.meet(council, there, asked(0), at.(14)).nodes) == 1
+  end
+
   test "any set of live nodes takes exactly one step per window, and all adopt it at their next turn",
        %{
          server: server

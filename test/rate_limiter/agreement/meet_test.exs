@@ -14,10 +14,11 @@ defmodule RateLimiter.Agreement.MeetTest do
   }
 
   test "the arguments stand in the order that meet.lua reads" do
-    assert [now, interval, keep, node, heartbeat, epoch, urgent, elapsed | counts] =
-             Meet.to_argv(%{@meet | now_ms: 9})
+    assert [now, interval, keep, node, heartbeat, epoch, urgent, elapsed, away | counts] =
+             Meet.to_argv(%{@meet | now_ms: 9, away: 5})
 
-    assert {now, interval, keep, node, epoch, elapsed} == {"9", "1", "2", "n", "3", "4"}
+    assert {now, interval, keep, node, epoch} == {"9", "1", "2", "n", "3"}
+    assert {elapsed, away} == {"4", "5"}
     assert Heartbeat.read(heartbeat) == {:ok, @meet.heartbeat}
     assert urgent == ""
     assert rem(length(counts), 2) == 0
@@ -34,7 +35,7 @@ defmodule RateLimiter.Agreement.MeetTest do
   test "counters are names and whole numbers in turn" do
     argv = Meet.to_argv(%{@meet | observation: %Observation{elapsed_ms: 4, asked: 12, denied: 5}})
 
-    pairs = argv |> Enum.drop(8) |> Enum.chunk_every(2)
+    pairs = argv |> Enum.drop(9) |> Enum.chunk_every(2)
     for [name, count] <- pairs, do: assert(name != "" and count == "#{String.to_integer(count)}")
     counts = Enum.map(pairs, &List.last/1)
     assert "12" in counts and "5" in counts

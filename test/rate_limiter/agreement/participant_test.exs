@@ -6,7 +6,7 @@ defmodule RateLimiter.Agreement.ParticipantTest do
   import RateLimiter.Support.Team, only: [agreed?: 2, await_steps: 1, hurt_until: 3]
 
   alias RateLimiter.Adaptive.Decision
-  alias RateLimiter.Support.{ScriptedLaw, Team}
+  alias RateLimiter.Support.{Redis, ScriptedLaw, Team}
   alias RateLimiter.Test.Clock
   alias RateLimiter.VSM.{Gate, Subsystem}
 
@@ -83,6 +83,29 @@ defmodule RateLimiter.Agreement.ParticipantTest do
     # A node that is held up steps alone.
     work = if limit == 200.0, do: work, else: %{ok: 0, errors: 0}
     observed?(key, {ok + work.ok, errors + work.errors}, steps - 1)
+  end
+
+  test "a lone node at which nothing happens meets in one window of ten, until something does or another joins",
+       context do
+    one = node(context, 1, Team.direct(context.name))
+    eventually(fn -> agreed?([one], 1) end)
+
+    # In ten windows it would meet and step ten times.
+    eventually(fn ->
+      before = meetings(context.server)
+      Process.sleep(10 * 250)
+      meetings(context.server) - before < 10
+    end)
+
+    hurt_until(one, 0.8, fn -> Team.metrics(one).scale < 0.5 end)
+    eventually(fn -> Team.metrics(one).scale == 1.0 end)
+    two = node(context, 2, Team.direct(context.name))
+    eventually(fn -> agreed?([one, two], 2) end)
+  end
+
+  defp meetings(server) do
+    [_line, calls] = Regex.run(~r/calls=(\d+)/, Redis.info(server, "cmdstat_eval"))
+    String.to_integer(calls)
   end
 
   test "the guard is divided by the live nodes, with at least 1 for each", context do
