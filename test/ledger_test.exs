@@ -70,6 +70,8 @@ defmodule RateLimiter.LedgerTest do
 
       for window <- Ledger.windows(),
           do: assert(line.over[window] <= line.bound[window], "#{window}: #{what}")
+
+      for {kept, {back, most}} <- line.back, do: assert(back <= most, "#{kept}: #{what}")
     end
   end
 end

@@ -12,7 +12,8 @@ defmodule Bench.Redis.Ledger do
 
   @guide Path.expand("../../guides/redis.md", __DIR__)
   @headings ["fault", "calls", "answered", "alone", "longest ms", "admitted", "allowed"] ++
-              Enum.map(Ledger.windows(), &"#{&1} over") ++ ["open ms", "recover ms"]
+              Enum.map(Ledger.windows(), &"#{&1} over") ++
+              ["reset back", "refund back", "named twice", "open ms", "recover ms"]
   @full [calm: 2_000, fault: 2_000, settle: 1_000]
   @quick [calm: 300, fault: 400, settle: 300]
 
@@ -31,7 +32,8 @@ defmodule Bench.Redis.Ledger do
 
     for line <- lines,
         line.raised + line.leftover > 0 or
-          Enum.any?(Ledger.windows(), &(line.over[&1] > line.bound[&1])),
+          Enum.any?(Ledger.windows(), &(line.over[&1] > line.bound[&1])) or
+          Enum.any?(line.back, fn {_what, {back, most}} -> back > most end),
         do: IO.puts("BROKEN: #{inspect(line)}")
 
     IO.puts("Load average at the end: #{Machine.load()}.\n")
@@ -76,8 +78,11 @@ defmodule Bench.Redis.Ledger do
 
     `alone` were answered without Redis. `over`, of each window, is the worst stretch of the worst key, in calls above what
     is allowed in a stretch `d` (`burst + d * rate`; the limit in any second; the limit in each second of the calendar),
-    followed by the most that is promised. `open` is the time from the start of the fault until the breaker of the last node
-    was open, `recover` that from its end until the last answer without Redis.
+    followed by the most that is promised. Before the fault, one node resets a key and refunds a part of another that all nodes
+    have used: `reset back` and `refund back` are what of that counts as used afterwards. During it, all nodes make calls
+    under the same request ids: `named twice` counts those that Redis has charged more than once. `open` is the time from
+    the start of the fault until the breaker of the last node was open, `recover` that from its end until the last answer
+    without Redis.
     """)
   end
 
@@ -92,8 +97,11 @@ defmodule Bench.Redis.Ledger do
       Table.count(line.allowed)
     ] ++
       for(window <- Ledger.windows(), do: "#{line.over[window]} of #{line.bound[window]}") ++
+      for(what <- [:reset, :refunded, :named], do: back(line.back[what])) ++
       [told(line.opened_ms), told(line.recovered_ms)]
   end
+
+  defp back({back, most}), do: "#{back} of #{most}"
 
   defp told(nil), do: "-"
   defp told(ms), do: Table.count(ms)

@@ -6,7 +6,7 @@ defmodule RateLimiter.Support.Ledger do
   # held against what its window allows in as long. Nothing is sampled.
 
   alias RateLimiter.Support.{Nodes, Redis}
-  alias RateLimiter.Support.Ledger.{Curve, Fault, Hammer}
+  alias RateLimiter.Support.Ledger.{Clerk, Curve, Fault, Hammer}
 
   @nodes 4
   @workers 4
@@ -38,7 +38,7 @@ defmodule RateLimiter.Support.Ledger do
     :admitted,
     :allowed
   ]
-  defstruct @enforce_keys ++ [:seconds, :over, :bound, :opened_ms, :recovered_ms]
+  defstruct @enforce_keys ++ [:seconds, :over, :bound, :back, :opened_ms, :recovered_ms]
 
   @typedoc """
   A line of the ledger.
@@ -49,6 +49,8 @@ defmodule RateLimiter.Support.Ledger do
     * `admitted`, `allowed` - by all nodes together, and what the contract allows in as long
     * `over` - of each window, by how much the worst stretch of the worst key was above its contract, and the `bound`
       that is promised, by outage: 0 where all answers came from Redis
+    * `back` - what came back of usage that was reset or refunded before the fault, and calls that were charged again
+      under the same request id, each with the most that is promised
     * `opened_ms` - from the fault's beginning until the last node's breaker was open; `nil` where none opened
     * `recovered_ms` - from the fault's end until the last answer without Redis; `nil` where there was none
   """
@@ -88,6 +90,8 @@ defmodule RateLimiter.Support.Ledger do
 
     from = now_us()
     for node <- early, do: start(node, store)
+    lowered = lower(early)
+    for node <- early, do: :ok = Nodes.call(node, Clerk, :call, [])
     Process.sleep(times[:calm])
     for node <- late, do: start(node, store)
     began = now_us()
@@ -100,10 +104,40 @@ defmodule RateLimiter.Support.Ledger do
     Process.sleep(times[:settle])
     Redis.eventually(fn -> Enum.all?(nodes, &settled?/1) end)
     Process.sleep(times[:settle])
+    back = back(fault, lowered, early, nodes)
     results = Enum.map(nodes, &finish/1)
     to = now_us()
-    sum(fault, results, from: from, began: began, ended: ended, to: to)
+
+    %{
+      sum(fault, results, from: from, began: began, ended: ended, to: to)
+      | back: back
+    }
   end
+
+  # All nodes have used of two keys, and then heard of it, before the first one resets and refunds them.
+  defp lower([first | _] = nodes) do
+    for node <- nodes, do: :ok = Nodes.call(node, Clerk, :use, [])
+    before = look(nodes)
+    {before, Nodes.call(first, Clerk, :lower, [before])}
+  end
+
+  defp back(fault, {before, lowered}, early, nodes) do
+    names = early |> Enum.map(&Nodes.call(&1, Clerk, :stop, [])) |> Enum.reduce(&MapSet.union/2)
+    names = MapSet.size(names)
+    found = look(nodes)
+
+    for {what, least, most} <- [
+          {:reset, lowered.reset, before.reset},
+          {:refunded, lowered.refunded, before.refunded},
+          {:named, names, 2 * names}
+        ],
+        into: %{} do
+      {what, {max(0, found[what] - least), if(what in fault.loses, do: most - least, else: 0)}}
+    end
+  end
+
+  # Each node reports and restores what it knows before the last one looks.
+  defp look(nodes), do: nodes |> Enum.map(&Nodes.call(&1, Clerk, :look, [])) |> List.last()
 
   defp start(node, store),
     do: :ok = Nodes.call(node, Hammer, :start, [instance(store), @workers, asked()], 180_000)
@@ -119,7 +153,7 @@ defmodule RateLimiter.Support.Ledger do
     [
       store: {:redis, store},
       stats_interval: :infinity,
-      limiters: [ledger: [windows: @windows, events: :none]]
+      limiters: [ledger: [windows: @windows, events: :none], kept: Clerk.limiter()]
     ]
   end
 

@@ -6,7 +6,7 @@ defmodule RateLimiter.Support.Ledger.Fault do
   alias RateLimiter.Support.Redis.{Cluster, Connection, Proxy, Sentinel, Server}
 
   @enforce_keys [:name, :prepare, :store, :strike]
-  defstruct @enforce_keys ++ [bursts: 2, least: 0, around: []]
+  defstruct @enforce_keys ++ [bursts: 2, least: 0, around: [], loses: []]
 
   @typedoc """
   `prepare` starts what is needed, `store` tells the nodes where it is, `strike` makes the fault last for so many
@@ -14,6 +14,9 @@ defmodule RateLimiter.Support.Ledger.Fault do
   key and outage, in full buckets or windows. At its beginning the nodes do not know what the others were let through
   since they asked last; at its end Redis does not; and where it has lost data, what the nodes put back, each what it
   heard last, is not all. `least` is the number of outages that count even if every answer came from Redis.
+
+  `loses` is what else a server loses with its data. One that is merely behind has resets and refunds from before, and lacks
+  the request ids of the last moments.
 
   `around` is what happens to nodes: `:restart` restarts one while the fault lasts, `:join` has one join at its beginning.
   """
@@ -24,17 +27,20 @@ defmodule RateLimiter.Support.Ledger.Fault do
           strike: (term, pos_integer -> term),
           bursts: pos_integer,
           least: 0..1,
-          around: [:restart | :join]
+          around: [:restart | :join],
+          loses: [:reset | :refunded | :named]
         }
 
   @often_ms 50
+  @all [:reset, :refunded, :named]
 
   @doc "All of them; the first is none."
   @spec all() :: [t]
   def all do
     [
       one("none", fn _server, ms -> Process.sleep(ms) end),
-      %{one("kill -9, restart", &killed/2) | bursts: 3},
+      %{one("kill -9, restart", &killed/2) | bursts: 3, loses: @all},
+      %{one("FLUSHALL", &emptied/2) | bursts: 1, least: 1, loses: @all},
       one("SIGSTOP, SIGCONT", &frozen/2),
       one("SCRIPT FLUSH", fn server, ms ->
         often(ms, fn -> Redis.command!(server, ["SCRIPT", "FLUSH"]) end)
@@ -47,7 +53,7 @@ defmodule RateLimiter.Support.Ledger.Fault do
       one("maxmemory reached", &full/2),
       one("NOREPLICAS", fn server, ms -> set(server, "min-replicas-to-write", 1, 0, ms) end),
       %{one("MISCONF", &unsaved/2) | prepare: fn -> Redis.start!(config: [save: "3600 1"]) end},
-      %{one("LOADING", &loading/2) | prepare: &slow_to_load/0, bursts: 3},
+      %{one("LOADING", &loading/2) | prepare: &slow_to_load/0, bursts: 3, loses: @all},
       one("max clients", &crowded/2),
       %__MODULE__{
         name: "rights removed",
@@ -69,14 +75,16 @@ defmodule RateLimiter.Support.Ledger.Fault do
         store: &[sentinels: ["127.0.0.1:#{&1.sentinel.port}"], group: &1.group],
         strike: fn sentinels, _ms -> Sentinel.promote!(sentinels) end,
         bursts: 3,
-        least: 1
+        least: 1,
+        loses: [:named]
       },
       %__MODULE__{
         name: "replica promoted",
         prepare: &Redis.start_sentinel!/0,
         store: &[sentinels: ["127.0.0.1:#{&1.sentinel.port}"], group: &1.group],
         strike: fn sentinels, _ms -> Sentinel.lose_primary!(sentinels) end,
-        bursts: 3
+        bursts: 3,
+        loses: [:named]
       },
       %__MODULE__{
         name: "slot moved",
@@ -120,6 +128,11 @@ defmodule RateLimiter.Support.Ledger.Fault do
     Redis.kill(server)
     Process.sleep(ms)
     Redis.restart!(server)
+  end
+
+  defp emptied(server, ms) do
+    Redis.command!(server, ["FLUSHALL"])
+    Process.sleep(ms)
   end
 
   defp frozen(server, ms) do
