@@ -540,7 +540,8 @@ defmodule RateLimiter do
       them, as `:source` of `RateLimiter.Usage`. A call on several windows counts once, under the window that denied it or
       has the least left.
 
-  With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`).
+  With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`), and with a store of your own, see
+  [Counts](`m:RateLimiter.Store#module-counts`).
 
   ## Examples
 

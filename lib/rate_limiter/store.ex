@@ -35,6 +35,13 @@ defmodule RateLimiter.Store do
   in `d` on top of the limit. A store that has a clock of its own exports `c:now/1`, or passes `{value, now_us}` instead of
   the value to the function, with the time at which it was read. Then all nodes count by that clock.
 
+  ## Counts
+
+  The counts of such limiters in `RateLimiter.stats/1` are those that limiters in Redis have, see
+  [Counts](`m:RateLimiter.Redis#module-counts`). The map has the `:breaker` and, instead of `:redis`, a map of the `:client`: `:workers`
+  that have started, `:pending` calls, a `:problem` in words, `:nodes`, and totals since the start, `:calls`, the
+  `:batches` that they were sent in, `:timeouts`, `:refused` (calls that ended with an error), `:unsent`, and how often the breaker `:opened`.
+
   ## Options
 
   These belong to this library. All others are passed to `c:init/1`.

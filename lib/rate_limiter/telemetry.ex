@@ -16,7 +16,7 @@ defmodule RateLimiter.Telemetry do
   | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
   | `[:rate_limiter, :redis, :eviction]` | a Redis server is configured to evict keys |
   | `[:rate_limiter, :redis, :heartbeat]` | Redis began or ceased to refuse the heartbeats of this node |
-  | `[:rate_limiter, :circuit_breaker, state]` | the breaker of a Redis server changed to `:opened`, `:half_open` or `:closed` |
+  | `[:rate_limiter, :circuit_breaker, state]` | the breaker of a Redis server, or of a store of your own, changed to `:opened`, `:half_open` or `:closed` |
   | `[:rate_limiter, :fallback, change]` | a limiter `:started` or `:stopped` to decide without Redis |
   | `[:rate_limiter, :vsm, :adaptation]` | a control law changed or held a scale |
   | `[:rate_limiter, :algedonic, kind]` | a source reported `:pain` or `:pleasure` |
@@ -233,7 +233,7 @@ defmodule RateLimiter.Telemetry do
 
   Metadata:
 
-    * `:instance` and `:server` - as above
+    * `:instance` and `:server` - as above. Of a `RateLimiter.Store`, the server is the name of its module
     * `:from` - the previous state, `:opened`, `:half_open` or `:closed`
     * `:reason` - in words
 

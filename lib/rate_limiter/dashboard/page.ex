@@ -67,6 +67,8 @@ defmodule RateLimiter.Dashboard.Page do
   defp health({:degraded, {:redis, words}}) when is_binary(words), do: words
   defp health({:degraded, {:redis, _servers}}), do: "Redis does not answer"
 
+  defp health({:degraded, {:store, words}}), do: "the store does not answer: #{words}"
+
   defp health({:degraded, {:full, limiters}}),
     do: "full, new ids are judged together: #{Enum.join(limiters, ", ")}"
 

@@ -114,6 +114,7 @@ defmodule RateLimiter.Dashboard.PageTest do
     for {health, words} <- [
           {{:degraded, {:redis, [%{}]}}, "Redis does not answer"},
           {{:degraded, {:redis, "no server is known yet"}}, "no server is known yet"},
+          {{:degraded, {:store, "disk full"}}, "the store does not answer: disk full"},
           {{:degraded, {:full, [:api, :web]}}, "judged together: api, web"},
           {{:degraded, {:evicts, [%{}]}}, "Redis evicts keys"},
           {{:degraded, {:clock, 2_500}}, "the clock was set by 2500 ms"},
