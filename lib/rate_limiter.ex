@@ -353,6 +353,7 @@ defmodule RateLimiter do
   def refund(answer, _options) when is_tuple(answer), do: no_receipt!(answer)
   def refund(limiter, id), do: refund(limiter, id, [], [])
 
+  @spec no_receipt!(term) :: no_return
   defp no_receipt!(other) do
     raise ArgumentError,
           "expected the usage of an admitted call, as in {:ok, usage}, got: #{Options.show(other)}"
