@@ -78,7 +78,12 @@ defmodule RateLimiter.Redis.InstanceTest do
         {RateLimiter, [name: name, limiters: [{name, windows: windows()}]] ++ options}
       )
 
-      {:ok, _} = RateLimiter.check_and_track(name, "u", :a)
+      # Before it is connected, and after a slow answer, the fallback decides.
+      Redis.ready!(name, :a)
+
+      Redis.eventually(fn ->
+        match?({:ok, %{source: :redis}}, RateLimiter.check_and_track(name, "u", :a))
+      end)
 
       assert_receive {:event, [_, :stats], %{checks: 1, allowed: 1, fallbacks: 0},
                       %{store: :redis, limiter: ^name, window: :a}},

@@ -184,7 +184,7 @@ defmodule RateLimiter.VSM.ConfigTest do
 
     test "raises with a local store" do
       message =
-        "vsm.agreement: expected false with store: :local, because nodes agree through Redis, " <>
+        "vsm.agreement: expected false without a Redis store, because nodes agree through Redis, " <>
           "got: true"
 
       assert_raise ArgumentError, message, fn -> agreement!(:local, agreement: true) end
