@@ -5,8 +5,9 @@
 //! clock that shows the time of the log. At the end, [`Replay::report`] returns what each limit did ([`LimitReport`]),
 //! and [`Replay::fit`] which limit would have fitted ([`Fit`]).
 //!
-//! Memory: for each id its bytes and about 50 more, and 80 for each limit; the requests of the reorder span; and, to
-//! fit limits, 12 bytes a request (20 with costs), twice that while they are sorted.
+//! Memory: for each id its bytes and about 50 more, and 80 for each limit; for up to 100,000 kinds of requests, such as
+//! pairs of a path and a status, their bytes and about 50 more; the requests of the reorder span; and, to fit limits, 12 bytes
+//! a request (20 with costs), twice that while they are sorted.
 //!
 //! ```
 //! use rate_limiter_replay::{ClfField, Format, Options, Part, Replay, Schema};
