@@ -19,6 +19,7 @@ use gcra::Gcra;
 use sliding_log::SlidingLog;
 use sliding_window::SlidingWindow;
 
+pub(crate) use gcra::converted;
 pub(crate) use sliding_log::Logs;
 pub(crate) use sliding_window::MAX_SUB_WINDOWS;
 

@@ -7,7 +7,8 @@ use rapidhash::v3::{rapidhash_v3_seeded, RapidSecrets};
 /// A secret under which ids are hashed, so that a client that chooses ids cannot aim them at one place of a table.
 ///
 /// Two independent seeded hashes of 64 bits. A cryptographic hash takes three times as long, and its advantage matters
-/// only to an attacker that sees hashes. So keys must not be shown or stored.
+/// only to an attacker that sees hashes. So keys must not be shown, and are stored only beside the seed, where the seed has to be
+/// protected anyway.
 #[derive(Clone)]
 pub struct Seed {
     material: [u64; 2],
@@ -59,10 +60,20 @@ impl Key {
     /// Returns it as bytes. They must not be shown, see [`Seed`].
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.high.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.low.to_le_bytes());
-        bytes
+        bytes([self.high, self.low])
+    }
+
+    /// Returns the key that [`to_bytes`](Self::to_bytes) wrote; `None` if no key has these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let [high, low] = words(bytes);
+        (high & 1 == 1).then_some(Self { high, low })
+    }
+
+    /// Returns it as two integers, the first of which is never 0. They must not be shown, see [`Seed`].
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.high, self.low]
     }
 
     /// Returns some of its bits, to distribute keys by.
@@ -85,6 +96,18 @@ impl Seed {
     #[must_use]
     pub const fn fixed(seed: u64) -> Self {
         Self::new([seed, !seed])
+    }
+
+    /// Returns the secret, for a store that is as well protected as this memory.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 16] {
+        bytes(self.material)
+    }
+
+    /// Returns the seed that [`to_bytes`](Self::to_bytes) wrote.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::new(words(bytes))
     }
 
     /// Returns a seed for another kind of ids: equal ids of two kinds have unrelated keys.
@@ -116,6 +139,14 @@ impl Seed {
     }
 }
 
+fn bytes(words: [u64; 2]) -> [u8; 16] {
+    bytemuck::cast(words.map(u64::to_le_bytes))
+}
+
+fn words(bytes: [u8; 16]) -> [u64; 2] {
+    bytemuck::cast::<_, [[u8; 8]; 2]>(bytes).map(u64::from_le_bytes)
+}
+
 impl std::fmt::Debug for Seed {
     /// Hides the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -141,6 +172,17 @@ mod tests {
             assert!(!keys[..at].contains(key));
         }
         assert_eq!(seed.key(b"1"), seed.clone().key(b"1"));
+    }
+
+    #[test]
+    fn a_seed_and_its_keys_survive_as_bytes() {
+        let seed = Seed::random();
+        let again = Seed::from_bytes(seed.to_bytes());
+        let key = seed.key(b"1");
+        assert_eq!(again.key(b"1"), key);
+        assert_eq!(again.for_kind(3).key(b"1"), seed.for_kind(3).key(b"1"));
+        assert_eq!(Key::from_bytes(key.to_bytes()), Some(key));
+        assert_eq!(Key::from_bytes([0; 16]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The state of a window in a form for other stores, processes and clocks.
 
 mod join;
+mod moved;
 
 use crate::call::Tag;
 use crate::clock::Nanos;
@@ -61,17 +62,6 @@ pub struct Known {
 }
 
 impl Snapshot {
-    /// Converts a state of `at` to `now`, without uses in between. Only the debt of a bucket depends on the moment.
-    #[must_use]
-    pub fn moved(self, at: Nanos, now: Nanos) -> Self {
-        match self {
-            Self::Bucket { debt } if debt.0 > 0 => Self::Bucket {
-                debt: at.saturating_add(debt).saturating_sub(now),
-            },
-            other => other,
-        }
-    }
-
     /// Returns `part` of `whole` of the state, for a store that holds such a part of the limit. Rounded up at every
     /// moment, however many of the uses have left the window: the room that is left is as large, or smaller.
     #[must_use]
@@ -127,17 +117,6 @@ impl Snapshot {
 }
 
 impl Known {
-    /// Converts the state to `now`, without uses in between.
-    #[must_use]
-    pub fn moved(self, now: Nanos) -> Self {
-        let at = self.at;
-        let moved = |(tag, state): (Tag, Snapshot)| (tag, state.moved(at, now));
-        Self {
-            at: now,
-            windows: self.windows.into_iter().map(moved).collect(),
-        }
-    }
-
     /// Returns the state of one window, if it has used something.
     #[must_use]
     pub fn window(&self, tag: Tag) -> Option<&Snapshot> {

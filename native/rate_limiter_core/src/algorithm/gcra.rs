@@ -10,6 +10,8 @@
 
 mod snapshot;
 
+pub(crate) use snapshot::converted;
+
 use crate::clock::Nanos;
 use crate::error::LimitError;
 use crate::scale::Scale;

@@ -23,6 +23,20 @@ impl Limiter {
         self.with(key, |stripe| stripe.export(epoch.0, key, select, monotonic))
     }
 
+    /// Returns the keys of one part of the table, `None` beyond the last one. Counted up from 0, the parts have every key
+    /// that has a state of its own and was there at the first of these calls, some of them twice.
+    ///
+    /// A call for a key of that part waits for less than a microsecond, and no other call does.
+    pub fn keys(&self, epoch: Epoch, part: usize) -> Result<Option<Vec<Key>>, CallError> {
+        // A split meanwhile moves keys only to a stripe behind the present last one.
+        if part >= self.table.len() {
+            return Ok(None);
+        }
+        self.table
+            .nth(part, |stripe| stripe.keys(epoch.0))
+            .map(Some)
+    }
+
     /// Continues from what another store knows of a key, in the windows that it names. Returns whether it was stored:
     /// not if there is no room for another key.
     ///

@@ -138,11 +138,9 @@ impl Segment {
 
     /// Returns all keys.
     pub(crate) fn keys_of(&self, stride: usize) -> Vec<Key> {
-        let key = |row: &[u64]| Key {
-            high: row[0],
-            low: row[1],
-        };
-        self.occupied(stride).map(key).collect()
+        let mut keys = Vec::with_capacity(self.keys());
+        keys.extend(self.occupied(stride).map(key_of));
+        keys
     }
 
     /// Moves the keys that satisfy `leaves` to `other`.
@@ -206,11 +204,7 @@ impl Segment {
     }
 
     fn insert_row(&mut self, row: &[u64], stride: usize) {
-        let key = Key {
-            high: row[0],
-            low: row[1],
-        };
-        let at = self.place(key, stride);
+        let at = self.place(key_of(row), stride);
         self.state_mut(at, stride - KEY_WORDS)
             .copy_from_slice(&row[KEY_WORDS..]);
         self.keys += 1;
@@ -303,6 +297,13 @@ impl Segment {
     #[cold]
     fn wrapped_around(&self, slot: usize) -> usize {
         slot % self.slots()
+    }
+}
+
+fn key_of(row: &[u64]) -> Key {
+    Key {
+        high: row[0],
+        low: row[1],
     }
 }
 

@@ -159,6 +159,12 @@ impl Stripe {
         states.reset(generation, select, call.key, now)
     }
 
+    /// Returns all its keys.
+    pub(crate) fn keys(&mut self, epoch: u32) -> Result<Vec<Key>, CallError> {
+        let (generation, states) = self.open(epoch)?;
+        Ok(states.all_keys(generation))
+    }
+
     /// Returns what the key has used of the selected windows, if it has a state of its own.
     pub(crate) fn export(
         &mut self,

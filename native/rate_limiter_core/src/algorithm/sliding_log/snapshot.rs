@@ -25,9 +25,9 @@ impl SlidingLog {
         let mut grouped: VecDeque<Stamp> = VecDeque::new();
         let mut total = 0;
         for (at, units) in live {
-            total += units;
+            total = u64::saturating_add(total, units);
             match grouped.back_mut() {
-                Some(last) if last.at >= at => last.units += units,
+                Some(last) if last.at >= at => last.units = last.units.saturating_add(units),
                 _ => grouped.push_back(Stamp { at, units }),
             }
         }

@@ -8,6 +8,11 @@ use crate::snapshot::{Import, Join, Known};
 use super::{stride, Found, Generation, States};
 
 impl States {
+    /// Returns all keys that have a state of their own.
+    pub(crate) fn all_keys(&self, generation: &Generation) -> Vec<Key> {
+        self.segment.keys_of(stride(&generation.plan))
+    }
+
     /// Returns what the key has used of the selected windows; `None` if it has no state of its own. The overflow state
     /// belongs to no single key.
     pub(crate) fn export(
@@ -46,14 +51,15 @@ impl States {
         let mut known = known
             .clone()
             .moved(now.saturating_add(generation.offset_to_unix));
-        let at = match self.segment.find(key, stride(plan)) {
+        let found = self.segment.find(key, stride(plan));
+        let at = match found {
             Some(at) => at,
             None if known.is_blank() => return true,
             None if !self.has_room(generation, now) => return false,
             None => self.place(generation, key),
         };
-        if how == Import::AtLeast {
-            // Includes the overflow state, if a new slot began with it.
+        // A new slot begins with the overflow state, if there is one.
+        if how == Import::AtLeast && (found.is_some() || self.overflow.is_some()) {
             let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
             let own = self.export(generation, Select::Tags(&tags), key, now);
             known = known.with(own.as_ref(), Join::Most);
