@@ -37,7 +37,8 @@ defmodule RateLimiter do
           enforce: boolean
         }
 
-  @typedoc "The answer to a call. `:unavailable` only during an outage of Redis, with `on_outage: :deny`."
+  @typedoc "The answer to a call. `:unavailable` only during an outage of Redis, with `on_outage: :deny`,
+  and while an instance with `shutdown: [admit: false]` stops."
   @type answer ::
           {:ok, Usage.t()}
           | {:error, :rate_limited, Usage.t()}
@@ -52,8 +53,9 @@ defmodule RateLimiter do
              | {:full, [limiter]}
              | {:evicts, [map]}
              | {:heartbeat, String.t()}
-             | {:clock, ms :: integer}}
-          | {:error, :not_running}
+             | {:clock, ms :: integer}
+             | {:checkpoint, String.t()}}
+          | {:error, :not_running | :stopping}
 
   @call [cost: [type: :integer, default: 1]]
   @check @call ++
@@ -501,7 +503,8 @@ defmodule RateLimiter do
   @doc """
   Returns whether an instance works without restrictions.
 
-  Returns `:ok`, `{:error, :not_running}`, or `{:degraded, reason}` with one of these reasons:
+  Returns `:ok`, `{:error, :not_running}`, `{:error, :stopping}` from the moment at which the instance begins to stop, if it has
+  a Redis store or `shutdown: [admit: false]`, or `{:degraded, reason}` with one of these reasons:
 
     * `{:redis, servers}` - the Redis servers that do not receive calls now, or have not answered more than one in ten of
       the last five seconds, each a map as in `RateLimiter.Redis`, with a `:problem` in words; or `{:redis, words}` if no
@@ -515,6 +518,8 @@ defmodule RateLimiter do
       divides limits by the option `:nodes` in an outage. Compare the rights of its user with the guide to Redis.
     * `{:clock, ms}` - the system's clock was set, by `ms`, more than two seconds. Aligned windows in memory follow within
       about ten seconds, and begin that much late until then. Reported until the next sweep has ended, for up to twenty seconds.
+    * `{:checkpoint, words}` - the last checkpoint could not be written, or the newest one was not read at the start.
+      Reported until one is written.
 
   ## Examples
 
@@ -540,6 +545,9 @@ defmodule RateLimiter do
       was enforced), and `:sources`, the allowed and denied calls by what decided
       them, as `:source` of `RateLimiter.Usage`. A call on several windows counts once, under the window that denied it or
       has the least left.
+
+  With the option `:checkpoint` it has `:checkpoint`, a map with the `:keys` and `:bytes` of the last file, its `:age_ms`
+  (`nil` before the first one of this start), and a `:problem` in words or `nil`.
 
   With Redis it has more, see [Counts](`m:RateLimiter.Redis#module-counts`), and with a store of your own, see
   [Counts](`m:RateLimiter.Store#module-counts`).

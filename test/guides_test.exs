@@ -102,10 +102,16 @@ defmodule RateLimiter.GuidesTest do
         {"operations", []}
       ] do
     test "every snippet of guides/#{guide}.md runs in one shell, however slowly it is typed" do
-      slow = [child: &RateLimiter.Test.start/1, pause: fn -> RateLimiter.Test.advance(3_000) end]
+      slow = [child: &start_checked/1, pause: fn -> RateLimiter.Test.advance(3_000) end]
       if unquote(guide) == "operations", do: RateLimiter.Test.start([])
       Session.run("guides/#{unquote(guide)}.md", slow ++ unquote(Macro.escape(options)))
     end
+  end
+
+  # A test's own instance has no files and no end; these options are checked.
+  defp start_checked(options) do
+    _valid = RateLimiter.Instance.Config.new!(options)
+    options |> Keyword.drop([:checkpoint, :shutdown]) |> RateLimiter.Test.start()
   end
 
   describe "guides/replay.md" do

@@ -1,11 +1,13 @@
 defmodule RateLimiter.Logger do
   @moduledoc """
-  Log lines about outages of Redis, or of a store of your own, on by default.
+  Log lines about outages of Redis, or of a store of your own, and about checkpoints, on by default.
 
   The application attaches this handler when it starts, so an outage never passes in silence. It logs, at `:warning`,
 
     * one line when an instance begins to decide calls without Redis, and one when it uses Redis again,
     * each new reason why no Sentinel and no node of a Cluster names the servers,
+    * an instance that stops before it could report to Redis what it has admitted in an outage,
+    * a checkpoint that could not be written, and one that was refused at the start,
     * when Redis refuses the heartbeats by which nodes count each other, and when it accepts them again,
     * at start, an instance with `on_outage: :share` and no number of `:nodes`.
 
@@ -35,7 +37,10 @@ defmodule RateLimiter.Logger do
     [:rate_limiter, :fallback, :stopped],
     [:rate_limiter, :redis, :connection],
     [:rate_limiter, :redis, :heartbeat],
-    [:rate_limiter, :limits, :refused]
+    [:rate_limiter, :limits, :refused],
+    [:rate_limiter, :shutdown],
+    [:rate_limiter, :checkpoint, :refused],
+    [:rate_limiter, :checkpoint, :failed]
   ]
 
   @also [
@@ -160,6 +165,17 @@ defmodule RateLimiter.Logger do
     "Redis refuses the heartbeats by which nodes count each other: #{reason}. In an outage limits are divided by nodes:. " <>
       "Compare the rights of its user with guides/redis.md"
   end
+
+  defp line([_, :shutdown], %{owing: owing}, _instance) when owing > 0,
+    do: "stops while Redis is away: what #{owing} ids have used in the outage is lost"
+
+  defp line([_, :shutdown], _all_reported, _instance), do: nil
+
+  defp line([_, :checkpoint, :refused], %{file: file, reason: reason}, _instance),
+    do: "does not continue from #{file}: #{reason}"
+
+  defp line([_, :checkpoint, :failed], %{action: action, reason: reason}, _instance),
+    do: "cannot #{action} a checkpoint: #{reason}"
 
   defp line([_, :algedonic, :escalation], metadata, _instance) do
     to = if metadata.to, do: "was passed to #{inspect(metadata.to)}", else: "needs an operator"

@@ -318,6 +318,9 @@ defmodule RateLimiter.Store do
   @doc false
   defdelegate set_test_owned(name, owned?), to: Native
   @doc false
+  defdelegate stop_admitting(name, handle), to: Native
+
+  @doc false
   defdelegate handle(name), to: Native
 
   ## A limiter's limits and counts, by handle

@@ -12,6 +12,8 @@ defmodule RateLimiter.Telemetry do
   | `[:rate_limiter, :memory]` | every `:stats_interval`, for each limiter |
   | `[:rate_limiter, :limit, :changed]` | a limit was changed at run time |
   | `[:rate_limiter, :clock]` | UTC and the monotonic clock have parted |
+  | `[:rate_limiter, :checkpoint, change]` | a checkpoint was `:saved` or `:restored`, a file was `:refused`, or one of these `:failed` |
+  | `[:rate_limiter, :shutdown]` | an instance has done what it does before it stops |
   | `[:rate_limiter, :redis, :command]` | a batch of calls to Redis ended |
   | `[:rate_limiter, :redis, :connection]` | a connection to Redis was opened, lost or refused |
   | `[:rate_limiter, :redis, :eviction]` | a Redis server is configured to evict keys |
@@ -162,6 +164,41 @@ defmodule RateLimiter.Telemetry do
 
     * `:instance`
     * `:reason` - in words
+
+  ## `[:rate_limiter, :checkpoint, :saved]`, `:restored`, `:refused` and `:failed`
+
+  Emitted by an instance with the option `:checkpoint`: for each file that it writes, and at the start for the one that it
+  continues from and for each that it does not.
+
+  | measurement | unit | of | |
+  | --- | --- | --- | --- |
+  | `:keys` | ids | `:saved`, `:restored` | in the file, or that continue from it |
+  | `:bytes` | bytes | `:saved` | the size of the file |
+  | `:duration_ms` | milliseconds | `:saved`, `:restored` | |
+  | `:age_ms` | milliseconds | `:restored` | since the file was written; negative if the clock was set back |
+  | `:left_out` | ids | `:restored` | that found no room, since `:max_keys` is lower now |
+  | `:count` | events | `:refused`, `:failed` | always 1 |
+
+  Metadata:
+
+    * `:instance`
+    * `:file` - not of `:failed`; of `:refused`, where the file is now
+    * `:dropped` - of `:restored`: the limiters, and the windows as `"limiter.window"`, that are in the file but no longer
+      configured, or have another algorithm
+    * `:action` - of `:failed`: `:save` or `:restore`
+    * `:reason` - of `:refused` and `:failed`, in words
+
+  ## `[:rate_limiter, :shutdown]`
+
+  Emitted when an instance with a Redis store, or with `shutdown: [admit: false]`, stops in order, before its limiters end.
+
+  | measurement | unit | |
+  | --- | --- | --- |
+  | `:duration_ms` | milliseconds | |
+  | `:settled` | ids | whose usage in an outage was reported to Redis meanwhile |
+  | `:owing` | ids | whose usage was not, and is lost: Redis was away, or the deadline `:within` too short |
+
+  Metadata: `:instance`.
 
   ## `[:rate_limiter, :redis, :command]`
 
@@ -402,6 +439,14 @@ defmodule RateLimiter.Telemetry do
       "UTC has moved by #{moved_ms} ms: the system's clock was set, or a snapshot was restored. Aligned windows follow"
 
     :telemetry.execute(@clock, %{moved_ms: moved_ms}, %{instance: instance, reason: reason})
+  end
+
+  @doc false
+  @spec shutdown(term, {before :: non_neg_integer, owing :: non_neg_integer}, non_neg_integer) ::
+          :ok
+  def shutdown(instance, {before, owing}, duration_ms) do
+    measurements = %{duration_ms: duration_ms, settled: max(before - owing, 0), owing: owing}
+    :telemetry.execute([:rate_limiter, :shutdown], measurements, %{instance: instance})
   end
 
   @doc false

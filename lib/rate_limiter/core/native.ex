@@ -9,7 +9,13 @@ defmodule RateLimiter.Core.Native do
 
   # A refusal comes in place of any answer below.
   @type refusal ::
-          :unknown_limiter | :unknown_window | :bad_id | :large_id | :unknown_store | :test_owned
+          :unknown_limiter
+          | :unknown_window
+          | :bad_id
+          | :large_id
+          | :unknown_store
+          | :test_owned
+          | :stopping
 
   ## RateLimiter.Store: limiters
 
@@ -55,6 +61,10 @@ defmodule RateLimiter.Core.Native do
 
   @spec set_test_owned(atom, boolean) :: :ok
   def set_test_owned(_name, _owned?), do: not_loaded()
+
+  @doc "Lets calls by the name of this limiter return `:stopping`, until the name is free."
+  @spec stop_admitting(atom, handle) :: :ok
+  def stop_admitting(_name, _handle), do: not_loaded()
 
   @spec handle(atom) :: handle | nil
   def handle(_name), do: not_loaded()
@@ -156,7 +166,7 @@ defmodule RateLimiter.Core.Native do
           | {verdict, emits, source :: :local | :redis | :store | :fallback,
              scale_ppm :: pos_integer, binding :: window, [row, ...], at :: non_neg_integer,
              serial :: non_neg_integer}
-          | {verdict, events, source :: :fallback, scale_ppm :: pos_integer}
+          | {verdict, events, source :: :local | :fallback, scale_ppm :: pos_integer}
           | {:fallback, :started | :stopped, outage, answer}
   @typedoc "The instance's name is in the external term format."
   @type outage :: {instance :: binary, on_outage :: atom, nodes :: pos_integer}
@@ -229,6 +239,30 @@ defmodule RateLimiter.Core.Native do
   @doc "Returns the key of an id, which must not be shown."
   @spec id_key(id) :: binary | :bad_id | :large_id
   def id_key(_id), do: not_loaded()
+
+  ## RateLimiter.Instance.Checkpoint
+
+  @doc "Writes what limiters have counted into a file of a folder, in which the newest `keep` files stay."
+  @spec checkpoint_save(Path.t(), keep :: pos_integer, instance :: binary, [{atom, handle}]) ::
+          {:ok, %{file: String.t(), keys: non_neg_integer, bytes: non_neg_integer}}
+          | {:error, reason :: String.t()}
+          | refusal
+  def checkpoint_save(_folder, _keep, _instance, _limiters), do: not_loaded()
+
+  @doc "Lets limiters continue from the newest valid file of a folder. Renames files that are not valid."
+  @spec checkpoint_restore(Path.t(), instance :: binary, [{atom, handle}]) ::
+          {:ok,
+           %{
+             file: String.t(),
+             keys: non_neg_integer,
+             left_out: non_neg_integer,
+             dropped: [String.t()],
+             age_ms: integer
+           }
+           | nil, refused :: [{file :: String.t(), reason :: String.t()}]}
+          | {:error, reason :: String.t()}
+          | refusal
+  def checkpoint_restore(_folder, _instance, _limiters), do: not_loaded()
 
   ## RateLimiter.VSM.Gate: gates, which limit the calls at work, shed a share of them, and measure how the work went
 

@@ -74,6 +74,7 @@ defmodule RateLimiter.Dashboard.Page do
 
   defp health({:degraded, {:evicts, _servers}}), do: "Redis evicts keys when its memory is full"
   defp health({:degraded, {:heartbeat, words}}), do: "Redis refuses heartbeats: #{words}"
+  defp health({:degraded, {:checkpoint, words}}), do: "checkpoint: #{words}"
   defp health({:degraded, {:clock, ms}}), do: "the clock was set by #{ms} ms"
   defp health({:error, :not_running}), do: "not running"
 

@@ -4,6 +4,7 @@ defmodule RateLimiter.Instance.Config do
 
   alias RateLimiter.{Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Instance.{Checkpoint, Shutdown}
   alias RateLimiter.Limits.Source
 
   @max_windows 32
@@ -94,6 +95,19 @@ defmodule RateLimiter.Instance.Config do
           "(the default), or these options:",
       keys: VSM.Config.schema()
     ],
+    checkpoint: [
+      type: {:custom, &Checkpoint.new!/2, "a keyword list"},
+      default: nil,
+      doc:
+        "with `store: :local`, writes what limiters have counted into files, and continues from the newest one after a " <>
+          "restart. By default a restart begins anew. Options:",
+      keys: Checkpoint.schema()
+    ],
+    shutdown: [
+      type: {:custom, &Shutdown.new!/2, "a keyword list"},
+      doc: "what happens when the instance stops in order:",
+      keys: Shutdown.schema()
+    ],
     log: [
       type: :boolean,
       default: true,
@@ -108,7 +122,17 @@ defmodule RateLimiter.Instance.Config do
   ]
 
   @enforce_keys [:name, :store, :limiters, :stats_interval]
-  defstruct [:name, :store, :limiters, :stats_interval, limits: nil, vsm: nil, log: true]
+  defstruct [
+    :name,
+    :store,
+    :limiters,
+    :stats_interval,
+    limits: nil,
+    vsm: nil,
+    log: true,
+    checkpoint: nil,
+    shutdown: nil
+  ]
 
   # The limiter of a subsystem has no `:on_outage`: it is always local.
   @type limiter :: %{
@@ -127,6 +151,8 @@ defmodule RateLimiter.Instance.Config do
           limiters: [{atom, limiter}],
           limits: Source.t() | nil,
           vsm: VSM.Config.t() | nil,
+          checkpoint: Checkpoint.t() | nil,
+          shutdown: Shutdown.t(),
           log: boolean,
           stats_interval: pos_integer | :infinity
         }
@@ -149,7 +175,13 @@ defmodule RateLimiter.Instance.Config do
 
     for {name, limiter} <- config.limiters, do: check_store!(limiter, config.store, path!(name))
     check_agreement!(config)
-    %{config | vsm: config.vsm && VSM.Config.for_store(config.vsm, config.store)}
+    check_checkpoint!(config)
+
+    %{
+      config
+      | vsm: config.vsm && VSM.Config.for_store(config.vsm, config.store),
+        shutdown: config.shutdown || Shutdown.new!([], [:shutdown])
+    }
   end
 
   @doc "Raises if the store cannot represent the limits of a limiter."
@@ -247,6 +279,15 @@ defmodule RateLimiter.Instance.Config do
   end
 
   defp check_agreement!(_config), do: :ok
+
+  defp check_checkpoint!(%{checkpoint: %{}, store: {_shared, _}}) do
+    Options.misuse!(
+      [:checkpoint],
+      "expected store: :local, because a shared store keeps its counts by itself. Remove this option"
+    )
+  end
+
+  defp check_checkpoint!(_config), do: :ok
 
   defp check_ids!(%{ids: :keep, top: nil}, path),
     do: Options.misuse!(path, "expected top: as well, which says how many ids are kept")

@@ -8,7 +8,7 @@ defmodule RateLimiter.Instance.Reporter do
 
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
   alias RateLimiter.Core.Limit
-  alias RateLimiter.Instance.Clock
+  alias RateLimiter.Instance.{Checkpoint, Clock, Shutdown}
   alias RateLimiter.Limits.Shared
 
   @reported {:reported, :counts}
@@ -59,6 +59,7 @@ defmodule RateLimiter.Instance.Reporter do
     |> Enum.reduce(@zero, &add/2)
     |> Map.merge(%{store: :local, limiters: limiters})
     |> Map.merge(redis(instance))
+    |> Map.merge(checkpoint(instance))
   end
 
   # A count that only limiters in Redis have is in the totals of such an instance only.
@@ -66,6 +67,11 @@ defmodule RateLimiter.Instance.Reporter do
     stats
     |> Map.filter(fn {_key, value} -> is_integer(value) end)
     |> Map.merge(totals, fn _key, one, other -> one + other end)
+  end
+
+  defp checkpoint(instance) do
+    status = Checkpoint.status(instance)
+    if status, do: %{checkpoint: status}, else: %{}
   end
 
   defp redis(%{store: :local}), do: %{}
@@ -94,13 +100,23 @@ defmodule RateLimiter.Instance.Reporter do
 
   def health(%Instance{store: store} = instance) do
     # Reasons that stop calls come before reasons that may lose their counts.
-    with {:ok, %{servers: servers} = status} <- status(store),
+    with false <- Shutdown.stopping?(instance),
+         {:ok, %{servers: servers} = status} <- status(store),
          :ok <- servers |> Enum.reject(&Redis.Client.healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),
          :ok <- heartbeat(status),
          :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
-         do: instance |> Clock.moved_ms() |> moved()
+         :ok <- checkpointed(Checkpoint.status(instance)),
+         do: instance |> Clock.moved_ms() |> moved(),
+         else:
+           (
+             true -> {:error, :stopping}
+             unhealthy -> unhealthy
+           )
   end
+
+  defp checkpointed(%{problem: words}) when words != nil, do: {:degraded, {:checkpoint, words}}
+  defp checkpointed(_status), do: :ok
 
   defp moved(0), do: :ok
   defp moved(ms), do: {:degraded, {:clock, ms}}

@@ -8,7 +8,8 @@ defmodule RateLimiter.Instance.Supervisor do
 
   alias RateLimiter.{Agreement, Instance, Redis, Store, VSM}
   alias RateLimiter.Core.{Errors, Options}
-  alias RateLimiter.Instance.{Clock, Config, Registry, Reporter, Sweeper, Writer}
+  alias RateLimiter.Instance.{Checkpoint, Checkpointer, Clock, Config, Registry, Reporter}
+  alias RateLimiter.Instance.{Shutdown, Sweeper, Writer}
   alias RateLimiter.Limits.{Cluster, Watch}
 
   @doc false
@@ -21,6 +22,7 @@ defmodule RateLimiter.Instance.Supervisor do
         # An error in `init/1` would end the caller, too, so these are raised before.
         config = Watch.merge!(config)
         check_names!(config)
+        Checkpoint.open!(config.checkpoint)
         Supervisor.start_link(__MODULE__, config, name: Registry.via(key))
 
       pid ->
@@ -35,6 +37,10 @@ defmodule RateLimiter.Instance.Supervisor do
     Registry.publish(instance)
     for {limiter, options} <- config.limiters, do: Writer.add!(instance, limiter, options)
 
+    # Before anything of this instance hashes an id: then it can do so under the secret of the file.
+    Checkpoint.begin(instance, config.checkpoint)
+    restored = Checkpoint.restore(instance, config.checkpoint)
+
     subsystems = VSM.Tree.new(config.vsm, name, instance.clock, agreement(config, instance.store))
     instance = %{instance | subsystems: subsystems, ready?: true}
     # No owner of a limiter may stay on this heap: the table alone decides how long limiters live.
@@ -42,16 +48,19 @@ defmodule RateLimiter.Instance.Supervisor do
     Registry.publish(instance)
 
     RateLimiter.Logger.started(instance, config)
+    Checkpoint.report(instance, restored)
 
-    children = [
-      {Writer, instance},
-      {Sweeper, instance},
-      {Reporter, {instance, config.stats_interval}}
-    ]
+    children =
+      [{Writer, instance}] ++
+        checkpointer(instance, config.checkpoint) ++
+        [{Sweeper, instance}, {Reporter, {instance, config.stats_interval}}]
 
-    Supervisor.init(
+    children =
       children ++
-        source(instance, config.limits) ++ store(instance, config) ++ vsm(subsystems),
+        source(instance, config.limits) ++
+        store(instance, config) ++ vsm(subsystems) ++ shutdown(instance, config.shutdown)
+
+    Supervisor.init(children,
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1
@@ -100,6 +109,9 @@ defmodule RateLimiter.Instance.Supervisor do
 
   defp agreement(_config, _store), do: nil
 
+  defp checkpointer(_instance, nil), do: []
+  defp checkpointer(instance, checkpoint), do: [{Checkpointer, {instance, checkpoint}}]
+
   defp source(_instance, nil), do: []
   defp source(instance, source), do: [{Watch, {instance, source}}]
 
@@ -120,6 +132,9 @@ defmodule RateLimiter.Instance.Supervisor do
     {_owner, _module, state} = :ets.lookup_element(table, {:store, :owner}, 2)
     [{Store.Pool, {instance, config, state}}]
   end
+
+  defp shutdown(instance, options),
+    do: if(Shutdown.needed?(instance, options), do: [{Shutdown, {instance, options}}], else: [])
 
   defp vsm(nil), do: []
   defp vsm(subsystems), do: [{VSM.Supervisor, subsystems}]

@@ -73,7 +73,7 @@ defmodule RateLimiter.Store.Answer do
   def usage({_, _, source, ppm, binding, rows, _, _}, limiter, _windows, cost, receipt),
     do: Usage.from_rows(rows, binding, limiter, {source, ppm}, cost, receipt)
 
-  # The authority is away, and the limiter must not guess. It may be back in a second.
+  # The authority is away, and the limiter must not guess, or the instance is about to stop. Another second may help.
   def usage({:unavailable, events, source, ppm}, limiter, windows, cost, nil) do
     [{first, _max} | _] = maxima = maxima(windows, Lookup.windows(limiter))
     rows = for {window, max} <- maxima, do: {window, max, 0, 1_000, 0, 1_000}

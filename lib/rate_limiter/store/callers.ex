@@ -25,10 +25,17 @@ defmodule RateLimiter.Store.Callers do
   @spec most(Native.limiter(), window :: atom, by, pos_integer) :: [row] | :off
   def most(limiter, window, by, count) do
     case Native.top(limiter, window, by, count) do
-      rows when is_list(rows) -> Enum.map(rows, &row/1)
-      :off -> :off
-      :test_owned -> limiter |> Lookup.handle!() |> most(window, by, count)
-      _unknown -> raise unknown(limiter, window)
+      rows when is_list(rows) ->
+        Enum.map(rows, &row/1)
+
+      :off ->
+        :off
+
+      elsewhere when elsewhere in [:test_owned, :stopping] ->
+        limiter |> Lookup.handle!() |> most(window, by, count)
+
+      _unknown ->
+        raise unknown(limiter, window)
     end
   end
 

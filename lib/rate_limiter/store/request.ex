@@ -14,6 +14,9 @@ defmodule RateLimiter.Store.Request do
   alias RateLimiter.Core.{Errors, Native}
   alias RateLimiter.Store.{Id, Lookup}
 
+  # As the answer of an authority that is away.
+  @stopping {:unavailable, :none, :local, 1_000_000}
+
   @doc "Returns the answer about one id."
   @spec one(atom, RateLimiter.id(), Lookup.names(), Native.request()) :: Native.answer()
   def one(limiter, id, windows, request) do
@@ -44,6 +47,12 @@ defmodule RateLimiter.Store.Request do
     |> Native.request(id, windows, request)
     |> answer(limiter, id, windows, request)
   end
+
+  # The instance is about to stop, and admits nothing. All other calls are answered as before.
+  def answer(:stopping, _limiter, _id, _windows, {:take, _cost, _once}), do: @stopping
+
+  def answer(:stopping, limiter, id, windows, request),
+    do: answer(:test_owned, limiter, id, windows, request)
 
   def answer(:large_id, limiter, id, windows, request) do
     hashed = Id.hash!(limiter, id)
@@ -76,11 +85,23 @@ defmodule RateLimiter.Store.Request do
   # long batch leaves its scheduler to others like any code in Elixir. All parts are sent before the first is awaited.
   defp send_batch(name, limiter, entries, windows, op) do
     case Native.request_batch(limiter, entries, windows, op) do
-      {sent, []} -> [{sent, entries, []}]
-      {sent, rest} -> [{sent, entries, rest} | send_batch(name, limiter, rest, windows, op)]
-      :test_owned -> send_batch(name, Lookup.handle!(name), entries, windows, op)
-      :large_id -> send_batch(name, limiter, hash_first(limiter, entries), windows, op)
-      refusal -> refuse!(refusal, name, windows)
+      {sent, []} ->
+        [{sent, entries, []}]
+
+      {sent, rest} ->
+        [{sent, entries, rest} | send_batch(name, limiter, rest, windows, op)]
+
+      :stopping when op == :take ->
+        [{List.duplicate(@stopping, length(entries)), entries, []}]
+
+      owned when owned in [:test_owned, :stopping] ->
+        send_batch(name, Lookup.handle!(name), entries, windows, op)
+
+      :large_id ->
+        send_batch(name, limiter, hash_first(limiter, entries), windows, op)
+
+      refusal ->
+        refuse!(refusal, name, windows)
     end
   end
 

@@ -18,6 +18,7 @@ rustler::atoms! {
     unknown_window,
     bad_id,
     large_id,
+    stopping,
     test_owned,
     rate_limiter_panic,
     away,

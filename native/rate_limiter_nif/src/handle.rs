@@ -15,8 +15,8 @@ const PLACE_BITS: u32 = 24;
 /// The first handle of a shared limiter, above all handles of local ones.
 pub(crate) const FIRST_SHARED: u64 = 1 << 61;
 
-/// A bit that no handle has set.
-pub(crate) const UNUSED_BIT: u64 = 1 << 62;
+/// Bits that no handle has set.
+pub(crate) const UNUSED_BITS: [u64; 2] = [1 << 62, 1 << 63];
 
 impl Handle {
     pub(crate) fn local(place: u64, epoch: Epoch) -> Self {
@@ -38,7 +38,7 @@ impl Handle {
     }
 
     pub(crate) const fn is_shared(self) -> bool {
-        self.0 & !(UNUSED_BIT - 1) == 0 && self.0 & FIRST_SHARED != 0
+        self.0 & (UNUSED_BITS[0] | UNUSED_BITS[1]) == 0 && self.0 & FIRST_SHARED != 0
     }
 
     /// The place of a local limiter.

@@ -9,9 +9,17 @@ use rustler::sys::enif_get_tuple;
 use rustler::types::tuple::get_tuple;
 use rustler::{Binary, Env, NifResult, OwnedBinary, Resource, ResourceArc, Term, TermType};
 
+use crate::names::NameTable;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
 use crate::{atom_bits, atoms};
+
+static SEEDS: OnceLock<Seeds> = OnceLock::new();
+
+/// The hash of the text of each atom that was an id or in one. The number of an atom is another one after a restart, which
+/// the key of an id must survive, and its text takes long to read. Two of all atoms that a node can have share a hash with
+/// the probability of 2^-25, and no client chooses atoms.
+static ATOMS: NameTable = NameTable::new();
 
 /// The secret seeds of this node, one for each kind of id.
 struct Seeds {
@@ -73,8 +81,8 @@ pub(crate) fn weighed(term: Term) -> Result<(Key, usize), NoKey> {
         return Ok((seeds().integer.key(&number.to_le_bytes()), 0));
     }
     if term.is_atom() {
-        let word = named(term).ok_or(NoKey::Invalid)?;
-        return Ok((seeds().atom.key(&word.to_le_bytes()), 0));
+        let text = named(term).ok_or(NoKey::Invalid)?;
+        return Ok((seeds().atom.key(&text.to_le_bytes()), 0));
     }
     unusual(term)
 }
@@ -142,7 +150,7 @@ fn portable(term: Term, most: usize) -> Result<(Kind, Cow<[u8]>), NoKey> {
         return Ok((Kind::Integer, Cow::Owned(digits)));
     }
     if term.is_atom() {
-        named(term).ok_or(NoKey::Invalid)?;
+        other_than_nil(term).ok_or(NoKey::Invalid)?;
         let text = atom_bits::text(term).ok_or(NoKey::Invalid)?;
         return Ok((Kind::Atom, Cow::Owned(text.into_bytes())));
     }
@@ -153,10 +161,24 @@ fn portable(term: Term, most: usize) -> Result<(Kind, Cow<[u8]>), NoKey> {
 
 #[inline]
 fn seeds() -> &'static Seeds {
-    static SEEDS: OnceLock<Seeds> = OnceLock::new();
-    SEEDS.get_or_init(|| {
-        let string = Seed::random();
-        Seeds {
+    SEEDS.get_or_init(|| Seeds::of(Seed::random()))
+}
+
+/// The secret of this node.
+pub(crate) fn secret() -> [u8; 16] {
+    seeds().string.to_bytes()
+}
+
+/// Continues with the secret of an earlier runtime. Returns whether this node has that secret now: not if it has already
+/// hashed ids under one of its own.
+pub(crate) fn continue_with(secret: [u8; 16]) -> bool {
+    let seeds = SEEDS.get_or_init(|| Seeds::of(Seed::from_bytes(secret)));
+    seeds.string.to_bytes() == secret
+}
+
+impl Seeds {
+    fn of(string: Seed) -> Self {
+        Self {
             integer: string.for_kind(1),
             atom: string.for_kind(2),
             big_integer: string.for_kind(3),
@@ -164,15 +186,31 @@ fn seeds() -> &'static Seeds {
             request: string.for_kind(5),
             string,
         }
-    })
+    }
 }
 
 fn is_integer(term: Term) -> bool {
     term.get_type() == TermType::Integer
 }
 
-/// The bits of an atom other than `nil`, which is not an id.
+/// The hash of the text of an atom other than `nil`, which is not an id.
+#[inline]
 fn named(term: Term) -> Option<u64> {
+    let bits = other_than_nil(term)?;
+    match ATOMS.get(bits) {
+        0 => first_named(term, bits),
+        hash => Some(hash),
+    }
+}
+
+#[cold]
+fn first_named(term: Term, bits: u64) -> Option<u64> {
+    let text = atom_bits::text(term)?;
+    let [hash, _] = seeds().atom.key(text.as_bytes()).to_words();
+    Some(ATOMS.update(bits, |_| hash))
+}
+
+fn other_than_nil(term: Term) -> Option<u64> {
     (atoms::nil() != term).then(|| atom_bits::of(term))
 }
 
@@ -267,7 +305,7 @@ fn arity(term: Term) -> Option<usize> {
     (is_tuple == 1).then(|| arity.try_into().unwrap_or(usize::MAX))
 }
 
-/// An atom by its number on this node.
+/// An atom by the hash of its text.
 fn here(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
     bytes.push(b'a');
     bytes.extend(named(atom)?.to_le_bytes());
@@ -276,7 +314,7 @@ fn here(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
 
 /// An atom by its name.
 fn everywhere(bytes: &mut Vec<u8>, atom: Term) -> Option<()> {
-    named(atom)?;
+    other_than_nil(atom)?;
     part(bytes, b'a', atom_bits::text(atom)?.as_bytes());
     Some(())
 }

@@ -18,6 +18,7 @@ mod atoms;
 mod binary;
 mod callers;
 mod catch_panic;
+mod checkpoint;
 mod clock;
 mod custom;
 mod decode;

@@ -195,6 +195,15 @@ fn unbind(env: Env<'_>, name: Atom, handle: u64) -> NifResult<Term<'_>> {
     })
 }
 
+/// Lets calls by the name of this limiter return `:stopping`, until the name is free.
+#[rustler::nif]
+fn stop_admitting(env: Env<'_>, name: Atom, handle: u64) -> NifResult<Term<'_>> {
+    answer(env, || {
+        registry::stop(atom_bits::of_atom(name), Handle::from_number(handle));
+        Ok(atoms::ok())
+    })
+}
+
 /// Sets whether tests may own limiters of a name: then a check by that name first returns `:test_owned`.
 #[rustler::nif]
 fn set_test_owned(env: Env<'_>, name: Atom, owned: bool) -> NifResult<Term<'_>> {

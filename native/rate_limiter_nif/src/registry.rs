@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustler::Term;
 
-use crate::handle::{Handle, FIRST_SHARED, UNUSED_BIT};
+use crate::handle::{Handle, FIRST_SHARED, UNUSED_BITS};
 use crate::local::{self, Local};
 use crate::names::NameTable;
 use crate::refusal::Refusal;
@@ -18,7 +18,12 @@ pub(crate) enum Limiter {
 }
 
 /// Set on the meaning of a name that test processes may own.
-const TEST_OWNED: u64 = UNUSED_BIT;
+const TEST_OWNED: u64 = UNUSED_BITS[0];
+
+/// Set on the meaning of a name whose limiter admits nothing any more, since its instance is about to stop.
+const STOPPING: u64 = UNUSED_BITS[1];
+
+const FLAGS: u64 = TEST_OWNED | STOPPING;
 
 static NAMES: NameTable = NameTable::new();
 
@@ -28,8 +33,9 @@ pub(crate) fn find(limiter: Term) -> Result<Limiter, Refusal> {
     // The bits of another term than an atom are never a name, so the kind of the term matters only if no name is found.
     let handle = match NAMES.get(atom_bits::of(limiter)) {
         0 => by_handle(limiter)?,
-        meaning if meaning & (TEST_OWNED | FIRST_SHARED) == 0 => Handle::from_number(meaning),
+        meaning if meaning & (FLAGS | FIRST_SHARED) == 0 => Handle::from_number(meaning),
         meaning if meaning & TEST_OWNED != 0 => return Err(atoms::test_owned().into()),
+        meaning if meaning & STOPPING != 0 => return Err(atoms::stopping().into()),
         meaning => Handle::from_number(meaning),
     };
     if let Some(local) = local::find(handle) {
@@ -67,7 +73,7 @@ pub(crate) fn find_shared(limiter: Term) -> Result<Arc<Shared>, Refusal> {
 
 /// The handle of the limiter of this name that belongs to no test.
 pub(crate) fn handle(name: u64) -> Option<Handle> {
-    match NAMES.get(name) & !TEST_OWNED {
+    match NAMES.get(name) & !FLAGS {
         0 => None,
         number => Some(Handle::from_number(number)),
     }
@@ -85,20 +91,31 @@ pub(crate) fn close(handle: Handle) {
 /// Makes `name` mean `handle`, unless it means another limiter that is open. Returns whether it did.
 pub(crate) fn bind(name: u64, handle: Handle) -> bool {
     let meaning = NAMES.update(name, |meaning| {
-        if is_open(Handle::from_number(meaning & !TEST_OWNED)) {
+        if is_open(Handle::from_number(meaning & !FLAGS)) {
             meaning
         } else {
             meaning & TEST_OWNED | handle.number()
         }
     });
-    meaning & !TEST_OWNED == handle.number()
+    meaning & !FLAGS == handle.number()
 }
 
 /// Takes the name from `handle`, if it has it.
 pub(crate) fn unbind(name: u64, handle: Handle) {
     NAMES.update(name, |meaning| {
-        if meaning & !TEST_OWNED == handle.number() {
+        if meaning & !FLAGS == handle.number() {
             meaning & TEST_OWNED
+        } else {
+            meaning
+        }
+    });
+}
+
+/// Lets calls by the name of this limiter return `:stopping`, until the name is free.
+pub(crate) fn stop(name: u64, handle: Handle) {
+    NAMES.update(name, |meaning| {
+        if meaning & !FLAGS == handle.number() {
+            meaning | STOPPING
         } else {
             meaning
         }

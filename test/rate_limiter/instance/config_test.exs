@@ -45,7 +45,7 @@ defmodule RateLimiter.Instance.ConfigTest do
       rejects("options: unknown option :limters, did you mean :limiters?", limters: [])
 
       rejects(
-        "options: unknown option :color, known options are :name, :store, :limiters, :limits, :vsm, :log and :stats_interval",
+        "options: unknown option :color, known options are :name, :store, :limiters, :limits, :vsm, :checkpoint, :shutdown, :log and :stats_interval",
         color: true
       )
 

@@ -53,9 +53,10 @@ defmodule RateLimiter.Support.Nodes.Guest do
 
     pid =
       spawn(fn ->
-        {:ok, _supervisor} = RateLimiter.start_link(instance)
+        Process.register(self(), __MODULE__)
+        {:ok, supervisor} = RateLimiter.start_link(instance)
         send(caller, {self(), :started})
-        Process.sleep(:infinity)
+        receive do: ({:leave, from} -> send(from, {:left, Supervisor.stop(supervisor)}))
       end)
 
     receive do: ({^pid, :started} -> :ok)
