@@ -18,12 +18,15 @@ defmodule RateLimiter.Doctor do
     * the native library is loaded
     * a limit of 1,000 admits exactly 1,000 of 2,000 calls that eight processes make at the same time
     * how long a check takes
+    * with `rpc`, each instance of the running node: its health, and how many nodes share its limits
 
   In Redis, if one is configured:
 
     * it is reachable: one server, a primary that Sentinels know, or a Cluster, with TLS and its certificates
     * its version is supported
     * it does not evict keys when its memory is full
+    * it is no replica, and its replicas are not behind
+    * its clock agrees with that of this node
     * its user may run each command that calls, heartbeats and the agreement of subsystems need
     * a limit of 10 admits exactly 10 of 20 calls, in a Cluster on each server
     * the deadline of a call is at least two round trips
@@ -36,7 +39,7 @@ defmodule RateLimiter.Doctor do
   """
 
   alias RateLimiter.{Config, Instance}
-  alias RateLimiter.Doctor.{Local, Shared}
+  alias RateLimiter.Doctor.{Local, Running, Shared}
   alias RateLimiter.Terminal.{Screen, Text}
 
   @typedoc false
@@ -71,7 +74,7 @@ defmodule RateLimiter.Doctor do
     screen = Screen.of_stdout()
     IO.puts("")
 
-    [&Local.check/0, fn -> Shared.check(store) end]
+    [&Local.check/0, &Running.check/0, fn -> Shared.check(store) end]
     |> Enum.flat_map(fn check -> check.() |> tap(&(&1 |> lines(screen) |> IO.puts())) end)
     |> worst()
   end

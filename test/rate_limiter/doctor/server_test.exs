@@ -21,7 +21,13 @@ defmodule RateLimiter.Doctor.ServerTest do
   describe "check/2" do
     test "has the version and the eviction of the server" do
       server = Redis.start!(config: [maxmemory: "100mb", "maxmemory-policy": "volatile-ttl"])
-      assert [{:ok, "version", version, nil}, memory] = Server.check(client(server), "any key")
+      checked = Server.check(client(server), "any key")
+      assert [{:ok, "version", version, nil}, memory, replicas, clock] = checked
+      assert replicas == {:ok, "replicas", "none", nil}
+
+      assert {:ok, "clock", "that of Redis and that of this node agree within 2000 ms", nil} =
+               clock
+
       assert version =~ ~r/^(Redis|Valkey) \d+\.\d+\.\d+$/
       assert {:warning, "memory", "maxmemory 104857600, volatile-ttl: " <> _, _advice} = memory
     end
@@ -53,6 +59,47 @@ defmodule RateLimiter.Doctor.ServerTest do
                end)
 
       assert why != ""
+    end
+  end
+
+  describe "replicas/1" do
+    test "is a warning if one is behind or not connected" do
+      info = fn replicas -> "role:master\r\nconnected_slaves:2\r\n" <> replicas end
+      well = "slave0:ip=10.0.0.1,port=6379,state=online,offset=1,lag=1\r\n"
+      assert {:ok, _, "1, none more than 10 s behind", nil} = Server.replicas(info.(well))
+
+      for behind <- ["state=online,offset=1,lag=11", "state=wait_bgsave,offset=0,lag=0"] do
+        late = well <> "slave1:ip=10.0.0.2,port=6380,#{behind}\r\n"
+        assert {:warning, "replicas", text, "a failover" <> _} = Server.replicas(info.(late))
+        assert text == "1 of 2 are more than 10 s behind: 10.0.0.2:6380"
+      end
+    end
+
+    test "is a failure of a server that is itself one" do
+      assert {:failure, "replicas", "this server is a replica" <> _, "name its primary" <> _} =
+               Server.replicas("role:slave\r\nmaster_link_status:up\r\n")
+    end
+
+    test "counts those of a real primary" do
+      sentinels = Redis.start_sentinel!()
+      {:ok, info} = Redis.command(sentinels.primary, ["INFO", "replication"])
+      assert {:ok, "replicas", "1, none more than 10 s behind", nil} = Server.replicas(info)
+    end
+  end
+
+  describe "clock/2" do
+    test "is a warning beyond two seconds, either way, and nothing from a server that has none" do
+      info = "server_time_usec:5000000\r\n"
+      assert [{:ok, "clock", _, nil}] = Server.clock(info, 7_000)
+
+      assert [{:warning, "clock", "that of Redis is 2001 ms behind that of this node", _}] =
+               Server.clock(info, 7_001)
+
+      assert [{:warning, "clock", "that of Redis is 4000 ms ahead of that of this node", advice}] =
+               Server.clock(info, 1_000)
+
+      assert advice =~ "NTP"
+      assert Server.clock("role:master\r\n", 0) == []
     end
   end
 
