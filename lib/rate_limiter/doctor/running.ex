@@ -26,12 +26,16 @@ defmodule RateLimiter.Doctor.Running do
 
   defp nodes(%{redis: %{nodes: 1}}), do: ", alone in Redis"
   defp nodes(%{redis: %{nodes: nodes}}), do: ", one of #{nodes} nodes in Redis"
-  defp nodes(_local), do: ", counted in memory"
+  defp nodes(%{store: :local}), do: ", counted in memory"
+  defp nodes(_own), do: ", counted in a store of the application"
 
   defp advice(reason) do
     case reason do
       {:redis, _} ->
         "the checks below say why; callers get an answer by on_outage:"
+
+      {:store, _} ->
+        "look at the store of the application; callers get an answer by on_outage:"
 
       {:full, _} ->
         "raise max_keys:, or limit networks instead of addresses"

@@ -98,21 +98,18 @@ defmodule RateLimiter.Instance.Reporter do
   @spec health(Instance.t() | nil) :: RateLimiter.health()
   def health(nil), do: {:error, :not_running}
 
-  def health(%Instance{store: store} = instance) do
+  def health(%Instance{} = instance),
+    do: if(Shutdown.stopping?(instance), do: {:error, :stopping}, else: working(instance))
+
+  defp working(%Instance{store: store} = instance) do
     # Reasons that stop calls come before reasons that may lose their counts.
-    with false <- Shutdown.stopping?(instance),
-         {:ok, %{servers: servers} = status} <- status(store),
+    with {:ok, %{servers: servers} = status} <- status(store),
          :ok <- servers |> Enum.reject(&Redis.Client.healthy?/1) |> degraded(:redis),
          :ok <- instance |> full() |> degraded(:full),
          :ok <- heartbeat(status),
          :ok <- servers |> Enum.filter(& &1.evicts) |> degraded(:evicts),
          :ok <- checkpointed(Checkpoint.status(instance)),
-         do: instance |> Clock.moved_ms() |> moved(),
-         else:
-           (
-             true -> {:error, :stopping}
-             unhealthy -> unhealthy
-           )
+         do: instance |> Clock.moved_ms() |> moved()
   end
 
   defp checkpointed(%{problem: words}) when words != nil, do: {:degraded, {:checkpoint, words}}
