@@ -77,6 +77,7 @@ defmodule RateLimiter.Dashboard.Page do
   defp health({:degraded, {:checkpoint, words}}), do: "checkpoint: #{words}"
   defp health({:degraded, {:clock, ms}}), do: "the clock was set by #{ms} ms"
   defp health({:error, :not_running}), do: "not running"
+  defp health({:error, :stopping}), do: "about to stop"
 
   defp bad(_rates = nil, _key), do: ""
   defp bad(rates, key), do: if(rates[key] > 0, do: "bad", else: "")

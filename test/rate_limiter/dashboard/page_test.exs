@@ -117,6 +117,7 @@ defmodule RateLimiter.Dashboard.PageTest do
           {{:degraded, {:store, "disk full"}}, "the store does not answer: disk full"},
           {{:degraded, {:full, [:api, :web]}}, "judged together: api, web"},
           {{:degraded, {:evicts, [%{}]}}, "Redis evicts keys"},
+          {{:error, :stopping}, "about to stop"},
           {{:degraded, {:checkpoint, "no space left"}}, "checkpoint: no space left"},
           {{:degraded, {:clock, 2_500}}, "the clock was set by 2500 ms"},
           {{:error, :not_running}, "not running"}
