@@ -3,6 +3,8 @@ defmodule RateLimiter.Support.Nodes do
   # Real BEAM nodes: operating-system processes that end with the process that started them. They are spoken to through
   # their standard input and output, so that no name and no port is taken, unless they are asked for by name.
 
+  import RateLimiter.Support.Eventually
+
   alias RateLimiter.Support.Program
 
   @boot_ms 180_000
@@ -26,6 +28,8 @@ defmodule RateLimiter.Support.Nodes do
     File.mkdir_p!(directory)
     epmd = ["-port", "#{port}", "-address", "127.0.0.1"]
     {:ok, _program} = Program.start_link(directory, System.find_executable("epmd"), epmd)
+    # A node that finds no epmd would start one that stays.
+    eventually(fn -> match?({:ok, _}, :gen_tcp.connect({127, 0, 0, 1}, port, [])) end)
     environment = [{~c"ERL_EPMD_PORT", ~c"#{port}"}]
 
     for {name, number} <- Enum.with_index(names, 1) do
