@@ -156,18 +156,19 @@ defmodule RateLimiter.Store.PostgresTest do
     {:ok, _created} = query.(Postgres.create("rate_limits", true), [])
     limiter = context.test
     name = start(%{context | query: query}, timeout: 500)
-    eventually(fn -> source(RateLimiter.check_and_track(limiter, "u", :burst)) == :store end)
-    {:ok, before} = RateLimiter.get_usage(limiter, "u", :burst)
+    asked = fn cost -> source(RateLimiter.check_and_track(limiter, "u", :burst, cost: cost)) end
+    eventually(fn -> asked.(0) == :store end)
 
     Support.Program.kill(server.program)
-    eventually(fn -> source(RateLimiter.check_and_track(limiter, "u", :burst)) == :fallback end)
+    eventually(fn -> asked.(0) == :fallback end)
+    {:ok, %Usage{source: :fallback}} = RateLimiter.check_and_track(limiter, "u", :burst, cost: 3)
 
     Support.Postgres.start_again(server)
     eventually(fn -> RateLimiter.health_check(name) == :ok end)
 
     eventually(fn ->
       {:ok, usage} = RateLimiter.get_usage(limiter, "u", :burst)
-      usage.source == :store and usage.remaining < before.remaining
+      usage.source == :store and usage.remaining == 7
     end)
   end
 

@@ -42,7 +42,7 @@ defmodule RateLimiter.Store.WorkerTest do
   end
 
   test "a worker that is killed is replaced", %{name: name, worker: worker} do
-    assert store?(name)
+    eventually(fn -> store?(name) end)
     monitor = Process.monitor(worker)
     Process.exit(worker, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^worker, :killed}
