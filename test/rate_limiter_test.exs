@@ -1,6 +1,7 @@
 defmodule RateLimiterTest do
   use ExUnit.Case, async: true
 
+  alias RateLimiter.Support.Events
   alias RateLimiter.Usage
 
   # Documentation uses the limiters of the README.
@@ -475,10 +476,8 @@ defmodule RateLimiterTest do
 
   describe "reset/1" do
     test "forgets the usage, the request ids and the receipts of all ids, and keeps the counts" do
-      test = self()
-      handler = fn _event, counts, metadata, _config -> send(test, {:reset, counts, metadata}) end
-      :telemetry.attach(test, [:rate_limiter, :limiter, :reset], handler, nil)
-      on_exit(fn -> :telemetry.detach(test) end)
+      reset = [:rate_limiter, :limiter, :reset]
+      Events.listen([reset])
 
       usages =
         for id <- 1..500 do
@@ -487,7 +486,7 @@ defmodule RateLimiterTest do
         end
 
       assert RateLimiter.reset(:api) == :ok
-      assert_received {:reset, %{count: 1}, %{instance: RateLimiter, limiter: :api}}
+      assert_received {:event, ^reset, %{count: 1}, %{instance: RateLimiter, limiter: :api}}
       assert %{keys: 0, request_ids: 0, checks: 500} = RateLimiter.stats()
 
       for {id, old} <- Enum.zip(1..500, usages) do

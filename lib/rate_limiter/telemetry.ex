@@ -143,7 +143,7 @@ defmodule RateLimiter.Telemetry do
   and when this node cannot have limits that were changed for all nodes. Nothing was changed. Emitted once for each content.
 
   Measurements: `:reasons`, their number. Metadata: `:instance`; `:source`, the path of the file, the name of the function or the
-  key in Redis; `:reason`, all reasons in words, as of `RateLimiter.Limits.apply/2`.
+  key in Redis; `:reason`, the first ten of them in words, as of `RateLimiter.Limits.apply/2`.
 
   ## `[:rate_limiter, :limiter, :reset]`
 
@@ -467,7 +467,10 @@ defmodule RateLimiter.Telemetry do
   @doc false
   @spec limits_refused(term, String.t(), [String.t(), ...]) :: :ok
   def limits_refused(instance, source, reasons) do
-    metadata = %{instance: instance, source: source, reason: Enum.join(reasons, "; ")}
+    # A file may be wrong in each of its thousand windows.
+    {first, others} = Enum.split(reasons, 10)
+    first = if others == [], do: first, else: first ++ ["and #{length(others)} more"]
+    metadata = %{instance: instance, source: source, reason: Enum.join(first, "; ")}
     :telemetry.execute([:rate_limiter, :limits, :refused], %{reasons: length(reasons)}, metadata)
   end
 

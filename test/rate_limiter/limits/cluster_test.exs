@@ -64,7 +64,8 @@ defmodule RateLimiter.Limits.ClusterTest do
     assert {:ok, %{windows: %{a: %{max: 7, current: 4}}}} =
              Nodes.call(other, RateLimiter, :get_usage, [:api, "u"])
 
-    assert [%{by: "ann", diff: ^diff} | _] = Nodes.call(other, Limits, :history, [])
+    last = fn -> List.first(Nodes.call(other, Limits, :history, [1])) end
+    soon(fn -> match?(%{by: "ann", diff: ^diff}, last.()) end)
 
     # Beside the first change, and by the other node.
     assert {:ok, [_]} =

@@ -68,7 +68,9 @@ defmodule RateLimiter.Limits.WatchTest do
     File.write!(path, json(7))
     eventually(fn -> max(:watched) == 7 end)
     assert {:ok, %{current: 2}} = RateLimiter.get_usage(:watched, "u")
-    assert [%{by: ^path, diff: [_, _, _]} | _] = Limits.history(20, :file_watched)
+    # The history follows the change.
+    last = fn -> List.first(Limits.history(1, :file_watched)) end
+    eventually(fn -> match?(%{by: ^path, diff: [_, _, _]}, last.()) end)
 
     # Invalid, once: then gone.
     log =
@@ -173,6 +175,20 @@ defmodule RateLimiter.Limits.WatchTest do
                  fn ->
                    RateLimiter.start_link(name: :never, limits: {:function, read})
                  end
+  end
+
+  test "of many reasons the first ten are reported, and the number of the others", %{
+    tmp_dir: folder
+  } do
+    path = Path.join(folder, "limits.json")
+    File.write!(path, json(5))
+    start(:reasons, {:file, path, every: {10, :millisecond}})
+    listen(:reasons)
+    windows = for n <- 1..30, do: ~s("w#{n}": {"limit": 0, "per": "day"})
+    File.write!(path, ~s({"watched": {"windows": {#{Enum.join(windows, ", ")}}}}))
+    assert_receive {:refused, %{reasons: 30}, %{reason: reason}}, 5_000
+    assert length(String.split(reason, "; ")) == 11
+    assert reason =~ ~r/; and 20 more$/
   end
 
   test "file/1 returns the limits of a file, or the reasons", %{tmp_dir: folder} do
