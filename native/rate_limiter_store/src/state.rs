@@ -311,7 +311,7 @@ impl Window {
         match &self.usage {
             Usage::Bucket(full_at, interval) => limiter.set_bucket((*full_at, *interval)),
             Usage::Other(snapshot) if limit.clone().enforced(true) == self.limit => {
-                limiter.import(now, snapshot)
+                limiter.import(now, snapshot);
             }
             Usage::Other(snapshot) => {
                 // What has left the window of the old limit must not return in a longer one.
