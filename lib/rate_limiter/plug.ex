@@ -77,6 +77,7 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
 
       case RateLimiter.check_and_track(plug.limiter, id, windows, cost: cost) do
         {:ok, usage} = answer -> conn |> fields(answer, plug) |> admit(plug, usage)
+        _denied when plug.shadow -> conn
         {:error, :unavailable, _usage} = answer -> deny(conn, answer, plug, plug.on_unavailable)
         answer -> deny(conn, answer, plug, plug.on_deny)
       end
@@ -115,6 +116,9 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
 
     defp of(fun, conn) when is_function(fun), do: fun.(conn)
     defp of(value, _conn), do: value
+
+    # A client that slowed down for a limit in shadow mode would be limited.
+    defp fields(conn, _answer, %{shadow: true}), do: conn
 
     defp fields(conn, answer, plug),
       do: Conn.merge_resp_headers(conn, HTTP.fields(answer, plug.fields))

@@ -102,6 +102,23 @@ defmodule RateLimiter.PlugTest do
     end
   end
 
+  describe "shadow" do
+    test "admits each request without fields, while the limiter denies and counts" do
+      options = [limiter: :login, shadow: true, on_deny: fn _conn, _answer -> raise "denied" end]
+      assert statuses(4, options) == [200, 200, 200, 200]
+      assert header(request(options), "ratelimit") == nil
+      assert header(request(options), "retry-after") == nil
+      assert %{allowed: 2, denied: 4} = RateLimiter.stats().limiters.login.windows.attempts
+      assert request(limiter: :login).status == 429
+    end
+
+    test "gives back what the response shows not to count" do
+      options = [limiter: :login, shadow: true, charge: {:response, &(&1.status == 401)}]
+      assert statuses(3, options) == [200, 200, 200]
+      assert %{allowed: 3, denied: 0} = RateLimiter.stats().limiters.login.windows.attempts
+    end
+  end
+
   describe "on_deny and on_unavailable" do
     test "decide what a denied request gets" do
       slow_down = fn conn, {:error, :rate_limited, usage} ->

@@ -38,6 +38,12 @@ defmodule RateLimiter.Plug.Options do
         "`:request`, or `{:response, fun}` to give back what the response shows not to count, see " <>
           "[below](#module-charge-by-response)."
     ],
+    shadow: [
+      type: :boolean,
+      default: false,
+      doc:
+        "`true` to admit each request, without header fields, while events and counts tell which ones are denied."
+    ],
     on_deny: [
       type: {:custom, &__MODULE__.handler?/1, "a function of the connection and the answer"},
       doc:
