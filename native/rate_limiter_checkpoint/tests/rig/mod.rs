@@ -124,7 +124,7 @@ impl Node {
         let usage = peek(0);
         let all = match peek(usage.max).retry {
             Retry::Now => 0,
-            Retry::After(wait) => wait.0,
+            Retry::After(wait) | Retry::Unenforced(wait) => wait.0,
             Retry::Never => u64::MAX,
         };
         (usage.remaining, all)
@@ -133,7 +133,7 @@ impl Node {
     pub(crate) fn update(&self, window: usize, limit: &Limit) {
         let updated = self
             .limiter
-            .update_limit(self.epoch, self.windows[window].1, limit);
+            .update_limits(self.epoch, &[(self.windows[window].1, limit.clone())]);
         updated.expect("a limit of the same shape");
     }
 
