@@ -93,6 +93,7 @@ defmodule RateLimiter.MixProject do
         "README.md",
         "guides/getting-started.md",
         "guides/limits.md",
+        "guides/customers.md",
         "guides/http.md",
         "guides/redis.md",
         "guides/stores.md",

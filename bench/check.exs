@@ -15,6 +15,7 @@ defmodule Bench.Check do
     nothing: "a NIF that does nothing",
     allow: "allow?/3, events: :denials",
     wide: "check_and_track/3, events: :denials",
+    wide_plan: "check_and_track/4, the same under one of 1,000 plans",
     wide_events: "check_and_track/3, events: :all, no handler attached",
     two: "check_and_track/2, two windows, events: :denials",
     ets: "ets:update_counter, string",
@@ -24,7 +25,18 @@ defmodule Bench.Check do
     narrow_events: "check_and_track/3, events: :all, no handler attached",
     governor_narrow: "governor behind a bare NIF"
   }
-  @allowed [:loop, :nothing, :allow, :wide, :wide_events, :two, :ets, :ets_tuples, :governor]
+  @allowed [
+    :loop,
+    :nothing,
+    :allow,
+    :wide,
+    :wide_plan,
+    :wide_events,
+    :two,
+    :ets,
+    :ets_tuples,
+    :governor
+  ]
   @denied [:loop, :narrow, :narrow_events, :governor_narrow]
 
   @full %{
@@ -162,6 +174,8 @@ defmodule Bench.Check do
       {"time, to a counter's in ETS", "10,000 keys", :most, 1.0, &ratio(&1, :wide, :ets, 1)},
       {"time, to a counter's with a tuple key", "10,000 keys", :most, 1.0,
        &ratio(&1, :wide, :ets_tuples, 1)},
+      {"time under a plan, to that without", "10,000 keys", :most, 1.1,
+       &ratio(&1, :wide_plan, :wide, 1)},
       {"time with all events, to that without", "10,000 keys", :most, 2.0,
        &ratio(&1, :wide_events, :wide, 1)},
       {"time with all events, to a counter's", "10,000 keys", :most, 2.0,

@@ -8,8 +8,8 @@ defmodule RateLimiter do
   # This module is the public API. `RateLimiter.Store` decides, `RateLimiter.Instance.Writer` changes limiters.
 
   alias RateLimiter.{Await, Instance, Store, Telemetry, Usage}
-  alias RateLimiter.Core.{Errors, Limit, Options}
-  alias RateLimiter.Instance.{Config, Registry, Reporter, Writer}
+  alias RateLimiter.Core.{Errors, Limit, Options, Plan}
+  alias RateLimiter.Instance.{Config, Plans, Registry, Reporter, Writer}
   alias RateLimiter.Limits.Cluster
   alias RateLimiter.Store.Callers
 
@@ -25,6 +25,12 @@ defmodule RateLimiter do
   @typedoc "A period, shorter than 9 years."
   @type period :: unit | {pos_integer, unit}
   @type unit :: :millisecond | :second | :minute | :hour | :day
+
+  @typedoc "The name of a plan. Strings suit names that are made at run time, such as one for a customer."
+  @type plan_name :: atom | String.t()
+
+  @typedoc "The plan of a call: its name, other limits by window, or `nil` for the limits of the limiter."
+  @type plan :: plan_name | [{window :: atom, keyword}] | nil
 
   @typedoc "The limit of a window. Options of other algorithms are `nil`."
   @type limit :: %Limit{
@@ -57,7 +63,8 @@ defmodule RateLimiter do
              | {:checkpoint, String.t()}}
           | {:error, :not_running | :stopping}
 
-  @call [cost: [type: :integer, default: 1]]
+  @plan [plan: [type: Plan.type()]]
+  @call [cost: [type: :integer, default: 1]] ++ @plan
   @check @call ++
            [
              request_id: [type: :string],
@@ -154,6 +161,8 @@ defmodule RateLimiter do
       With another cost or other windows it is another call. A denied call, or one that consumed nothing, is not
       remembered, and `reset/3` and `refund/4` end the request ids of their id.
     * `:request_ttl` - how long the `:request_id` is remembered, a period. Default: `{10, :minute}`.
+    * `:plan` - the plan of the id: a name, or other limits by window, such as `[minute: [limit: 90]]`. Default: the limits
+      of the limiter. See `put_plan/3`.
 
   ## Examples
 
@@ -233,6 +242,7 @@ defmodule RateLimiter do
 
     * `:cost` - as for `check_and_track/4`. A cost that no limit can admit is not waited for.
     * `:timeout` - the longest wait in milliseconds, or `:infinity`. Default: `5_000`.
+    * `:plan` - as for `check_and_track/4`.
 
   ## Examples
 
@@ -246,8 +256,8 @@ defmodule RateLimiter do
   @spec await(limiter, id, windows | [], keyword) ::
           {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
   def await(limiter, id, windows, options) do
-    %{cost: cost, timeout: timeout} = Options.validate!(options, @await, [])
-    Await.call(limiter, id, windows, cost, timeout)
+    %{cost: cost, timeout: timeout, plan: plan} = Options.validate!(options, @await, [])
+    Await.call(limiter, id, windows, cost, timeout, plan)
   end
 
   @doc """
@@ -255,7 +265,7 @@ defmodule RateLimiter do
 
   Takes entries `{id, cost}` and returns a list of answers like those of `check_and_track/4`. This is cheaper than as
   many single calls (with Redis it takes one round trip), and does not block a scheduler, even with thousands of
-  entries.
+  entries. Takes the option `:plan`, the plan of all of them.
 
       iex> entries = [{"ann", 1}, {"ann", 3}]
       iex> [{:ok, first}, {:ok, second}] = RateLimiter.check_batch(:login, entries, :attempts)
@@ -264,14 +274,14 @@ defmodule RateLimiter do
 
   Raises `ArgumentError`, and charges nothing, if an entry has an invalid id or cost.
   """
-  @spec check_batch(limiter, [{id, cost :: integer}], windows | []) :: [answer]
-  def check_batch(limiter, entries, windows \\ []),
-    do: Store.check_batch(limiter, entries, windows)
+  @spec check_batch(limiter, [{id, cost :: integer}], windows | [], keyword) :: [answer]
+  def check_batch(limiter, entries, windows \\ [], options \\ []),
+    do: Store.check_batch(limiter, entries, windows, only_plan(options))
 
   @doc """
   Returns what `check_and_track/4` would return, and consumes nothing.
 
-  Takes the option `:cost`, default `1`.
+  Takes the options `:cost`, default `1`, and `:plan`.
 
       iex> {:error, :rate_limited, usage} = RateLimiter.peek(:login, "ann", :attempts, cost: 6)
       iex> usage.remaining
@@ -281,25 +291,32 @@ defmodule RateLimiter do
   def peek(limiter, id, windows \\ [], options \\ [])
 
   def peek(limiter, id, [{_, _} | _] = options, []),
-    do: Store.peek(limiter, id, [], cost(options))
+    do: peek(limiter, id, [], options)
 
-  def peek(limiter, id, windows, options), do: Store.peek(limiter, id, windows, cost(options))
+  def peek(limiter, id, windows, options),
+    do: Store.peek(limiter, id, windows, cost(options), plan(options))
 
   @doc """
   Returns the usage of an id, and consumes nothing.
 
-  Returns `{:ok, usage}`, also if nothing is left, and for an unknown id.
+  Returns `{:ok, usage}`, also if nothing is left, and for an unknown id. Takes the option `:plan`.
 
       iex> {:ok, usage} = RateLimiter.get_usage(:login, "ann", :attempts)
       iex> {usage.current, usage.remaining}
       {0, 5}
   """
-  @spec get_usage(limiter, id, windows | []) ::
+  @spec get_usage(limiter, id, windows | keyword, keyword) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
-  def get_usage(limiter, id, windows \\ []), do: Store.peek(limiter, id, windows, 0)
+  def get_usage(limiter, id, windows \\ [], options \\ [])
+
+  def get_usage(limiter, id, [{_, _} | _] = options, []),
+    do: get_usage(limiter, id, [], options)
+
+  def get_usage(limiter, id, windows, options),
+    do: Store.peek(limiter, id, windows, 0, only_plan(options))
 
   @doc """
-  Returns the usage of each of many ids, in the order of the list.
+  Returns the usage of each of many ids, in the order of the list. Takes the option `:plan`, the plan of all of them.
 
   With Redis this takes one round trip, and returns `{:error, :unavailable, nil}` during an outage if the limiter has
   `on_outage: :deny`.
@@ -308,10 +325,10 @@ defmodule RateLimiter do
       iex> for {id, usage} <- usages, do: {id, usage.remaining}
       [{"ann", 5}, {"bob", 5}]
   """
-  @spec get_usage_batch(limiter, [id], windows | []) ::
+  @spec get_usage_batch(limiter, [id], windows | [], keyword) ::
           {:ok, [{id, Usage.t()}]} | {:error, :unavailable, nil}
-  def get_usage_batch(limiter, ids, windows \\ []),
-    do: Store.usage_batch(limiter, ids, windows)
+  def get_usage_batch(limiter, ids, windows \\ [], options \\ []),
+    do: Store.usage_batch(limiter, ids, windows, only_plan(options))
 
   @doc """
   Gives back what a call was charged. See `refund/2`.
@@ -332,7 +349,8 @@ defmodule RateLimiter do
   most what the call was charged is given back, and at most what still counts of that very call, so no window admits more
   than its limit of what was not given back. Of a token bucket, what has refilled since the call is not given back. Nothing is
   given back, and `{:ok, usage}` returned, if nothing of the call counts any more: the window has forgotten it, `reset/3` or
-  `refund/4` was called for its id, `update_limit/3` has changed its window, or its limiter was started again. A limiter in
+  `refund/4` was called for its id, `update_limit/3` has changed its window, the last call of its id was under a plan of
+  another rate or period, or its limiter was started again. A limiter in
   memory knows the calls of its own node, Redis those of all nodes.
 
       iex> {:ok, usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
@@ -351,7 +369,10 @@ defmodule RateLimiter do
   @spec refund(Usage.t() | limiter, keyword | id) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
   def refund(%Usage{} = usage, []), do: Store.give_back(usage, usage.cost)
-  def refund(%Usage{} = usage, options), do: Store.give_back(usage, cost(options))
+
+  def refund(%Usage{} = usage, options),
+    do: Store.give_back(usage, Options.validate!(options, [cost: @call[:cost]], []).cost)
+
   def refund(answer, _options) when is_tuple(answer), do: no_receipt!(answer)
   def refund(limiter, id), do: refund(limiter, id, [], [])
 
@@ -364,7 +385,7 @@ defmodule RateLimiter do
   @doc """
   Gives a cost back to an id, without regard to the call that it was charged for.
 
-  Takes the option `:cost`, default `1`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
+  Takes the options `:cost`, default `1`, and `:plan`. Returns `{:ok, usage}` with the usage after it. A cost above what the id has
   used gives back what it has used; a negative cost gives back nothing. It assumes that what is given back still counts: if the
   window has forgotten the call, it gives back what other calls of the id have used. Where the answer to the call is at hand,
   use `refund/2`. All receipts and request ids of the id end.
@@ -382,10 +403,10 @@ defmodule RateLimiter do
   def refund(limiter, id, windows, options \\ [])
 
   def refund(limiter, id, [{_, _} | _] = options, []),
-    do: Store.refund(limiter, id, [], cost(options))
+    do: refund(limiter, id, [], options)
 
   def refund(limiter, id, windows, options),
-    do: Store.refund(limiter, id, windows, cost(options))
+    do: Store.refund(limiter, id, windows, cost(options), plan(options))
 
   @doc """
   Deletes the usage of all ids of a limiter, and their request ids.
@@ -456,6 +477,63 @@ defmodule RateLimiter do
   @spec update_limit(limiter, window :: atom, keyword) :: :ok
   def update_limit(limiter, window, changes),
     do: limiter |> Registry.holder!() |> Writer.change!({:update, limiter, window, changes})
+
+  @doc """
+  Adds a plan to a limiter, or replaces the plan of this name: other limits for its windows.
+
+  A call names the plan of its id with the option `:plan`. Takes the changes of each window, at least one of `:limit`, `:per`,
+  `:burst` and `:enforce`; the rest is that of the limiter, also after `update_limit/3`. A burst that was not configured follows the
+  limit. `:per` is for token buckets only: windows and logs count in the period of the limiter under all plans.
+
+  What an id has used stays used when its plan changes, or a plan is replaced, as with `update_limit/3`. No usage is
+  touched, so a plan for a single customer is as good as any, and a limiter may have thousands. With Redis each node has plans
+  of its own, and each call is decided by the limits that its node knows.
+
+      iex> RateLimiter.put_plan(:login, :pro, attempts: [limit: 50])
+      :ok
+      iex> {:ok, _usage} = RateLimiter.check_and_track(:login, "ann", :attempts, cost: 4)
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "ann", :attempts, plan: :pro)
+      iex> {usage.max, usage.current, usage.plan}
+      {50, 5, :pro}
+
+  A call may also give the numbers themselves. This takes some microseconds more than a name:
+
+      iex> {:ok, usage} = RateLimiter.check_and_track(:login, "bob", :attempts, plan: [attempts: [limit: 7]])
+      iex> usage.remaining
+      6
+
+  Raises `ArgumentError` if the limiter or a window does not exist, or the algorithm cannot have this limit.
+  """
+  @spec put_plan(limiter, plan_name, keyword) :: :ok
+  def put_plan(limiter, name, changes) do
+    name = Plan.name!(name, Config.path!(limiter, [:plans]))
+    limiter |> Registry.holder!() |> Writer.change!({:put_plan, limiter, name, changes})
+  end
+
+  @doc """
+  Removes a plan from a limiter. What ids have used under it stays used.
+
+      iex> RateLimiter.put_plan(:login, "customer 7", attempts: [limit: 50])
+      iex> RateLimiter.remove_plan(:login, "customer 7")
+      :ok
+
+  Raises `ArgumentError` if the limiter or the plan does not exist.
+  """
+  @spec remove_plan(limiter, plan_name) :: :ok
+  def remove_plan(limiter, name),
+    do: limiter |> Registry.holder!() |> Writer.change!({:remove_plan, limiter, name})
+
+  @doc """
+  Returns the plans of a limiter, by name.
+
+      iex> RateLimiter.put_plan(:login, :pro, attempts: [limit: 50])
+      iex> RateLimiter.plans(:login)
+      %{pro: [attempts: [limit: 50]]}
+
+  Raises `ArgumentError` if the limiter does not exist.
+  """
+  @spec plans(limiter) :: %{plan_name => [{window :: atom, keyword}]}
+  def plans(limiter), do: limiter |> Registry.holder!() |> Plans.all(limiter) |> Map.new()
 
   @doc """
   Adds a limiter to a running instance, which is the last argument or the option `:instance`.
@@ -621,19 +699,33 @@ defmodule RateLimiter do
   defp take(limiter, id, windows, cost: cost), do: Store.check(limiter, id, windows, cost)
   defp take(limiter, id, windows, []), do: Store.check(limiter, id, windows, 1)
 
+  defp take(limiter, id, windows, plan: plan) when is_atom(plan) or is_binary(plan),
+    do: Store.check_under(limiter, id, windows, 1, plan)
+
+  defp take(limiter, id, windows, cost: cost, plan: plan) when is_atom(plan) or is_binary(plan),
+    do: Store.check_under(limiter, id, windows, cost, plan)
+
   defp take(limiter, id, windows, options) do
     case Options.validate!(options, @check, []) do
-      %{request_id: nil, cost: cost} ->
-        Store.check(limiter, id, windows, cost)
+      %{request_id: nil, cost: cost, plan: plan} ->
+        Store.check_under(limiter, id, windows, cost, plan)
 
-      %{request_id: request, cost: cost, request_ttl: ttl} ->
-        Store.check_once(limiter, id, windows, cost, {request, Limit.nanoseconds(ttl)})
+      %{request_id: request, cost: cost, request_ttl: ttl, plan: plan} ->
+        Store.check_once(limiter, id, windows, cost, {request, Limit.nanoseconds(ttl)}, plan)
     end
   end
 
   defp cost(cost: cost), do: cost
   defp cost([]), do: 1
   defp cost(options), do: Options.validate!(options, @call, []).cost
+
+  # Of the options of a call, whose cost `cost/1` validates.
+  defp plan([]), do: nil
+  defp plan(cost: _cost), do: nil
+  defp plan(options), do: Options.validate!(options, @call, []).plan
+
+  defp only_plan([]), do: nil
+  defp only_plan(options), do: Options.validate!(options, @plan, []).plan
 
   defp pop_instance(options, instance) do
     if Options.named?(options),

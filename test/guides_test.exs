@@ -124,6 +124,13 @@ defmodule RateLimiter.GuidesTest do
     end
   end
 
+  describe "guides/customers.md" do
+    test "every snippet runs in one shell" do
+      prelude = "import RateLimiter.GuidesTest.Router"
+      Session.run("guides/customers.md", prelude: prelude)
+    end
+  end
+
   describe "guides/http.md" do
     test "every snippet runs in one shell" do
       Session.run("guides/http.md",

@@ -6,6 +6,9 @@ defmodule Bench.Limiters do
   # and less usual case. The burst is more than a run takes from one key.
 
   @wide [limit: 60, per: :hour, burst: 70_000_000]
+  # The same rate, so that calls with and without a plan may take turns on a key without a conversion.
+  @plan [each: [burst: 80_000_000]]
+  @plans [{:pro, @plan} | for(number <- 1..999, do: {"customer #{number}", @plan})]
   @narrow [limit: 1, per: :day]
   # Full again after a millisecond, so its keys may be swept.
   @brief [limit: 1_000, per: :second]
@@ -18,7 +21,7 @@ defmodule Bench.Limiters do
         name: Bench,
         stats_interval: :infinity,
         limiters: [
-          wide: [windows: [each: @wide], events: :denials],
+          wide: [windows: [each: @wide], plans: @plans, events: :denials],
           wide_events: [windows: [each: @wide], events: :all],
           two: [windows: [each: @wide, other: @wide], events: :denials],
           narrow: [windows: [each: @narrow], events: :none],

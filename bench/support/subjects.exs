@@ -25,6 +25,10 @@ defmodule Bench.Subjects do
     {:ok, _usage} = RateLimiter.check_and_track(:wide, id, :each)
   end
 
+  defloop :wide_plan, id do
+    {:ok, _usage} = RateLimiter.check_and_track(:wide, id, :each, plan: :pro)
+  end
+
   defloop :wide_events, id do
     {:ok, _usage} = RateLimiter.check_and_track(:wide_events, id, :each)
   end

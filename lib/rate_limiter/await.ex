@@ -7,7 +7,7 @@ defmodule RateLimiter.Await do
 
   alias RateLimiter.{Instance, Store, Test, Usage}
   alias RateLimiter.Await.Queue
-  alias RateLimiter.Core.{Errors, Limit}
+  alias RateLimiter.Core.{Errors, Limit, Plan}
   alias RateLimiter.Store.Lookup
 
   # A limit may be raised or an id be reset meanwhile, so a caller looks again before its time has come.
@@ -19,11 +19,20 @@ defmodule RateLimiter.Await do
   @type timeout_ms :: non_neg_integer | :infinity
 
   @doc "Takes `cost` from the windows, as soon as they have it."
-  @spec call(atom, RateLimiter.id(), Lookup.names(), integer, timeout_ms) ::
+  @spec call(atom, RateLimiter.id(), Lookup.names(), integer, timeout_ms, Plan.chosen()) ::
           {:ok, Usage.t()} | {:error, :timeout, Usage.t()}
-  def call(limiter, id, windows, cost, timeout) when is_atom(limiter) and is_integer(cost) do
+  def call(limiter, id, windows, cost, timeout, plan)
+      when is_atom(limiter) and is_integer(cost) do
     key = {Lookup.handle!(limiter), id, windows |> Lookup.valid!() |> order()}
-    call = %{limiter: limiter, id: id, windows: windows, cost: cost, deadline: deadline(timeout)}
+
+    call = %{
+      limiter: limiter,
+      id: id,
+      windows: windows,
+      cost: cost,
+      plan: plan,
+      deadline: deadline(timeout)
+    }
 
     case Queue.ahead(key) do
       {0, _none} -> first(call, key)
@@ -31,7 +40,8 @@ defmodule RateLimiter.Await do
     end
   end
 
-  def call(limiter, _id, _windows, cost, _timeout), do: raise(Errors.bad_call(limiter, cost))
+  def call(limiter, _id, _windows, cost, _timeout, _plan),
+    do: raise(Errors.bad_call(limiter, cost))
 
   defp first(call, key) do
     with {:error, _denied, usage} <- check(call), do: queue(call, key, usage)
@@ -76,8 +86,11 @@ defmodule RateLimiter.Await do
     with {:error, _denied, usage} <- check(call), do: sleep(call, usage)
   end
 
-  defp check(call), do: Store.check(call.limiter, call.id, call.windows, call.cost)
-  defp peek(call, cost), do: Store.peek(call.limiter, call.id, call.windows, cost)
+  defp check(call),
+    do: Store.check_under(call.limiter, call.id, call.windows, call.cost, call.plan)
+
+  defp peek(call, cost),
+    do: Store.peek(call.limiter, call.id, call.windows, cost, call.plan)
 
   defp peeked(call, cost) do
     case peek(call, cost) do
@@ -103,7 +116,7 @@ defmodule RateLimiter.Await do
     parts = if usage.windows == %{}, do: [usage], else: Map.values(usage.windows)
     most = parts |> Enum.map(& &1.max) |> Enum.min()
     at_once = peeked(call, min(total, most)).retry_after_ms
-    limits = limits(call.limiter)
+    limits = Instance.Plans.windows!(call.limiter, call.plan)
     Enum.max([at_once | for(part <- parts, total > part.max, do: beyond(part, total, limits))])
   end
 
@@ -120,11 +133,6 @@ defmodule RateLimiter.Await do
       _window ->
         div(total - usage.remaining - 1, max) * per_ms
     end
-  end
-
-  defp limits(limiter) do
-    {_handle, config} = limiter |> Instance.Registry.holder!() |> Instance.fetch(limiter)
-    config.windows
   end
 
   ## Time

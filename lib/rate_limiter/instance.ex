@@ -5,11 +5,13 @@ defmodule RateLimiter.Instance do
   # A row of the table keeps a limiter alive: a native limiter lives as long as its owner, a term in the row. When the
   # process that owns the table exits, for whatever reason, the runtime frees the limiters and their names. No other
   # process may keep an owner, so an owner is read only to drop it. The owner of the client of Redis, or of another store, is in the same table.
+  # The plans of the limiters are in a second one, see `RateLimiter.Instance.Plans`.
 
   @enforce_keys [:name, :table]
   defstruct [
     :name,
     :table,
+    :plans,
     writer: nil,
     subsystems: nil,
     clock: :monotonic,
@@ -24,6 +26,7 @@ defmodule RateLimiter.Instance do
   @type t :: %__MODULE__{
           name: term,
           table: :ets.tid(),
+          plans: :ets.tid() | nil,
           writer: pid | nil,
           subsystems: RateLimiter.VSM.Table.t() | nil,
           clock: :monotonic | RateLimiter.Core.Native.clock(),
@@ -45,7 +48,8 @@ defmodule RateLimiter.Instance do
   @spec new(keyword) :: t
   def new(fields) do
     table = :ets.new(__MODULE__, [:ordered_set, :public, read_concurrency: true])
-    struct!(%__MODULE__{name: nil, table: table}, fields)
+    plans = :ets.new(:rate_limiter_plans, [:ordered_set, :public, read_concurrency: true])
+    struct!(%__MODULE__{name: nil, table: table, plans: plans}, fields)
   end
 
   @doc "Returns the handle and the current configuration of a limiter."

@@ -73,9 +73,10 @@ if match?({:module, _}, Code.ensure_compiled(Plug.Conn)) do
     end
 
     defp check(conn, plug) do
-      {id, windows, cost} = {id(conn, plug), of(plug.windows, conn), of(plug.cost, conn)}
+      {id, windows} = {id(conn, plug), of(plug.windows, conn)}
+      options = [cost: of(plug.cost, conn), plan: of(plug.plan, conn)]
 
-      case RateLimiter.check_and_track(plug.limiter, id, windows, cost: cost) do
+      case RateLimiter.check_and_track(plug.limiter, id, windows, options) do
         {:ok, usage} = answer -> conn |> fields(answer, plug) |> admit(plug, usage)
         _denied when plug.shadow -> conn
         {:error, :unavailable, _usage} = answer -> deny(conn, answer, plug, plug.on_unavailable)

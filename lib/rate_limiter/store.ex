@@ -56,8 +56,10 @@ defmodule RateLimiter.Store do
   # so does a shared limiter that knows the answer. Otherwise the crossing has sent the request to the authority, and
   # `RateLimiter.Store.Request` waits for its answer.
 
+  require RateLimiter.Core.Plan
+
   alias RateLimiter.{Telemetry, Usage}
-  alias RateLimiter.Core.{Errors, Limit, Native}
+  alias RateLimiter.Core.{Errors, Limit, Native, Plan}
   alias RateLimiter.Store.{Answer, Counts, Id, Lookup, Request}
 
   @typedoc false
@@ -72,7 +74,7 @@ defmodule RateLimiter.Store do
 
   defguardp is_call(limiter, cost) when is_atom(limiter) and is_integer(cost)
 
-  @compile {:inline, bounded: 1, decided: 5}
+  @compile {:inline, bounded: 1, decided: 6}
 
   ## The behaviour
 
@@ -139,9 +141,25 @@ defmodule RateLimiter.Store do
   @doc false
   @spec check(atom, RateLimiter.id(), windows, integer) :: answer
   def check(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window),
-    do: limiter |> Native.check(id, window, bounded(cost)) |> decided(limiter, id, window, cost)
+    do:
+      limiter
+      |> Native.check(id, window, bounded(cost))
+      |> decided(limiter, id, window, cost, nil)
 
-  def check(limiter, id, windows, cost), do: check_once(limiter, id, windows, cost, nil)
+  def check(limiter, id, windows, cost), do: check_once(limiter, id, windows, cost, nil, nil)
+
+  # As `check/4`, under a plan.
+  @doc false
+  @spec check_under(atom, RateLimiter.id(), windows, integer, Plan.chosen()) :: answer
+  def check_under(limiter, id, window, cost, plan)
+      when is_call(limiter, cost) and is_atom(window) and Plan.is_name(plan) do
+    limiter
+    |> Native.check_under(id, window, bounded(cost), plan)
+    |> decided(limiter, id, window, cost, plan)
+  end
+
+  def check_under(limiter, id, windows, cost, plan),
+    do: check_once(limiter, id, windows, cost, nil, plan)
 
   # As `check/4`, but returns only whether the call was admitted.
   @doc false
@@ -149,16 +167,23 @@ defmodule RateLimiter.Store do
   def allow?(limiter, id, window, cost) when is_call(limiter, cost) and is_atom(window) do
     case Native.allow(limiter, id, window, bounded(cost)) do
       true -> true
-      answer -> match?({:ok, _usage}, decided(answer, limiter, id, window, cost))
+      answer -> match?({:ok, _usage}, decided(answer, limiter, id, window, cost, nil))
     end
   end
 
   def allow?(limiter, id, windows, cost),
-    do: match?({:ok, _usage}, check_once(limiter, id, windows, cost, nil))
+    do: match?({:ok, _usage}, check_once(limiter, id, windows, cost, nil, nil))
 
-  defp decided({:ok, events, _, _, _, _, _, _, at, serial} = answer, limiter, id, window, cost) do
+  defp decided(
+         {:ok, events, _, _, _, _, _, _, at, serial} = answer,
+         limiter,
+         id,
+         window,
+         cost,
+         plan
+       ) do
     receipt = {limiter, id, window, cost, at, serial, nil}
-    usage = Usage.from_window(answer, limiter, window, cost, receipt)
+    usage = Usage.from_window(answer, limiter, window, cost, receipt, plan)
     Telemetry.allowed(usage, events, id)
     {:ok, usage}
   end
@@ -168,45 +193,53 @@ defmodule RateLimiter.Store do
          limiter,
          id,
          window,
-         cost
+         cost,
+         plan
        ) do
-    usage = Usage.from_window(answer, limiter, window, cost)
+    usage = Usage.from_window(answer, limiter, window, cost, nil, plan)
     Telemetry.denied(usage, events, id)
     {:error, :rate_limited, usage}
   end
 
-  defp decided(other, limiter, id, window, cost) do
+  defp decided(other, limiter, id, window, cost, plan) do
     other
-    |> Request.answer(limiter, id, window, {:take, bounded(cost), nil})
-    |> Answer.decided(limiter, id, window, cost, nil)
+    |> Request.answer(limiter, id, window, {:take, bounded(cost), nil, plan})
+    |> Answer.decided(limiter, id, window, cost, nil, plan)
   end
 
   # As `check/4`. A request id that was admitted before is admitted again, and takes nothing.
   @doc false
-  @spec check_once(atom, RateLimiter.id(), windows, integer, request_id | nil) :: answer
-  def check_once(limiter, id, windows, cost, request_id) do
+  @spec check_once(
+          atom,
+          RateLimiter.id(),
+          windows,
+          integer,
+          request_id | nil,
+          Plan.chosen()
+        ) :: answer
+  def check_once(limiter, id, windows, cost, request_id, plan \\ nil) do
     limiter
-    |> request(id, windows, cost, {:take, request_id})
-    |> Answer.decided(limiter, id, windows, cost, request_id && elem(request_id, 0))
+    |> request(id, windows, cost, {:take, request_id, plan})
+    |> Answer.decided(limiter, id, windows, cost, request_id && elem(request_id, 0), plan)
   end
 
   # Returns what `check/4` would return. Takes nothing, and emits no event.
   @doc false
-  @spec peek(atom, RateLimiter.id(), windows, integer) :: answer
-  def peek(limiter, id, windows, cost) do
+  @spec peek(atom, RateLimiter.id(), windows, integer, Plan.chosen()) :: answer
+  def peek(limiter, id, windows, cost, plan \\ nil) do
     limiter
-    |> request(id, windows, cost, {:peek, nil})
-    |> Answer.looked(limiter, windows, cost)
+    |> request(id, windows, cost, {:peek, nil, plan})
+    |> Answer.looked(limiter, windows, cost, plan)
   end
 
   # Gives `cost` back, up to full.
   @doc false
-  @spec refund(atom, RateLimiter.id(), windows, integer) ::
+  @spec refund(atom, RateLimiter.id(), windows, integer, Plan.chosen()) ::
           {:ok, Usage.t()} | {:error, :unavailable, Usage.t()}
-  def refund(limiter, id, windows, cost) do
+  def refund(limiter, id, windows, cost, plan \\ nil) do
     limiter
-    |> request(id, windows, cost, {:refund, nil})
-    |> Answer.looked(limiter, windows, cost)
+    |> request(id, windows, cost, {:refund, nil, plan})
+    |> Answer.looked(limiter, windows, cost, plan)
   end
 
   # Gives back `cost` of the call whose answer has this usage: at most what still counts of that call.
@@ -219,71 +252,73 @@ defmodule RateLimiter.Store do
         raise Errors.no_receipt(usage)
 
       {limiter, id, windows, receipt} ->
-        give_back(usage.source, limiter, id, windows, cost, receipt)
+        answer =
+          limiter
+          |> request(id, windows, cost, {:refund, receipt, usage.plan})
+          |> Answer.looked(limiter, windows, cost, usage.plan)
+
+        given_back(answer, usage.source, receipt)
     end
   end
 
-  # Nothing was charged, or this node alone has counted the call: what it will report to Redis stays as it is.
-  defp give_back(source, limiter, id, windows, cost, {_at, 0, _charged, _request})
-       when is_integer(cost) do
-    with {:ok, usage} <- peek(limiter, id, windows, 0) do
-      if source == :fallback, do: {:error, :unavailable, usage}, else: {:ok, usage}
-    end
-  end
+  # This node alone has counted the call: what it will report to Redis stays as it is.
+  defp given_back({:ok, usage}, :fallback, {_at, 0, _charged, _request}),
+    do: {:error, :unavailable, usage}
 
-  defp give_back(_source, limiter, id, windows, cost, receipt) do
-    limiter
-    |> request(id, windows, cost, {:refund, receipt})
-    |> Answer.looked(limiter, windows, cost)
-  end
+  defp given_back(answer, _source, _receipt), do: answer
 
   # Forgets what an id has used.
   @doc false
   @spec reset(atom, RateLimiter.id(), windows) :: :ok | {:error, :unavailable, nil}
   def reset(limiter, id, windows) do
     with unavailable when is_tuple(unavailable) <-
-           request(limiter, id, windows, 0, {:reset, nil}),
+           request(limiter, id, windows, 0, {:reset, nil, nil}),
          do: {:error, :unavailable, nil}
   end
 
   # Decides each entry by itself, in order. Takes nothing if one of them is invalid.
   @doc false
-  @spec check_batch(atom, [{RateLimiter.id(), integer}], windows) :: [answer]
-  def check_batch(limiter, entries, windows) do
-    answers = batch(limiter, entries, windows, :take)
+  @spec check_batch(atom, [{RateLimiter.id(), integer}], windows, Plan.chosen()) :: [answer]
+  def check_batch(limiter, entries, windows, plan \\ nil) do
+    answers = batch(limiter, entries, windows, {:take, plan})
 
     Enum.zip_with(entries, answers, fn {id, cost}, answer ->
-      Answer.decided(answer, limiter, id, windows, cost, nil)
+      Answer.decided(answer, limiter, id, windows, cost, nil, plan)
     end)
   end
 
   # Returns what each id has used, in order.
   @doc false
-  @spec usage_batch(atom, [RateLimiter.id()], windows) ::
+  @spec usage_batch(atom, [RateLimiter.id()], windows, Plan.chosen()) ::
           {:ok, [{RateLimiter.id(), Usage.t()}]} | {:error, :unavailable, nil}
-  def usage_batch(limiter, ids, windows) do
+  def usage_batch(limiter, ids, windows, plan \\ nil) do
     entries = for id <- proper!(ids), do: {id, 0}
-    answers = batch(limiter, entries, windows, :peek)
+    answers = batch(limiter, entries, windows, {:peek, plan})
 
     if Enum.any?(answers, &match?({:unavailable, _, _, _}, &1)) do
       {:error, :unavailable, nil}
     else
-      usages = Enum.map(answers, &Answer.usage(&1, limiter, windows, 0))
+      usages =
+        for answer <- answers,
+            do: answer |> Answer.usage(limiter, windows, 0) |> Usage.under(plan)
+
       {:ok, Enum.zip(ids, usages)}
     end
   end
 
-  defp request(limiter, id, windows, cost, {op, about}) when is_call(limiter, cost),
-    do: Request.one(limiter, id, windows, {op, bounded(op, cost), about})
+  defp request(limiter, id, windows, cost, {op, about, plan}) when is_call(limiter, cost) do
+    plan = Lookup.plan!(limiter, plan)
+    Request.one(limiter, id, windows, {op, bounded(op, cost), about, plan})
+  end
 
   defp request(limiter, _id, _windows, cost, _what), do: raise(Errors.bad_call(limiter, cost))
 
-  defp batch(limiter, entries, windows, op) when is_atom(limiter) do
+  defp batch(limiter, entries, windows, {op, plan}) when is_atom(limiter) do
     entries = entries |> proper!() |> Enum.map(&bounded_entry!/1)
-    Request.batch(limiter, entries, windows, op)
+    Request.batch(limiter, entries, windows, {op, Lookup.plan!(limiter, plan)})
   end
 
-  defp batch(limiter, _entries, _windows, _op), do: raise(Errors.bad_call(limiter, 0))
+  defp batch(limiter, _entries, _windows, _how), do: raise(Errors.bad_call(limiter, 0))
 
   ## A limiter's life and name
 
@@ -362,6 +397,20 @@ defmodule RateLimiter.Store do
   @doc false
   @spec set_generation(Native.handle(), non_neg_integer) :: non_neg_integer | Native.refusal()
   defdelegate set_generation(handle, generation), to: Native
+
+  # Adds plans, or replaces those of the same names.
+  @doc false
+  @spec put_plans(Native.handle(), [{Plan.name(), Plan.t()}]) :: :ok | {:error, String.t()}
+  def put_plans(_handle, []), do: :ok
+
+  def put_plans(handle, plans) do
+    Native.put_plans(handle, for({name, plan} <- plans, do: {name, Plan.to_native(plan)}))
+  end
+
+  # Removes a plan.
+  @doc false
+  @spec remove_plan(Native.handle(), Plan.name()) :: boolean | Native.refusal()
+  defdelegate remove_plan(handle, name), to: Native
 
   # Returns the size and the counts of a limiter.
   @doc false

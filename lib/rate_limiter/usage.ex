@@ -19,6 +19,7 @@ defmodule RateLimiter.Usage do
     * `source` - where the call was decided: `:local` in the memory of this node, `:redis` in the Redis that all nodes
       share, `:store` in the `RateLimiter.Store` that they share, `:fallback` in the memory of this node during an outage of either
     * `scale` - the current factor of the limit, `1.0` for the limit as configured
+    * `plan` - the plan of the call: its name, the limits that the call gave, or `nil` for the limits of the limiter
     * `windows` - for a call on a list of windows, or on all, the usage of each by name. Otherwise empty
     * `receipt` - opaque. In the answer to an admitted call, what `RateLimiter.refund/2` needs to give back what still counts
       of that call. Otherwise `nil`
@@ -41,6 +42,7 @@ defmodule RateLimiter.Usage do
             source: :local,
             scale: 1.0,
             would_deny: false,
+            plan: nil,
             windows: %{},
             receipt: nil
 
@@ -57,6 +59,7 @@ defmodule RateLimiter.Usage do
           source: :local | :redis | :store | :fallback,
           scale: float,
           would_deny: boolean,
+          plan: RateLimiter.plan(),
           windows: %{optional(atom) => t},
           receipt: receipt | nil
         }
@@ -71,24 +74,24 @@ defmodule RateLimiter.Usage do
   @compile {:inline, new: 4, row: 2}
 
   @doc false
-  @spec from_window(Native.usage(), atom, atom, integer, receipt | nil) :: t
-  def from_window(answer, limiter, window, cost, receipt \\ nil) do
+  @spec from_window(Native.usage(), atom, atom, integer, receipt | nil, RateLimiter.plan()) :: t
+  def from_window(answer, limiter, window, cost, receipt \\ nil, plan \\ nil) do
     {_, _, max, remaining, next_ms, reset_ms, retry_ms, ppm, _, _} = answer
     row = {window, max, remaining, next_ms, reset_ms, retry_ms}
-    new(row, {limiter, :local, scale(ppm), cost}, %{}, receipt)
+    new(row, {limiter, :local, scale(ppm), cost, plan}, %{}, receipt)
   end
 
   @doc false
   # Of one window whose usage does not hold itself.
   @spec from_row(Native.row(), atom, {atom, pos_integer}, integer, receipt | nil) :: t
   def from_row(row, limiter, {source, ppm}, cost, receipt),
-    do: new(row, {limiter, source, scale(ppm), cost}, %{}, receipt)
+    do: new(row, {limiter, source, scale(ppm), cost, nil}, %{}, receipt)
 
   @doc false
   @spec from_rows([Native.row(), ...], atom, atom, {atom, pos_integer}, integer, receipt | nil) ::
           t
   def from_rows(rows, binding, limiter, {source, ppm}, cost, receipt) do
-    call = {limiter, source, scale(ppm), cost}
+    call = {limiter, source, scale(ppm), cost, nil}
     rows |> List.keyfind!(binding, 0) |> new(call, windows(rows, call), receipt)
   end
 
@@ -101,7 +104,7 @@ defmodule RateLimiter.Usage do
   defp row(row, call), do: new(row, call, %{}, nil)
 
   # Not an update of another usage, which would copy it: these are a large part of what a check costs.
-  defp new(row, {limiter, source, scale, cost}, windows, receipt) do
+  defp new(row, {limiter, source, scale, cost, plan}, windows, receipt) do
     {window, max, remaining, next_ms, reset_ms, retry_ms} = row
 
     %__MODULE__{
@@ -116,9 +119,20 @@ defmodule RateLimiter.Usage do
       retry_after_ms: retry_ms,
       source: source,
       scale: scale,
+      plan: plan,
       windows: windows,
       receipt: receipt
     }
+  end
+
+  @doc false
+  # The usage of a call under a plan.
+  @spec under(t, RateLimiter.plan()) :: t
+  def under(usage, nil), do: usage
+
+  def under(usage, plan) do
+    windows = Map.new(usage.windows, fn {window, usage} -> {window, %{usage | plan: plan}} end)
+    %{usage | plan: plan, windows: windows}
   end
 
   @doc false

@@ -52,6 +52,22 @@ defmodule RateLimiter.PlugTest do
       assert request(limiter: :web).status == 200
     end
 
+    test "is decided under the plan that the option or a function names" do
+      RateLimiter.put_plan(:login, :pro, attempts: [limit: 3])
+
+      assert statuses(4, limiter: :login, plan: :pro, id: fn _conn -> "pro" end) == [
+               200,
+               200,
+               200,
+               429
+             ]
+
+      conn = request(limiter: :login, plan: fn _conn -> :pro end, id: fn _conn -> "new" end)
+      assert header(conn, "ratelimit-policy") == ~s("attempts";q=3;w=3600)
+      conn = request(limiter: :login, plan: fn _conn -> nil end, id: fn _conn -> "new" end)
+      assert header(conn, "ratelimit-policy") == ~s("attempts";q=2;w=3600)
+    end
+
     test "is charged to the windows, with the cost, of the id that options or functions name" do
       options = [
         limiter: :web,

@@ -40,17 +40,17 @@ defmodule RateLimiter.SchedulerTest do
     test "is decided in parts of 128 decisions, one for each entry and window", %{handle: handle} do
       for {windows, most} <- [{[:w], 128}, {[:w, :v], 64}, {[], 64}], more <- [0, 1, 3 * most] do
         entries = List.duplicate({"u", 0}, most + more)
-        assert {answers, rest} = Native.request_batch(handle, entries, windows, :peek)
+        assert {answers, rest} = Native.request_batch(handle, entries, windows, :peek, nil)
         assert {length(answers), length(rest)} == {most, more}
       end
     end
 
     test "ends a part when its ids weigh much", %{handle: handle} do
       entries = for n <- 1..128, do: {String.duplicate("#{rem(n, 10)}", 60_000), 1}
-      assert {[_, _], rest} = Native.request_batch(handle, entries, :w, :take)
+      assert {[_, _], rest} = Native.request_batch(handle, entries, :w, :take, nil)
       assert length(rest) == 126
       entries = for n <- 1..128, do: {Enum.to_list(n..(n + 700)), 1}
-      assert {[_, _], _rest} = Native.request_batch(handle, entries, :w, :take)
+      assert {[_, _], _rest} = Native.request_batch(handle, entries, :w, :take, nil)
     end
 
     test "ends a part before a large id, and is about the large id then", %{handle: handle} do
@@ -58,9 +58,9 @@ defmodule RateLimiter.SchedulerTest do
         entries = [{"u", 1}, {id, 1}, {"v", 1}]
 
         assert {[_one], [{^id, 1}, {"v", 1}] = rest} =
-                 Native.request_batch(handle, entries, :w, :take)
+                 Native.request_batch(handle, entries, :w, :take, nil)
 
-        assert Native.request_batch(handle, rest, :w, :take) == :large_id
+        assert Native.request_batch(handle, rest, :w, :take, nil) == :large_id
       end
     end
 

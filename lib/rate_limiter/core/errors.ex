@@ -44,6 +44,21 @@ defmodule RateLimiter.Core.Errors do
     )
   end
 
+  @spec unknown_plan(RateLimiter.plan_name(), atom, [RateLimiter.plan_name()]) :: Exception.t()
+  def unknown_plan(plan, limiter, known) do
+    error(
+      "unknown plan #{Options.show(plan)} of limiter #{Options.show(limiter)}, its plans are #{Options.list(known)}. " <>
+        "Add it with RateLimiter.put_plan/3"
+    )
+  end
+
+  @spec unknown_plan_window(Options.path(), [atom]) :: Exception.t()
+  def unknown_plan_window(path, known) do
+    error(
+      "#{Options.format(path)}: expected a window of the limiter, its windows are #{Options.list(known)}"
+    )
+  end
+
   @spec no_top(atom) :: Exception.t()
   def no_top(limiter) do
     error(

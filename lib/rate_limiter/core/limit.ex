@@ -139,6 +139,10 @@ defmodule RateLimiter.Core.Limit do
     end
   end
 
+  @doc "Returns whether the limit is counted by a token bucket, by whichever of its names."
+  @spec bucket?(t) :: boolean
+  def bucket?(%__MODULE__{algorithm: algorithm}), do: algorithm in @token_buckets
+
   @doc "Returns the window as the native library takes it."
   @spec to_native({atom, t}) :: RateLimiter.Core.Native.window_spec()
   def to_native({name, %__MODULE__{} = limit}) do

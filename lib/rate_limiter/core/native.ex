@@ -11,6 +11,7 @@ defmodule RateLimiter.Core.Native do
   @type refusal ::
           :unknown_limiter
           | :unknown_window
+          | :unknown_plan
           | :bad_id
           | :large_id
           | :unknown_store
@@ -91,6 +92,20 @@ defmodule RateLimiter.Core.Native do
   @spec set_generation(limiter, redis_us :: non_neg_integer) :: non_neg_integer | refusal
   def set_generation(_limiter, _generation), do: not_loaded()
 
+  @typedoc "Another limit of a window. What is `nil` stays."
+  @type change ::
+          {window, limit :: pos_integer | nil, per_ns :: pos_integer | nil,
+           burst :: pos_integer | nil, enforced? :: boolean | nil}
+  @type plan_name :: atom | String.t()
+
+  @doc "Adds plans, or replaces those of the same names. None of them, if one cannot be kept."
+  @spec put_plans(limiter, [{plan_name, [change]}]) ::
+          :ok | refusal | {:error, reason :: String.t()}
+  def put_plans(_limiter, _plans), do: not_loaded()
+
+  @spec remove_plan(limiter, plan_name) :: boolean | refusal
+  def remove_plan(_limiter, _name), do: not_loaded()
+
   @spec set_scale(limiter, pos_integer) :: :ok | refusal
   def set_scale(_limiter, _ppm), do: not_loaded()
 
@@ -138,7 +153,11 @@ defmodule RateLimiter.Core.Native do
   @type large_id :: reference
   @type cost :: integer
   @type op :: :take | :peek | :refund | :reset
-  @type request :: {op, cost, {request_id :: binary, keep_ns :: pos_integer} | receipt | nil}
+  @type request ::
+          {op, cost, {request_id :: binary, keep_ns :: pos_integer} | receipt | nil, plan_of_call}
+
+  @typedoc "The plan of a call: `nil` for the limiter's own limits. `:unknown_plan` also refuses changes that cannot be kept."
+  @type plan_of_call :: nil | plan_name | [change]
 
   @typedoc "Of the call to give back. `at` and `serial` are those of its answer."
   @type receipt ::
@@ -180,6 +199,10 @@ defmodule RateLimiter.Core.Native do
   @spec allow(limiter, id, window, cost) :: true | usage | answer | sent | refusal
   def allow(_limiter, _id, _window, _cost), do: not_loaded()
 
+  @doc "As `check/4`, under a plan."
+  @spec check_under(limiter, id, window, cost, plan_of_call) :: usage | answer | sent | refusal
+  def check_under(_limiter, _id, _window, _cost, _plan), do: not_loaded()
+
   @spec request(limiter, id, windows, request) :: answer | sent | refusal
   def request(_limiter, _id, _windows, _request), do: not_loaded()
 
@@ -188,9 +211,9 @@ defmodule RateLimiter.Core.Native do
   def request_alone(_limiter, _id, _windows, _request), do: not_loaded()
 
   @doc "Decides the first entries, and returns the rest. `:large_id` is about the first one."
-  @spec request_batch(limiter, [{id, cost}], windows, op) ::
+  @spec request_batch(limiter, [{id, cost}], windows, op, plan_of_call) ::
           {[answer] | sent, rest :: [{id, cost}]} | refusal
-  def request_batch(_limiter, _entries, _windows, _op), do: not_loaded()
+  def request_batch(_limiter, _entries, _windows, _op, _plan), do: not_loaded()
 
   @doc "Returns the answer if it is known; else the caller will receive `{reference, answer}`."
   @spec await(ticket, reference) :: answer | [answer] | :waiting

@@ -12,7 +12,7 @@ defmodule RateLimiter.Core.Options do
   #     the value to use, or raises. The words say what it expects.
   #   * `{:each, fun}` - a keyword list or a map. `fun` gets each value and its path, and returns the value to use.
   #
-  # `:keys` is the schema of what is below an option, for the documentation, `:only` the algorithm that it belongs to.
+  # `:keys` is the schema of what is below an option, for the documentation, `:each` that of what is two names below it, `:only` the algorithm that it belongs to.
   # Messages do not show the value of a `:secret`.
 
   import Bitwise, only: [>>>: 2]

@@ -3,7 +3,7 @@ defmodule RateLimiter.HTTP.Policy do
   # A window of an answer in the terms of HTTP: whole seconds, and quotas that are Integers of Structured Fields.
 
   alias RateLimiter.Core.{Limit, Options}
-  alias RateLimiter.Instance.Registry
+  alias RateLimiter.Instance.Plans
   alias RateLimiter.Usage
 
   # The largest Integer of Structured Fields.
@@ -37,7 +37,7 @@ defmodule RateLimiter.HTTP.Policy do
   @spec all(RateLimiter.answer()) :: [t]
   def all(answer) do
     usage = usage!(answer)
-    limits = limits(usage.limiter)
+    limits = limits(usage.limiter, usage.plan)
 
     for own <- usages(usage, limits), enforced?(limits[own.window]) do
       new(own, limits[own.window])
@@ -62,10 +62,8 @@ defmodule RateLimiter.HTTP.Policy do
           "expected an answer of check_and_track, got: #{Options.show(other)}"
   end
 
-  defp limits(limiter) do
-    instance = Registry.holder!(limiter)
-    {_handle, config} = RateLimiter.Instance.fetch(instance, limiter)
-    config.windows
+  defp limits(limiter, plan) do
+    Plans.windows!(limiter, plan)
   rescue
     # The limiter was removed, belongs to another node, or is a subsystem.
     _error in [ArgumentError, MatchError] -> []

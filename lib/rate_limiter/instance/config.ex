@@ -3,7 +3,7 @@ defmodule RateLimiter.Instance.Config do
   # The options of an instance and of its limiters: one schema, validated before anything starts.
 
   alias RateLimiter.{Instance, Redis, Store, VSM}
-  alias RateLimiter.Core.{Limit, Options}
+  alias RateLimiter.Core.{Limit, Options, Plan}
   alias RateLimiter.Instance.{Checkpoint, Shutdown}
   alias RateLimiter.Limits.Source
 
@@ -16,6 +16,14 @@ defmodule RateLimiter.Instance.Config do
       required: true,
       doc: "the limits that are decided together, by name, at most #{@max_windows}.",
       keys: Limit.window_schema()
+    ],
+    plans: [
+      type: :any,
+      each: Limit.schema(),
+      default: [],
+      doc:
+        "other limits for the windows by the name of a plan, such as `pro: [minute: [limit: 1_000]]`, each with `:limit`, " <>
+          "`:per`, `:burst` or `:enforce`, and `:per` for a `:token_bucket` only. See `RateLimiter.put_plan/3`."
     ],
     events: [
       type: {:in, [:all, :denials, :none]},
@@ -139,6 +147,7 @@ defmodule RateLimiter.Instance.Config do
           required(:windows) => [{atom, Limit.t()}],
           required(:events) => :all | :denials | :none,
           required(:max_keys) => pos_integer,
+          optional(:plans) => [{Plan.name(), Plan.t()}],
           optional(:threshold) => number | nil,
           optional(:top) => pos_integer | nil,
           optional(:ids) => :hashed | :keep,
@@ -188,9 +197,24 @@ defmodule RateLimiter.Instance.Config do
   @spec check_store!(limiter, store | {:redis | :store, term}, Options.path()) :: :ok
   def check_store!(_limiter, :local, _path), do: :ok
 
-  def check_store!(limiter, {_shared, _which}, path) do
+  def check_store!(limiter, {_shared, _which} = store, path) do
     for {window, limit} <- limiter.windows,
         do: Limit.filled!(limit, path ++ [:windows, window], :redis)
+
+    for {name, plan} <- Map.get(limiter, :plans, []),
+        do: check_plan!(plan, limiter, store, path ++ [:plans, name])
+
+    :ok
+  end
+
+  @doc "Raises if the store cannot represent the limits of a plan."
+  @spec check_plan!(Plan.t(), limiter, store | {:redis | :store, term}, Options.path()) :: :ok
+  def check_plan!(_plan, _limiter, :local, _path), do: :ok
+
+  def check_plan!(plan, limiter, {_shared, _which}, path) do
+    for {window, limit} <- Plan.apply(limiter.windows, plan),
+        Keyword.has_key?(plan, window),
+        do: Limit.filled!(limit, path ++ [window], :redis)
 
     :ok
   end
@@ -237,7 +261,7 @@ defmodule RateLimiter.Instance.Config do
     limiter = Options.validate!(options, @limiter, path)
     check_windows!(length(limiter.windows), path ++ [:windows])
     check_ids!(limiter, path ++ [:ids])
-    limiter
+    %{limiter | plans: Plan.all!(limiter.plans, limiter.windows, path ++ [:plans])}
   end
 
   # A limit without a window is what other libraries take.

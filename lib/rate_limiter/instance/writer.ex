@@ -7,8 +7,8 @@ defmodule RateLimiter.Instance.Writer do
   use GenServer
 
   alias RateLimiter.{Instance, Redis, Store, Telemetry}
-  alias RateLimiter.Core.{Errors, Limit, Numbers, Options}
-  alias RateLimiter.Instance.{Config, Registry}
+  alias RateLimiter.Core.{Errors, Limit, Numbers, Options, Plan}
+  alias RateLimiter.Instance.{Config, Plans, Registry}
   alias RateLimiter.Limits.{Change, History, Shared}
   alias RateLimiter.Store.Callers
 
@@ -17,6 +17,8 @@ defmodule RateLimiter.Instance.Writer do
           | {:remove, atom}
           | {:update, atom, atom, term}
           | {:apply, limiters :: term, how}
+          | {:put_plan, atom, Plan.name(), term}
+          | {:remove_plan, atom, Plan.name()}
 
   @typedoc "`max_denied` is the share of ids that a change may deny, `nil` for any."
   @type how :: %{by: String.t() | nil, dry_run: boolean, max_denied: number | nil}
@@ -52,6 +54,8 @@ defmodule RateLimiter.Instance.Writer do
       {:remove, limiter} -> remove!(instance, limiter)
       {:update, limiter, window, changes} -> update!(instance, limiter, window, changes)
       {:apply, limiters, how} -> apply!(instance, limiters, how)
+      {:put_plan, limiter, name, changes} -> put_plan!(instance, limiter, name, changes)
+      {:remove_plan, limiter, name} -> remove_plan!(instance, limiter, name)
     end
   rescue
     error in ArgumentError ->
@@ -65,14 +69,17 @@ defmodule RateLimiter.Instance.Writer do
   @spec add!(Instance.t(), atom, Config.limiter()) :: :ok
   def add!(%Instance{table: table} = instance, limiter, config) do
     if :ets.member(table, limiter), do: raise(Errors.taken(limiter, instance.name))
+    plans = Map.get(config, :plans, [])
     {:ok, handle, owner} = new_limiter(instance, limiter, config)
     Callers.start(handle, config, instance.clock)
+    :ok = Store.put_plans(handle, plans)
+    Plans.put(instance, limiter, plans)
 
     # The row is inserted before the name is bound, so that the holder of a bound name is always found.
     :ets.insert(table, {limiter, handle, owner, config})
 
     with {:taken, holder} <- bind(instance, limiter, owner) do
-      drop(table, limiter)
+      drop(instance, limiter)
       raise Errors.taken(limiter, holder)
     end
   end
@@ -80,7 +87,7 @@ defmodule RateLimiter.Instance.Writer do
   @doc "Drops every limiter, and the client of a store that nodes share."
   @spec clear(Instance.t()) :: :ok
   def clear(%Instance{table: table} = instance) do
-    instance |> Instance.names() |> Enum.each(&drop(table, &1))
+    instance |> Instance.names() |> Enum.each(&drop(instance, &1))
     for {_key, owner} <- :ets.take(table, {:redis, :owner}), do: Redis.Client.stop(owner)
 
     for {_key, {owner, module, state}} <- :ets.take(table, {:store, :owner}),
@@ -112,14 +119,16 @@ defmodule RateLimiter.Instance.Writer do
   defp repair(%Instance{table: table} = instance) do
     for {limiter, handle, _config} <- Instance.all(instance),
         Store.handle(limiter) != handle,
-        do: drop(table, limiter)
+        do: drop(instance, limiter)
 
     with [{@pending, steps, by}] <- :ets.lookup(table, @pending) do
       make!(instance, Enum.reject(steps, &added?(table, &1)), by)
     end
 
-    for {_limiter, handle, %{windows: windows}} <- Instance.all(instance),
-        do: Store.update_limits(handle, windows)
+    for {limiter, handle, %{windows: windows}} <- Instance.all(instance) do
+      Store.update_limits(handle, windows)
+      Store.put_plans(handle, Plans.all(instance, limiter))
+    end
   end
 
   defp added?(table, step), do: match?({:add, _, _}, step) and :ets.member(table, elem(step, 1))
@@ -131,10 +140,29 @@ defmodule RateLimiter.Instance.Writer do
     make!(instance, [{:add, limiter, config}], nil)
   end
 
-  defp remove!(%Instance{table: table} = instance, limiter) do
+  defp remove!(instance, limiter) do
     {_handle, config} = fetch!(instance, limiter)
-    :ok = drop(table, limiter)
+    :ok = drop(instance, limiter)
     History.add(instance, nil, [{:removed, [limiter], Change.windows(config)}])
+  end
+
+  # The rows are written first: after a kill in between, `repair/1` completes what they say.
+  defp put_plan!(instance, limiter, name, changes) do
+    {handle, config} = fetch!(instance, limiter)
+    plan = Plan.new!(changes, config.windows, Config.path!(limiter, [:plans, name]))
+    Config.check_plan!(plan, config, instance.store, Config.path!(limiter, [:plans, name]))
+    Plans.put(instance, limiter, [{name, plan}])
+    Store.put_plans(handle, [{name, plan}])
+  end
+
+  defp remove_plan!(instance, limiter, name) do
+    {handle, _config} = fetch!(instance, limiter)
+
+    unless Store.remove_plan(handle, name) == true,
+      do: raise(Errors.unknown_plan(name, limiter, Plans.some(limiter)))
+
+    Plans.delete(instance, limiter, name)
+    :ok
   end
 
   defp update!(instance, limiter, window, changes) do
@@ -202,7 +230,7 @@ defmodule RateLimiter.Instance.Writer do
   rescue
     error in ArgumentError ->
       :ets.delete(table, @pending)
-      for {:add, name, _config} <- steps, do: drop(table, name)
+      for {:add, name, _config} <- steps, do: drop(instance, name)
       reraise error, __STACKTRACE__
   end
 
@@ -243,7 +271,9 @@ defmodule RateLimiter.Instance.Writer do
     end
   end
 
-  defp drop(table, limiter) do
+  defp drop(%Instance{table: table} = instance, limiter) do
+    Plans.clear(instance, limiter)
+
     case :ets.take(table, limiter) do
       [{^limiter, _handle, owner, _config}] -> Store.drop(owner)
       [] -> nil

@@ -114,6 +114,10 @@ defmodule RateLimiter.Limits.Document do
 
   defp name(other), do: other
 
+  # Windows by the name of a plan.
+  defp value(plans, [{:type, :any}, {:each, schema} | _]),
+    do: named(plans, fn plan -> named(plan, &options(&1, schema)) end)
+
   defp value(value, rules) do
     case {rules[:type], rules[:keys]} do
       {{:each, _fun}, schema} when schema != nil -> named(value, &options(&1, schema))

@@ -2,7 +2,7 @@ defmodule RateLimiter.Plug.Options do
   @moduledoc false
   # The options of `RateLimiter.Plug`, checked when the plug is initialized.
 
-  alias RateLimiter.Core.Options
+  alias RateLimiter.Core.{Options, Plan}
   alias RateLimiter.HTTP
   alias RateLimiter.HTTP.Address
 
@@ -25,6 +25,12 @@ defmodule RateLimiter.Plug.Options do
       type: {:custom, &__MODULE__.cost?/1, "an integer or #{@conn_fun}"},
       default: 1,
       doc: "an integer, or a function of the connection."
+    ],
+    plan: [
+      type: {:custom, &__MODULE__.plan?/1, "a plan as for check_and_track, or #{@conn_fun}"},
+      doc:
+        "the plan of the request as `:plan` of `RateLimiter.check_and_track/4`, or a function of the connection that " <>
+          "returns it."
     ],
     skip: [
       type: {:custom, &__MODULE__.optional?/1, @conn_fun},
@@ -83,6 +89,9 @@ defmodule RateLimiter.Plug.Options do
 
   @doc false
   def cost?(cost), do: is_integer(cost) or is_function(cost, 1)
+
+  @doc false
+  def plan?(plan), do: is_function(plan, 1) or Plan.chosen?(plan)
 
   @doc false
   def optional?(fun), do: fun == nil or is_function(fun, 1)

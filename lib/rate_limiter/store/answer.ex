@@ -3,7 +3,7 @@ defmodule RateLimiter.Store.Answer do
   # The answer of the native library as the answer of the API, with its events.
 
   alias RateLimiter.{Store, Telemetry, Usage}
-  alias RateLimiter.Core.Native
+  alias RateLimiter.Core.{Native, Plan}
   alias RateLimiter.Store.Lookup
 
   @doc "Returns the answer of a call that takes, and emits its events."
@@ -13,11 +13,12 @@ defmodule RateLimiter.Store.Answer do
           RateLimiter.id(),
           Lookup.names(),
           integer,
-          request_id :: binary | nil
+          request_id :: binary | nil,
+          Plan.chosen()
         ) :: Store.answer()
-  def decided(answer, limiter, id, windows, cost, request) do
-    usage =
-      usage(answer, limiter, windows, cost, receipt(answer, limiter, id, windows, cost, request))
+  def decided(answer, limiter, id, windows, cost, request, plan) do
+    receipt = receipt(answer, limiter, id, windows, cost, request)
+    usage = answer |> usage(limiter, windows, cost, receipt) |> Usage.under(plan)
 
     case {elem(answer, 0), elem(answer, 1)} do
       {:ok, events} ->
@@ -49,9 +50,9 @@ defmodule RateLimiter.Store.Answer do
   defp receipt(_denied, _limiter, _id, _windows, _cost, _request), do: nil
 
   @doc "Returns the answer of a call that takes nothing, or gives back."
-  @spec looked(Native.answer(), atom, Lookup.names(), integer) :: Store.answer()
-  def looked(answer, limiter, windows, cost),
-    do: new(answer, usage(answer, limiter, windows, cost))
+  @spec looked(Native.answer(), atom, Lookup.names(), integer, Plan.chosen()) :: Store.answer()
+  def looked(answer, limiter, windows, cost, plan),
+    do: new(answer, answer |> usage(limiter, windows, cost) |> Usage.under(plan))
 
   @doc "Returns the usage in an answer: of one window if the call named one, else with each window's own."
   @spec usage(Native.answer(), atom, Lookup.names(), integer, Usage.receipt() | nil) :: Usage.t()

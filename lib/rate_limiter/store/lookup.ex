@@ -2,7 +2,9 @@ defmodule RateLimiter.Store.Lookup do
   @moduledoc false
   # The limiter that a call names, which may be one of the calling process alone, and its windows.
 
-  alias RateLimiter.Core.{Errors, Native}
+  require RateLimiter.Core.Plan
+
+  alias RateLimiter.Core.{Errors, Native, Options, Plan}
   alias RateLimiter.Instance
   alias RateLimiter.Test
 
@@ -40,6 +42,26 @@ defmodule RateLimiter.Store.Lookup do
 
   def valid!(windows) do
     if distinct_atoms?(windows), do: windows, else: raise(Errors.bad_windows(windows))
+  end
+
+  @doc "Returns the plan of a call as the native library takes it, or raises if its limits are not valid."
+  @spec plan!(atom, Plan.chosen()) :: Native.plan_of_call()
+  def plan!(_limiter, name) when Plan.is_name(name), do: name
+
+  def plan!(limiter, plan) do
+    windows = Instance.Plans.windows!(limiter, nil)
+    plan |> Plan.new!(windows, [:plan]) |> Plan.to_native()
+  end
+
+  @doc "Returns the error for a plan that a limiter does not have, or whose limits its store cannot keep."
+  @spec no_plan(atom, Native.plan_of_call()) :: Exception.t()
+  def no_plan(limiter, name) when Plan.is_name(name),
+    do: Errors.unknown_plan(name, limiter, Instance.Plans.some(limiter))
+
+  def no_plan(_limiter, _changes) do
+    ArgumentError.exception(
+      "#{Options.format([:plan])}: expected limits that the store of the limiter can keep"
+    )
   end
 
   @doc "Returns the names in a selection. Unlike `List.wrap/1`, takes nil for a name."

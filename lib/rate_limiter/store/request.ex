@@ -49,7 +49,7 @@ defmodule RateLimiter.Store.Request do
   end
 
   # The instance is about to stop, and admits nothing. All other calls are answered as before.
-  def answer(:stopping, _limiter, _id, _windows, {:take, _cost, _once}), do: @stopping
+  def answer(:stopping, _limiter, _id, _windows, {:take, _cost, _once, _plan}), do: @stopping
 
   def answer(:stopping, limiter, id, windows, request),
     do: answer(:test_owned, limiter, id, windows, request)
@@ -65,60 +65,64 @@ defmodule RateLimiter.Store.Request do
   def answer(:ok, _limiter, _id, _windows, _request), do: :ok
   def answer(:bad_id, _limiter, id, _windows, _request), do: raise(Errors.bad_id(id))
 
-  def answer(refusal, limiter, _id, windows, _request) when is_atom(refusal),
-    do: refuse!(refusal, limiter, windows)
+  def answer(refusal, limiter, _id, windows, request) when is_atom(refusal),
+    do: refuse!(refusal, limiter, windows, elem(request, 3))
 
   def answer(answer, limiter, _id, _windows, _request), do: report(answer, limiter)
 
   @doc "Returns the answers about many ids, each decided by itself, in order."
-  @spec batch(atom, [{RateLimiter.id(), Native.cost()}], Lookup.names(), Native.op()) ::
-          [Native.answer()]
-  def batch(limiter, entries, windows, op) do
+  @spec batch(
+          atom,
+          [{RateLimiter.id(), Native.cost()}],
+          Lookup.names(),
+          {Native.op(), Native.plan_of_call()}
+        ) :: [Native.answer()]
+  def batch(limiter, entries, windows, how) do
     windows = Lookup.valid!(windows)
 
     limiter
-    |> send_batch(limiter, entries, windows, op)
-    |> Enum.flat_map(&answers(&1, limiter, windows, op))
+    |> send_batch(limiter, entries, windows, how)
+    |> Enum.flat_map(&answers(&1, limiter, windows, how))
   end
 
   # The native library takes as many entries as a scheduler decides in some ten microseconds, and returns the rest. So a
   # long batch leaves its scheduler to others like any code in Elixir. All parts are sent before the first is awaited.
-  defp send_batch(name, limiter, entries, windows, op) do
-    case Native.request_batch(limiter, entries, windows, op) do
+  defp send_batch(name, limiter, entries, windows, {op, plan} = how) do
+    case Native.request_batch(limiter, entries, windows, op, plan) do
       {sent, []} ->
         [{sent, entries, []}]
 
       {sent, rest} ->
-        [{sent, entries, rest} | send_batch(name, limiter, rest, windows, op)]
+        [{sent, entries, rest} | send_batch(name, limiter, rest, windows, how)]
 
       :stopping when op == :take ->
         [{List.duplicate(@stopping, length(entries)), entries, []}]
 
       owned when owned in [:test_owned, :stopping] ->
-        send_batch(name, Lookup.handle!(name), entries, windows, op)
+        send_batch(name, Lookup.handle!(name), entries, windows, how)
 
       :large_id ->
-        send_batch(name, limiter, hash_first(limiter, entries), windows, op)
+        send_batch(name, limiter, hash_first(limiter, entries), windows, how)
 
       refusal ->
-        refuse!(refusal, name, windows)
+        refuse!(refusal, name, windows, plan)
     end
   end
 
   defp hash_first(limiter, [{id, cost} | rest]), do: [{Id.hash!(limiter, id), cost} | rest]
 
-  defp answers({{:sent, ticket, wait_ms}, entries, rest}, limiter, windows, op) do
+  defp answers({{:sent, ticket, wait_ms}, entries, rest}, limiter, windows, {op, plan}) do
     case await(ticket, wait_ms) do
       :late ->
         part = Enum.take(entries, length(entries) - length(rest))
-        for {id, cost} <- part, do: alone(limiter, id, windows, {op, cost, nil})
+        for {id, cost} <- part, do: alone(limiter, id, windows, {op, cost, nil, plan})
 
       answers ->
         report_all(answers, limiter)
     end
   end
 
-  defp answers({answers, _entries, _rest}, limiter, _windows, _op),
+  defp answers({answers, _entries, _rest}, limiter, _windows, _how),
     do: report_all(answers, limiter)
 
   defp await(ticket, wait_ms) do
@@ -166,18 +170,21 @@ defmodule RateLimiter.Store.Request do
 
   defp report(answer, _limiter), do: answer
 
-  @spec refuse!(atom, atom, Lookup.names()) :: no_return
-  defp refuse!(:unknown_window, limiter, windows) do
+  @spec refuse!(atom, atom, Lookup.names(), Native.plan_of_call()) :: no_return
+  defp refuse!(:unknown_window, limiter, windows, plan) do
     case Lookup.windows(limiter) do
       nil ->
-        refuse!(:unknown_limiter, limiter, windows)
+        refuse!(:unknown_limiter, limiter, windows, plan)
 
       known ->
         known = Keyword.keys(known)
-        raise Errors.unknown_window(hd(Lookup.names(windows) -- known), limiter, known)
+        named = Lookup.names(windows) ++ for {window, _, _, _, _} <- List.wrap(plan), do: window
+        raise Errors.unknown_window(hd(named -- known), limiter, known)
     end
   end
 
-  defp refuse!(:unknown_limiter, limiter, _windows),
+  defp refuse!(:unknown_plan, limiter, _windows, plan), do: raise(Lookup.no_plan(limiter, plan))
+
+  defp refuse!(:unknown_limiter, limiter, _windows, _plan),
     do: raise(Instance.Registry.unknown_limiter(limiter))
 end

@@ -79,7 +79,7 @@ defmodule RateLimiter.VSM.Gate do
   @doc "Refunds `cost` to a limiter without a gate."
   @spec give_back(Native.handle(), RateLimiter.id(), integer) :: :ok
   def give_back(limiter, id, cost) do
-    _answer = Native.request(limiter, id, [@window], {:refund, Store.bounded(cost), nil})
+    _answer = Native.request(limiter, id, [@window], {:refund, Store.bounded(cost), nil, nil})
     :ok
   end
 
@@ -87,7 +87,7 @@ defmodule RateLimiter.VSM.Gate do
   @spec usage(Subsystem.t()) :: Usage.t()
   def usage(%Subsystem{limiter: limiter, name: name}) do
     limiter
-    |> Native.request(@window, [@window], {:peek, 0, nil})
+    |> Native.request(@window, [@window], {:peek, 0, nil, nil})
     |> answer!(nil)
     |> Answer.usage(name, @window, 0)
   end

@@ -111,6 +111,17 @@ impl Meter {
         }
     }
 
+    /// Returns whether `renew` would not change a state, as it was written at this rate, or under this period.
+    pub(crate) fn wrote(&self, state: &State) -> bool {
+        let State { words, logs } = state;
+        match self {
+            Self::TokenBucket(gcra) => gcra.wrote_state(words),
+            Self::SlidingWindow(window) => window.wrote(words),
+            Self::SlidingLog(log) => log.wrote(logs.get(words)),
+            Self::FixedWindow(window) => window.wrote(words),
+        }
+    }
+
     /// Returns what `take` would return for a renewed state. Writes nothing.
     #[inline]
     pub(crate) fn decide(

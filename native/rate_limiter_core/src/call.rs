@@ -2,6 +2,7 @@
 
 use crate::clock::Nanos;
 use crate::key::Key;
+use crate::plans::Under;
 use crate::scale::Scale;
 
 /// The number by which a caller names a window, for instance that of an interned name.
@@ -56,7 +57,7 @@ impl Epoch {
 
 /// A call, without its windows.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     pub(crate) epoch: u32,
     pub(crate) key: Key,
     pub(crate) cost: u64,
@@ -65,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) monotonic: Nanos,
     /// Whether the cost is taken if all windows admit the call.
     pub(crate) takes: bool,
+    /// The plan under which it is decided.
+    pub(crate) under: Under<'a>,
     /// Whether a new key without room is judged together with others. If not, the call ends with
     /// [`CallError::NoRoom`](crate::CallError::NoRoom), and has taken nothing.
     pub(crate) shares: bool,

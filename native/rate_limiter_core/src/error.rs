@@ -65,6 +65,9 @@ pub enum LimitError {
     /// The new limit needs another shape of state (another algorithm or number of sub-windows).
     #[error("algorithm: expected the window's own, since what was used could not be kept")]
     ShapeChanged,
+    /// A plan has a period of its own for a window that is no token bucket.
+    #[error("per: expected none, since only a token bucket has a period of its own in a plan")]
+    PeriodOfPlan,
 }
 
 /// Why a limit could not be changed.
@@ -79,7 +82,7 @@ pub enum UpdateError {
     Limit(#[from] LimitError),
 }
 
-/// A call that names an unknown limiter or window.
+/// A call that names an unknown limiter, window or plan.
 // As wide as the fields of a usage. A byte in their place in a `Result` makes the compiler copy usages in odd pieces,
 // for each of which the processor waits (a tenth of a check).
 #[repr(u64)]
@@ -92,6 +95,9 @@ pub enum CallError {
     /// The limiter does not have a window with this tag.
     #[error("no such window")]
     UnknownWindow,
+    /// The limiter does not have a plan with this name.
+    #[error("no such plan")]
+    UnknownPlan,
     /// The key has no state of its own, since there was no room for it: it is judged together with other keys, whose
     /// uses cannot be told apart.
     #[error("no state of its own")]

@@ -58,7 +58,7 @@
 //!   a thread.
 //! - `store::stripe`: the `store::generation` (plan, clock, epoch) under which the stripe is used now.
 //! - `store::states`: finds the slot of the key in `store::segment`, or room for a new one within `store::budget`.
-//! - `plan`: which words of a slot belong to which window.
+//! - `plan`: which words of a slot belong to which window; `plans`: other limits for them.
 //! - `algorithm`: pure integer arithmetic on these words. It knows neither clock nor lock.
 //!
 //! Beside this path: `limiter::once` admits a repeated call without a second charge, `snapshot` describes a state for
@@ -78,6 +78,7 @@ mod key;
 mod limit;
 mod limiter;
 mod plan;
+mod plans;
 mod scale;
 mod single;
 mod snapshot;
@@ -93,8 +94,9 @@ pub use error::{CallError, LimitError, UpdateError};
 pub use gate::{Counts, Entry, Gate, Outcome, Permit, Work};
 pub use key::{Key, Seed};
 pub use limit::{Algorithm, Limit};
-pub use limiter::{Limiter, Options, DEFAULT_MAX_KEYS};
+pub use limiter::{Limiter, Options, Planned, DEFAULT_MAX_KEYS};
 pub use plan::MAX_WINDOWS;
+pub use plans::{Change, Made, Under};
 pub use scale::Scale;
 pub use single::SingleLimiter;
 pub use snapshot::{Import, Join, Known, Snapshot};

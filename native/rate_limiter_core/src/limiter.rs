@@ -2,6 +2,7 @@
 
 mod change;
 mod once;
+mod planned;
 mod receipts;
 mod snapshot;
 mod sweep;
@@ -19,6 +20,7 @@ use crate::error::{CallError, LimitError};
 use crate::key::Key;
 use crate::limit::Limit;
 use crate::plan::{Plan, Window};
+use crate::plans::Under;
 use crate::scale::Scale;
 use crate::stats::{Decisions, Stats, WindowStats};
 use crate::store::{Access, Accounting, Budget, Generation, Notes, Stripe, Table, Totals};
@@ -26,6 +28,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::verdict::{Answer, Usage, Usages};
 
 use sweep::VISIT_SLOTS;
+
+pub use planned::Planned;
 
 /// The default of [`Options::max_keys`].
 pub const DEFAULT_MAX_KEYS: u64 = 5_000_000;
@@ -133,6 +137,7 @@ impl Limiter {
             epoch: control.epoch,
             first_serial: random_serial(),
             plan,
+            plans: None,
             clock,
             offset_to_unix,
             longest: longest(limits.iter().map(|(_, limit)| limit)),
@@ -228,17 +233,7 @@ impl Limiter {
         select: Select,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        let refund = self.call(epoch, key, cost, false);
-        let call = Call { cost: 0, ..refund };
-        let mut usages = Usages::new();
-        self.with_notes(&call, |stripe, notes| {
-            if cost > 0 {
-                receipts::end_calls(stripe, notes, &call)?;
-            }
-            stripe.refund(&refund, select)?;
-            stripe.check_all(&call, select, &mut usages)
-        })?;
-        Ok(Answer::new(usages))
+        self.under(epoch, Under::Own).refund(key, select, cost)
     }
 
     /// Forgets what the key has used of the selected windows, and ends the ids and receipts of its calls. [`CallError::NoRoom`] if the key
@@ -331,7 +326,7 @@ impl Limiter {
     }
 
     #[inline]
-    fn call(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Call {
+    fn call(&self, epoch: Epoch, key: Key, cost: u64, takes: bool) -> Call<'static> {
         // The lines arrive while the clock is read.
         self.table.prefetch(key);
         Call {
@@ -341,6 +336,7 @@ impl Limiter {
             scale: self.scale(),
             monotonic: monotonic(),
             takes,
+            under: Under::Own,
             shares: false,
         }
     }
@@ -377,6 +373,19 @@ impl Limiter {
         };
         let receipt = decide(call).or_else(|error| decide(&self.make_room(call, error)?))?;
         Ok((Answer::new(usages), receipt))
+    }
+
+    fn refund_all(&self, refund: &Call, select: Select) -> Result<Answer, CallError> {
+        let call = Call { cost: 0, ..*refund };
+        let mut usages = Usages::new();
+        self.with_notes(&call, |stripe, notes| {
+            if refund.cost > 0 {
+                receipts::end_calls(stripe, notes, &call)?;
+            }
+            stripe.refund(refund, select)?;
+            stripe.check_all(&call, select, &mut usages)
+        })?;
+        Ok(Answer::new(usages))
     }
 
     #[inline]

@@ -12,6 +12,7 @@
 mod backlog;
 mod judge;
 mod named;
+mod parts;
 mod shares;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,18 +21,19 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rate_limiter_core::{
-    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Once, Scale, Select,
-    Stats, Tag, UpdateError,
+    Answer, Import, Join, Key, Known, Limit, LimitError, Nanos, Once, Scale, Select, Stats, Tag,
+    UpdateError,
 };
 
 use crate::authority_clock::AuthorityClock;
 use crate::call::RequestId;
 use crate::key_lock::KeyLock;
 use crate::members::Share;
-use crate::table::Table;
+use crate::table::{Table, PEEK, TAKE};
 
 use backlog::Backlog;
 use named::Names;
+use parts::Parts;
 use shares::Shares;
 
 pub(crate) use backlog::Name;
@@ -60,6 +62,8 @@ pub(crate) struct Question<'a> {
     pub(crate) key: Key,
     pub(crate) name: &'a Arc<[u8]>,
     pub(crate) tags: &'a [Tag],
+    /// The limits of all windows, if a plan changes them.
+    pub(crate) limits: Option<&'a [(Tag, Limit)]>,
     pub(crate) cost: u64,
     /// The time on the tables' clock.
     pub(crate) now: Nanos,
@@ -99,23 +103,25 @@ impl Fallback {
     /// Takes the cost from this node's share of every window, or from none. With `admits_all`, takes from each window
     /// as much of it as is left.
     pub(crate) fn take(&self, question: Question, admits_all: bool) -> Answer {
-        self.answer(question, admits_all, question.once, Limiter::check_all)
+        self.answer(question, admits_all, question.once, TAKE)
     }
 
     /// Answers as `take` would, and takes nothing.
     pub(crate) fn peek(&self, question: Question, admits_all: bool) -> Answer {
-        self.answer(question, admits_all, None, Limiter::peek_all)
+        self.answer(question, admits_all, None, PEEK)
     }
 
     /// Gives back the cost to this node's count. `None` if the key has found no room, and shares a count with others.
     pub(crate) fn refund(&self, question: Question) -> Option<Answer> {
-        let shares = self.shares.load();
+        let parts = self.parts(question.limits);
         let _lock = self.locks.lock(question.key);
-        let is_new = self.start(question, &shares);
+        let is_new = self.start(question, &parts);
         let Question { key, tags, .. } = question;
         let select = Select::Tags(tags);
-        let answer = self.counts.refund(key, select, question.cost);
-        self.end(question, is_new);
+        let answer = self
+            .counts
+            .refund(parts.counts(), key, select, question.cost);
+        self.end(question, &parts, is_new);
         answer
     }
 
@@ -148,46 +154,53 @@ impl Fallback {
         question: Question,
         send: impl FnOnce(Option<Report>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let shares = self.shares.load();
+        let parts = self.parts(question.limits);
         let _lock = self.locks.lock(question.key);
-        let report = self.next_report(question, &shares);
+        let report = self.next_report(question, &parts);
         let result = send(report.clone());
         if let (Err(_), Some(report)) = (&result, &report) {
-            self.put_back(report, question, &shares);
+            self.put_back(report, question, &parts);
         }
         result
     }
 
     /// Puts back the backlog of a call that failed after it was sent.
     pub(crate) fn take_back(&self, report: &Report, question: Question) {
-        let shares = self.shares.load();
+        let parts = self.parts(question.limits);
         let _lock = self.locks.lock(question.key);
-        self.put_back(report, question, &shares);
+        self.put_back(report, question, &parts);
     }
 
     /// Puts the key's backlog on top of the state that the authority has just reported. A key without one is not
     /// counted here any more.
-    pub(crate) fn rebase(&self, key: Key, last: impl FnOnce() -> Option<Known>) {
+    pub(crate) fn rebase(
+        &self,
+        key: Key,
+        limits: Option<&[(Tag, Limit)]>,
+        last: impl FnOnce() -> Option<Known>,
+    ) {
         if !self.is_used() {
             return;
         }
-        let shares = self.shares.load();
+        let parts = self.parts(limits);
         let _lock = self.locks.lock(key);
-        let Some(counted) = self.counts.read(key, Select::All) else {
+        let Some(counted) = self.counts.read(parts.counts(), key, Select::All) else {
             return;
         };
-        let reported = self.reported.read(key, Select::All);
+        let reported = self.reported.read(parts.reported(), key, Select::All);
         let backlog = counted.with(reported.as_ref(), Join::Beyond);
         self.counts.clear(key, Select::All);
         self.reported.clear(key, Select::All);
         if backlog.is_blank() {
             return;
         }
-        let base = last().map(|last| shares.of_whole(&last));
+        let base = last().map(|last| parts.of_whole(&last));
         let counted = backlog.with(base.as_ref(), Join::Sum);
-        self.counts.write(key, &counted, Import::Replace);
+        self.counts
+            .write(parts.counts(), key, &counted, Import::Replace);
         if let Some(base) = base {
-            self.reported.write(key, &base, Import::Replace);
+            self.reported
+                .write(parts.reported(), key, &base, Import::Replace);
         }
     }
 
@@ -268,18 +281,21 @@ impl Fallback {
     }
 
     /// Returns the key's backlog, which counts as reported from now on.
-    fn next_report(&self, question: Question, shares: &Shares) -> Option<Report> {
+    fn next_report(&self, question: Question, parts: &Parts) -> Option<Report> {
         let (key, select) = (question.key, Select::Tags(question.tags));
-        let held = self.names.taken(key);
+        let held = self.names.taken(key).map(|held| parts.of_own(held));
         let named = if question.takes_names {
-            self.names.take(key)
+            let named = self.names.take(key).into_iter();
+            named
+                .map(|named| named.map(|taken| parts.of_own(taken)))
+                .collect()
         } else {
             Vec::new()
         };
         let backlog = self.backlog_of(
             key,
             select,
-            shares,
+            parts,
             held.as_ref().filter(|_| !question.takes_names),
         );
         let backlog = match backlog {
@@ -305,63 +321,74 @@ impl Fallback {
         &self,
         key: Key,
         select: Select,
-        shares: &Shares,
+        parts: &Parts,
         held: Option<&Known>,
     ) -> Option<Known> {
-        let counted = self.counts.read(key, select)?;
-        let held = held.map(|held| shares.of_used(held));
+        let counted = self.counts.read(parts.counts(), key, select)?;
+        let held = held.map(|held| parts.of_used(held));
         let counted = counted.with(held.as_ref(), Join::Beyond);
-        let reported = self.reported.read(key, select);
+        let reported = self.reported.read(parts.reported(), key, select);
         let backlog = counted.with(reported.as_ref(), Join::Beyond);
-        if backlog.is_blank() || !self.reported.write(key, &counted, Import::Replace) {
+        if backlog.is_blank()
+            || !self
+                .reported
+                .write(parts.reported(), key, &counted, Import::Replace)
+        {
             return None;
         }
-        Some(shares.to_whole(&backlog))
+        Some(parts.to_whole(&backlog))
     }
 
-    fn put_back(&self, report: &Report, question: Question, shares: &Shares) {
-        self.names.put(question.key, report.named.iter().cloned());
-        self.subtract_reported(&report.backlog, question, shares);
+    fn put_back(&self, report: &Report, question: Question, parts: &Parts) {
+        let named = report.named.iter().cloned();
+        let named = named.map(|named| named.map(|taken| parts.to_own(taken)));
+        self.names.put(question.key, named);
+        self.subtract_reported(&report.backlog, question, parts);
     }
 
-    fn subtract_reported(&self, backlog: &Known, question: Question, shares: &Shares) {
-        let is_new = self.start(question, shares);
+    fn subtract_reported(&self, backlog: &Known, question: Question, parts: &Parts) {
+        let is_new = self.start(question, parts);
         let Question { key, now, .. } = question;
         let tags: Vec<Tag> = backlog.windows.iter().map(|(tag, _)| *tag).collect();
         let select = Select::Tags(&tags);
         // As of now: it has not drained in flight.
         let back = Known {
             at: now,
-            windows: shares.of_used(backlog).windows,
+            windows: parts.of_used(backlog).windows,
         };
-        let reported = self.reported.read(key, select);
+        let reported = self.reported.read(parts.reported(), key, select);
         let missing = back.with(reported.as_ref(), Join::Beyond);
         self.reported.clear(key, select);
         if let Some(reported) = reported {
             let rest = reported.with(Some(&back), Join::Beyond);
-            self.reported.write(key, &rest, Import::Replace);
+            self.reported
+                .write(parts.reported(), key, &rest, Import::Replace);
         }
         if !missing.is_blank() {
-            let counted = self.counts.read(key, select);
+            let counted = self.counts.read(parts.counts(), key, select);
             let counted = missing.with(counted.as_ref(), Join::Sum);
-            self.counts.write(key, &counted, Import::Replace);
+            self.counts
+                .write(parts.counts(), key, &counted, Import::Replace);
         }
-        self.end(question, is_new);
+        self.end(question, parts, is_new);
     }
 
     /// Starts to count a key from the state that the authority reported last, unless it is counted already. Returns
     /// whether it was not.
-    fn start(&self, question: Question, shares: &Shares) -> bool {
+    fn start(&self, question: Question, parts: &Parts) -> bool {
         let Question { key, last, .. } = question;
-        if self.counts.read(key, Select::All).is_some() {
+        let counted = self.counts.read(parts.counts(), key, Select::All);
+        if counted.is_some() {
             return false;
         }
         self.reported.clear(key, Select::All);
         if let Some(last) = last() {
-            let base = shares.of_whole(&last);
+            let base = parts.of_whole(&last);
             // Without room it shares a count with other keys, in which nothing is known of a single one.
-            if self.counts.write(key, &base, Import::Replace) {
-                self.reported.write(key, &base, Import::Replace);
+            let counts = parts.counts();
+            if self.counts.write(counts, key, &base, Import::Replace) {
+                self.reported
+                    .write(parts.reported(), key, &base, Import::Replace);
             }
         }
         true
@@ -374,10 +401,11 @@ impl Fallback {
     }
 
     /// Ends each step that may have started to count a key.
-    fn end(&self, question: Question, is_new: bool) {
+    fn end(&self, question: Question, parts: &Parts, is_new: bool) {
         // Release: see `is_used`.
         self.used.store(true, Ordering::Release);
-        if is_new && self.counts.read(question.key, Select::All).is_some() {
+        let (key, counts) = (question.key, parts.counts());
+        if is_new && self.counts.read(counts, key, Select::All).is_some() {
             self.backlog.put(question.key, question.name);
         }
     }

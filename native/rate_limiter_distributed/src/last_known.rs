@@ -8,12 +8,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rate_limiter_core::{
-    Answer, Import, Join, Key, Known, Limit, LimitError, Limiter, Nanos, Preview, Scale, Select,
-    Stats, Tag, UpdateError, Usage,
+    Answer, Change, Import, Join, Key, Known, Limit, LimitError, Made, Nanos, Preview, Scale,
+    Select, Stats, Tag, Under, UpdateError, Usage,
 };
 
 use crate::authority_clock::AuthorityClock;
-use crate::table::Table;
+use crate::table::{Table, PEEK};
 
 /// The number of earlier epochs whose states are still used.
 const DEPTH: usize = 16;
@@ -61,9 +61,10 @@ impl LastKnown {
     }
 
     /// Adopts a state that was reported in `epoch`, which is still the present one.
-    pub(crate) fn adopt(&self, epoch: u64, key: Key, known: &Known, elapsed: Nanos) {
+    pub(crate) fn adopt(&self, under: Under, epoch: u64, key: Key, known: &Known, elapsed: Nanos) {
         self.note_first(epoch, known.at);
-        self.states.write(key.nth(epoch), known, Import::Replace);
+        self.states
+            .write(under, key.nth(epoch), known, Import::Replace);
         let tags: Vec<Tag> = known.windows.iter().map(|(tag, _)| *tag).collect();
         for earlier in self.earlier(epoch, elapsed) {
             self.states.clear(key.nth(earlier), Select::Tags(&tags));
@@ -71,15 +72,17 @@ impl LastKnown {
     }
 
     /// Adopts a state that was reported in `epoch`, which has ended meanwhile: the authority may have lost it again.
-    pub(crate) fn adopt_late(&self, epoch: u64, key: Key, known: &Known) {
+    pub(crate) fn adopt_late(&self, under: Under, epoch: u64, key: Key, known: &Known) {
         self.note_first(epoch, known.at);
-        self.states.write(key.nth(epoch), known, Import::AtLeast);
+        self.states
+            .write(under, key.nth(epoch), known, Import::AtLeast);
     }
 
     /// Returns the least that the authority must have of these windows, for those that it has not reported since
     /// `epoch` began; and the time on its clock from which on it has reported that.
     pub(crate) fn before_epoch(
         &self,
+        under: Under,
         epoch: u64,
         key: Key,
         tags: &[Tag],
@@ -88,9 +91,9 @@ impl LastKnown {
         let select = Select::Tags(tags);
         let mut earlier = self.earlier(epoch, elapsed).peekable();
         earlier.peek()?;
-        let reported = self.states.read(key.nth(epoch), select);
+        let reported = self.states.read(under, key.nth(epoch), select);
         let lost = earlier.filter_map(|earlier| {
-            let known = self.states.read(key.nth(earlier), select)?;
+            let known = self.states.read(under, key.nth(earlier), select)?;
             Some((known, self.reported_since(earlier)))
         });
         let (mut lost, since) = lost.reduce(|(newer, _), (older, since)| {
@@ -106,14 +109,15 @@ impl LastKnown {
 
     /// Returns the state of these windows that the authority has reported in `epoch`, as of now.
     pub(crate) fn reported(&self, epoch: u64, key: Key, tags: &[Tag]) -> Option<Known> {
-        self.states.read(key.nth(epoch), Select::Tags(tags))
+        let select = Select::Tags(tags);
+        self.states.read(Under::Own, key.nth(epoch), select)
     }
 
     /// Returns the last reported state of each window, from any epoch.
-    pub(crate) fn last(&self, epoch: u64, key: Key, elapsed: Nanos) -> Option<Known> {
-        let mut last = self.states.read(key.nth(epoch), Select::All);
+    pub(crate) fn last(&self, under: Under, epoch: u64, key: Key, elapsed: Nanos) -> Option<Known> {
+        let mut last = self.states.read(under, key.nth(epoch), Select::All);
         for earlier in self.earlier(epoch, elapsed) {
-            let Some(older) = self.states.read(key.nth(earlier), Select::All) else {
+            let Some(older) = self.states.read(under, key.nth(earlier), Select::All) else {
                 continue;
             };
             last = Some(match last {
@@ -131,14 +135,49 @@ impl LastKnown {
     }
 
     /// Returns what the authority would answer now if no other node had used the key since.
-    pub(crate) fn peek(&self, epoch: u64, key: Key, select: Select, cost: u64) -> Answer {
+    pub(crate) fn peek(
+        &self,
+        under: Under,
+        epoch: u64,
+        key: Key,
+        select: Select,
+        cost: u64,
+    ) -> Answer {
         self.states
-            .decide(key.nth(epoch), select, cost, Limiter::peek_all)
+            .decide(under, key.nth(epoch), select, cost, PEEK)
     }
 
     /// Returns whether the key passes `share` of a window with this answer, for the first time within its period.
-    pub(crate) fn passes(&self, key: Key, answer: (Tag, &Usage), cost: u64, share: Scale) -> bool {
-        self.states.passes(key, answer, cost, share)
+    pub(crate) fn passes(
+        &self,
+        under: Under,
+        key: Key,
+        answer: (Tag, &Usage),
+        cost: u64,
+        share: Scale,
+    ) -> bool {
+        self.states.passes(under, key, answer, cost, share)
+    }
+
+    /// Returns a plan of these states; `None` if its limits cannot be kept.
+    pub(crate) fn made(&self, changes: &[Change]) -> Option<Made> {
+        self.states.made(changes)
+    }
+
+    /// Adds plans under which states are reported.
+    pub(crate) fn put_plans(&self, plans: &[(Key, Vec<Change>)]) -> Result<(), UpdateError> {
+        self.states.put_plans(plans)
+    }
+
+    pub(crate) fn remove_plan(&self, name: Key) {
+        self.states.remove_plan(name);
+    }
+
+    /// Takes account of limits whose usage may count longer.
+    pub(crate) fn lengthen(&self, limits: &[(Tag, Limit)]) {
+        if let Some(longest) = limits.iter().map(|(_, limit)| longest_debt(limit)).max() {
+            self.longest.fetch_max(longest.0, Ordering::Relaxed);
+        }
     }
 
     /// Changes some limits, all or none. Usage stays.

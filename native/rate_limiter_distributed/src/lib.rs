@@ -74,6 +74,7 @@
 //!     key: Seed::random().key(b"ann"),
 //!     name: b"api:ann".to_vec().into(),
 //!     select: Select::All,
+//!     limits: Limits::Own,
 //!     op: Op::Take,
 //!     cost: 2,
 //!     request_id: None,
@@ -114,5 +115,5 @@ pub use limiter::SharedLimiter;
 pub use members::{Members, Share};
 pub use meter::{Meter, MeterError};
 pub use options::{OnOutage, SharedOptions};
-pub use request::{Request, Response, Source, Verdict};
+pub use request::{Limits, Request, Response, Source, Verdict};
 pub use stats::{SharedStats, SharedWindowStats};

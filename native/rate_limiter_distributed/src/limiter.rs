@@ -11,19 +11,19 @@ mod response;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use rate_limiter_core::{CallError, Limit, Preview, Scale, Tag};
+use rate_limiter_core::{CallError, Change, Key, Limit, Preview, Scale, Tag};
 
 use crate::authority::{Authority, Done, Failure};
 use crate::denials::Denials;
 use crate::error::SharedUpdateError;
 use crate::meter::MeterError;
 use crate::options::SharedOptions;
-use crate::request::{Request, Response, Verdict};
+use crate::request::{Limits, Request, Response, Verdict};
 use crate::stats::SharedStats;
 
 use in_flight::InFlight;
 use inner::Inner;
-use request::Prepared;
+use request::{plan_of, Prepared};
 
 /// A limiter that decides as one with all other nodes, and within its share while the authority is away.
 ///
@@ -96,9 +96,9 @@ impl SharedLimiter {
     where
         D: FnOnce(Response) + Send + 'static,
     {
-        let plan = self.0.plan.load();
+        let plans = self.0.plans.load();
         for (request, _) in &requests {
-            plan.tags(request.select)?;
+            plan_of(&plans, &request.limits)?.tags(request.select)?;
         }
         let mut responses = Vec::with_capacity(requests.len());
         let mut calls = Vec::with_capacity(requests.len());
@@ -170,18 +170,47 @@ impl SharedLimiter {
     /// Each node changes at its own moment. In between, each judges the usage of all nodes by the limits that it knows.
     pub fn update_limits(&self, limits: &[(Tag, Limit)]) -> Result<(), SharedUpdateError> {
         let _changing = self.0.changing.lock();
-        let plan = self.0.plan.load().with_limits(limits)?;
+        let plans = self.0.plans.load().with_limits(limits)?;
         self.0.last_known.update_limits(limits)?;
         self.0.fallback.update_limits(limits)?;
-        self.0.plan.store(Arc::new(plan));
+        self.0.plans.store(Arc::new(plans));
         Ok(())
     }
 
     /// Returns what [`update_limits`](Self::update_limits) would do to the keys whose last state this node remembers, and
     /// changes nothing.
     pub fn preview(&self, limits: &[(Tag, Limit)]) -> Result<Preview, SharedUpdateError> {
-        let _valid = self.0.plan.load().with_limits(limits)?;
+        let _valid = self.0.plans.load().own.with_limits(limits)?;
         Ok(self.0.last_known.preview(limits)?)
+    }
+
+    /// Adds plans in this node, or replaces those of the same name: other limits, of which a request names one. Adds none of
+    /// them if one cannot be kept.
+    ///
+    /// A key has one plan at a time. While nodes or calls disagree about it, each call is judged by its own limits on
+    /// what was used under all of them.
+    pub fn put_plans(&self, plans: &[(Key, Vec<Change>)]) -> Result<(), SharedUpdateError> {
+        let _changing = self.0.changing.lock();
+        let new = self.0.plans.load().with(plans)?;
+        for (name, _) in plans {
+            let limits = new.of(&Limits::Plan(*name))?.limits();
+            self.0.last_known.lengthen(&limits);
+        }
+        self.0.last_known.put_plans(plans)?;
+        self.0.plans.store(Arc::new(new));
+        Ok(())
+    }
+
+    /// Removes a plan from this node, and returns whether it existed.
+    #[allow(clippy::must_use_candidate)] // called for its effect
+    pub fn remove_plan(&self, name: Key) -> bool {
+        let _changing = self.0.changing.lock();
+        let Some(plans) = self.0.plans.load().without(name) else {
+            return false;
+        };
+        self.0.plans.store(Arc::new(plans));
+        self.0.last_known.remove_plan(name);
+        true
     }
 
     /// Sets the factor on all limits.
@@ -251,7 +280,7 @@ impl SharedLimiter {
 impl std::fmt::Debug for SharedLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedLimiter")
-            .field("plan", &self.0.plan)
+            .field("plan", &self.0.plans.load().own)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

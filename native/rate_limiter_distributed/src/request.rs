@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rate_limiter_core::{Answer, Key, Scale, Select, Tag};
+use rate_limiter_core::{Answer, Change, Key, Scale, Select, Tag};
 
 use crate::call::{Op, Receipt, RequestId};
 
@@ -15,6 +15,8 @@ pub struct Request<'a> {
     pub name: Arc<[u8]>,
     /// The selected windows.
     pub select: Select<'a>,
+    /// The limits of the windows.
+    pub limits: Limits,
     /// The operation.
     pub op: Op,
     /// The cost to take or to give back.
@@ -23,6 +25,18 @@ pub struct Request<'a> {
     pub request_id: Option<RequestId>,
     /// For a refund: the call of which the cost is given back.
     pub receipt: Option<Receipt>,
+}
+
+/// The limits under which a request is decided.
+#[derive(Clone, Debug, Default)]
+pub enum Limits {
+    /// Those of the limiter.
+    #[default]
+    Own,
+    /// Those of the plan with this name, see [`SharedLimiter::put_plans`](crate::SharedLimiter::put_plans).
+    Plan(Key),
+    /// Those of the limiter with these changes.
+    Changed(Vec<Change>),
 }
 
 /// The response to a [`Request`].

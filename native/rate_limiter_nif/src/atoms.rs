@@ -16,6 +16,7 @@ rustler::atoms! {
     full,
     unknown_limiter,
     unknown_window,
+    unknown_plan,
     bad_id,
     large_id,
     stopping,

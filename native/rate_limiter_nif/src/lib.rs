@@ -5,7 +5,7 @@
 //!
 //! `registry` finds the limiter of a name or handle: `local` in a table of this node, or `shared`. `request` has the calls
 //! about an id, `ticket` the wait for an authority, `redis` and `custom` the two kinds of stores, `limiter` all else about a
-//! limiter, `callers` who calls most, `gate` the gates, `document` reads files of limits.
+//! limiter, `plan` other limits for it, `callers` who calls most, `gate` the gates, `document` reads files of limits.
 
 // A NIF owns its decoded arguments.
 #![allow(clippy::needless_pass_by_value)]
@@ -33,6 +33,7 @@ mod local;
 mod memory;
 mod names;
 mod op;
+mod plan;
 mod redis;
 mod refusal;
 mod registry;

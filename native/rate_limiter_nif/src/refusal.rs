@@ -46,6 +46,7 @@ impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         Self::Known(match error {
             CallError::UnknownWindow => atoms::unknown_window(),
+            CallError::UnknownPlan => atoms::unknown_plan(),
             _ => atoms::unknown_limiter(),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Answer, CallError, Key, Limiter as Core, Nanos, Once, Receipt, Scale, Select, Tag, Usage,
+    Answer, CallError, Key, Nanos, Once, Receipt, Scale, Select, Tag, Under, Usage,
 };
 use rate_limiter_distributed as distributed;
 use rate_limiter_distributed::{Op, RequestId};
@@ -17,19 +17,21 @@ use crate::encode::Emits;
 use crate::id::NoKey;
 use crate::local::{Events, Local};
 use crate::op::OpTerm;
+use crate::plan::Plan;
 use crate::refusal::{answer, Refusal};
 use crate::registry::{self, Limiter};
 use crate::shared::Shared;
 use crate::ticket::Ticket;
 use crate::{atom_bits, atoms, encode, id};
 
-/// `{op, cost, about | nil}`
+/// `{op, cost, about | nil, plan}`
 #[derive(NifTuple)]
 #[rustler(decode)]
 struct Request<'a> {
     op: OpTerm,
     cost: i64,
     about: Option<About<'a>>,
+    plan: Plan,
 }
 
 /// What a request names.
@@ -97,8 +99,26 @@ fn take<'a, const BRIEF: bool>(
     cost: i64,
 ) -> NifResult<Term<'a>> {
     answer(env, || match registry::find(limiter)? {
-        Limiter::Local(local) => local.check::<BRIEF>(env, id, window, cost),
-        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost),
+        Limiter::Local(local) => local.check::<BRIEF>(env, id, window, cost, Under::Own),
+        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost, Plan::Own),
+    })
+}
+
+/// As `check`, under a plan.
+#[rustler::nif]
+fn check_under<'a>(
+    env: Env<'a>,
+    limiter: Term<'a>,
+    id: Term<'a>,
+    window: Term<'a>,
+    cost: i64,
+    plan: Plan,
+) -> NifResult<Term<'a>> {
+    answer(env, || match registry::find(limiter)? {
+        Limiter::Local(local) => plan.run(local, |under| {
+            local.check::<false>(env, id, window, cost, under)
+        }),
+        Limiter::Shared(shared) => check_shared(env, &shared, id, window, cost, plan),
     })
 }
 
@@ -148,6 +168,7 @@ fn request_batch<'a>(
     entries: Term<'a>,
     windows: Windows,
     Arg(op): Arg<OpTerm>,
+    plan: Plan,
 ) -> NifResult<Term<'a>> {
     answer(env, || {
         let limiter = registry::find(limiter)?;
@@ -161,8 +182,12 @@ fn request_batch<'a>(
         };
         let batch = Batch::read(entries, most)?;
         let decided = match limiter {
-            Limiter::Local(local) => local.batch(env, &batch.entries, windows.select(), op)?,
-            Limiter::Shared(shared) => shared.batch(env, &batch.entries, windows.select(), op)?,
+            Limiter::Local(local) => plan.run(local, |under| {
+                local.batch(env, &batch.entries, windows.select(), (op, under))
+            })?,
+            Limiter::Shared(shared) => {
+                shared.batch(env, &batch.entries, windows.select(), (op, &plan))?
+            }
         };
         charge(env, batch.entries.len() * percent / most);
         Ok((decided, batch.rest))
@@ -217,16 +242,17 @@ impl Local {
         id: Term<'a>,
         window: Term<'a>,
         cost: i64,
+        under: Under,
     ) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
         let (key, tag, cost) = (id::key(id)?, atom_bits::of(window), units(cost));
         // The bits of another term than an atom are never a window: only then does its kind matter.
-        let (usage, receipt) = match place.limiter.charge(epoch, key, tag, cost) {
+        let (usage, receipt) = match place.limiter.under(epoch, under).charge(key, tag, cost) {
             Err(_) if !window.is_atom() => return Err(Refusal::Misuse),
             charged => charged?,
         };
         if place.is_watched() {
-            return Ok(self.taken(env, id, (key, tag, cost), (&usage, receipt)));
+            return Ok(self.taken(env, id, (key, tag, cost), under, (&usage, receipt)));
         }
         if BRIEF && usage.fits() && !matches!(place.events(), Events::All) {
             return Ok(true.encode(env));
@@ -249,6 +275,7 @@ impl Local {
         env: Env<'a>,
         id: Term<'a>,
         (key, tag, cost): (Key, Tag, u64),
+        under: Under,
         (usage, receipt): (&Usage, Receipt),
     ) -> Term<'a> {
         let Self { place, epoch } = self;
@@ -256,7 +283,7 @@ impl Local {
         place.callers.count(epoch, key, id, usages);
         let passed = place
             .threshold()
-            .map(|share| self.passed(key, usages, cost, share));
+            .map(|share| self.passed(key, usages, cost, under, share));
         let emits = Emits {
             events: place.events(),
             passed: &passed.unwrap_or_default(),
@@ -265,12 +292,18 @@ impl Local {
     }
 
     /// The windows of which the key passes the threshold with this answer.
-    fn passed(self, key: Key, usages: &[(Tag, Usage)], cost: u64, share: Scale) -> Vec<Tag> {
-        let Self { place, epoch } = self;
+    fn passed(
+        self,
+        key: Key,
+        usages: &[(Tag, Usage)],
+        cost: u64,
+        under: Under,
+        share: Scale,
+    ) -> Vec<Tag> {
+        let planned = self.place.limiter.under(self.epoch, under);
         let passes = |(tag, usage): &(Tag, Usage)| {
             let answer = (*tag, usage);
-            let passes = place.limiter.passes(epoch, key, answer, cost, share);
-            passes.then_some(*tag)
+            planned.passes(key, answer, cost, share).then_some(*tag)
         };
         usages.iter().filter_map(passes).collect()
     }
@@ -283,35 +316,40 @@ impl Local {
         request: &Request,
     ) -> Result<Term<'a>, Refusal> {
         let key = id::key(id)?;
-        let caller = (key, id);
-        match request.about {
+        let (op, cost) = (request.op, request.cost);
+        request.plan.run(self, |under| match request.about {
             Some(About::Id(name, keep_ns)) => {
                 let once = Once {
                     id: id::request(&name),
                     keep: Nanos(keep_ns),
                 };
-                self.decide(env, caller, select, request.op, request.cost, Some(once))
+                self.decide(env, (key, id), select, (op, under), cost, Some(once))
             }
             Some(About::Receipt(receipt, charged, _)) => {
-                self.give_back(env, key, select, receipt, (charged, units(request.cost)))
+                let amounts = (charged, units(cost));
+                self.give_back(env, (key, select), under, receipt, amounts)
             }
-            None => self.decide(env, caller, select, request.op, request.cost, None),
-        }
+            None => self.decide(env, (key, id), select, (op, under), cost, None),
+        })
     }
 
     /// Gives back some units of the units that a call was charged.
     fn give_back<'a>(
         self,
         env: Env<'a>,
-        key: Key,
-        select: Select,
+        (key, select): (Key, Select),
+        under: Under,
         receipt: Receipt,
         (charged, cost): (u64, u64),
     ) -> Result<Term<'a>, Refusal> {
-        let Self { place, epoch } = self;
-        let limiter = &place.limiter;
-        match limiter.give_back(epoch, key, select, receipt, charged, cost) {
-            Err(CallError::NoRoom) => self.no_room(env, key, select),
+        let planned = self.place.limiter.under(self.epoch, under);
+        match planned.give_back(key, select, receipt, charged, cost) {
+            Err(CallError::NoRoom) => self.no_room(env, key, select, under),
+            // The plan of the call was removed: nothing of it counts as it did.
+            Err(CallError::UnknownPlan) => {
+                let now = self.place.limiter.peek_all(self.epoch, key, select, 0)?;
+                Ok(self.answer(env, atoms::ok(), &now, Receipt::default(), &[]))
+            }
             answer => Ok(self.answer(env, atoms::ok(), &answer?, Receipt::default(), &[])),
         }
     }
@@ -321,11 +359,11 @@ impl Local {
         env: Env<'a>,
         entries: &[(Key, Term<'a>, i64)],
         select: Select,
-        op: OpTerm,
+        how: (OpTerm, Under),
     ) -> Result<Term<'a>, Refusal> {
         let answers = entries
             .iter()
-            .map(|&(key, id, cost)| self.decide(env, (key, id), select, op, cost, None));
+            .map(|&(key, id, cost)| self.decide(env, (key, id), select, how, cost, None));
         Ok(answers.collect::<Result<Vec<Term>, _>>()?.encode(env))
     }
 
@@ -334,37 +372,37 @@ impl Local {
         env: Env<'a>,
         (key, id): (Key, Term<'a>),
         select: Select,
-        op: OpTerm,
+        (op, under): (OpTerm, Under),
         cost: i64,
         once: Option<Once>,
     ) -> Result<Term<'a>, Refusal> {
         let Self { place, epoch } = self;
-        let (limiter, cost): (&Core, u64) = (&place.limiter, units(cost));
+        let (planned, cost) = (place.limiter.under(epoch, under), units(cost));
         let nothing = Receipt::default();
         let (answer, receipt) = match (op, once, select) {
             // A call about one window allocates nothing.
             (OpTerm::Take, None, Select::Tags(&[tag])) => {
-                let (usage, receipt) = limiter.charge(epoch, key, tag, cost)?;
+                let (usage, receipt) = planned.charge(key, tag, cost)?;
                 return Ok(if place.is_watched() {
-                    self.taken(env, id, (key, tag, cost), (&usage, receipt))
+                    self.taken(env, id, (key, tag, cost), under, (&usage, receipt))
                 } else {
                     self.usage(env, &usage, receipt)
                 });
             }
             (OpTerm::Peek, _, Select::Tags(&[tag])) => {
-                let usage = limiter.peek(epoch, key, tag, cost)?;
+                let usage = planned.peek(key, tag, cost)?;
                 return Ok(self.usage(env, &usage, nothing));
             }
-            (OpTerm::Take, None, _) => limiter.charge_all(epoch, key, select, cost)?,
-            (OpTerm::Take, Some(once), _) => limiter.check_once(epoch, key, select, cost, once)?,
-            (OpTerm::Peek, ..) => (limiter.peek_all(epoch, key, select, cost)?, nothing),
-            (OpTerm::Refund, ..) => match limiter.refund(epoch, key, select, cost) {
-                Err(CallError::NoRoom) => return self.no_room(env, key, select),
+            (OpTerm::Take, None, _) => planned.charge_all(key, select, cost)?,
+            (OpTerm::Take, Some(once), _) => planned.check_once(key, select, cost, once)?,
+            (OpTerm::Peek, ..) => (planned.peek_all(key, select, cost)?, nothing),
+            (OpTerm::Refund, ..) => match planned.refund(key, select, cost) {
+                Err(CallError::NoRoom) => return self.no_room(env, key, select, under),
                 refunded => (refunded?, nothing),
             },
             (OpTerm::Reset, ..) => {
-                return match limiter.reset(epoch, key, select) {
-                    Err(CallError::NoRoom) => self.no_room(env, key, select),
+                return match place.limiter.reset(epoch, key, select) {
+                    Err(CallError::NoRoom) => self.no_room(env, key, select, under),
                     reset => Ok(reset.map(|()| atoms::ok().to_term(env))?),
                 }
             }
@@ -375,7 +413,7 @@ impl Local {
         let verdict = encode::verdict_of(&answer);
         match (op, place.threshold()) {
             (OpTerm::Take, Some(share)) if answer.allowed() => {
-                let passed = self.passed(key, answer.usages(), cost, share);
+                let passed = self.passed(key, answer.usages(), cost, under, share);
                 Ok(self.answer(env, verdict, &answer, receipt, &passed))
             }
             _ => Ok(self.answer(env, verdict, &answer, receipt, &[])),
@@ -383,9 +421,15 @@ impl Local {
     }
 
     /// The answer of a call that would give back what the id has used, but the id is judged together with others.
-    fn no_room<'a>(self, env: Env<'a>, key: Key, select: Select) -> Result<Term<'a>, Refusal> {
-        let Self { place, epoch } = self;
-        let now = place.limiter.peek_all(epoch, key, select, 0)?;
+    fn no_room<'a>(
+        self,
+        env: Env<'a>,
+        key: Key,
+        select: Select,
+        under: Under,
+    ) -> Result<Term<'a>, Refusal> {
+        let planned = self.place.limiter.under(self.epoch, under);
+        let now = planned.peek_all(key, select, 0)?;
         Ok(self.answer(env, atoms::unavailable(), &now, Receipt::default(), &[]))
     }
 
@@ -413,6 +457,7 @@ fn check_shared<'a>(
     id: Term<'a>,
     window: Term<'a>,
     cost: i64,
+    plan: Plan,
 ) -> Result<Term<'a>, Refusal> {
     if !window.is_atom() {
         return Err(Refusal::Misuse);
@@ -421,6 +466,7 @@ fn check_shared<'a>(
         op: OpTerm::Take,
         cost,
         about: None,
+        plan,
     };
     shared.request(env, id, Select::Tags(&[atom_bits::of(window)]), &request)
 }
@@ -448,7 +494,7 @@ impl Shared {
         env: Env<'a>,
         entries: &[(Key, Term<'a>, i64)],
         select: Select,
-        op: OpTerm,
+        (op, plan): (OpTerm, &Plan),
     ) -> Result<Term<'a>, Refusal> {
         let callers = entries.iter();
         let callers = callers.map(|&(key, id, _)| self.caller(op, key, id));
@@ -456,8 +502,13 @@ impl Shared {
         let ticket = Ticket::batch(self, op, entries.len(), callers);
         let mut requests = Vec::with_capacity(entries.len());
         for (at, &(_, id, cost)) in entries.iter().enumerate() {
-            let about = None;
-            let request = Request { op, cost, about };
+            let (about, plan) = (None, plan.clone());
+            let request = Request {
+                op,
+                cost,
+                about,
+                plan,
+            };
             let (_key, request) = self.read(id, select, &request)?;
             requests.push((request, Ticket::receiver(&ticket, at)));
         }
@@ -525,6 +576,7 @@ impl Shared {
             key: own,
             name,
             select,
+            limits: request.plan.limits(),
             op,
             cost,
             request_id,

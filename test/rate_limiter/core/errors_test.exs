@@ -162,10 +162,15 @@ defmodule RateLimiter.Core.ErrorsTest do
     end
 
     test "reports options in the place of windows" do
+      raises("options: unknown option :cost, known options are :plan", [
+        fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
+        fn -> RateLimiter.get_usage(:api, "u", :burst, cost: 1) end,
+        fn -> RateLimiter.check_batch(:api, [{"u", 1}], :burst, cost: 1) end
+      ])
+
       raises(
         "expected a window or a list of distinct windows before any options, got: [cost: 1]",
         [
-          fn -> RateLimiter.get_usage(:api, "u", cost: 1) end,
           fn -> RateLimiter.get_usage_batch(:api, ["u"], cost: 1) end,
           fn -> RateLimiter.check_batch(:api, [{"u", 1}], cost: 1) end,
           fn -> RateLimiter.reset(:api, "u", cost: 1) end,

@@ -23,8 +23,10 @@ defmodule RateLimiter.NativeTest do
   describe "a term of the wrong kind" do
     test "raises ArgumentError in every function", %{handle: handle, owner: owner} do
       wrong = [1.5, "text", %{}, self(), {}, [:w | :w], make_ref(), -1, 2 ** 64, nil]
+      # What has the form of a name, or is no plan at all.
+      plans = ["text", {}, -1, 2 ** 64, nil]
       clock = Native.manual_clock(0)
-      take = {:take, 1, nil}
+      take = {:take, 1, nil, nil}
 
       calls = [
         {&Native.check(&1, "u", :w, 1), wrong -- [nil, 2 ** 64]},
@@ -34,17 +36,22 @@ defmodule RateLimiter.NativeTest do
         {&Native.request(handle, "u", &1, take), wrong -- [nil]},
         {&Native.request(handle, "u", [&1], take), wrong -- [nil]},
         {&Native.request(handle, "u", [], &1), wrong},
-        {&Native.request(handle, "u", [], {&1, 1, nil}), [:steal | wrong]},
-        {&Native.request(handle, "u", [], {:peek, &1, nil}), wrong -- [-1]},
-        {&Native.request(handle, "u", [], {:take, 1, &1}), wrong -- [nil]},
-        {&Native.request(handle, "u", [], {:take, 1, {&1, 1}}), wrong -- ["text"]},
-        {&Native.request(handle, "u", [], {:take, 1, {"r", &1}}), wrong},
-        {&Native.request_alone(handle, "u", [], {&1, 1, nil}), [:steal | wrong]},
-        {&Native.request_batch(handle, &1, [], :take), wrong},
-        {&Native.request_batch(handle, [&1], [], :take), wrong},
-        {&Native.request_batch(handle, [{"u", &1}], [], :take), wrong -- [-1]},
-        {&Native.request_batch(handle, [{"u", 1}], &1, :take), wrong -- [nil]},
-        {&Native.request_batch(handle, [{"u", 1}], [], &1), [:steal | wrong]},
+        {&Native.request(handle, "u", [], {&1, 1, nil, nil}), [:steal | wrong]},
+        {&Native.request(handle, "u", [], {:peek, &1, nil, nil}), wrong -- [-1]},
+        {&Native.request(handle, "u", [], {:take, 1, &1, nil}), wrong -- [nil]},
+        {&Native.request(handle, "u", [], {:take, 1, {&1, 1}, nil}), wrong -- ["text"]},
+        {&Native.request(handle, "u", [], {:take, 1, {"r", &1}, nil}), wrong},
+        {&Native.request_alone(handle, "u", [], {&1, 1, nil, nil}), [:steal | wrong]},
+        {&Native.request(handle, "u", [], {:take, 1, nil, &1}), wrong -- plans},
+        {&Native.check_under(handle, "u", :w, 1, &1), wrong -- plans},
+        {&Native.put_plans(handle, &1), wrong},
+        {&Native.put_plans(handle, [{:pro, &1}]), wrong},
+        {&Native.put_plans(handle, [{:pro, [{:w, &1, nil, nil, nil}]}]), wrong -- [nil]},
+        {&Native.request_batch(handle, &1, [], :take, nil), wrong},
+        {&Native.request_batch(handle, [&1], [], :take, nil), wrong},
+        {&Native.request_batch(handle, [{"u", &1}], [], :take, nil), wrong -- [-1]},
+        {&Native.request_batch(handle, [{"u", 1}], &1, :take, nil), wrong -- [nil]},
+        {&Native.request_batch(handle, [{"u", 1}], [], &1, nil), [:steal | wrong]},
         {&Native.await(&1, make_ref()), [owner | wrong]},
         {&Native.cancel/1, [owner | wrong]},
         {&Native.limit_check(&1, :local), wrong},

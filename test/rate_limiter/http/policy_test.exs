@@ -31,6 +31,15 @@ defmodule RateLimiter.HTTP.PolicyTest do
       assert %Policy{quota: 10, period: 60} = policy(usage(:bucket, max: 3, scale: 0.1))
     end
 
+    test "has the limit of the plan under which the call was decided" do
+      RateLimiter.put_plan(:bucket, :pro, w: [limit: 50])
+      assert %Policy{quota: 50, period: 60} = policy(usage(:bucket, plan: :pro))
+      plan = [w: [limit: 7, per: :second]]
+      assert %Policy{quota: 7, period: 1} = policy(usage(:bucket, plan: plan))
+      # One that was removed since.
+      assert %Policy{quota: 10} = policy(usage(:bucket, plan: :gone))
+    end
+
     test "has the windows in the order of the limiter" do
       {:ok, usage} = RateLimiter.check_and_track(:two, "u")
       assert [%{name: "z", period: 1}, %{name: "a", period: nil}] = Policy.all({:ok, usage})

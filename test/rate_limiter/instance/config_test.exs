@@ -55,7 +55,7 @@ defmodule RateLimiter.Instance.ConfigTest do
       )
 
       limiter(
-        ": unknown option :zone, known options are :windows, :events, :threshold, :max_keys, :top, :ids and :on_outage",
+        ": unknown option :zone, known options are :windows, :plans, :events, :threshold, :max_keys, :top, :ids and :on_outage",
         zone: :eu,
         windows: [burst: @window]
       )

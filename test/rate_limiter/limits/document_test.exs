@@ -122,6 +122,12 @@ defmodule RateLimiter.Limits.DocumentTest do
     end
   end
 
+  test "terms/1 takes plans" do
+    plans = %{"pro" => %{"burst" => %{"limit" => 500, "per" => "second"}}}
+    assert [api: [plans: terms]] = Document.terms(%{"api" => %{"plans" => plans}})
+    assert terms == [pro: [burst: [limit: 500, per: :second]]]
+  end
+
   test "terms/1 takes maps and lists, with texts and with atoms" do
     by_text = %{"api" => %{"windows" => %{"w" => %{"limit" => 1, "per" => "minute"}}}}
     by_atom = [api: [windows: [w: [limit: 1, per: :minute]]]]

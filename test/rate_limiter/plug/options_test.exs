@@ -16,6 +16,7 @@ defmodule RateLimiter.Plug.OptionsTest do
              windows: [],
              id: nil,
              cost: 1,
+             plan: nil,
              skip: nil,
              charge: :request,
              on_deny: refuse,
@@ -36,6 +37,7 @@ defmodule RateLimiter.Plug.OptionsTest do
           windows: [:hour, [:hour, :day], [], fun],
           id: [fun, nil],
           cost: [0, 7, fun],
+          plan: [:pro, "pro", [hour: [limit: 5]], fun, nil],
           skip: [fun, nil],
           charge: [:request, {:response, fun}]
         ],

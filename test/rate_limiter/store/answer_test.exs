@@ -70,11 +70,11 @@ defmodule RateLimiter.Store.AnswerTest do
     end
   end
 
-  describe "looked/4" do
+  describe "looked/5" do
     test "returns the verdict of the answer" do
       denied = {:rate_limited, :all, :local, 1_000_000, :a, @rows, 0, 0}
-      assert {:error, :rate_limited, %Usage{}} = Answer.looked(denied, :api, [], 1)
-      assert {:error, :unavailable, %Usage{}} = Answer.looked(@away, :answers_removed, :a, 1)
+      assert {:error, :rate_limited, %Usage{}} = Answer.looked(denied, :api, [], 1, nil)
+      assert {:error, :unavailable, %Usage{}} = Answer.looked(@away, :answers_removed, :a, 1, nil)
     end
   end
 end

@@ -8,7 +8,7 @@ defmodule RateLimiter.Store.RequestTest do
   alias RateLimiter.Store.Request
   alias RateLimiter.Support.Redis
 
-  @take {:take, 1, nil}
+  @take {:take, 1, nil, nil}
 
   setup %{test: name} do
     server = Redis.start!()
@@ -78,7 +78,10 @@ defmodule RateLimiter.Store.RequestTest do
   test "a batch waits for the last of its answers", %{limiter: limiter, server: server} do
     Redis.freeze(server)
     entries = [{"u", 1}, {"v", 2}, {"u", 3}]
-    assert {{:sent, ticket, _wait_ms}, []} = Native.request_batch(limiter, entries, [], :take)
+
+    assert {{:sent, ticket, _wait_ms}, []} =
+             Native.request_batch(limiter, entries, [], :take, nil)
+
     reference = make_ref()
     assert Native.await(ticket, reference) == :waiting
     Redis.thaw(server)
@@ -90,10 +93,10 @@ defmodule RateLimiter.Store.RequestTest do
 
   test "a large shared batch is sent in parts", %{limiter: limiter} do
     entries = List.duplicate({"u", 0}, 257)
-    assert {_sent, [{"u", 0}]} = Native.request_batch(limiter, entries, [], :peek)
-    assert length(Request.batch(limiter, entries, [], :peek)) == 257
+    assert {_sent, [{"u", 0}]} = Native.request_batch(limiter, entries, [], :peek, nil)
+    assert length(Request.batch(limiter, entries, [], {:peek, nil})) == 257
     large = {Enum.to_list(1..100_000), 1}
-    assert [first, second] = Request.batch(limiter, [large, large], :w, :take)
+    assert [first, second] = Request.batch(limiter, [large, large], :w, {:take, nil})
     assert {elem(first, 2), elem(second, 2)} == {:redis, :redis}
 
     assert {[{:w, 10, 9, _, _, 0}], [{:w, 10, 8, _, _, 0}]} = {elem(first, 5), elem(second, 5)}
@@ -122,7 +125,7 @@ defmodule RateLimiter.Store.RequestTest do
     for removed <- [limiter, handle, 2 ** 61 + 2 ** 40] do
       assert Native.check(removed, "u", :w, 1) == :unknown_limiter
       assert Native.request(removed, "u", [], @take) == :unknown_limiter
-      assert Native.request_batch(removed, [], [], :take) == :unknown_limiter
+      assert Native.request_batch(removed, [], [], :take, nil) == :unknown_limiter
       assert Native.request_alone(removed, "u", [], @take) == :unknown_limiter
       assert Native.plan(removed) == :unknown_limiter
       assert Native.stats(removed) == :unknown_limiter

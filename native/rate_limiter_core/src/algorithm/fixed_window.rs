@@ -118,7 +118,7 @@ impl FixedWindow {
     /// Converts the state after a change of the period: the count of the open window counts in one of the new length.
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
         let shared = state[1] & SHARED;
-        if state[1] & !SHARED != self.per && state[1] != 0 {
+        if !self.wrote(state) {
             let current = self.current(state, now.saturating_add(self.offset).0);
             state.fill(0);
             if current.used > 0 {
@@ -126,6 +126,11 @@ impl FixedWindow {
                 state[1] |= shared;
             }
         }
+    }
+
+    /// Returns whether the state is one of this period.
+    pub(crate) fn wrote(&self, state: &[u64]) -> bool {
+        state[1] & !SHARED == self.per || state[1] == 0
     }
 
     /// Marks a state that several keys share. A window from the first use then restarts at each use, with its whole

@@ -247,6 +247,11 @@ impl Gcra {
         }
     }
 
+    /// Returns whether the state is one of this rate.
+    pub(crate) fn wrote_state(&self, state: &[u64]) -> bool {
+        state[1] == 0 || self.wrote(state[1])
+    }
+
     #[inline]
     pub(crate) fn is_idle(state: &[u64], now: Nanos) -> bool {
         let (_, fraction) = EmissionInterval::unpack(state[1]);

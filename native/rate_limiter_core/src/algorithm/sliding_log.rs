@@ -103,10 +103,15 @@ impl SlidingLog {
     /// Converts the log after a change of the period. A unit that had left the old window does not return in a longer
     /// one, as if the key had been idle and was forgotten.
     pub(crate) fn renew(&self, log: &mut Log, now: Nanos) {
-        if log.per != self.per {
+        if !self.wrote(log) {
             log.forget(now, log.per);
             log.per = self.per;
         }
+    }
+
+    /// Returns whether the log is one of this period.
+    pub(crate) fn wrote(&self, log: &Log) -> bool {
+        log.per == self.per
     }
 
     pub(crate) fn is_idle(log: &Log, now: Nanos) -> bool {

@@ -115,10 +115,16 @@ impl SlidingWindow {
     /// which it can have been used.
     #[inline]
     pub(crate) fn renew(&self, state: &mut [u64], now: Nanos) {
-        let cells: &mut [u32] = bytemuck::cast_slice_mut(state);
-        if cells[WIDTH] != self.width.cell && cells[WIDTH] != 0 {
-            self.convert(cells, now);
+        if !self.wrote(state) {
+            self.convert(bytemuck::cast_slice_mut(state), now);
         }
+    }
+
+    /// Returns whether the state is one of this period.
+    #[inline]
+    pub(crate) fn wrote(&self, state: &[u64]) -> bool {
+        let cells: &[u32] = bytemuck::cast_slice(state);
+        cells[WIDTH] == self.width.cell || cells[WIDTH] == 0
     }
 
     #[inline]

@@ -16,20 +16,22 @@ impl Limiter {
     /// Changes the limits of some windows, all of them or none. No answer is decided by some of the new limits and some of
     /// the old. Usage is kept: the next call for a key converts its state. A window that is not a bucket, and returns to a
     /// period that it had, counts again what it counted under that one: until that is over, the states take their memory
-    /// once more.
+    /// once more. Plans follow in what they do not change, unless such a limit cannot be kept: then it stays.
     pub fn update_limits(&self, epoch: Epoch, limits: &[(Tag, Limit)]) -> Result<(), UpdateError> {
         let mut control = self.control.lock();
         let old = control.generation(epoch)?;
         let plan = changed(old, limits)?;
-        let generation = Arc::new(Generation {
+        let generation = Generation {
             longest: old
                 .longest
                 .max(longest(limits.iter().map(|(_, limit)| limit))),
             plan,
+            plans: None,
             clock: old.clock.clone(),
             accounting: Arc::clone(&old.accounting),
             ..**old
-        });
+        };
+        let generation = generation.with_plans_of(old);
         let (former, now) = (Arc::new(old.apart()), monotonic());
         self.table
             .each(|stripe| stripe.renew(&generation, &former, now));

@@ -3,6 +3,7 @@
 use crate::call::{Call, Epoch, Once, Receipt, Select};
 use crate::error::CallError;
 use crate::key::Key;
+use crate::plans::Under;
 use crate::verdict::{Answer, Retry, Usages};
 
 use super::receipts::{ended, given_name};
@@ -42,7 +43,17 @@ impl Limiter {
         cost: u64,
         once: Once,
     ) -> Result<(Answer, Receipt), CallError> {
-        let call = self.call(epoch, key, cost, true);
+        self.under(epoch, Under::Own)
+            .check_once(key, select, cost, once)
+    }
+
+    pub(super) fn decide_once(
+        &self,
+        call: &Call,
+        select: Select,
+        once: Once,
+    ) -> Result<(Answer, Receipt), CallError> {
+        let (key, cost) = (call.key, call.cost);
         let mut usages = Usages::new();
         // All of it under the lock of the key, so that the second of two concurrent calls sees what the first did.
         let mut decide = |call: &Call| {
@@ -74,7 +85,7 @@ impl Limiter {
                 Ok(receipt)
             })
         };
-        let receipt = decide(&call).or_else(|error| decide(&self.make_room(&call, error)?))?;
+        let receipt = decide(call).or_else(|error| decide(&self.make_room(call, error)?))?;
         Ok((Answer::new(usages), receipt))
     }
 }

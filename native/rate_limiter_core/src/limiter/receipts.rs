@@ -4,6 +4,7 @@ use crate::call::{Call, Epoch, Receipt, Select};
 use crate::clock::Nanos;
 use crate::error::CallError;
 use crate::key::Key;
+use crate::plans::Under;
 use crate::store::{Access, Charge, Stripe};
 use crate::verdict::{Answer, Usages};
 
@@ -54,7 +55,19 @@ impl Limiter {
         charged: u64,
         cost: u64,
     ) -> Result<Answer, CallError> {
-        let call = self.call(epoch, key, 0, false);
+        self.under(epoch, Under::Own)
+            .give_back(key, select, receipt, charged, cost)
+    }
+
+    pub(super) fn give_back_all(
+        &self,
+        refund: &Call,
+        select: Select,
+        receipt: Receipt,
+        charged: u64,
+    ) -> Result<Answer, CallError> {
+        let (key, cost) = (refund.key, refund.cost);
+        let call = Call { cost: 0, ..*refund };
         let mut usages = Usages::new();
         self.with_notes(&call, |stripe, notes| {
             let ended = ended(stripe, notes, key)?;

@@ -1,9 +1,9 @@
 //! Export and import of the states of keys.
 
 use crate::call::{Epoch, Select};
-use crate::clock::monotonic;
 use crate::error::CallError;
 use crate::key::Key;
+use crate::plans::Under;
 use crate::snapshot::{Import, Known};
 
 use super::Limiter;
@@ -19,8 +19,7 @@ impl Limiter {
         key: Key,
         select: Select,
     ) -> Result<Option<Known>, CallError> {
-        let monotonic = monotonic();
-        self.with(key, |stripe| stripe.export(epoch.0, key, select, monotonic))
+        self.under(epoch, Under::Own).snapshot(key, select)
     }
 
     /// Returns the keys of one part of the table, `None` beyond the last one. Counted up from 0, the parts have every key
@@ -64,9 +63,6 @@ impl Limiter {
         known: &Known,
         how: Import,
     ) -> Result<bool, CallError> {
-        let monotonic = monotonic();
-        self.with(key, |stripe| {
-            stripe.import(epoch.0, key, known, how, monotonic)
-        })
+        self.under(epoch, Under::Own).import(key, known, how)
     }
 }

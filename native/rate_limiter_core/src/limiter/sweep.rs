@@ -49,7 +49,11 @@ impl Limiter {
     /// The sweep of the key's own stripe has found nothing, but another stripe may have idle keys, and so may the notes of
     /// calls, which take the same room.
     #[cold]
-    pub(super) fn make_room(&self, call: &Call, error: CallError) -> Result<Call, CallError> {
+    pub(super) fn make_room<'a>(
+        &self,
+        call: &Call<'a>,
+        error: CallError,
+    ) -> Result<Call<'a>, CallError> {
         if error != CallError::NoRoom {
             return Err(error);
         }

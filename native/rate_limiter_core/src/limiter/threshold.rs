@@ -1,8 +1,9 @@
 //! The first call of a period with which a key passes a share of its limit.
 
-use crate::call::{Epoch, Tag};
+use crate::call::{Call, Epoch, Tag};
 use crate::error::CallError;
 use crate::key::Key;
+use crate::plans::Under;
 use crate::scale::Scale;
 use crate::store::Totals;
 use crate::verdict::Usage;
@@ -23,25 +24,25 @@ impl Limiter {
         &self,
         epoch: Epoch,
         key: Key,
-        (tag, usage): (Tag, &Usage),
+        answer: (Tag, &Usage),
         cost: u64,
         share: Scale,
     ) -> bool {
-        if !crosses(usage, cost, share) {
-            return false;
-        }
-        let call = self.call(epoch, key, 0, false);
-        let is_first: Result<bool, CallError> = self.with_notes(&call, |stripe, notes| {
-            let (period, passed) = stripe.threshold(epoch.0, tag)?;
-            let is_first = notes.mark(key.nth(PASSED).and_number(tag), period)?;
+        self.under(epoch, Under::Own)
+            .passes(key, answer, cost, share)
+    }
+
+    pub(super) fn is_first_pass(&self, call: &Call, tag: Tag) -> Result<bool, CallError> {
+        self.with_notes(call, |stripe, notes| {
+            let (period, passed) = stripe.threshold(call, tag)?;
+            let is_first = notes.mark(call.key.nth(PASSED).and_number(tag), period)?;
             Totals::count(passed, u64::from(is_first));
             Ok(is_first)
-        });
-        is_first.unwrap_or(false)
+        })
     }
 }
 
-fn crosses(usage: &Usage, cost: u64, share: Scale) -> bool {
+pub(super) fn crosses(usage: &Usage, cost: u64, share: Scale) -> bool {
     let least = (u128::from(usage.max) * u128::from(share.ppm())).div_ceil(1_000_000);
     let used = u128::from(usage.max - usage.remaining.min(usage.max));
     usage.fits() && used >= least && used.saturating_sub(cost.into()) < least

@@ -1,7 +1,5 @@
 //! Aligned windows begin with the hour and the day in UTC, also after the system's clock was set.
 
-use std::sync::Arc;
-
 use crate::call::Epoch;
 use crate::clock::{monotonic, Nanos};
 use crate::error::CallError;
@@ -27,7 +25,7 @@ impl Limiter {
         offset_to_unix: Nanos,
     ) -> Result<(), CallError> {
         let old = control.generation(epoch)?;
-        let generation = Arc::new(old.at_offset(offset_to_unix));
+        let generation = old.at_offset(offset_to_unix).with_plans_of(old);
         let now = monotonic();
         self.table.each(|stripe| stripe.follow(&generation, now));
         control.generation = Some(generation);
@@ -37,6 +35,7 @@ impl Limiter {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::prelude::*;

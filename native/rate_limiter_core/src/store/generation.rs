@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::algorithm::Logs;
 use crate::clock::{Clock, Nanos};
 use crate::plan::{Plan, Window};
+use crate::plans::Plans;
 use crate::sync::{AtomicU64, Ordering};
 use crate::verdict::Usage;
 
@@ -19,6 +20,8 @@ pub(crate) struct Generation {
     /// those of this one.
     pub(crate) first_serial: u64,
     pub(crate) plan: Plan,
+    /// Other limits by name.
+    pub(crate) plans: Option<Arc<Plans>>,
     pub(crate) clock: Clock,
     pub(crate) offset_to_unix: Nanos,
     /// The longest time for which a use counts in any window.
@@ -49,6 +52,7 @@ impl Generation {
     pub(crate) fn apart(&self) -> Self {
         Self {
             plan: self.plan.clone(),
+            plans: None,
             clock: self.clock.clone(),
             accounting: Arc::new(Accounting {
                 budget: Budget::new(u64::MAX),
@@ -58,10 +62,11 @@ impl Generation {
         }
     }
 
-    /// Returns it with another distance to UTC.
+    /// Returns it with another distance to UTC, and without plans.
     pub(crate) fn at_offset(&self, offset_to_unix: Nanos) -> Self {
         Self {
             plan: self.plan.with_offset(offset_to_unix),
+            plans: None,
             offset_to_unix,
             clock: self.clock.clone(),
             accounting: Arc::clone(&self.accounting),

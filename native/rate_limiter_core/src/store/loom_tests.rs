@@ -37,6 +37,7 @@ fn generation(epoch: u32, limits: &[u64]) -> Arc<Generation> {
         first_serial: 0,
         epoch,
         plan: Plan::new(&limits, Nanos(0)).expect("valid limits"),
+        plans: None,
         clock: Clock::Monotonic,
         offset_to_unix: Nanos(0),
         longest: Nanos(0),
@@ -64,6 +65,7 @@ fn check(table: &Table, epoch: u32, key: Key, cost: u64) -> Result<Usages, CallE
         scale: Scale::ONE,
         monotonic: Nanos(7),
         takes: true,
+        under: crate::plans::Under::Own,
     };
     let mut usages = Usages::new();
     let visit = |stripe: &mut Stripe| stripe.check_all(&call, Select::All, &mut usages);

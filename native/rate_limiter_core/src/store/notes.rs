@@ -55,6 +55,7 @@ impl Notes {
         let plan = Plan::new(&[(0, limit)], Nanos(0)).expect("a limit that can be kept");
         let generation = Arc::new(Generation {
             plan,
+            plans: None,
             clock: keys.clock.clone(),
             accounting: Arc::clone(&keys.accounting),
             ..*keys

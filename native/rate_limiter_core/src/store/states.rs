@@ -225,11 +225,12 @@ impl States {
             return Ok(());
         };
         for window in generation.plan.selected(select) {
-            self.renew(generation, Found::Own(at), window, now);
-            let slot = self.slot_at(&generation.plan, at);
-            let Charge { at, left } = *charge;
-            let state = window.state(slot);
-            window.meter.give_back(state, now, at, left, call.cost);
+            let state = window.state(self.slot_at(&generation.plan, at));
+            // Under another plan the call drains at another rate, so it is unknown what still counts of it.
+            if window.meter.wrote(&state) {
+                let Charge { at, left } = *charge;
+                window.meter.give_back(state, now, at, left, call.cost);
+            }
         }
         Ok(())
     }

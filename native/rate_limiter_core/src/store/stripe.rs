@@ -56,6 +56,11 @@ impl Stripe {
         self.generation = Some(Arc::clone(generation));
     }
 
+    /// Continues under another generation, whose own limits are the same.
+    pub(crate) fn replan(&mut self, generation: &Arc<Generation>) {
+        self.generation = Some(Arc::clone(generation));
+    }
+
     /// As `renew`, with another distance to UTC.
     pub(crate) fn follow(&mut self, generation: &Arc<Generation>, monotonic: Nanos) {
         if let Some(old) = self.generation.replace(Arc::clone(generation)) {
@@ -96,7 +101,7 @@ impl Stripe {
         tag: Tag,
         usage: &mut Usage,
     ) -> Result<Receipt, CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         let window = generation.plan.window(tag)?;
         let now = generation.clock.read(call.monotonic);
         *usage = states.check(generation, window, call, now)?;
@@ -110,7 +115,7 @@ impl Stripe {
         select: Select,
         usages: &mut Usages,
     ) -> Result<Receipt, CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
         states.check_all(generation, select, call, now, usages)?;
@@ -119,7 +124,7 @@ impl Stripe {
 
     /// Returns the cost of the call to the selected windows.
     pub(crate) fn refund(&mut self, call: &Call, select: Select) -> Result<(), CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
         states.refund(generation, select, call, now)
@@ -132,7 +137,7 @@ impl Stripe {
         select: Select,
         charge: &Charge,
     ) -> Result<(), CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
         states.give_back(generation, select, call, charge, now)
@@ -140,7 +145,7 @@ impl Stripe {
 
     /// Returns whether the key has a state of its own. [`CallError::NoRoom`] if it is judged together with others.
     pub(crate) fn knows(&mut self, call: &Call) -> Result<bool, CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         let now = generation.clock.read(call.monotonic);
         states.knows(generation, call.key, now)
     }
@@ -153,7 +158,7 @@ impl Stripe {
 
     /// Forgets what the key has used of the selected windows.
     pub(crate) fn reset(&mut self, call: &Call, select: Select) -> Result<(), CallError> {
-        let (generation, states) = self.open(call.epoch)?;
+        let (generation, states) = self.open_for(call)?;
         generation.plan.covers(select)?;
         let now = generation.clock.read(call.monotonic);
         states.reset(generation, select, call.key, now)
@@ -168,24 +173,22 @@ impl Stripe {
     /// Returns what the key has used of the selected windows, if it has a state of its own.
     pub(crate) fn export(
         &mut self,
-        epoch: u32,
-        key: Key,
+        call: &Call,
         select: Select,
-        monotonic: Nanos,
     ) -> Result<Option<Known>, CallError> {
-        let (generation, states) = self.open(epoch)?;
+        let (generation, states) = self.open_for(call)?;
         generation.plan.covers(select)?;
-        let now = generation.clock.read(monotonic);
-        Ok(states.export(generation, select, key, now))
+        let now = generation.clock.read(call.monotonic);
+        Ok(states.export(generation, select, call.key, now))
     }
 
     /// Returns the period of a window, and the total of the calls that passed its threshold.
-    pub(crate) fn threshold(
-        &mut self,
-        epoch: u32,
+    pub(crate) fn threshold<'a>(
+        &'a mut self,
+        call: &'a Call,
         tag: Tag,
-    ) -> Result<(Nanos, &AtomicU64), CallError> {
-        let (generation, _) = self.open(epoch)?;
+    ) -> Result<(Nanos, &'a AtomicU64), CallError> {
+        let (generation, _) = self.open_for(call)?;
         let window = generation.plan.window(tag)?;
         let passed = &generation.accounting.totals.passed[window.index];
         Ok((Nanos::from(window.limit.per()), passed))
@@ -235,17 +238,23 @@ impl Stripe {
     /// Imports what another store knows of the key. Returns whether there was room for it.
     pub(crate) fn import(
         &mut self,
-        epoch: u32,
-        key: Key,
+        call: &Call,
         known: &Known,
         how: Import,
-        monotonic: Nanos,
     ) -> Result<bool, CallError> {
-        let (generation, states) = self.open(epoch)?;
+        let (generation, states) = self.open_for(call)?;
         let mut windows = known.windows.iter();
         windows.try_for_each(|(tag, _)| generation.plan.window(*tag).map(drop))?;
-        let now = generation.clock.read(monotonic);
-        Ok(states.import(generation, key, known, how, now))
+        let now = generation.clock.read(call.monotonic);
+        Ok(states.import(generation, call.key, known, how, now))
+    }
+
+    /// Returns the generation under which the stripe is used.
+    pub(crate) fn generation(&self, epoch: u32) -> Result<Arc<Generation>, CallError> {
+        match &self.generation {
+            Some(generation) if generation.epoch == epoch => Ok(Arc::clone(generation)),
+            _ => Err(CallError::UnknownLimiter),
+        }
     }
 
     /// Returns what another plan with states of the same shape would do to the keys.
@@ -287,6 +296,20 @@ impl Stripe {
     #[inline]
     pub(crate) fn states(&self) -> &States {
         &self.states
+    }
+
+    /// As `open`, with the generation of the plan that the call names.
+    #[inline]
+    fn open_for<'a>(
+        &'a mut self,
+        call: &'a Call,
+    ) -> Result<(&'a Generation, &'a mut States), CallError> {
+        match &self.generation {
+            Some(generation) if generation.epoch == call.epoch => {
+                Ok((generation.under(call.under)?, &mut self.states))
+            }
+            _ => Err(CallError::UnknownLimiter),
+        }
     }
 
     #[inline]

@@ -19,6 +19,7 @@ mod keys;
 mod lifetime;
 mod once;
 mod overflow;
+mod plans;
 mod player;
 mod receipts;
 mod retry;

@@ -50,10 +50,15 @@ impl Player {
     pub(crate) fn step(&mut self, step: &Step) -> Option<(Call, Vec<(Tag, Usage)>)> {
         let call = self.call(step)?;
         let usages = self.rig.call(&call);
+        self.note(&usages);
+        Some((call, usages))
+    }
+
+    /// Notes an answer, to which later steps are relative.
+    pub(crate) fn note(&mut self, usages: &[(Tag, Usage)]) {
         if let Some((_, usage)) = usages.first() {
             self.last = *usage;
         }
-        Some((call, usages))
     }
 
     pub(crate) fn tags(&self) -> Vec<Tag> {
@@ -61,7 +66,7 @@ impl Player {
     }
 
     /// Returns the call of a step now. `None` for a step that moves the clock, or is not possible.
-    fn call(&mut self, step: &Step) -> Option<Call> {
+    pub(crate) fn call(&mut self, step: &Step) -> Option<Call> {
         let per = self.limits[0].1.per();
         Some(match step {
             Step::Check(id, windows, cost) => {

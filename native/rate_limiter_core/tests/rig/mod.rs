@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use rate_limiter_core::{
-    Answer, CallError, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock, Nanos, Once,
-    Options, Receipt, Scale, Seed, Select, Stats, Tag, Usage,
+    Answer, CallError, Change, Clock, Epoch, Import, Key, Known, Limit, Limiter, ManualClock,
+    Nanos, Once, Options, Planned, Receipt, Scale, Seed, Select, Stats, Tag, Under, UpdateError,
+    Usage,
 };
 
 use crate::model::Call;
@@ -79,6 +80,60 @@ impl Rig {
             Call::Sweep => drop(self.sweep()),
         }
         Vec::new()
+    }
+
+    /// As `call`, under the plan of this name.
+    pub(crate) fn call_under(&self, call: &Call, name: u64) -> Vec<(Tag, Usage)> {
+        self.call_as(call, Under::Plan(self.key(name)))
+    }
+
+    /// As `call`, under a plan without a name.
+    pub(crate) fn call_made(&self, call: &Call, changes: &[Change]) -> Vec<(Tag, Usage)> {
+        let made = self.limiter.made(self.epoch, changes);
+        self.call_as(call, Under::Made(&made.expect("limits that are kept")))
+    }
+
+    fn call_as(&self, call: &Call, under: Under) -> Vec<(Tag, Usage)> {
+        let planned: Planned = self.limiter.under(self.epoch, under);
+        let answer = match call {
+            Call::Check(id, tags, cost) if tags.len() == 1 => {
+                let charged = planned.charge(self.key(*id), tags[0], *cost);
+                return vec![(tags[0], charged.expect("a known window").0)];
+            }
+            Call::Peek(id, tags, cost) if tags.len() == 1 => {
+                let usage = planned.peek(self.key(*id), tags[0], *cost);
+                return vec![(tags[0], usage.expect("a known window"))];
+            }
+            Call::Check(id, tags, cost) => {
+                planned.check_all(self.key(*id), Select::Tags(tags), *cost)
+            }
+            Call::Peek(id, tags, cost) => {
+                planned.peek_all(self.key(*id), Select::Tags(tags), *cost)
+            }
+            Call::Refund(id, tags, cost) => {
+                planned.refund(self.key(*id), Select::Tags(tags), *cost)
+            }
+            _ => return self.call(call),
+        };
+        bound(&answer.expect("known windows"))
+    }
+
+    /// What is left of the only window after a cost of 1 under a plan.
+    pub(crate) fn try_under(&self, id: u64, name: u64) -> Result<u64, CallError> {
+        let under = Under::Plan(self.key(name));
+        let charged = self.limiter.under(self.epoch, under);
+        let (usage, _) = charged.charge(self.key(id), ONLY, 1)?;
+        Ok(usage.remaining)
+    }
+
+    pub(crate) fn put_plan(&self, name: u64, changes: &[Change]) -> Result<(), UpdateError> {
+        let plan = (self.key(name), changes.to_vec());
+        self.limiter.put_plans(self.epoch, &[plan])
+    }
+
+    pub(crate) fn remove_plan(&self, name: u64) -> bool {
+        let removed = self.limiter.remove_plan(self.epoch, self.key(name));
+        removed.expect("open")
     }
 
     pub(crate) fn check(&self, id: u64, cost: u64) -> Usage {

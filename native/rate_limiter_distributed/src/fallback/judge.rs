@@ -1,10 +1,10 @@
 //! Decisions within this node's share.
 
-use rate_limiter_core::{Answer, Join, Limiter, Nanos, Once, Retry, Select, Usage, Usages};
+use rate_limiter_core::{Answer, Join, Nanos, Once, Retry, Select, Usage, Usages};
 
-use crate::table::Decide;
+use crate::table::{Decide, PEEK};
 
-use super::shares::Shares;
+use super::parts::Parts;
 use super::{Fallback, Named, Question};
 
 impl Fallback {
@@ -15,20 +15,20 @@ impl Fallback {
         once: Option<Once>,
         decide: Decide,
     ) -> Answer {
-        let shares = self.shares.load();
+        let parts = self.parts(question.limits);
         let _lock = self.locks.lock(question.key);
-        let is_new = self.start(question, &shares);
+        let is_new = self.start(question, &parts);
         let name = question.request_id.filter(|_| once.is_some());
         let select = Select::Tags(question.tags);
-        let before = name.and_then(|_| self.counts.read(question.key, select));
-        let judged = self.judge(question, &shares, once, decide);
+        let before = name.and_then(|_| self.counts.read(parts.counts(), question.key, select));
+        let judged = self.judge(question, &parts, once, decide);
         let answer = if admits_all && !judged.allowed() {
-            self.admit(question, &shares, &judged, decide)
+            self.admit(question, &parts, &judged, decide)
         } else {
             judged
         };
         if let Some(name) = name.filter(|_| answer.allowed()) {
-            let after = self.counts.read(question.key, select);
+            let after = self.counts.read(parts.counts(), question.key, select);
             let taken = after.map(|after| after.with(before.as_ref(), Join::Beyond));
             if let Some(taken) = taken.filter(|taken| !taken.is_blank()) {
                 let named = Named {
@@ -36,7 +36,7 @@ impl Fallback {
                     cost: question.cost,
                     at: question.now,
                     tags: question.tags.to_vec(),
-                    taken: shares.to_whole(&taken),
+                    taken: parts.to_own(parts.to_whole(&taken)),
                 };
                 self.names.put(question.key, std::iter::once(named));
             }
@@ -44,7 +44,7 @@ impl Fallback {
         if answer.allowed() {
             self.admitted(question.now);
         }
-        self.end(question, is_new);
+        self.end(question, &parts, is_new);
         answer
     }
 
@@ -52,7 +52,7 @@ impl Fallback {
     fn judge(
         &self,
         question: Question,
-        shares: &Shares,
+        parts: &Parts,
         once: Option<Once>,
         decide: Decide,
     ) -> Answer {
@@ -60,10 +60,14 @@ impl Fallback {
             key, tags, cost, ..
         } = question;
         let select = Select::Tags(tags);
-        if !tags.iter().any(|&tag| shares.is_zero(tag)) {
+        if !tags.iter().any(|&tag| parts.is_zero(tag)) {
             return match once {
-                Some(once) => self.counts.check_once(key, select, cost, once),
-                None => self.counts.decide(key, select, cost, decide),
+                Some(once) => self
+                    .counts
+                    .check_once(parts.counts(), key, select, cost, once),
+                None => self
+                    .counts
+                    .decide(parts.counts(), key, select, cost, decide),
             };
         }
         let zero = Usage {
@@ -73,29 +77,25 @@ impl Fallback {
             reset_after: Nanos(0),
             retry: if cost > 0 { Retry::Never } else { Retry::Now },
         };
-        let now = self.counts.decide(key, select, 0, Limiter::peek_all);
+        let now = self.counts.decide(parts.counts(), key, select, 0, PEEK);
         let usages = now
             .usages()
             .iter()
-            .map(|&(tag, usage)| (tag, if shares.is_zero(tag) { zero } else { usage }));
+            .map(|&(tag, usage)| (tag, if parts.is_zero(tag) { zero } else { usage }));
         Answer::new(usages.collect::<Usages>())
     }
 
     /// Admits a denied call: takes from each window as much as is left.
-    fn admit(
-        &self,
-        question: Question,
-        shares: &Shares,
-        denied: &Answer,
-        decide: Decide,
-    ) -> Answer {
+    fn admit(&self, question: Question, parts: &Parts, denied: &Answer, decide: Decide) -> Answer {
         let usages = denied.usages().iter().map(|&(tag, judged)| {
-            let usage = if shares.is_zero(tag) {
+            let usage = if parts.is_zero(tag) {
                 judged
             } else {
                 let rest = judged.remaining.min(question.cost);
                 let select = Select::Tags(&[tag]);
-                let answer = self.counts.decide(question.key, select, rest, decide);
+                let answer = self
+                    .counts
+                    .decide(parts.counts(), question.key, select, rest, decide);
                 answer.binding().1
             };
             let retry = if judged.allowed() {

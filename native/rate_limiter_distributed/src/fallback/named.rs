@@ -17,7 +17,7 @@ pub(crate) struct Named {
     /// When it was admitted.
     pub(super) at: Nanos,
     pub(super) tags: Vec<Tag>,
-    /// What it has taken, in units of the whole limits.
+    /// What it has taken, in units of the whole limits: while it is kept, of the limiter's own.
     pub(super) taken: Known,
 }
 
@@ -42,6 +42,14 @@ pub(super) struct Names {
 }
 
 impl Named {
+    /// Returns the call with what it has taken in other units.
+    pub(super) fn map(self, convert: impl FnOnce(Known) -> Known) -> Self {
+        Self {
+            taken: convert(self.taken),
+            ..self
+        }
+    }
+
     /// Returns the call as a part of one about windows with these tags.
     pub(crate) fn charge(&self, tags: &[Tag]) -> NamedCharge {
         let taken = |tag: &Tag| {

@@ -1,6 +1,6 @@
 //! This node's part of each limit, and the conversion of states between the whole limits and the parts.
 
-use rate_limiter_core::{Known, Limit, Snapshot, Tag};
+use rate_limiter_core::{Change, Known, Limit, Nanos, Snapshot, Tag};
 
 use crate::members::Share;
 
@@ -37,6 +37,12 @@ impl Shares {
         self.windows.iter().map(limit).collect()
     }
 
+    /// Returns these limits as a plan.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let change = |part: &Part| Change::to(part.tag, &part.here);
+        self.windows.iter().map(change).collect()
+    }
+
     /// Returns whether this node has no part of the window's limit.
     pub(super) fn is_zero(&self, tag: Tag) -> bool {
         self.part(tag).is_some_and(|part| part.is_zero)
@@ -67,6 +73,19 @@ impl Shares {
         self.map(known, |part, state| match state {
             // A token takes less time to drain.
             Snapshot::Bucket { .. } => state.part(part.here.limit(), part.whole.limit()),
+            _ => state.clone(),
+        })
+    }
+
+    /// Converts usage of the whole limits from units of `other` ones. Amounts stay; a token's time does not.
+    pub(super) fn converted(&self, known: &Known, other: &Self) -> Known {
+        self.map(known, |part, state| match (state, other.part(part.tag)) {
+            (Snapshot::Bucket { .. }, Some(from)) => {
+                state.part(from.whole.limit(), part.whole.limit()).part(
+                    Nanos::from(part.whole.per()).0,
+                    Nanos::from(from.whole.per()).0,
+                )
+            }
             _ => state.clone(),
         })
     }

@@ -3,12 +3,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use rate_limiter_core::{CallError, Key, Known, Nanos, Once, Scale, Tag};
+use rate_limiter_core::{CallError, Key, Known, Limit, Made, Nanos, Once, Scale, Tag, Under};
 
 use crate::call::{Call, Op, Receipt, RequestId};
 use crate::denials::Fingerprint;
 use crate::fallback::{Question, Report};
-use crate::request::Request;
+use crate::request::{Limits, Request};
 
 use super::inner::Inner;
 use super::plan::Plan;
@@ -36,6 +36,7 @@ pub(super) struct InFlight {
     pub(super) key: Key,
     pub(super) name: Arc<[u8]>,
     pub(super) tags: Vec<Tag>,
+    pub(super) plan: Option<InPlan>,
     pub(super) op: Op,
     pub(super) cost: u64,
     pub(super) scale: Scale,
@@ -55,6 +56,16 @@ pub(super) struct InFlight {
     pub(super) mark: u64,
 }
 
+/// Limits other than the limiter's own.
+#[derive(Debug)]
+pub(super) struct InPlan {
+    plan: Plan,
+    limits: Vec<(Tag, Limit)>,
+    name: Option<Key>,
+    /// Without a name, the plan of the last known states.
+    made: Option<Made>,
+}
+
 impl Inner {
     #[inline]
     pub(super) fn in_flight(
@@ -70,6 +81,7 @@ impl Inner {
             key: request.key,
             name: Arc::clone(&request.name),
             tags: plan.tags(request.select)?,
+            plan: self.in_plan(plan, &request.limits),
             op: request.op,
             cost: request.cost,
             scale: self.scale(),
@@ -86,7 +98,7 @@ impl Inner {
         in_flight.mark = plan.mark(&in_flight.tags);
         let can_be_denied = request.op == Op::Take && request.cost > 0;
         if can_be_denied && request.request_id.is_none() && self.denials.is_some() {
-            in_flight.fingerprint = Some(in_flight.fingerprint(plan.version));
+            in_flight.fingerprint = Some(in_flight.fingerprint(plan));
         }
         Ok(in_flight)
     }
@@ -94,7 +106,25 @@ impl Inner {
     /// Returns the state of all windows of the key as the authority last reported it.
     pub(super) fn last(&self, in_flight: &InFlight) -> Option<Known> {
         let InFlight { epoch, key, .. } = *in_flight;
-        self.last_known.last(epoch, key, self.elapsed())
+        let under = in_flight.under();
+        self.last_known.last(under, epoch, key, self.elapsed())
+    }
+
+    fn in_plan(&self, plan: &Plan, limits: &Limits) -> Option<InPlan> {
+        let (name, made) = match limits {
+            Limits::Own => return None,
+            Limits::Plan(name) => (Some(*name), None),
+            Limits::Changed(changes) => {
+                self.last_known.lengthen(&plan.limits());
+                (None, self.last_known.made(changes))
+            }
+        };
+        Some(InPlan {
+            plan: plan.clone(),
+            limits: plan.limits(),
+            name,
+            made,
+        })
     }
 
     /// Asks this node's own count a question about the request, as of now.
@@ -108,6 +138,7 @@ impl Inner {
             key: in_flight.key,
             name: &in_flight.name,
             tags: &in_flight.tags,
+            limits: in_flight.limits(),
             cost: in_flight.cost,
             now: self.clock.shown(),
             once: in_flight.once,
@@ -142,10 +173,32 @@ impl InFlight {
         self.backlog.get().is_some()
     }
 
-    fn fingerprint(&self, version: u64) -> Fingerprint {
+    /// Returns the plan of the last known states.
+    pub(super) fn under(&self) -> Under<'_> {
+        match &self.plan {
+            None => Under::Own,
+            Some(InPlan {
+                name: Some(name), ..
+            }) => Under::Plan(*name),
+            Some(InPlan { made, .. }) => made.as_ref().map_or(Under::Own, Under::Made),
+        }
+    }
+
+    /// Returns the limits of all windows, if a plan changes them.
+    pub(super) fn limits(&self) -> Option<&[(Tag, Limit)]> {
+        self.plan.as_ref().map(|plan| plan.limits.as_slice())
+    }
+
+    /// Returns the windows of the plan, if there is one.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref().map(|plan| &plan.plan)
+    }
+
+    fn fingerprint(&self, plan: &Plan) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
-        let call = (self.key, &self.tags, self.cost, self.scale.ppm(), version);
+        let call = (self.key, &self.tags, self.cost, self.scale.ppm());
         call.hash(&mut hasher);
+        (plan.version, self.plan.is_some().then(|| plan.print())).hash(&mut hasher);
         Fingerprint(hasher.finish())
     }
 }

@@ -18,11 +18,11 @@ use crate::options::{OnOutage, SharedOptions};
 use crate::stats::Counters;
 
 use super::outages::Outages;
-use super::plan::Plan;
+use super::plan::{Plan, Plans};
 
 pub(super) struct Inner {
-    pub(super) plan: ArcSwap<Plan>,
-    /// Held while the plan changes. No request waits for it.
+    pub(super) plans: ArcSwap<Plans>,
+    /// Held while the plans change. No request waits for it.
     pub(super) changing: Mutex<()>,
     pub(super) scale: AtomicU32,
     pub(super) on_outage: OnOutage,
@@ -71,7 +71,7 @@ impl Inner {
             last_known: LastKnown::new(&plan.limits(), &clock, remember)?,
             fallback: Fallback::new(plan.limits(), share, &clock, remember)?,
             denials: cache_denials.then(Denials::default),
-            plan: ArcSwap::from_pointee(plan),
+            plans: ArcSwap::from_pointee(Plans::new(plan)),
             changing: Mutex::new(()),
             clock,
             outages: Outages::default(),

@@ -11,7 +11,7 @@ use rate_limiter_core::{Nanos, Select};
 use crate::authority::Failure;
 use crate::call::{Op, Reply};
 use crate::fallback::Name;
-use crate::request::Request;
+use crate::request::{Limits, Request};
 
 use super::in_flight::InFlight;
 use super::inner::Inner;
@@ -73,21 +73,23 @@ impl SharedLimiter {
     /// Returns whether the key has ended already, and was the last one in flight.
     fn reconcile_key(&self, (key, name): Name) -> bool {
         let inner = &self.0;
-        let plan = inner.plan.load();
+        let plans = inner.plans.load();
+        let plan = &plans.own;
         let request = Request {
             key,
             name,
             select: Select::All,
+            limits: Limits::Own,
             op: Op::Peek,
             cost: 0,
             request_id: None,
             receipt: None,
         };
-        let in_flight = inner.in_flight(&plan, &request);
+        let in_flight = inner.in_flight(plan, &request);
         let mut in_flight = in_flight.expect("a plan has all of its own windows");
         in_flight.reports_names = true;
         let in_flight = Arc::new(in_flight);
-        let sent = inner.send(in_flight.call(&plan, None), &in_flight, |call| {
+        let sent = inner.send(in_flight.call(plan, None), &in_flight, |call| {
             if !in_flight.has_backlog() {
                 // The key's own call has reported it, or the usage has expired.
                 return Ok(false);

@@ -1,17 +1,20 @@
 //! From a request to a call, or to a response that is known at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rate_limiter_core::{CallError, Known, Nanos, Select, Tag};
 
 use crate::authority::{Failure, Unsent};
 use crate::call::{Call, Charge, Op, WindowCall};
+use crate::error::SharedUpdateError;
 use crate::fallback::Report;
 use crate::options::OnOutage;
-use crate::request::{Request, Response, Source};
+use crate::request::{Limits, Request, Response, Source};
 
 use super::in_flight::{is_under, InFlight};
 use super::inner::Inner;
+use super::plan::{Plan, Plans};
 
 /// The next step of a request.
 pub(super) enum Prepared {
@@ -22,7 +25,13 @@ pub(super) enum Prepared {
 impl Inner {
     #[inline]
     pub(super) fn prepare(&self, mut request: Request<'_>) -> Result<Prepared, CallError> {
-        let plan = self.plan.load();
+        let plans = self.plans.load();
+        if request.receipt.is_some() && plans.of(&request.limits).is_err() {
+            // The plan of the call was removed: nothing of the call counts as it did.
+            (request.op, request.cost, request.receipt) = (Op::Peek, 0, None);
+            request.limits = Limits::Own;
+        }
+        let plan = plan_of(&plans, &request.limits)?;
         if let Some(receipt) = request.receipt {
             let tags = plan.tags(request.select)?;
             if !is_under(receipt.serial, plan.mark(&tags)) {
@@ -84,7 +93,10 @@ impl Inner {
             made_at,
             ..
         } = *in_flight;
-        let (lost, since) = self.last_known.before_epoch(epoch, key, tags, made_at)?;
+        let under = in_flight.under();
+        let (lost, since) = self
+            .last_known
+            .before_epoch(under, epoch, key, tags, made_at)?;
         self.clock.tick();
         Some((lost.moved(self.clock.shown()), since))
     }
@@ -99,13 +111,22 @@ impl Inner {
         }
         self.clock.tick();
         let select = Select::Tags(&in_flight.tags);
-        let answer = self.last_known.peek(epoch, key, select, in_flight.cost);
+        let (under, cost) = (in_flight.under(), in_flight.cost);
+        let answer = self.last_known.peek(under, epoch, key, select, cost);
         if answer.allowed() {
             return None;
         }
         self.counters.cached_denials.add();
         Some(self.respond(in_flight, Source::Authority, Some(answer)))
     }
+}
+
+/// Returns the plan under which a request is decided. Limits that cannot be kept are an unknown plan.
+pub(super) fn plan_of<'p>(plans: &'p Plans, limits: &Limits) -> Result<Cow<'p, Plan>, CallError> {
+    plans.of(limits).map_err(|error| match error {
+        SharedUpdateError::Call(error) => error,
+        _ => CallError::UnknownPlan,
+    })
 }
 
 /// Puts on each window of a call the state that the authority may have lost, and this node's backlog.

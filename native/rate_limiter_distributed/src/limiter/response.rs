@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Select, Tag, Usage, Usages};
+use rate_limiter_core::{Answer, Known, Nanos, Retry, Scale, Select, Tag, Under, Usage, Usages};
 
 use crate::authority::Failure;
 use crate::breaker::LONGEST_PAUSE;
@@ -73,12 +73,16 @@ impl Inner {
         }
         let charged = usages.iter().filter(|(_, usage)| usage.fits());
         let charged: Vec<Tag> = charged.map(|(tag, _)| *tag).collect();
-        self.plan.load().mark(&charged)
+        match in_flight.plan() {
+            Some(plan) => plan.mark(&charged),
+            None => self.plans.load().own.mark(&charged),
+        }
     }
 
     /// Takes over the state of the key as the authority has just reported it.
     pub(super) fn adopt(&self, in_flight: &InFlight, reply: Reply) {
         let InFlight { key, epoch, .. } = *in_flight;
+        let under = in_flight.under();
         self.clock.set(reply.now);
         let missing = self.missing(in_flight, &reply);
         let states = reply.windows.into_iter().map(|window| window.state);
@@ -87,14 +91,16 @@ impl Inner {
             windows: in_flight.tags.iter().copied().zip(states).collect(),
         };
         if self.authority.epoch() == epoch {
-            self.last_known.adopt(epoch, key, &known, self.elapsed());
+            let elapsed = self.elapsed();
+            self.last_known.adopt(under, epoch, key, &known, elapsed);
         } else {
-            self.last_known.adopt_late(epoch, key, &known);
+            self.last_known.adopt_late(under, epoch, key, &known);
         }
         if in_flight.op == Op::Reset {
             self.fallback.reset(key, &in_flight.tags);
         }
-        self.fallback.rebase(key, || self.last(in_flight));
+        self.fallback
+            .rebase(key, in_flight.limits(), || self.last(in_flight));
         // Again, since a denial that was decided before may have been remembered in between.
         if let (Op::Refund | Op::Reset, Some(denials)) = (in_flight.op, &self.denials) {
             denials.end(key);
@@ -110,11 +116,13 @@ impl Inner {
         let InFlight { key, epoch, .. } = *in_flight;
         let is_later = self.authority.epoch() != epoch || self.scale() != in_flight.scale;
         let lowers = matches!(in_flight.op, Op::Refund | Op::Reset);
-        if is_later || lowers || !self.authority.knows_resets() {
+        // With plans, a state here and one there may have drained at different rates.
+        let has_plans = in_flight.plan().is_some() || self.plans.load().has_names();
+        if is_later || lowers || has_plans || !self.authority.knows_resets() {
             return None;
         }
         let select = Select::Tags(&in_flight.tags);
-        let known = self.last_known.peek(epoch, key, select, 0);
+        let known = self.last_known.peek(Under::Own, epoch, key, select, 0);
         let mut windows = known.usages().iter().zip(&reply.windows);
         // A unit may be due to rounding.
         let has_less = windows.any(|((_, known), window)| {
@@ -129,12 +137,12 @@ impl Inner {
     /// Has the authority count what this node knows, unless it knows of a reset or refund. Nobody waits for the reply: the
     /// next one about the key tells.
     fn restore(&self, in_flight: &InFlight, missing: &Known) {
-        let plan = self.plan.load();
+        let plans = self.plans.load();
         let mut call = Call {
             op: Op::Peek,
             cost: 0,
             receipt: None,
-            ..in_flight.call(&plan, None)
+            ..in_flight.call(&plans.own, None)
         };
         let since = self.last_known.reported_since(in_flight.epoch);
         let lost = (missing.clone(), since);
@@ -164,8 +172,7 @@ impl Inner {
     /// Returns this node's own response.
     pub(super) fn fall_back(&self, in_flight: &InFlight, failure: &Failure) -> Response {
         self.fallback.set_share(self.members.share());
-        let admits_all =
-            self.on_outage == OnOutage::Allow && self.fits(&in_flight.tags, in_flight.cost);
+        let admits_all = self.on_outage == OnOutage::Allow && self.fits(in_flight, &in_flight.tags);
         let answer = match (in_flight.op, self.on_outage) {
             // Only the authority can reset the key for all nodes.
             (Op::Reset, _) | (_, OnOutage::Deny) => None,
@@ -231,7 +238,9 @@ impl Inner {
         let InFlight { key, cost, .. } = *in_flight;
         let mut passed = Vec::new();
         for (tag, usage) in answer.usages() {
-            if self.last_known.passes(key, (*tag, usage), cost, share) {
+            let answer = (*tag, usage);
+            let under = in_flight.under();
+            if self.last_known.passes(under, key, answer, cost, share) {
                 self.counters.pass(*tag);
                 passed.push(*tag);
             }
@@ -247,7 +256,7 @@ impl Inner {
         }
         let wait = Retry::After(Nanos::from(LONGEST_PAUSE));
         let usages = answer.usages().iter().map(|&(tag, usage)| {
-            let waits = usage.retry == Retry::Never && self.fits(&[tag], in_flight.cost);
+            let waits = usage.retry == Retry::Never && self.fits(in_flight, &[tag]);
             let retry = if waits { wait } else { usage.retry };
             (tag, Usage { retry, ..usage })
         });
@@ -256,7 +265,11 @@ impl Inner {
 
     /// Returns whether the cost is at most what each of these windows, if it is enforced, holds when unused. If not, the authority would never
     /// admit it.
-    fn fits(&self, tags: &[Tag], cost: u64) -> bool {
+    fn fits(&self, in_flight: &InFlight, tags: &[Tag]) -> bool {
+        let cost = in_flight.cost;
+        if let Some(plan) = in_flight.plan() {
+            return plan.fits(tags, cost, in_flight.scale);
+        }
         let limits = self.last_known.limits();
         let mut selected = limits
             .iter()

@@ -7,6 +7,7 @@ mod laws;
 mod losses;
 mod named;
 mod outage;
+mod plans;
 mod requests;
 mod server;
 mod uplink;

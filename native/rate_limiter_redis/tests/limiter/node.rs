@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rate_limiter_core::{Clock, Limit, Seed, Select};
 use rate_limiter_distributed::{
-    Authority, Members, OnOutage, Op, Request, Response, SharedLimiter, SharedOptions, Source,
+    Authority, Limits, Members, OnOutage, Op, Request, Response, SharedLimiter, SharedOptions,
+    Source,
 };
 use rate_limiter_redis::{Client, Config, Endpoint, Heartbeat, Topology};
 
@@ -86,6 +87,7 @@ impl Node {
             key: Seed::fixed(7).key(id.as_bytes()),
             name: format!("test:{{api:{id}}}").into_bytes().into(),
             select: Select::All,
+            limits: Limits::Own,
             op,
             cost,
             request_id: None,

@@ -11,7 +11,7 @@ use crate::call::{Op, RequestId};
 use crate::limiter::SharedLimiter;
 use crate::members::{Members, Share};
 use crate::options::{OnOutage, SharedOptions};
-use crate::request::{Request, Response};
+use crate::request::{Limits, Request, Response};
 
 use super::server::{Server, START};
 use super::uplink::{Network, Uplink};
@@ -192,6 +192,7 @@ pub(super) fn request(id: u64, op: Op, cost: u64) -> Request<'static> {
         key: Seed::fixed(7).key(&name(id)),
         name: name(id).into(),
         select: Select::All,
+        limits: Limits::Own,
         op,
         cost,
         request_id: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rate_limiter_core::{
-    Algorithm, Answer, Clock, Epoch, Import, Join, Key, Known, Limit, Limiter, ManualClock, Nanos,
-    Options, Seed, Select, Snapshot, Tag,
+    Algorithm, Answer, Change, Clock, Epoch, Import, Join, Key, Known, Limit, Limiter, Made,
+    ManualClock, Nanos, Options, Planned, Seed, Select, Snapshot, Tag, Under,
 };
 
 use crate::call::{Call, Charge, NamedCharge, Op, Reply, WindowCall, WindowReply};
@@ -87,16 +87,26 @@ impl Server {
     }
 
     pub(super) fn stored(&self, key: &[u8]) -> Option<Known> {
-        self.known(self.seed.key(key))
+        let known = self
+            .limiter
+            .snapshot(self.opened(), self.seed.key(key), Select::All);
+        known.expect("an open limiter")
     }
 
     fn opened(&self) -> Epoch {
         self.state.lock().opened
     }
 
-    fn known(&self, key: Key) -> Option<Known> {
-        let known = self.limiter.snapshot(self.opened(), key, Select::All);
-        known.expect("an open limiter")
+    /// Returns the limits of a call, by which it is decided.
+    fn limits_of(&self, windows: &[WindowCall]) -> Made {
+        let change = |window: &WindowCall| Change::to(tag(window), window.meter.limit());
+        let changes: Vec<Change> = windows.iter().map(change).collect();
+        let made = self.limiter.made(self.opened(), &changes);
+        made.expect("limits that are kept")
+    }
+
+    fn under<'a>(&'a self, limits: &'a Made) -> Planned<'a> {
+        self.limiter.under(self.opened(), Under::Made(limits))
     }
 
     pub(super) fn run(&self, call: &Call) -> Reply {
@@ -133,7 +143,9 @@ impl Server {
         if let Some(name) = name.filter(|_| answer.allowed() && call.op == Op::Take) {
             self.state.lock().names.insert(name);
         }
-        let known = self.known(key);
+        let limits = self.limits_of(&call.windows);
+        let known = self.under(&limits).snapshot(key, Select::All);
+        let known = known.expect("an open limiter");
         let window = |(window, (tag, usage)): (&WindowCall, &(Tag, _))| {
             let state = known.as_ref().and_then(|known| known.window(*tag).cloned());
             WindowReply {
@@ -150,19 +162,20 @@ impl Server {
     }
 
     fn decide(&self, call: &Call, key: Key, select: Select) -> Answer {
-        let (limiter, epoch, cost) = (&self.limiter, self.opened(), call.cost);
+        let limits = self.limits_of(&call.windows);
+        let (planned, cost) = (self.under(&limits), call.cost);
         let answer = match call.op {
-            Op::Take => limiter.check_all(epoch, key, select, cost),
-            Op::Peek => limiter.peek_all(epoch, key, select, cost),
+            Op::Take => planned.check_all(key, select, cost),
+            Op::Peek => planned.peek_all(key, select, cost),
             Op::Refund => {
                 self.state.lock().lowered.insert(key, self.clock.now());
-                limiter.refund(epoch, key, select, cost)
+                planned.refund(key, select, cost)
             }
             Op::Reset => self
                 .end(key, select)
                 .limiter
-                .reset(epoch, key, select)
-                .and_then(|()| limiter.peek_all(epoch, key, select, 0)),
+                .reset(self.opened(), key, select)
+                .and_then(|()| planned.peek_all(key, select, 0)),
         };
         answer.expect("windows of the limiter")
     }
@@ -211,7 +224,8 @@ impl Server {
     /// Restores what was lost, then adds what was taken. A bucket never holds more than fits.
     fn charge(&self, key: Key, window: &WindowCall, tag: Tag) {
         let Some(charge) = &window.charge else { return };
-        let (limiter, epoch) = (&self.limiter, self.opened());
+        let limits = self.limits_of(std::slice::from_ref(window));
+        let planned = self.under(&limits);
         let known = |state: &Snapshot| Known {
             at: self.clock.now(),
             windows: vec![(tag, state.clone())],
@@ -225,11 +239,11 @@ impl Server {
             )
         };
         if let Some(least) = charge.at_least.as_ref().filter(|_| lowered <= charge.since) {
-            let imported = limiter.import(epoch, key, &known(least), Import::AtLeast);
+            let imported = planned.import(key, &known(least), Import::AtLeast);
             imported.expect("a window of the limiter");
         }
         if let Some(taken) = charge.taken.as_ref().filter(|_| reset <= charge.until) {
-            let stored = limiter.snapshot(epoch, key, Select::Tags(&[tag]));
+            let stored = planned.snapshot(key, Select::Tags(&[tag]));
             let stored = stored.expect("a window of the limiter");
             let mut sum = known(taken).with(stored.as_ref(), Join::Sum);
             for (_, state) in &mut sum.windows {
@@ -237,7 +251,7 @@ impl Server {
                     *debt = full(window.meter.limit()).min(*debt);
                 }
             }
-            let imported = limiter.import(epoch, key, &sum, Import::Replace);
+            let imported = planned.import(key, &sum, Import::Replace);
             imported.expect("a window of the limiter");
         }
     }
