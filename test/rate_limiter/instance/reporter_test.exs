@@ -140,7 +140,7 @@ defmodule RateLimiter.Instance.ReporterTest do
 
       RateLimiter.Test.advance(:minute)
 
-      assert for(id <- 1..500, do: RateLimiter.check_and_track(:small, id, :w))
+      assert for(id <- 1..300, do: RateLimiter.check_and_track(:small, id, :w))
              |> Enum.all?(&match?({:ok, %{current: 1}}, &1))
 
       assert RateLimiter.stats().limiters.small.overflowed == 0
