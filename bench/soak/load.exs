@@ -122,8 +122,8 @@ defmodule Bench.Soak.Load do
   defp call(counts) do
     counts = %{counts | calls: counts.calls + 1}
 
-    id =
-      Enum.random([:rand.uniform(@ids), "id #{:rand.uniform(@ids)}", {:user, :rand.uniform(@ids)}])
+    number = :rand.uniform(@ids)
+    id = Enum.random([number, "id #{number}", {:user, number}])
 
     limiter = Enum.random([:soak_local, :soak_shared, :soak_shared, :soak_full, :soak_deny])
 
