@@ -92,7 +92,7 @@ defmodule RateLimiter.DashboardTest do
     end
 
     test "has no options" do
-      assert_raise FunctionClauseError, fn -> Dashboard.init(node: :shop@db1) end
+      assert_raise FunctionClauseError, fn -> apply(Dashboard, :init, [[node: :shop@db1]]) end
     end
   end
 end

@@ -26,6 +26,9 @@ defmodule RateLimiter.Support.Postgres do
   @doc "Starts a server, and returns when it answers."
   @spec start!() :: t
   def start! do
+    # Since 1.15 Mix removes applications of the system from the path that a project does not name.
+    Code.append_path(hd(Path.wildcard("#{:code.lib_dir()}/p1_pgsql-*/ebin")))
+
     directory =
       Path.join(
         System.tmp_dir!(),
