@@ -43,7 +43,7 @@ defmodule RateLimiter.Instance.ShutdownTest do
       server = Redis.start!()
       start_supervised!({RateLimiter, shared(context, server, shutdown: [within: 20_000])})
       Redis.ready!(context.name, :day)
-      assert nodes(server) == 1
+      eventually(fn -> nodes(server) == 1 end)
       owe!(context.name, server)
       Redis.restart!(server)
       :ok = stop_supervised(context.name)
