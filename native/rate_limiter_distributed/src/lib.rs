@@ -38,8 +38,8 @@
 //! ```
 //! use rate_limiter_core::{Clock, Limit, Seed, Select};
 //! use rate_limiter_distributed::{
-//!     Authority, Call, Done, Failure, Members, OnOutage, Op, Request, SharedLimiter, SharedOptions,
-//!     Source, Unsent, Verdict,
+//!     Authority, Call, Done, Failure, Limits, Members, OnOutage, Op, Request, SharedLimiter,
+//!     SharedOptions, Source, Unsent, Verdict,
 //! };
 //! use std::sync::Arc;
 //! use std::time::Duration;
