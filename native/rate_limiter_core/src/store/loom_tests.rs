@@ -13,7 +13,7 @@ use crate::key::Key;
 use crate::limit::Limit;
 use crate::plan::Plan;
 use crate::scale::Scale;
-use crate::verdict::Usage;
+use crate::verdict::Usages;
 
 use super::{Accounting, Budget, Generation, Stripe, Table, Totals};
 
