@@ -7,7 +7,7 @@ defmodule Bench.Limiters do
 
   @wide [limit: 60, per: :hour, burst: 70_000_000]
   # The same rate, so that calls with and without a plan may take turns on a key without a conversion.
-  @plan [each: [burst: 80_000_000]]
+  @plan [each: [burst: 75_000_000]]
   @plans [{:pro, @plan} | for(number <- 1..999, do: {"customer #{number}", @plan})]
   @narrow [limit: 1, per: :day]
   # Full again after a millisecond, so its keys may be swept.
